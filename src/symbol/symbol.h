@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * Address -> names. A `struct symbol_module` is one ELF file of a target,
+ * opened while the target still had it; names are looked up late and once per
+ * address. The rule that matters: a name is the symbol whose size covers the
+ * address, never the nearest one below. A wrong name is worse than an address.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "target/elf_file.h"
+#include "target/maps.h"
+#include "target/target.h"
+
+struct symbol_options {
+	bool no_debuginfod; /* never ask a server, whatever the environment says */
+	bool no_inline;     /* do not look for inlined frames and lines */
+};
+
+struct symbol_module;
+
+/* One function at an address; several when functions are inlined, innermost
+ * first. Strings live as long as the module. */
+struct symbol_frame {
+	const char *name; /* demangled; NULL: nothing covers the address */
+	const char *file; /* NULL: not known */
+	unsigned line;    /* 0: not known */
+	bool inlined;
+};
+
+/* Names of @vaddr in the module's file. Callers pass return address - 1 for
+ * frames above the leaf. Fills up to @max frames, returns how many (at least 1:
+ * with name NULL when nothing is known). */
+size_t symbol_module_frames(struct symbol_module *m, uint64_t vaddr, struct symbol_frame *frames,
+                            size_t max);
+const char *symbol_module_path(const struct symbol_module *m); /* as the target has it */
+struct elf_file *symbol_module_elf(struct symbol_module *m);   /* NULL for JIT and vdso-less */
+
+/*
+ * The modules of one process over time. Mappings that vanish (dlclose) stay
+ * known until another one takes their place, so that addresses recorded before
+ * keep their names.
+ */
+struct symbol_space;
+
+/* @options is copied. Modules (by device, inode, build-id) are shared between
+ * spaces made with the same @pool. */
+struct symbol_pool;
+int symbol_pool_new(const struct symbol_options *options, struct symbol_pool **ret,
+                    struct error *err);
+struct symbol_pool *symbol_pool_free(struct symbol_pool *p); /* frees all modules */
+void symbol_pool_freep(struct symbol_pool **p);
+
+int symbol_space_new(struct symbol_pool *pool, const struct target *t, struct symbol_space **ret,
+                     struct error *err);
+struct symbol_space *symbol_space_free(struct symbol_space *s);
+void symbol_space_freep(struct symbol_space **s);
+
+/* Read the target's maps again; returns the number of executable mappings that
+ * are new (>= 0), or -errno. */
+int symbol_space_refresh(struct symbol_space *s, const struct target *t, struct error *err);
+
+struct symbol_mapping {
+	uint64_t start, end, bias;
+	struct symbol_module *module; /* NULL: executable but not a file (JIT) */
+	bool gone;                    /* not in the last refresh */
+};
+size_t symbol_space_n(const struct symbol_space *s);
+const struct symbol_mapping *symbol_space_at(const struct symbol_space *s, size_t i); /* by start */
+const struct symbol_mapping *symbol_space_find(const struct symbol_space *s, uint64_t addr);
+
+/* Names of a run-time address; uses the perf map of a JIT
+ * (/tmp/perf-PID.map in the target's root) where no module covers it.
+ * *module and *vaddr may come back NULL and the address itself. */
+size_t symbol_space_frames(struct symbol_space *s, uint64_t addr, bool is_return_address,
+                           struct symbol_frame *frames, size_t max, struct symbol_module **module,
+                           uint64_t *vaddr);
