@@ -51,10 +51,12 @@ int report_text(struct report *r, const char *key, const char *title, const char
                 struct error *err);
 const struct report_figure *report_get(const struct report *r, const char *key);
 
-/* The table @key, made with these columns on first use. */
+/* The table @key, made with these columns on first use; -EINVAL if it has a
+ * different number. *ret is valid until the next table is made. */
 int report_table(struct report *r, const char *key, const char *const *columns, size_t n_columns,
                  struct report_table **ret, struct error *err);
 /* Append a row: one cell for each column; texts are copied. */
 int report_row(struct report_table *t, const struct report_figure *cells, struct error *err);
 
+/* Figures and tables of @from, in place of @to's of the same key. */
 int report_copy(struct report *to, const struct report *from, struct error *err);
