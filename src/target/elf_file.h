@@ -72,7 +72,10 @@ bool elf_file_offset(const struct elf_file *f, uint64_t vaddr, uint64_t *ret);
 bool elf_file_vaddr(const struct elf_file *f, uint64_t offset, uint64_t *ret);
 
 /* Bias of a mapping of this file: @start is the mapping's address and @offset
- * its file offset. False if no PT_LOAD covers the offset. */
+ * its file offset. Segments may share a page of the file (lld lays files out
+ * so): the one that begins in the mapping's first page is meant, and of two of
+ * those the executable one, so ask with an executable mapping. False if no
+ * PT_LOAD covers the offset. */
 bool elf_file_bias(const struct elf_file *f, uint64_t start, uint64_t offset, uint64_t *ret);
 
 /* Read exactly @len bytes at a file offset / at a vaddr (zero-filled beyond
@@ -81,14 +84,16 @@ int elf_file_read(const struct elf_file *f, uint64_t offset, void *buf, size_t l
                   struct error *err);
 int elf_file_read_vaddr(const struct elf_file *f, uint64_t vaddr, void *buf, size_t len,
                         struct error *err);
-/* A section's or range's bytes in a malloc'ed buffer (decompressed if SHF_COMPRESSED); at most
- * @max_bytes. */
+/* A section's bytes in a malloc'ed buffer with a NUL behind them, decompressed if
+ * SHF_COMPRESSED. -EFBIG over @max_bytes, -ENODATA for SHT_NOBITS (a separate
+ * debug file's), -EBADMSG damaged. */
 int elf_file_section_data(const struct elf_file *f, const struct elf_section *s, size_t max_bytes,
                           void **ret, size_t *ret_len, struct error *err);
 
 /* The 64-bit word at @vaddr as it is before the bias is added: the addend of
  * an R_X86_64_RELATIVE / R_AARCH64_RELATIVE or RELR relocation there, else the
- * file's bytes. Relocations are read once and sorted. */
+ * file's bytes (so 0 where the loader puts a symbol's address). Relocations are
+ * read once and sorted. */
 int elf_file_word(struct elf_file *f, uint64_t vaddr, uint64_t *ret, struct error *err);
 
 /* Symbols: .dynsym (exported) and .symtab. Loaded on first use. */
