@@ -16,7 +16,7 @@ enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 
 struct cli_option {
 	char letter;      /* 0: long only */
-	const char *name; /* without "--" */
+	const char *name; /* without "--"; NULL with a help text: a heading of the help */
 	const char *arg;  /* NULL: a flag; else what help shows: "FILE" */
 	const char *help; /* one line, at most 52 columns */
 };
@@ -44,6 +44,19 @@ struct cli_command {
 	           struct error *err); /* enum above, or -errno: -EINVAL is usage */
 };
 
+/* The only list (main.c). An entry may be NULL. */
+extern const struct cli_command *const main_commands[];
+extern const size_t main_n_commands;
+const struct cli_command *cli_find(const char *name); /* NULL: no such command */
+
+/* Tables that commands share (options.c). Every command ends its list with
+ * options_common. */
+extern const struct cli_option options_output[];    /* -o, --format, --json */
+extern const struct cli_option options_view[];      /* --reverse, --focus, --columns ... */
+extern const struct cli_option options_recording[]; /* -d, --until, --engine ... */
+extern const struct cli_option options_held[];      /* --allocator, --older-than ... */
+extern const struct cli_option options_common[];    /* -q, -v, -h */
+
 /* The value of the last --@name, "" for a given flag, or NULL. */
 const char *cli_value(const struct cli_args *args, const char *name);
 bool cli_flag(const struct cli_args *args, const char *name);
@@ -54,6 +67,13 @@ int cli_size(const struct cli_args *args, const char *name, unsigned long long *
              struct error *err); /* "512K", "2G", "100" */
 int cli_factor(const struct cli_args *args, const char *name, double *ret,
                struct error *err); /* "1.5", "100x" */
+int cli_number(const struct cli_args *args, const char *name, unsigned long long *ret,
+               struct error *err); /* "0", "40": decimal digits only */
+/* The only word of the command line (a TARGET, a FILE): -EINVAL without one,
+ * or with more. @what names it in the error. */
+int cli_word(const struct cli_args *args, const char *what, const char **ret, struct error *err);
 
-/* Remarks on stderr; honour --quiet and --verbose. */
+/* Remarks on stderr; honour --quiet and --verbose. cli_begin() also makes
+ * log_note() end there; main() calls it before a command runs. */
+void cli_begin(const struct cli_args *args);
 void cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

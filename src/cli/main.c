@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/feature.h"
+#include "cli/args.h"
+#include "cli/cli.h"
+#include "cli/help.h"
+#include "cli/nearest.h"
+
+/* clang-format off */
+extern const struct cli_command alloc_command __attribute__((weak)), run_command __attribute__((weak)),
+	render_command __attribute__((weak)), diff_command __attribute__((weak)),
+	doctor_command __attribute__((weak)), completion_command, version_command, help_command;
+
+/* The only list: one line for a command, in the order of the help. */
+const struct cli_command *const main_commands[] = {
+	&alloc_command,
+	&run_command,
+	&render_command,
+	&diff_command,
+	&doctor_command,
+	&completion_command,
+	&version_command,
+	&help_command,
+};
+/* clang-format on */
+const size_t main_n_commands = ARRAY_SIZE(main_commands);
+
+/* Failures are printed here and nowhere else. */
+static int finish(int r, const struct error *err)
+{
+	if (r < 0)
+		error_print(err, stderr);
+	/* a full disk or a closed pipe behind standard output is a failure, too */
+	if (fflush(stdout) || ferror(stdout)) {
+		if (r >= 0)
+			fprintf(stderr, "memwho: standard output: %s\n", strerror(errno));
+		r = r < 0 ? r : -EIO;
+	}
+	if (r == -EINVAL)
+		return CLI_USAGE;
+	return r < 0 ? CLI_FAILED : r;
+}
+
+static int unknown_command(const char *name, struct error *err)
+{
+	struct nearest near = nearest_to(name);
+	int r;
+
+	for (size_t i = 0; i < main_n_commands; i++) {
+		if (main_commands[i] && !main_commands[i]->hidden)
+			nearest_offer(&near, main_commands[i]->name);
+	}
+	if (name[0] == '-')
+		r = error_set(err, EINVAL, "the first word is a command, not %s", name);
+	else
+		r = error_set(err, EINVAL, "no command '%s'", name);
+	if (near.name)
+		error_hint(err, "did you mean memwho %s?", near.name);
+	else if (name[strspn(name, "0123456789")] == '\0')
+		error_hint(err, "memwho alloc %s records who allocates there", name);
+	else
+		error_hint(err, "memwho --help lists the commands");
+	return r;
+}
+
+static int dispatch(const struct cli_command *command, int argc, char **argv, struct error *err)
+{
+	cleanup(args_clear) struct cli_args args = { 0 };
+	int r = args_parse(command, argc, argv, &args, err);
+
+	if (r < 0)
+		return r;
+	if (cli_flag(&args, "help")) {
+		help_command_text(command, stdout);
+		return CLI_DONE;
+	}
+	cli_begin(&args);
+	r = feature_check(err);
+	return r < 0 ? r : command->run(&args, err);
+}
+
+int main(int argc, char **argv)
+{
+	struct error err = { 0 };
+	const struct cli_command *command;
+	const char *name = argc > 1 ? argv[1] : "";
+
+	if (argc < 2) {
+		help_overview(stderr);
+		return CLI_USAGE;
+	}
+	if (!strcmp(name, "--dump-options")) { /* for tools/check-man.py */
+		help_json(stdout);
+		return finish(CLI_DONE, &err);
+	}
+	if (!strcmp(name, "-h") || !strcmp(name, "--help"))
+		name = "help";
+	if (!strcmp(name, "-V") || !strcmp(name, "--version"))
+		name = "version";
+	command = cli_find(name);
+	if (!command)
+		return finish(unknown_command(name, &err), &err);
+	return finish(dispatch(command, argc - 2, argv + 2, &err), &err);
+}
