@@ -1,0 +1,66 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Install what is missing for the build and the demo; with --tests also what the
+# tests use. Says nothing when all is there. Debian 12/13, Ubuntu 22.04/24.04.
+set -eu
+
+build="gcc libc6-dev meson ninja-build pkg-config python3 clang
+	libbpf-dev libelf-dev libdw-dev libdebuginfod-dev libiberty-dev libzydis-dev
+	libjansson-dev zlib1g-dev libzstd-dev"
+tests="libcmocka-dev python3-pytest clang-format shellcheck g++ procps binutils gdb musl-tools
+	libjemalloc-dev libgoogle-perftools-dev libmimalloc-dev llvm xz-utils"
+vm="qemu-system-x86 busybox-static cpio"
+
+id=unknown
+if [ -r /etc/os-release ]; then
+	. /etc/os-release
+	id=$ID
+fi
+case " $id ${ID_LIKE:-} " in
+*" ubuntu "*) build="$build linux-tools-generic" ;; # bpftool; src/bpf/meson.build finds it
+*" debian "*) build="$build bpftool" ;;
+*)
+	command -v dpkg-query >/dev/null || {
+		echo "install-deps: not a Debian or Ubuntu; CONTRIBUTING.md lists the libraries" >&2
+		exit 0
+	}
+	;;
+esac
+
+wanted=$build
+for arg; do
+	case $arg in
+	--tests) wanted="$wanted $tests" ;;
+	--vm) wanted="$wanted $vm" ;;
+	*)
+		echo "usage: install-deps.sh [--tests] [--vm]" >&2
+		exit 2
+		;;
+	esac
+done
+
+# Packages of $1 that are not installed. Only names that exist in every release
+# are in the lists: the -dev packages bring libraries whose names change.
+missing() {
+	for package in $1; do
+		dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -q '^installed' ||
+			printf '%s ' "$package"
+	done
+}
+
+need=$(missing "$wanted")
+[ -n "$need" ] || exit 0
+
+root=
+if [ "$(id -u)" != 0 ]; then
+	command -v sudo >/dev/null || {
+		echo "install-deps: needs root (or sudo) to install: $need" >&2
+		exit 1
+	}
+	root=sudo
+fi
+export DEBIAN_FRONTEND=noninteractive
+echo "install-deps: installing $need" >&2
+$root apt-get update -q=2
+# shellcheck disable=SC2086 # a list of words
+$root apt-get install -q=2 -y --no-install-recommends $need >/dev/null
