@@ -8,8 +8,13 @@
 #include "base/error.h"
 #include "bpf/plan_format.h"
 
-/* -EINVAL names the word that is wrong. */
+/* -EINVAL names the word that is wrong. The first END of a FREE or REALLOC ends
+ * section 1; ALLOC and RESET have one section and may END early (after SKZ). */
 int plan_compile(enum plan_role role, const char *text, struct plan_code *ret, struct error *err);
+
+/* Which of the arguments 0..3 the plan reads, as bits: registers that a probe
+ * point must find unchanged. */
+unsigned plan_arguments(const struct plan_code *code);
 
 /* Run one section on known operands in user space: what the engines do, for
  * tests. @out gets PTR, SIZE, CTX, OLD. Returns 0, or -EFAULT when @read fails. */

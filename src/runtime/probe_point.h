@@ -16,7 +16,12 @@
 #include "target/elf_file.h"
 
 /* *at gets the vaddr to probe; *single_stepped is true when no emulated
- * instruction fits (*at is then the function's start). A function whose bytes
- * cannot be read or decoded is -ENOEXEC. @size 0: not known. */
+ * instruction fits (*at is then the function's start), also when a part of the
+ * function does not decode, so that a jump back cannot be ruled out. A function
+ * whose bytes cannot be read, or whose first ones are no instruction, is
+ * -ENOEXEC. @size 0: not known. */
 int probe_point_find(struct elf_file *f, uint64_t vaddr, uint64_t size, uint64_t *at,
                      bool *single_stepped, struct error *err);
+/* The same when only some arguments (bits, see plan_arguments()) are needed. */
+int probe_point_find_for(struct elf_file *f, uint64_t vaddr, uint64_t size, unsigned arguments,
+                         uint64_t *at, bool *single_stepped, struct error *err);

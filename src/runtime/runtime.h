@@ -40,6 +40,11 @@ struct runtime_probe {
 struct runtime_range {
 	struct symbol_module *module;
 	uint64_t vaddr, size;
+	const struct runtime_ops *owner;
+	/* PLAN_THROWS: only functions with that flag jump here. An engine that
+	 * leaves those out must leave this out too, as it must their own ranges:
+	 * else what they call would be taken for internal and be missed. */
+	unsigned flags;
 };
 
 struct runtime_probes {
@@ -54,7 +59,38 @@ struct runtime_probes {
 	} * gaps;
 	size_t n_gaps, cap_gaps;
 };
-void runtime_probes_clear(struct runtime_probes *p);
+void runtime_probes_clear(struct runtime_probes *p); /* { 0 } is empty */
+
+/* What runtimes use to fill the above. */
+struct runtime_function {
+	const char *name; /* for reports; cut to RUNTIME_PROBE_NAME_BYTES */
+	enum plan_role role;
+	unsigned flags;   /* PLAN_THROWS */
+	const char *text; /* the plan, see plan.h */
+};
+
+/* Add a probe on the function at @vaddr (@size 0: not known). A second probe at
+ * an address that already has one is dropped: names of one function are one
+ * probe. A function that is only "jmp other" gives a probe on the other. 1
+ * added, 0 was there. */
+int runtime_add_probe(struct runtime_probes *to, const struct runtime_ops *owner,
+                      struct symbol_module *m, uint64_t vaddr, uint64_t size,
+                      const struct runtime_function *f, struct error *err);
+/* The same by the name of a symbol in @m; 0 also when there is no such function.
+ * One that is not readable code becomes a gap (0). */
+int runtime_add_symbol(struct runtime_probes *to, const struct runtime_ops *owner,
+                       struct symbol_module *m, const char *symbol,
+                       const struct runtime_function *f, struct error *err);
+int runtime_add_range(struct runtime_probes *to, const struct runtime_ops *owner,
+                      struct symbol_module *m, uint64_t vaddr, uint64_t size, unsigned flags,
+                      struct error *err);
+int runtime_add_gap(struct runtime_probes *to, const char *name, const char *reason,
+                    struct error *err);
+
+/* The view's modules, each once, without the dynamic linker of glibc (its
+ * malloc is for itself until libc takes over). NULL at the end: start with
+ * *pos = 0. */
+struct symbol_module *runtime_next_module(const struct runtime_view *v, size_t *pos);
 
 /* Text labels of one context (pool); "" = no such label. */
 struct runtime_context {

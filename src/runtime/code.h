@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * x86-64 machine code as far as probes need it: what an instruction changes,
+ * where it may go, and whether the kernel emulates it under a uprobe. The only
+ * user of Zydis (3 or 4).
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "target/elf_file.h"
+
+enum code_register { /* bits */
+	             CODE_ARG0 = 1,
+	             CODE_ARG1 = 2,
+	             CODE_ARG2 = 4,
+	             CODE_ARG3 = 8,
+	             CODE_ARGS = 15,
+	             CODE_SP = 16,
+	             CODE_BP = 32,
+};
+
+enum code_flow {
+	CODE_NEXT,   /* goes on behind itself */
+	CODE_BRANCH, /* may go to target as well */
+	CODE_CALL,
+	CODE_JUMP,
+	CODE_STOP, /* return, trap, halt */
+};
+
+struct code_insn {
+	uint8_t length;
+	bool emulated;   /* on every kernel since 5.17 */
+	bool direct;     /* target is known */
+	bool endbr;      /* endbr64: a landing pad that changes nothing */
+	unsigned writes; /* enum code_register */
+	enum code_flow flow;
+	uint64_t target;
+};
+
+/* Decode the instruction at @vaddr; false when the bytes are none. */
+bool code_decode(const uint8_t *bytes, size_t len, uint64_t vaddr, struct code_insn *ret);
+
+enum { CODE_MAX_BYTES = 256 * 1024 };
+
+/* The bytes of a function. @size 0 (not known): what a walk from @vaddr along
+ * its branches reaches. -ENOEXEC: not x86-64, outside executable segments,
+ * longer than CODE_MAX_BYTES, or not one instruction can be decoded. */
+struct code_function {
+	uint8_t *bytes;
+	size_t len;
+	uint64_t vaddr;
+	bool whole; /* every byte is part of a decoded instruction */
+};
+int code_function_read(struct elf_file *f, uint64_t vaddr, uint64_t size, struct code_function *ret,
+                       struct error *err);
+void code_function_clear(struct code_function *c); /* usable with cleanup() */
+
+/* Follow "jmp other" (behind an endbr64) as long as a function is nothing else;
+ * returns where the work is done. Jumps that leave @f (PLT) are not followed. */
+uint64_t code_real_start(struct elf_file *f, uint64_t vaddr);

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <string.h>
+
+#include "runtime/runtime.h"
+
+/* The only list of runtimes. */
+const struct runtime_ops *const registry_runtimes[] = {
+	NULL,
+};
+
+const struct runtime_ops *registry_find(const char *name)
+{
+	for (size_t i = 0; registry_runtimes[i]; i++)
+		if (!strcmp(registry_runtimes[i]->name, name))
+			return registry_runtimes[i];
+	return NULL;
+}
