@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "render/report_text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "render/escape.h"
+#include "render/figures.h"
+#include "render/units.h"
+
+enum {
+	TABLE_ROWS = 20,
+	CELL_COLUMNS = 60, /* widest cell */
+	MAX_COLUMNS = 16,
+};
+
+static const char dot[] = " \xc2\xb7 ";
+
+void report_text_wrap(FILE *to, const char *s, size_t columns)
+{
+	size_t at = 0;
+
+	while (*s) {
+		const char *end = strstr(s, dot);
+		size_t n = end ? (size_t)(end - s) : strlen(s);
+		cleanup_free char *part = strndup(s, n);
+		size_t width = part ? escape_width(part) : 0;
+
+		if (at && at + 3 + width > columns) {
+			fputc('\n', to);
+			at = 0;
+		}
+		if (at)
+			fputs(dot, to);
+		if (part)
+			escape_text(to, part, 0);
+		at += width + (at ? 3 : 0);
+		s += n + (end ? strlen(dot) : 0);
+	}
+}
+
+void report_text_figures(FILE *to, const struct report *r, size_t columns)
+{
+	cleanup_free char *line = NULL;
+	char value[FIGURES_BYTES];
+	size_t size = 0, n = 0;
+	FILE *f = open_memstream(&line, &size);
+
+	if (!f)
+		return;
+	for (size_t i = 0; i < r->n_figures; i++) {
+		const struct report_figure *fig = &r->figures[i];
+
+		if (fig->title && *fig->title && !figures_is_told(fig->key))
+			fprintf(f, "%s%s %s", n++ ? dot : "", fig->title,
+			        figures_value(fig, value, sizeof(value)));
+	}
+	if (fclose(f) == 0 && n) {
+		report_text_wrap(to, line, columns);
+		fputc('\n', to);
+	}
+}
+
+static bool ends_in_bytes(const char *column)
+{
+	size_t n = strlen(column);
+
+	return n >= 5 && !strcmp(column + n - 5, "bytes");
+}
+
+static const char *cell_text(const struct report_table *t, size_t row, size_t c, char *buf,
+                             size_t size)
+{
+	const struct report_figure *f = &t->cells[row * t->n_columns + c];
+
+	if (f->kind == REPORT_TEXT)
+		return f->text ? f->text : "";
+	if (f->kind == REPORT_INT && ends_in_bytes(t->columns[c]))
+		return units_bytes(f->integer, buf, size);
+	return figures_value(f, buf, size);
+}
+
+static bool is_text_column(const struct report_table *t, size_t c)
+{
+	return t->n_rows && t->cells[c].kind == REPORT_TEXT;
+}
+
+static size_t column_width(const struct report_table *t, size_t c, size_t rows)
+{
+	size_t width = escape_width(t->columns[c]);
+	char buf[FIGURES_BYTES];
+
+	for (size_t row = 0; row < rows; row++) {
+		size_t w = escape_width(cell_text(t, row, c, buf, sizeof(buf)));
+
+		width = w > width ? w : width;
+	}
+	return width > CELL_COLUMNS ? CELL_COLUMNS : width;
+}
+
+static void put_cell(FILE *to, const char *text, size_t width, bool left, bool is_last)
+{
+	size_t w = escape_width(text), pad = w < width ? width - w : 0;
+
+	if (!left)
+		fprintf(to, "%*s", (int)pad, "");
+	escape_text(to, text, width);
+	if (left && !is_last)
+		fprintf(to, "%*s", (int)pad, "");
+	fputs(is_last ? "\n" : "  ", to);
+}
+
+static void put_table(FILE *to, const struct report_table *t, size_t columns, bool colour)
+{
+	size_t rows = t->n_rows < TABLE_ROWS ? t->n_rows : TABLE_ROWS;
+	size_t width[MAX_COLUMNS], n = 0, sum = 0;
+	char buf[FIGURES_BYTES];
+
+	/* columns that do not fit any more are left to JSON */
+	for (; n < t->n_columns && n < MAX_COLUMNS; n++) {
+		width[n] = column_width(t, n, rows);
+		if (n && sum + width[n] > columns)
+			break;
+		sum += width[n] + 2;
+	}
+	fprintf(to, "\n%s", colour ? "\033[1m" : "");
+	escape_text(to, t->key, CELL_COLUMNS);
+	fprintf(to, "%s\n%s", colour ? "\033[0m" : "", colour ? "\033[2m" : "");
+	for (size_t c = 0; c < n; c++)
+		put_cell(to, t->columns[c], width[c], is_text_column(t, c), c + 1 == n);
+	fputs(colour ? "\033[0m" : "", to);
+	for (size_t row = 0; row < rows; row++) {
+		for (size_t c = 0; c < n; c++)
+			put_cell(to, cell_text(t, row, c, buf, sizeof(buf)), width[c],
+			         is_text_column(t, c), c + 1 == n);
+	}
+	if (rows < t->n_rows)
+		fprintf(to, "... %zu more rows\n", t->n_rows - rows);
+}
+
+void report_text_tables(FILE *to, const struct report *r, size_t columns, bool colour)
+{
+	for (size_t i = 0; i < r->n_tables; i++) {
+		if (r->tables[i].n_rows && r->tables[i].n_columns)
+			put_table(to, &r->tables[i], columns, colour);
+	}
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * What every renderer starts from: the profile after --focus, --ignore, --by
+ * and --no-inline, the value type to draw, its companions, and the samples
+ * worth showing in order. The surprising rule: value types are paired by name.
+ * "inuse_space" (bytes) has "inuse_objects" as its count; further types that
+ * a profile may carry are
+ *
+ *	inuse_age     ns     sum of the ages of the objects held: average age =
+ *	                     inuse_age / inuse_objects
+ *	growth_space  bytes  held now less held at the last look
+ *	after, before, delta  of a diff (transform_diff)
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "profile/profile.h"
+#include "render/render.h"
+
+enum view_flags {
+	VIEW_REVERSE = 1,   /* honour render_options.reverse: leaf becomes the root */
+	VIEW_MAGNITUDE = 2, /* diff: order by |delta| */
+};
+
+struct view_row {
+	size_t sample; /* index into the profile */
+	int64_t value; /* of the view's type */
+};
+
+struct view {
+	const struct profile *p;
+	struct profile *owned; /* p, if it was made here */
+	size_t type;
+	int bytes, count;         /* companions of type, -1: none. bytes may be type itself */
+	int age, growth;          /* -1: the profile has none */
+	int after, before, delta; /* all three, or -1 */
+	bool is_diff;
+	bool is_bytes;         /* unit of type */
+	int64_t total;         /* of type over all samples */
+	struct view_row *rows; /* n_rows samples whose value is not 0, largest first */
+	size_t n_rows;
+};
+
+/* -ERANGE: no such value type; -EINVAL: a regexp does not compile. @o may be
+ * NULL. The view refers to @p, which must stay. */
+int view_make(const struct profile *p, const struct render_options *o, int flags, struct view *ret,
+              struct error *err);
+void view_clear(struct view *v); /* { 0 } is fine */
+
+/* values[type] of a row's sample; 0 for type -1. */
+int64_t view_value(const struct view *v, size_t row, int type);
+
+/* The function's name at full length, or "module+0xoffset" in @buf. */
+const char *view_frame_text(const struct profile *p, uint32_t frame, char *buf, size_t size);
+
+/* Module path without its folders; "" for none. */
+const char *view_module_name(const struct profile *p, const struct profile_frame *f);
