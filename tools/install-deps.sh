@@ -13,6 +13,7 @@ vm="qemu-system-x86 busybox-static cpio"
 
 id=unknown
 if [ -r /etc/os-release ]; then
+	# shellcheck disable=SC1091 # not part of the tree
 	. /etc/os-release
 	id=$ID
 fi

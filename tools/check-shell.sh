@@ -1,0 +1,9 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+set -eu
+cd "$1"
+command -v shellcheck >/dev/null || {
+	echo "shellcheck is not installed"
+	exit 77
+}
+git ls-files -co --exclude-standard dev .ci/run '*.sh' | xargs shellcheck
