@@ -26,12 +26,15 @@ struct target {
 	char exe[4096];       /* link text of /proc/PID/exe, " (deleted)" cut off; "" unreadable */
 	bool exe_deleted;
 	bool same_mount_ns;
-	uint16_t machine; /* e_machine of the running program */
+	uint16_t machine;            /* e_machine of the running program */
+	struct reader_state *reader; /* reader.c's own, made at the first read */
 };
 
-/* Open process @pid. Errors, each with its own sentence and hint: -ESRCH no
- * such process; -EPERM/-EACCES not ours to look at (names what is missing);
- * -ENOTSUP kernel thread, zombie, 32-bit program, other machine. */
+/* Open process @pid (or the process that thread @pid belongs to). Errors, each
+ * with its own sentence and hint: -ESRCH no such process; -EPERM/-EACCES not
+ * ours to look at (names what is missing); -ENOTSUP kernel thread, zombie,
+ * 32-bit program, other machine. An executable that may be run but not read is
+ * no error: exe is known, opening it fails where it is needed. */
 int target_open(pid_t pid, struct target **ret, struct error *err);
 struct target *target_close(struct target *t);
 void target_closep(struct target **t);
@@ -39,7 +42,9 @@ void target_closep(struct target **t);
 /* 0 while it is the same process and not a zombie; else -ESRCH. */
 int target_alive(const struct target *t);
 
-/* The target's /proc/PID/@name, whole, NUL-terminated; at most @max bytes. */
+/* The target's /proc/PID/@name, whole, malloc'ed, NUL-terminated; -EFBIG when
+ * it has more than @max bytes, -ESRCH when the process has ended, -EACCES with
+ * the reason. @ret_len may be NULL. */
 int target_proc_file(const struct target *t, const char *name, size_t max, char **ret,
                      size_t *ret_len, struct error *err);
 /* Command line with spaces for NULs ("" for none), cut to @size. */
@@ -50,14 +55,16 @@ int64_t target_status_bytes(const struct target *t, const char *key);
 /* Thread ids, malloc'ed. */
 int target_threads(const struct target *t, pid_t **ret, size_t *ret_n, struct error *err);
 
-/* Open a file as the target sees it. @path is absolute in the target's root;
- * never follows a link out of that root. */
+/* Open a regular file as the target sees it, for reading. @path is absolute in
+ * the target's root; never follows a link out of that root; -EMEDIUMTYPE for
+ * what is not a regular file. */
 int target_open_path(const struct target *t, const char *path, int *ret_fd, struct error *err);
 
-/* What a user typed -> processes. Accepts PID, pidfile:PATH (first line),
+/* What a user typed -> processes (target_resolve.c). Accepts PID, pidfile:PATH (first line),
  * cgroup:PATH, container:ID (or a prefix of at least 6 digits), or a process
  * name that exactly one process has (several: -EEXIST, the message lists the
- * candidates). Order as found, no duplicates. */
+ * candidates). memwho itself is never one. Ascending, no duplicates. -EINVAL
+ * for what can't be meant, -ESRCH when nothing is there. */
 int target_resolve(const char *spec, pid_t **ret, size_t *ret_n, struct error *err);
 
 /* Children (and theirs) of @pid alive now, without @pid itself. */
