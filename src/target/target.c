@@ -430,7 +430,7 @@ int target_descendants(pid_t pid, pid_t **ret, size_t *ret_n, struct error *err)
 {
 	cleanup_free struct family *all = NULL;
 	cleanup_free pid_t *pids = NULL;
-	size_t n, n_pids = 0;
+	size_t n = 0, n_pids = 0;
 	int r = read_families(&all, &n, err);
 
 	if (r < 0)
