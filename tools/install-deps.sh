@@ -9,6 +9,7 @@ build="gcc libc6-dev meson ninja-build pkg-config python3 clang
 	libjansson-dev zlib1g-dev libzstd-dev"
 tests="libcmocka-dev python3-pytest clang-format shellcheck zsh g++ procps binutils gdb musl-tools
 	libjemalloc-dev libgoogle-perftools-dev libmimalloc-dev llvm xz-utils"
+fuzz="libclang-rt-dev" # libFuzzer
 vm="qemu-system-x86 busybox-static cpio"
 
 id=unknown
@@ -17,6 +18,7 @@ if [ -r /etc/os-release ]; then
 	. /etc/os-release
 	id=$ID
 fi
+[ "$id ${VERSION_ID:-}" != "ubuntu 22.04" ] || fuzz= # there it is part of clang
 case " $id ${ID_LIKE:-} " in
 *" ubuntu "*) build="$build linux-tools-generic" ;; # bpftool; src/bpf/meson.build finds it
 *" debian "*) build="$build bpftool" ;;
@@ -32,9 +34,10 @@ wanted=$build
 for arg; do
 	case $arg in
 	--tests) wanted="$wanted $tests" ;;
+	--fuzz) wanted="$wanted $fuzz" ;;
 	--vm) wanted="$wanted $vm" ;;
 	*)
-		echo "usage: install-deps.sh [--tests] [--vm]" >&2
+		echo "usage: install-deps.sh [--tests] [--fuzz] [--vm]" >&2
 		exit 2
 		;;
 	esac
