@@ -6,4 +6,4 @@ command -v shellcheck >/dev/null || {
 	echo "shellcheck is not installed"
 	exit 77
 }
-git ls-files -co --exclude-standard dev .ci/run '*.sh' | xargs shellcheck
+git ls-files -co --exclude-standard dev .ci/run tests/vm/init '*.sh' | xargs shellcheck

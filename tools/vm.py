@@ -1,0 +1,223 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""./dev vm: boot Debian's own kernel under qemu and try memwho there.
+
+Users' kernels are older than a developer's. The machine is emulated (TCG): no
+/dev/kvm is needed, and a boot takes some 20 s. Its initramfs holds the build,
+its shared libraries, a truth program and tests/vm/init; what that ran comes
+back over a serial port and is judged here.
+
+usage: vm.py [--kernel VMLINUZ]     BUILD from the environment
+"""
+import gzip
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+
+SOURCE = pathlib.Path(__file__).resolve().parent.parent
+BUILD = pathlib.Path(os.environ.get("BUILD", SOURCE / "build")).resolve()
+CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "memwho-tests"
+WORK = BUILD / "vm"
+SECONDS = 600
+
+sys.path.insert(0, str(SOURCE / "tests" / "e2e"))
+
+
+def output(*argv, **kw):
+    return subprocess.run(argv, check=True, capture_output=True, text=True, **kw).stdout
+
+
+def kernel_package():
+    """The package behind linux-image-cloud-amd64, or None where apt has none (Ubuntu)."""
+    try:
+        depends = output("apt-cache", "depends", "linux-image-cloud-amd64")
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        return None
+    found = re.findall(r"Depends: (linux-image-\d\S+)", depends)
+    return found[0] if found else None
+
+
+def fetch_kernel():
+    """Path of a vmlinuz, cached; the package is only unpacked, never installed."""
+    package = kernel_package()
+    cached = sorted(CACHE.glob("vmlinuz-*"))
+    if package:
+        path = CACHE / ("vmlinuz-" + package.removeprefix("linux-image-"))
+        if not path.exists():
+            unpacked = CACHE / "unpack"
+            shutil.rmtree(unpacked, ignore_errors=True)
+            unpacked.mkdir(parents=True)
+            subprocess.run(["apt-get", "download", "-q=2", package], cwd=unpacked, check=True)
+            subprocess.run(["dpkg", "-x", next(unpacked.glob("*.deb")), unpacked / "root"], check=True)
+            shutil.copy(next((unpacked / "root/boot").glob("vmlinuz-*")), path)
+            shutil.rmtree(unpacked)
+        return path
+    if cached:
+        return cached[-1]
+    print("vm: apt knows no linux-image-cloud-amd64 here (Debian does); name one with --kernel")
+    sys.exit(77)
+
+
+def libraries(program):
+    """Absolute paths of the shared libraries and the loader of @program."""
+    return re.findall(r"(/\S+) \(0x", output("ldd", program))
+
+
+def install(root, source, target):
+    path = root / str(target).lstrip("/")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, path)
+
+
+def make_root(root):
+    shutil.rmtree(root, ignore_errors=True)
+    for folder in ("bin", "proc", "sys", "dev", "tmp", "etc"):
+        (root / folder).mkdir(parents=True)
+    install(root, shutil.which("busybox"), "/bin/busybox")
+    for name in output("busybox", "--list").split():
+        if name != "busybox":
+            (root / "bin" / name).symlink_to("busybox")
+    programs = {BUILD / "memwho": "/bin/memwho", BUILD / "tests/programs/hold": "/bin/hold"}
+    needed = set()
+    for path, target in programs.items():
+        install(root, path, target)
+        needed.update(libraries(path))
+    for path in needed:
+        install(root, path, path)
+    install(root, SOURCE / "tests/vm/init", "/init")
+
+
+def make_initrd(root, to):
+    names = subprocess.run(["find", ".", "-print0"], cwd=root, check=True, capture_output=True).stdout
+    cpio = subprocess.run(["cpio", "--quiet", "-0", "-o", "-H", "newc", "-R", "0:0"], cwd=root,
+                          input=names, check=True, capture_output=True).stdout
+    with gzip.open(to, "wb", compresslevel=1) as f:
+        f.write(cpio)
+
+
+def boot(kernel, initrd):
+    """Run the machine; its console goes to WORK/console.log, its results to WORK/results."""
+    results = WORK / "results.tar"
+    argv = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1500",
+            "-display", "none", "-no-reboot", "-nodefaults", "-kernel", kernel, "-initrd", initrd,
+            "-append", "console=ttyS0 quiet panic=-1 oops=panic",
+            "-serial", f"file:{WORK / 'console.log'}", "-serial", f"file:{results}"]
+    results.unlink(missing_ok=True)
+    try:
+        subprocess.run(argv, timeout=SECONDS, check=True)
+    except subprocess.TimeoutExpired:
+        print(f"vm: still running after {SECONDS} s; its console ends so:")
+        print("\n".join((WORK / "console.log").read_text(errors="replace").splitlines()[-20:]))
+    shutil.rmtree(WORK / "results", ignore_errors=True)
+    (WORK / "results").mkdir()
+    try:
+        with tarfile.open(results) as tar:
+            tar.extractall(WORK / "results")
+    except (tarfile.TarError, FileNotFoundError) as e:
+        print(f"vm: no results came back: {e}")
+
+
+class Ran:
+    """What one `run NAME ...` of tests/vm/init left."""
+
+    def __init__(self, name):
+        def read(suffix):
+            path = WORK / "results" / (name + suffix)
+            return path.read_text(errors="replace") if path.exists() else ""
+        self.out, self.err, code = read(".out"), read(".err"), read(".code").strip()
+        self.code = int(code) if code else None
+
+    def __repr__(self):
+        return f"exit {self.code}\n{self.out[-1500:]}\n{self.err[-1500:]}"
+
+
+def version_tells_this_kernel():
+    v = json.loads(Ran("version").out)
+    features = v["kernel_features"]
+    print(f"  Linux {v['kernel']}: " + ", ".join(f"{k} {v}" for k, v in features.items()))
+    assert features["bpf"] and features["btf"] and features["uprobes"] and features["bpf_loop"]
+    if v["kernel"].startswith("6.1."):
+        assert not features["uprobe_multi"] and not features["uprobe_session"]
+        assert not features["pagemap_scan"] and not features["procmap_query"]
+
+
+def doctor_finds_the_allocator():
+    ran = Ran("doctor")
+    checks = {c["name"]: c for c in json.loads(ran.out)["checks"]}
+    assert ran.code == 0 and checks["libc"]["state"] in ("ok", "limited"), ran
+
+
+def a_recording_is_exact():
+    import hold
+    assert Ran("recording").code == 0, Ran("recording")
+    stacks = hold.stacks_of_folded(Ran("folded").out)
+    truth = json.loads((WORK / "results/truth.json").read_text())
+    score = hold.compare(stacks, truth)
+    print(f"  {score.true_bytes} bytes held, {score.reported_bytes} reported, "
+          f"path error {score.path_error:.4%}")
+    assert score.true_bytes > 100000 and score.path_error == 0, score.explain()
+
+
+def its_stacks_are_whole():
+    result = json.loads(Ran("json").out)
+    assert result["complete_stacks_percent"] >= 99, result["complete_stacks_percent"]
+    assert result["lost_events"] == 0 and result["ended_by"] == "signal"
+
+
+def a_hot_program_is_refused():
+    ran = Ran("refused")
+    assert ran.code == 1 and "slow" in ran.err, ran
+
+
+def a_kernel_thread_is_refused():
+    ran = Ran("kernel_thread")
+    assert ran.code == 1 and "kernel thread" in ran.err, ran
+
+
+def nobody_is_told():
+    ran = Ran("nobody")
+    assert ran.code == 1 and "999999" in ran.err, ran
+
+
+def missing_features_are_told():
+    for name, word in (("no_btf", "BTF"), ("no_bpf_loop", "bpf_loop")):
+        assert Ran(name).code == 1 and word in Ran(name).err, Ran(name)
+
+
+def the_kernel_is_well():
+    log = Ran("dmesg").out
+    assert log and not re.search(r"BUG:|WARNING:|Oops|general protection", log), log[-2000:]
+
+
+CHECKS = [version_tells_this_kernel, doctor_finds_the_allocator, a_recording_is_exact,
+          its_stacks_are_whole, a_hot_program_is_refused, a_kernel_thread_is_refused,
+          nobody_is_told, missing_features_are_told, the_kernel_is_well]
+
+
+def main():
+    WORK.mkdir(parents=True, exist_ok=True)
+    kernel = sys.argv[2] if sys.argv[1:2] == ["--kernel"] else fetch_kernel()
+    make_root(WORK / "root")
+    make_initrd(WORK / "root", WORK / "initrd.gz")
+    print(f"vm: booting {kernel} (emulated)")
+    boot(str(kernel), str(WORK / "initrd.gz"))
+    failed = 0
+    for check in CHECKS:
+        name = check.__name__.replace("_", " ")
+        try:
+            check()
+            print(f"ok: {name}")
+        except Exception as e:  # a result that is not there is a failure, too
+            failed += 1
+            print(f"FAILED: {name}: {type(e).__name__}: {e}")
+    (WORK / "counts.json").write_text(json.dumps([len(CHECKS) - failed, failed, 0]))
+    print(f"{len(CHECKS) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+sys.exit(main())
