@@ -110,6 +110,32 @@ static enum code_flow flow_of(const ZydisDecodedInstruction *insn)
 	}
 }
 
+/* The address that operand @o names; 0: none. An address of a program that is
+ * not position-independent fits 32 bits; it may come with an index register. */
+static uint64_t named(const ZydisDecodedInstruction *insn, const ZydisDecodedOperand *o,
+                      uint64_t vaddr)
+{
+	if (o->type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+		return !o->imm.is_relative && o->imm.value.u <= UINT32_MAX ? o->imm.value.u : 0;
+	if (o->type != ZYDIS_OPERAND_TYPE_MEMORY)
+		return 0;
+	if (o->mem.base == ZYDIS_REGISTER_RIP)
+		return vaddr + insn->length + (uint64_t)o->mem.disp.value;
+	if (o->mem.base != ZYDIS_REGISTER_NONE && o->mem.index == ZYDIS_REGISTER_NONE)
+		return 0;
+	return o->mem.disp.value > 0 ? (uint64_t)o->mem.disp.value : 0;
+}
+
+static void find_names(const struct decoded *d, uint64_t vaddr, struct code_insn *ret)
+{
+	size_t n = 0;
+
+	for (unsigned i = 0; i < d->insn.operand_count && n < ARRAY_SIZE(ret->names); i++) {
+		ret->names[n] = named(&d->insn, operand(d, i), vaddr);
+		n += ret->names[n] != 0;
+	}
+}
+
 bool code_decode(const uint8_t *bytes, size_t len, uint64_t vaddr, struct code_insn *ret)
 {
 	struct decoded d;
@@ -130,6 +156,7 @@ bool code_decode(const uint8_t *bytes, size_t len, uint64_t vaddr, struct code_i
 		ret->direct = true;
 		ret->target = target;
 	}
+	find_names(&d, vaddr, ret);
 	return true;
 }
 

@@ -40,6 +40,10 @@ struct code_insn {
 	unsigned writes; /* enum code_register */
 	enum code_flow flow;
 	uint64_t target;
+	/* Addresses that it names without going there: an operand in memory that
+	 * is absolute or relative to rip, an immediate of 32 bits that is no
+	 * branch (it may be a number). 0: none. */
+	uint64_t names[2];
 };
 
 /* Decode the instruction at @vaddr; false when the bytes are none. */
