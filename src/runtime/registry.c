@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <string.h>
 
+#include "runtime/postgres/postgres.h"
 #include "runtime/runtime.h"
 
 /* The only list of runtimes. */
 const struct runtime_ops *const registry_runtimes[] = {
+	&postgres_runtime,
 	NULL,
 };
 
