@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/*
+ * What the postgres runtime sees in a process, as lines with tabs, so that a
+ * test can compare it with what the server says.
+ *
+ *	pgtree PID tree     level class name ident total blocks free free_chunks used chunk_bytes
+ *	pgtree PID check    decodes every chunk; counts by class
+ *	pgtree PID probes   name vaddr at single_stepped role; "range" and "gap" lines
+ *	pgtree PID kind     kind of process
+ *	pgtree PID names ADDRESS...
+ *	pgtree PID walks N  N looks: how many were given up
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "runtime/postgres/pg_server.h"
+#include "runtime/postgres/postgres.h"
+
+static int tree(const struct runtime_view *v, char **args, struct error *err)
+{
+	cleanup(pg_server_clear) struct pg_server s = { 0 };
+	cleanup(pg_tree_clear) struct pg_tree t = { 0 };
+	int r = pg_server_open(v, &s, err);
+
+	if (r == 0)
+		r = pg_server_look(&s, &t, NULL, 0, err);
+	for (size_t i = 0; r == 0 && i < t.n; i++) {
+		const struct pg_context *c = &t.items[i];
+
+		printf("%u\t%s\t%s\t%s\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64
+		       "\t%" PRIu64 "\t%" PRIu64 "\t0x%" PRIx64 "\n",
+		       c->level, pg_methods_class_name(c->class), pg_tree_name(&t, c),
+		       pg_tree_ident(&t, c), c->total, c->blocks, c->free, c->free_chunks, c->used,
+		       c->chunk_bytes, c->address);
+	}
+	return r;
+}
+
+static int check(const struct runtime_view *v, char **args, struct error *err)
+{
+	cleanup(pg_server_clear) struct pg_server s = { 0 };
+	cleanup(pg_tree_clear) struct pg_tree t = { 0 };
+	struct pg_check c = { 0 };
+	int r = pg_server_open(v, &s, err);
+
+	if (r == 0)
+		r = pg_server_look(&s, &t, &c, 0, err);
+	if (r < 0)
+		return r;
+	printf("contexts\t%zu\nchecked\t%" PRIu64 "\nchunks\t%" PRIu64 "\n", t.n, c.contexts,
+	       c.chunks);
+	for (unsigned i = 0; i < PG_N_CLASSES; i++)
+		printf("%s\t%" PRIu64 "\n", pg_methods_class_name(i), c.by_class[i]);
+	printf("copied\t%" PRIu64 "\nmem_allocated\t%u\n", s.memory.copied_bytes,
+	       s.layout.at_mem_allocated);
+	return 0;
+}
+
+static int probes(const struct runtime_view *v, char **args, struct error *err)
+{
+	cleanup(runtime_probes_clear) struct runtime_probes p = { 0 };
+	int r = postgres_runtime.alloc_probes(v, &p, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < p.n_probes; i++)
+		printf("probe\t%s\t0x%" PRIx64 "\t+%" PRIu64 "\t%s\t%u\t%u\n", p.probes[i].name,
+		       p.probes[i].vaddr, p.probes[i].at - p.probes[i].vaddr,
+		       p.probes[i].single_stepped ? "single-stepped" : "emulated",
+		       p.probes[i].code.role, p.probes[i].code.n);
+	for (size_t i = 0; i < p.n_ranges; i++)
+		printf("range\t0x%" PRIx64 "\t%" PRIu64 "\n", p.ranges[i].vaddr, p.ranges[i].size);
+	for (size_t i = 0; i < p.n_gaps; i++)
+		printf("gap\t%s\t%s\n", p.gaps[i].name, p.gaps[i].reason);
+	return 0;
+}
+
+static int kind(const struct runtime_view *v, char **args, struct error *err)
+{
+	char text[64];
+
+	if (!postgres_runtime.process_kind(v, text, sizeof(text)))
+		return error_set(err, ENOENT, "no kind");
+	puts(text);
+	return 0;
+}
+
+static int names(const struct runtime_view *v, char **args, struct error *err)
+{
+	for (; *args; args++) {
+		struct runtime_context c = { .address = strtoull(*args, NULL, 0) };
+		int r = postgres_runtime.name_contexts(v, &c, 1, err);
+
+		if (r < 0)
+			return r;
+		printf("%s\t%s\t%s\t%" PRIu64 "\n", c.path, c.class_name, c.ident, c.used_bytes);
+	}
+	return 0;
+}
+
+static int walks(const struct runtime_view *v, char **args, struct error *err)
+{
+	long n = *args ? strtol(*args, NULL, 10) : 1, given_up = 0;
+
+	for (long i = 0; i < n; i++) {
+		uint64_t used;
+		int r = postgres_runtime.used_bytes(v, &used, err);
+
+		if (r < 0 && r != -EAGAIN)
+			return r;
+		given_up += r < 0;
+	}
+	printf("walks\t%ld\ngiven up\t%ld\n", n, given_up);
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	int (*run)(const struct runtime_view *v, char **args, struct error *err);
+} commands[] = {
+	{ "tree", tree }, { "check", check }, { "probes", probes },
+	{ "kind", kind }, { "names", names }, { "walks", walks },
+};
+
+static int run(pid_t pid, char **args, struct error *err)
+{
+	static const struct symbol_options options = { .no_debuginfod = true };
+	cleanup(target_closep) struct target *t = NULL;
+	cleanup(symbol_pool_freep) struct symbol_pool *pool = NULL;
+	cleanup(symbol_space_freep) struct symbol_space *space = NULL;
+	struct runtime_view v;
+	int r = target_open(pid, &t, err);
+
+	if (r == 0)
+		r = symbol_pool_new(&options, &pool, err);
+	if (r == 0)
+		r = symbol_space_new(pool, t, &space, err);
+	if (r < 0)
+		return r;
+	r = symbol_space_refresh(space, t, err);
+	if (r < 0)
+		return r;
+	v = (struct runtime_view){ t, space };
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (!strcmp(args[0], commands[i].name))
+			return commands[i].run(&v, args + 1, err);
+	return error_set(err, EINVAL, "no command %s", args[0]);
+}
+
+int main(int argc, char **argv)
+{
+	struct error err = { 0 };
+
+	if (argc < 3) {
+		fputs("usage: pgtree PID tree|check|probes|kind|names|walks\n", stderr);
+		return 2;
+	}
+	if (run(strtol(argv[1], NULL, 10), argv + 2, &err) < 0) {
+		error_print(&err, stderr);
+		return 1;
+	}
+	return 0;
+}
