@@ -9,6 +9,7 @@
 #include <Zydis/Zydis.h>
 
 #include "base/cleanup.h"
+#include "runtime/plt.h"
 
 enum {
 	WINDOW_BYTES = 16 * 1024, /* how far a walk without a size looks */
@@ -58,6 +59,35 @@ static unsigned register_bit(ZydisRegister reg)
 	case ZYDIS_REGISTER_RBP: return CODE_BP;
 	default: return 0;
 	}
+}
+
+/* 0..3 if the operand is one of the four argument registers, whole; else -1. */
+static int argument_number(const ZydisDecodedOperand *o)
+{
+	if (o->type != ZYDIS_OPERAND_TYPE_REGISTER)
+		return -1;
+	switch (o->reg.value) {
+	case ZYDIS_REGISTER_RDI: return 0;
+	case ZYDIS_REGISTER_RSI: return 1;
+	case ZYDIS_REGISTER_RDX: return 2;
+	case ZYDIS_REGISTER_RCX: return 3;
+	default: return -1;
+	}
+}
+
+static void find_copy(const struct decoded *d, struct code_insn *in)
+{
+	int to, from;
+
+	in->copy_to = in->copy_from = -1;
+	if (d->insn.mnemonic != ZYDIS_MNEMONIC_MOV || d->insn.operand_count < 2)
+		return;
+	to = argument_number(operand(d, 0));
+	from = argument_number(operand(d, 1));
+	if (to < 0 || from < 0)
+		return;
+	in->copy_to = to;
+	in->copy_from = from;
 }
 
 static unsigned written(const struct decoded *d)
@@ -150,6 +180,7 @@ bool code_decode(const uint8_t *bytes, size_t len, uint64_t vaddr, struct code_i
 		.writes = written(&d),
 		.flow = flow_of(&d.insn),
 	};
+	find_copy(&d, ret);
 	if (ret->flow != CODE_NEXT && ret->flow != CODE_STOP && d.insn.operand_count &&
 	    operand(&d, 0)->type == ZYDIS_OPERAND_TYPE_IMMEDIATE &&
 	    ZYAN_SUCCESS(ZydisCalcAbsoluteAddress(&d.insn, operand(&d, 0), vaddr, &target))) {
@@ -171,6 +202,11 @@ static uint64_t executable_bytes(const struct elf_file *f, uint64_t vaddr)
 			return s.filesz - (vaddr - s.vaddr);
 	}
 	return 0;
+}
+
+bool code_is_executable(const struct elf_file *f, uint64_t vaddr)
+{
+	return executable_bytes(f, vaddr) != 0;
 }
 
 static int read_code(struct elf_file *f, uint64_t vaddr, size_t len, uint8_t **ret,
@@ -214,6 +250,31 @@ static size_t walk(const uint8_t *bytes, size_t max, uint64_t vaddr)
 	return max;
 }
 
+struct next_symbol {
+	uint64_t after, distance;
+};
+
+static int nearer(const struct elf_symbol *s, void *arg)
+{
+	struct next_symbol *next = arg;
+
+	if (s->defined && s->type == STT_FUNC && s->value > next->after &&
+	    s->value - next->after < next->distance)
+		next->distance = s->value - next->after;
+	return 0;
+}
+
+/* How much to look at from @vaddr on when no size is known. */
+static uint64_t window(struct elf_file *f, uint64_t vaddr, uint64_t there)
+{
+	struct next_symbol next = { vaddr, WINDOW_BYTES };
+
+	if (there < next.distance)
+		next.distance = there;
+	elf_file_each_symbol(f, ELF_ALL, nearer, &next);
+	return next.distance;
+}
+
 static bool all_decodes(const struct code_function *c)
 {
 	struct code_insn in;
@@ -234,9 +295,7 @@ int code_function_read(struct elf_file *f, uint64_t vaddr, uint64_t size, struct
 
 	if (elf_file_machine(f) != EM_X86_64)
 		return error_set(err, ENOEXEC, "%s: not x86-64 code", elf_file_name(f));
-	c.len = size ? size : WINDOW_BYTES;
-	if (!size && there < c.len)
-		c.len = there;
+	c.len = size ? size : window(f, vaddr, there);
 	if (!c.len || c.len > there || c.len > CODE_MAX_BYTES)
 		return error_set(err, ENOEXEC, "%s: no function of %llu bytes at 0x%llx",
 		                 elf_file_name(f), (unsigned long long)size,
@@ -281,25 +340,14 @@ static uint64_t only_jump(struct elf_file *f, uint64_t vaddr)
 	return in.flow == CODE_JUMP && in.direct ? in.target : 0;
 }
 
-/* PLT entries jump through memory: their target is another module's. */
-static bool is_plt(struct elf_file *f, uint64_t vaddr)
-{
-	static const char *const names[] = { ".plt", ".plt.got", ".plt.sec", ".iplt" };
-	struct elf_section s;
-
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (elf_file_section(f, names[i], &s) && vaddr >= s.vaddr &&
-		    vaddr - s.vaddr < s.size)
-			return true;
-	return false;
-}
-
 uint64_t code_real_start(struct elf_file *f, uint64_t vaddr)
 {
 	for (int i = 0; i < MAX_HOPS; i++) {
 		uint64_t next = only_jump(f, vaddr);
 
-		if (!next || !executable_bytes(f, next) || is_plt(f, next))
+		if (next && plt_contains(f, next))
+			next = plt_own_function(f, next);
+		if (!next || !executable_bytes(f, next))
 			break;
 		vaddr = next;
 	}

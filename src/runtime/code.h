@@ -38,6 +38,9 @@ struct code_insn {
 	bool direct;     /* target is known */
 	bool endbr;      /* endbr64: a landing pad that changes nothing */
 	unsigned writes; /* enum code_register */
+	/* "mov to, from" between two of the four argument registers, 64 bits: their
+	 * numbers; else both -1 */
+	int8_t copy_to, copy_from;
 	enum code_flow flow;
 	uint64_t target;
 	/* Addresses that it names without going there: an operand in memory that
@@ -52,7 +55,7 @@ bool code_decode(const uint8_t *bytes, size_t len, uint64_t vaddr, struct code_i
 enum { CODE_MAX_BYTES = 256 * 1024 };
 
 /* The bytes of a function. @size 0 (not known): what a walk from @vaddr along
- * its branches reaches. -ENOEXEC: not x86-64, outside executable segments,
+ * its branches reaches, up to the next symbol. -ENOEXEC: not x86-64, outside executable segments,
  * longer than CODE_MAX_BYTES, or not one instruction can be decoded. */
 struct code_function {
 	uint8_t *bytes;
@@ -64,6 +67,9 @@ int code_function_read(struct elf_file *f, uint64_t vaddr, uint64_t size, struct
                        struct error *err);
 void code_function_clear(struct code_function *c); /* usable with cleanup() */
 
+/* Can code be at @vaddr (a segment's executable part of the file)? */
+bool code_is_executable(const struct elf_file *f, uint64_t vaddr);
+
 /* Follow "jmp other" (behind an endbr64) as long as a function is nothing else;
- * returns where the work is done. Jumps that leave @f (PLT) are not followed. */
+ * returns where the work is done. A jump to another module is not followed. */
 uint64_t code_real_start(struct elf_file *f, uint64_t vaddr);

@@ -191,6 +191,18 @@ unsigned plan_arguments(const struct plan_code *code)
 	return used;
 }
 
+void plan_move_arguments(struct plan_code *code, const unsigned char where[4])
+{
+	for (unsigned i = 0; i < code->n; i++) {
+		struct plan_uop *u = &code->uops[i];
+
+		if (u->op != PLAN_ARG && u->op != PLAN_MUL)
+			continue;
+		u->n = where[u->n & 3];
+		u->imm = u->n;
+	}
+}
+
 struct machine {
 	unsigned long long acc, tmp[4];
 	const unsigned long long *arg;

@@ -16,6 +16,9 @@ int plan_compile(enum plan_role role, const char *text, struct plan_code *ret, s
  * point must find unchanged. */
 unsigned plan_arguments(const struct plan_code *code);
 
+/* Make the plan read argument a from where argument @where[a] was passed. */
+void plan_move_arguments(struct plan_code *code, const unsigned char where[4]);
+
 /* Run one section on known operands in user space: what the engines do, for
  * tests. @out gets PTR, SIZE, CTX, OLD. Returns 0, or -EFAULT when @read fails. */
 int plan_run(const struct plan_code *code, unsigned from, const unsigned long long arg[4],

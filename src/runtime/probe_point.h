@@ -22,6 +22,16 @@
  * -ENOEXEC. @size 0: not known. */
 int probe_point_find(struct elf_file *f, uint64_t vaddr, uint64_t size, uint64_t *at,
                      bool *single_stepped, struct error *err);
-/* The same when only some arguments (bits, see plan_arguments()) are needed. */
+struct probe_point {
+	uint64_t at;
+	uint64_t size; /* the function's, estimated if it was not known */
+	bool single_stepped;
+	/* in which argument register (0..3) the needed arguments are at @at */
+	unsigned char where[4];
+};
+
+/* The same when only some arguments (bits, see plan_arguments()) are needed, and
+ * when the code in front may have moved them between argument registers
+ * (mimalloc's malloc does). */
 int probe_point_find_for(struct elf_file *f, uint64_t vaddr, uint64_t size, unsigned arguments,
-                         uint64_t *at, bool *single_stepped, struct error *err);
+                         struct probe_point *ret, struct error *err);

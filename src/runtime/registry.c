@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <string.h>
 
+#include "runtime/glibc/glibc.h"
+#include "runtime/jemalloc/jemalloc.h"
+#include "runtime/mimalloc/mimalloc.h"
+#include "runtime/musl/musl.h"
+#include "runtime/other/other.h"
 #include "runtime/postgres/postgres.h"
 #include "runtime/runtime.h"
+#include "runtime/tcmalloc/tcmalloc.h"
 
 /* The only list of runtimes. */
 const struct runtime_ops *const registry_runtimes[] = {
-	&postgres_runtime,
-	NULL,
+	&postgres_runtime, &jemalloc_runtime, &tcmalloc_runtime, &mimalloc_runtime,
+	&glibc_runtime,    &musl_runtime,     &other_runtime,    NULL,
 };
 
 const struct runtime_ops *registry_find(const char *name)

@@ -87,19 +87,27 @@ static uint64_t function_size(struct elf_file *f, uint64_t vaddr)
 	return search.size;
 }
 
+static void cut_second(struct plan_code *c)
+{
+	if (c->second)
+		c->n = c->second;
+	c->second = 0;
+}
+
 int runtime_add_probe(struct runtime_probes *to, const struct runtime_ops *owner,
                       struct symbol_module *m, uint64_t vaddr, uint64_t size,
                       const struct runtime_function *f, struct error *err)
 {
 	struct runtime_probe p = { .owner = owner, .module = m };
 	struct elf_file *elf = symbol_module_elf(m);
-	uint64_t start;
+	struct probe_point point;
+	uint64_t start, given = vaddr;
 	int r;
 
 	if (!elf)
 		return error_set(err, ENOEXEC, "%s: no ELF file", symbol_module_path(m));
 	start = code_real_start(elf, vaddr);
-	if (start != vaddr) {
+	if (start != given) {
 		vaddr = start;
 		size = function_size(elf, vaddr);
 	}
@@ -107,15 +115,20 @@ int runtime_add_probe(struct runtime_probes *to, const struct runtime_ops *owner
 		return 0;
 	snprintf(p.name, sizeof(p.name), "%s", f->name);
 	p.vaddr = vaddr;
-	p.size = size;
 	r = plan_compile(f->role, f->text, &p.code, err);
 	if (r < 0)
 		return error_context(err, "%s", f->name);
 	p.code.flags = f->flags;
-	r = probe_point_find_for(elf, vaddr, size, plan_arguments(&p.code), &p.at,
-	                         &p.single_stepped, err);
+	/* what else jumps there may not have the size in the same register */
+	if (start != given && f->role == PLAN_FREE && plan_arguments(&p.code) != 1)
+		cut_second(&p.code);
+	r = probe_point_find_for(elf, vaddr, size, plan_arguments(&p.code), &point, err);
 	if (r < 0)
 		return error_context(err, "%s", f->name);
+	p.at = point.at;
+	p.size = point.size;
+	p.single_stepped = point.single_stepped;
+	plan_move_arguments(&p.code, point.where);
 	r = array_reserve(&to->probes, &to->cap_probes, to->n_probes + 1, err);
 	if (r < 0)
 		return r;

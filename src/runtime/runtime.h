@@ -29,7 +29,7 @@ struct runtime_probe {
 	char name[RUNTIME_PROBE_NAME_BYTES]; /* function, for reports */
 	const struct runtime_ops *owner;
 	struct symbol_module *module;
-	uint64_t vaddr, size; /* the function */
+	uint64_t vaddr, size; /* the function; size is estimated where no symbol says it */
 	uint64_t at;          /* vaddr of the instruction to probe; see probe_point.h */
 	bool single_stepped;  /* no emulated instruction was found: dear */
 	struct plan_code code;

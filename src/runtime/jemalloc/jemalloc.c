@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "runtime/jemalloc/jemalloc.h"
+
+#include <elf.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/family.h"
+
+enum { MAX_PREFIXES = 4, PREFIX_BYTES = 64 };
+
+/*
+ * xallocx(ptr, size, extra, flags) resizes in place, to at least size and if it
+ * can to size + extra, and returns what is then usable (jemalloc 5.3, man page).
+ * Usable >= size + extra: all was granted. Usable >= size: that much. Less: it
+ * failed and nothing changed, which is a realloc that returns NULL.
+ */
+#define XALLOCX                                                                                    \
+	"ARG0 OLD END "                                                                            \
+	"ARG1 ST0 ARG2 ADD0 ST1 "                                                                  \
+	"RET SUB1 SHRI63 SKNZ5 LDT1 SIZE ARG0 PTR END "                                            \
+	"RET SUB0 SHRI63 SKNZ5 RET SIZE ARG0 PTR END "                                             \
+	"IMM0 PTR LDT0 SIZE END"
+
+static const struct runtime_function functions[] = {
+	{ "mallocx", PLAN_ALLOC, 0, FAMILY_SIZE0 },
+	{ "rallocx", PLAN_REALLOC, 0, FAMILY_REALLOC },
+	{ "xallocx", PLAN_REALLOC, 0, XALLOCX },
+	{ "dallocx", PLAN_FREE, 0, FAMILY_FREE },
+	{ "sdallocx", PLAN_FREE, 0, FAMILY_FREE_SIZED },
+	{ NULL },
+};
+
+struct prefixes {
+	struct elf_file *file;
+	char names[MAX_PREFIXES][PREFIX_BYTES];
+	size_t n;
+};
+
+static bool is_complete(struct elf_file *f, const char *prefix)
+{
+	static const char *const names[] = { "malloc", "free", "mallocx", "rallocx", "sdallocx" };
+	char name[PREFIX_BYTES + 16];
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		snprintf(name, sizeof(name), "%s%s", prefix, names[i]);
+		if (!family_has(f, name))
+			return false;
+	}
+	return true;
+}
+
+/* Whatever stands before "mallocx" is a prefix if the whole family has it. */
+static int look_at(const struct elf_symbol *s, void *arg)
+{
+	static const char last[] = "mallocx";
+	struct prefixes *p = arg;
+	size_t len = strlen(s->name), n = sizeof(last) - 1;
+	char *prefix = p->names[p->n];
+
+	if (!s->defined || s->type != STT_FUNC || len < n || len - n >= PREFIX_BYTES ||
+	    strcmp(s->name + len - n, last))
+		return 0;
+	snprintf(prefix, PREFIX_BYTES, "%.*s", (int)(len - n), s->name);
+	for (size_t i = 0; i < p->n; i++)
+		if (!strcmp(p->names[i], prefix))
+			return 0;
+	p->n += is_complete(p->file, prefix);
+	return p->n == MAX_PREFIXES;
+}
+
+static struct prefixes find_prefixes(struct elf_file *f)
+{
+	struct prefixes p = { .file = f };
+
+	elf_file_each_symbol(f, ELF_ALL, look_at, &p);
+	return p;
+}
+
+static int detect(const struct runtime_view *v, struct error *err)
+{
+	struct symbol_module *m;
+
+	for (size_t pos = 0; (m = runtime_next_module(v, &pos));)
+		if (find_prefixes(symbol_module_elf(m)).n)
+			return 1;
+	return 0;
+}
+
+static int add(struct runtime_probes *to, struct symbol_module *m, const char *prefix,
+               struct error *err)
+{
+	int r = family_add(to, &jemalloc_runtime, m, prefix, family_malloc, err);
+
+	if (!r)
+		r = family_add(to, &jemalloc_runtime, m, prefix, functions, err);
+	/* operator new has no prefix: it belongs to a jemalloc that is malloc */
+	if (!r && !*prefix)
+		r = family_add(to, &jemalloc_runtime, m, "", family_cxx, err);
+	return r;
+}
+
+static int alloc_probes(const struct runtime_view *v, struct runtime_probes *to, struct error *err)
+{
+	struct symbol_module *m;
+	int r = 0;
+
+	for (size_t pos = 0; !r && (m = runtime_next_module(v, &pos));) {
+		struct prefixes p = find_prefixes(symbol_module_elf(m));
+
+		for (size_t i = 0; !r && i < p.n; i++)
+			r = add(to, m, p.names[i], err);
+		if (!r && p.n)
+			r = family_add_ranges(to, &jemalloc_runtime, m, err);
+	}
+	return r;
+}
+
+const struct runtime_ops jemalloc_runtime = {
+	.name = "jemalloc",
+	.title = "jemalloc",
+	.detect = detect,
+	.alloc_probes = alloc_probes,
+};
