@@ -18,7 +18,9 @@ enum unwind_cfa {
 	UNWIND_PLT,       /* the linker's PLT: CFA = sp + 8 + ((pc & 15) >= 11 ? 8 : 0) */
 	UNWIND_SIGNAL,    /* signal frame: registers from the ucontext at sp + 40 + 8 * reg */
 	UNWIND_END,       /* outermost frame: the walk is complete here */
-	UNWIND_RBP_DEREF, /* CFA = *(bp + cfa_offset): DRAP frames (gcc stack realignment) */
+	UNWIND_RBP_DEREF, /* CFA = *(bp + cfa_offset): DRAP frames (gcc stack realignment); the
+	                   * caller's rbp is always at *bp, rbp_slot is unused */
+	UNWIND_RSP_FAR,   /* CFA = sp + 8 * cfa_offset: frames of 32 KiB and more */
 };
 
 struct unwind_row {
