@@ -74,13 +74,13 @@ static bool ids_are_ours(const char *status, uid_t *owner)
 	return true;
 }
 
-/* A process that changed its user, or called prctl(PR_SET_DUMPABLE, 0), has a
- * /proc directory that root owns (proc(5)). */
+/* Root owns the files below /proc/PID of a process that changed its user, or
+ * called prctl(PR_SET_DUMPABLE, 0) (proc(5); the directory itself keeps its owner). */
 static bool is_dumpable(int proc_fd, uid_t owner)
 {
 	struct stat st;
 
-	return fstat(proc_fd, &st) < 0 || st.st_uid == owner;
+	return fstatat(proc_fd, "maps", &st, 0) < 0 || st.st_uid == owner;
 }
 
 static int explain_yama(pid_t pid, int errnum, int scope, struct error *err)
