@@ -190,3 +190,21 @@ const char *figures_value(const struct report_figure *f, char *buf, size_t size)
 	}
 	return buf;
 }
+
+static bool ends_in_bytes(const char *column)
+{
+	size_t n = strlen(column);
+
+	return n >= 5 && !strcmp(column + n - 5, "bytes");
+}
+
+const char *figures_cell(const struct report_table *t, size_t row, size_t c, char *buf, size_t size)
+{
+	const struct report_figure *f = &t->cells[row * t->n_columns + c];
+
+	if (f->kind == REPORT_TEXT)
+		return f->text ? f->text : "";
+	if (f->kind == REPORT_INT && ends_in_bytes(t->columns[c]))
+		return units_bytes(f->integer, buf, size);
+	return figures_value(f, buf, size);
+}

@@ -32,5 +32,9 @@ bool figures_is_told(const char *key);
 /* A figure's value with its unit. */
 const char *figures_value(const struct report_figure *f, char *buf, size_t size);
 
+/* A cell of a table; in a column "..._bytes" integers are bytes. */
+const char *figures_cell(const struct report_table *t, size_t row, size_t c, char *buf,
+                         size_t size);
+
 /* What a value type is called in a picture: "memory held", "allocations" ... */
 const char *figures_type_name(const struct profile_type *t);

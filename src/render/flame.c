@@ -325,7 +325,7 @@ int flame_write(const struct profile *p, const struct render_options *o, FILE *t
 	int r = view_make(p, o, VIEW_REVERSE, &v, err);
 
 	if (r == 0)
-		r = tree_make(&v, &t, err);
+		r = tree_make(&v, false, &t, err);
 	if (r == 0)
 		r = tree_layout(&t, err);
 	if (r == 0)

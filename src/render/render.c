@@ -12,6 +12,7 @@ const struct render_format render_formats[] = {
 	{ "table", ".txt", "text for a terminal: top stacks and the report", false, table_write },
 	{ "svg", ".svg", "flame graph: zoom, search, hover; needs only a browser", false,
 	  flame_write },
+	{ "html", ".html", "flame graph, tables and sandwich view in one page", false, html_write },
 	{ "json", ".json", "stacks and report for scripts (docs/json.md)", false,
 	  profile_json_write },
 	{ "folded", ".folded", "one line a stack, root first, for flamegraph.pl", false,

@@ -7,7 +7,6 @@
 #include "base/cleanup.h"
 #include "render/escape.h"
 #include "render/figures.h"
-#include "render/units.h"
 
 enum {
 	TABLE_ROWS = 20,
@@ -62,25 +61,6 @@ void report_text_figures(FILE *to, const struct report *r, size_t columns)
 	}
 }
 
-static bool ends_in_bytes(const char *column)
-{
-	size_t n = strlen(column);
-
-	return n >= 5 && !strcmp(column + n - 5, "bytes");
-}
-
-static const char *cell_text(const struct report_table *t, size_t row, size_t c, char *buf,
-                             size_t size)
-{
-	const struct report_figure *f = &t->cells[row * t->n_columns + c];
-
-	if (f->kind == REPORT_TEXT)
-		return f->text ? f->text : "";
-	if (f->kind == REPORT_INT && ends_in_bytes(t->columns[c]))
-		return units_bytes(f->integer, buf, size);
-	return figures_value(f, buf, size);
-}
-
 static bool is_text_column(const struct report_table *t, size_t c)
 {
 	return t->n_rows && t->cells[c].kind == REPORT_TEXT;
@@ -92,7 +72,7 @@ static size_t column_width(const struct report_table *t, size_t c, size_t rows)
 	char buf[FIGURES_BYTES];
 
 	for (size_t row = 0; row < rows; row++) {
-		size_t w = escape_width(cell_text(t, row, c, buf, sizeof(buf)));
+		size_t w = escape_width(figures_cell(t, row, c, buf, sizeof(buf)));
 
 		width = w > width ? w : width;
 	}
@@ -132,7 +112,7 @@ static void put_table(FILE *to, const struct report_table *t, size_t columns, bo
 	fputs(colour ? "\033[0m" : "", to);
 	for (size_t row = 0; row < rows; row++) {
 		for (size_t c = 0; c < n; c++)
-			put_cell(to, cell_text(t, row, c, buf, sizeof(buf)), width[c],
+			put_cell(to, figures_cell(t, row, c, buf, sizeof(buf)), width[c],
 			         is_text_column(t, c), c + 1 == n);
 	}
 	if (rows < t->n_rows)

@@ -11,6 +11,7 @@
 
 struct builder {
 	struct tree *t;
+	bool all_rows;
 	uint32_t *func_of_frame;  /* frame id -> function + 1; 0: not seen yet */
 	struct hash_map func_ids; /* hash of the function -> its number */
 	struct hash_map children; /* parent << 32 | function -> node */
@@ -137,7 +138,9 @@ static int add_row(struct builder *b, size_t row, struct error *err)
 
 	if (values.value <= 0) {
 		t->n_left_out += values.value < 0;
-		return 0;
+		values.value = 0;
+		if (!b->all_rows)
+			return 0;
 	}
 	add_values(&t->nodes[0], &values);
 	for (size_t i = s.n_frames; i-- > 0;) {
@@ -153,10 +156,10 @@ static int add_row(struct builder *b, size_t row, struct error *err)
 	return 0;
 }
 
-int tree_make(const struct view *v, struct tree *ret, struct error *err)
+int tree_make(const struct view *v, bool all_rows, struct tree *ret, struct error *err)
 {
 	cleanup(tree_clear) struct tree t = { .v = v };
-	cleanup(builder_clear) struct builder b = { .t = &t };
+	cleanup(builder_clear) struct builder b = { .t = &t, .all_rows = all_rows };
 	int r = array_reserve(&t.nodes, &t.cap_nodes, 1024, err);
 
 	if (r < 0)

@@ -41,8 +41,9 @@ struct tree {
 	size_t n_left_out; /* rows whose value is negative; they have no width */
 };
 
-/* The tree refers to @v, which must stay. */
-int tree_make(const struct view *v, struct tree *ret, struct error *err);
+/* The tree refers to @v, which must stay. @all_rows: rows without a width get
+ * their path too, for a reader that has other values in mind. */
+int tree_make(const struct view *v, bool all_rows, struct tree *ret, struct error *err);
 void tree_clear(struct tree *t);
 
 /* Set `left`: children largest first, equal ones by name. */

@@ -25,10 +25,9 @@ static int filter(const struct profile *p, const struct render_options *o, int f
 	return transform_apply(p, &t, ret, err);
 }
 
-/* Index of the type named @prefix of @name up to its last '_', and @suffix. */
-static int companion(const struct profile *p, const char *name, const char *suffix)
+int view_companion(const struct profile *p, size_t type, const char *suffix)
 {
-	const char *end = strrchr(name, '_');
+	const char *name = profile_type_at(p, type)->name, *end = strrchr(name, '_');
 	char other[80];
 
 	if (!end)
@@ -42,9 +41,9 @@ static void find_types(struct view *v)
 	const struct profile_type *t = profile_type_at(v->p, v->type);
 
 	v->is_bytes = !strcmp(t->unit, "bytes");
-	v->bytes = v->is_bytes ? (int)v->type : companion(v->p, t->name, "_space");
-	v->count = companion(v->p, t->name, "_objects");
-	v->age = companion(v->p, t->name, "_age");
+	v->bytes = v->is_bytes ? (int)v->type : view_companion(v->p, v->type, "_space");
+	v->count = view_companion(v->p, v->type, "_objects");
+	v->age = view_companion(v->p, v->type, "_age");
 	v->growth = profile_find_type(v->p, "growth_space");
 	v->after = profile_find_type(v->p, "after");
 	v->before = profile_find_type(v->p, "before");
@@ -78,10 +77,15 @@ static int by_magnitude(const void *a, const void *b)
 
 /* A stack of a diff that is as large after as before is still worth showing
  * in a picture: it is what the change stands on. */
-static bool is_worth(const struct view *v, const struct profile_sample *s)
+static bool is_worth(const struct view *v, const struct profile_sample *s, int flags)
 {
-	return s->values[v->type] != 0 ||
-	       (v->is_diff && (s->values[v->after] != 0 || s->values[v->before] != 0));
+	if (!(flags & VIEW_ALL) && !v->is_diff)
+		return s->values[v->type] != 0;
+	for (size_t i = 0; i < profile_n_types(v->p); i++) {
+		if (s->values[i] != 0)
+			return true;
+	}
+	return false;
 }
 
 static int collect_rows(struct view *v, int flags, struct error *err)
@@ -94,7 +98,7 @@ static int collect_rows(struct view *v, int flags, struct error *err)
 	for (size_t i = 0; i < n; i++) {
 		struct profile_sample s = profile_sample_at(v->p, i);
 
-		if (is_worth(v, &s))
+		if (is_worth(v, &s, flags))
 			v->rows[v->n_rows++] = (struct view_row){ .sample = i,
 				                                  .value = s.values[v->type] };
 	}

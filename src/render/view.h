@@ -23,6 +23,7 @@
 enum view_flags {
 	VIEW_REVERSE = 1,   /* honour render_options.reverse: leaf becomes the root */
 	VIEW_MAGNITUDE = 2, /* diff: order by |delta| */
+	VIEW_ALL = 4,       /* rows with any value that is not 0, of whatever type */
 };
 
 struct view_row {
@@ -40,7 +41,7 @@ struct view {
 	bool is_diff;
 	bool is_bytes;         /* unit of type */
 	int64_t total;         /* of type over all samples */
-	struct view_row *rows; /* n_rows samples whose value is not 0, largest first */
+	struct view_row *rows; /* n_rows samples with a value, largest first */
 	size_t n_rows;
 };
 
@@ -49,6 +50,10 @@ struct view {
 int view_make(const struct profile *p, const struct render_options *o, int flags, struct view *ret,
               struct error *err);
 void view_clear(struct view *v); /* { 0 } is fine */
+
+/* Index of the type that goes with type @type: "_objects", "_space" or "_age"
+ * instead of what its name ends in; -1: none. */
+int view_companion(const struct profile *p, size_t type, const char *suffix);
 
 /* values[type] of a row's sample; 0 for type -1. */
 int64_t view_value(const struct view *v, size_t row, int type);

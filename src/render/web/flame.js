@@ -133,7 +133,8 @@
 		found = "";
 		if (re)
 			found = "Matched " + (root.value ? 100 * matchedValue() / root.value : 0)
-				.toFixed(1) + " % in " + matches.length + " frames: " + pattern;
+				.toFixed(1) + " % in " + matches.length +
+				(matches.length === 1 ? " frame: " : " frames: ") + pattern;
 		else if (pattern)
 			found = "Not a regular expression: " + pattern;
 		say("");
