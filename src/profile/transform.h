@@ -5,21 +5,28 @@
 
 #include "profile/profile.h"
 
-/* Add all of @from to @to (same value types by name, else -EINVAL). */
+/* Add all samples and modules of @from to @to (same value types by name, else
+ * -EINVAL). The start becomes the earlier one, the duration the longer one, as
+ * of processes recorded together; the report stays @to's. */
 int transform_merge(struct profile *to, const struct profile *from, struct error *err);
 
 /* After minus before, sample by sample. The result has the value types
  * "after", "before" and "delta" (unit of @type, delta is the default) for the
  * value type named @type (NULL: each profile's default). Addresses do not
- * matter: frames are matched by function name, or module name and offset. */
+ * matter: frames are matched by function name, or module name and offset.
+ * Labels "pid" and "tid" are left out, so that a restarted process compares.
+ * Report: diff_type, before_total, after_total, delta_total. */
 int transform_diff(const struct profile *before, const struct profile *after, const char *type,
                    struct profile **ret, struct error *err);
 
 struct transform_options {
 	const char *focus, *ignore; /* extended regexps on frame texts; NULL: none */
-	const char *by;             /* label key, or thread, module, size: becomes the root frame */
-	bool no_inline;
-	bool reverse; /* leaf becomes the root */
+	/* What becomes the root frame (the outermost): a label's key; "thread"
+	 * (label thread, else tid), "module" (of the innermost frame), "size"
+	 * (power of two of the average object held). NULL: none. */
+	const char *by;
+	bool no_inline; /* drop frames that were inlined into their caller */
+	bool reverse;   /* leaf becomes the root */
 };
 
 /* Filter and regroup. A regexp that does not compile is -EINVAL. */
