@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "profile/samples.h"
 #include "profile/strings.h"
+#include "profile/text.h"
 
 const struct profile_type profile_heap_types[PROFILE_HEAP_TYPES] = {
 	[PROFILE_ALLOC_OBJECTS] = { "alloc_objects", "count" },
@@ -192,13 +193,6 @@ size_t profile_n_frames(const struct profile *p)
 	return p->n_frames;
 }
 
-static const char *base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash && slash[1] ? slash + 1 : path;
-}
-
 const char *profile_frame_text(const struct profile *p, uint32_t id, char *buf, size_t size)
 {
 	const struct profile_frame *f = profile_frame_at(p, id);
@@ -207,7 +201,7 @@ const char *profile_frame_text(const struct profile *p, uint32_t id, char *buf, 
 	if (*name)
 		snprintf(buf, size, "%s", name);
 	else if (*module)
-		snprintf(buf, size, "%s+0x%" PRIx64, base_name(module), f->offset);
+		snprintf(buf, size, "%s+0x%" PRIx64, text_base_name(module), f->offset);
 	else
 		snprintf(buf, size, "[unknown]");
 	return buf;

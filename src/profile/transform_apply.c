@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "profile/copier.h"
+#include "profile/text.h"
 #include "profile/transform.h"
 
 /* A regexp over frames; each frame is asked once. */
@@ -91,13 +92,6 @@ static bool is_wanted(struct apply *a, const struct profile_sample *s)
 	return !a->ignore.compiled || !stack_matches(&a->ignore, a->from, s);
 }
 
-static const char *base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash && slash[1] ? slash + 1 : path;
-}
-
 /* The module of the innermost frame that has one. */
 static void module_text(const struct apply *a, const struct profile_sample *s, char *buf,
                         size_t size)
@@ -106,7 +100,7 @@ static void module_text(const struct apply *a, const struct profile_sample *s, c
 		uint32_t module = profile_frame_at(a->from, s->frames[i])->module;
 
 		if (module) {
-			snprintf(buf, size, "%s", base_name(profile_text(a->from, module)));
+			snprintf(buf, size, "%s", text_base_name(profile_text(a->from, module)));
 			return;
 		}
 	}

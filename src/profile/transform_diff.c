@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "profile/copier.h"
+#include "profile/text.h"
 #include "profile/transform.h"
 
 enum { AFTER, BEFORE, DELTA, N_TYPES };
@@ -38,25 +39,19 @@ static int find_type(const struct profile *p, const char *type, size_t *ret, str
 	return 0;
 }
 
-static const char *base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash && slash[1] ? slash + 1 : path;
-}
-
 static bool same_place(const struct diff *d, const struct profile_frame *a,
                        const struct profile_frame *b)
 {
-	return a->offset == b->offset && strcmp(base_name(profile_text(d->to, a->module)),
-	                                        base_name(profile_text(d->to, b->module))) == 0;
+	return a->offset == b->offset &&
+	       strcmp(text_base_name(profile_text(d->to, a->module)),
+	              text_base_name(profile_text(d->to, b->module))) == 0;
 }
 
 /* Unnamed code: where it is, less its folders and its load address. */
 static int same_by_place(struct diff *d, uint32_t id, const struct profile_frame *f, uint32_t *ret,
                          struct error *err)
 {
-	const char *base = base_name(profile_text(d->to, f->module));
+	const char *base = text_base_name(profile_text(d->to, f->module));
 	uint64_t key = hash_bytes(base, strlen(base), f->offset), *known;
 	size_t pos = 0;
 	int r;
