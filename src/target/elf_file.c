@@ -126,6 +126,14 @@ bool elf_file_is_pie(const struct elf_file *f)
 	return f->header.e_type == ET_DYN;
 }
 
+bool elf_file_is_program(const struct elf_file *f)
+{
+	uint64_t flags;
+
+	return f->header.e_type == ET_EXEC || f->interpreter ||
+	       (elf_file_dynamic(f, DT_FLAGS_1, &flags) && flags & DF_1_PIE);
+}
+
 uint64_t elf_file_entry(const struct elf_file *f)
 {
 	return f->header.e_entry;

@@ -49,6 +49,9 @@ void elf_file_closep(struct elf_file **f);
 const char *elf_file_name(const struct elf_file *f);
 uint16_t elf_file_machine(const struct elf_file *f); /* EM_X86_64, EM_AARCH64 */
 bool elf_file_is_pie(const struct elf_file *f);      /* ET_DYN: has a bias */
+/* A program rather than a library: ET_EXEC, PT_INTERP or DF_1_PIE. A library's
+ * entry point means nothing. */
+bool elf_file_is_program(const struct elf_file *f);
 uint64_t elf_file_entry(const struct elf_file *f);
 uint64_t elf_file_size(const struct elf_file *f); /* bytes of the file */
 int elf_file_fd(const struct elf_file *f);        /* still owned by @f */

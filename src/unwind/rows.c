@@ -15,7 +15,7 @@ void rows_clear(struct rows *b)
 
 /* Pieces that are sorted already rarely overlap, so the last one that starts at
  * or before @pc is the only one to ask. */
-static bool is_covered(const struct rows *b, uint32_t pc)
+static struct rows_piece *piece_at(const struct rows *b, uint32_t pc)
 {
 	size_t lo = 0, hi = b->n_sorted;
 
@@ -27,7 +27,7 @@ static bool is_covered(const struct rows *b, uint32_t pc)
 		else
 			hi = middle;
 	}
-	return lo && pc < b->pieces[lo - 1].end;
+	return lo && pc < b->pieces[lo - 1].end ? &b->pieces[lo - 1] : NULL;
 }
 
 int rows_begin(struct rows *b, uint64_t start, uint64_t end, struct error *err)
@@ -38,7 +38,7 @@ int rows_begin(struct rows *b, uint64_t start, uint64_t end, struct error *err)
 		return 1;
 	if (end > b->text_end)
 		end = b->text_end;
-	if (is_covered(b, start - b->text_base))
+	if (piece_at(b, start - b->text_base))
 		return 1;
 	r = array_reserve(&b->pieces, &b->cap_pieces, b->n_pieces + 1, err);
 	if (r < 0)
@@ -105,6 +105,19 @@ void rows_sort(struct rows *b)
 	if (!sorted)
 		qsort(b->pieces, b->n_pieces, sizeof(*b->pieces), by_start);
 	b->n_sorted = b->n_pieces;
+}
+
+bool rows_set_end(struct rows *b, uint64_t vaddr)
+{
+	struct rows_piece *p = NULL;
+
+	if (vaddr >= b->text_base && vaddr < b->text_end)
+		p = piece_at(b, vaddr - b->text_base);
+	if (!p || !p->n)
+		return false;
+	p->n = 1;
+	b->items[p->first] = (struct unwind_row){ .pc = p->start, .type = UNWIND_END };
+	return true;
 }
 
 struct row_list {

@@ -43,5 +43,9 @@ void rows_abandon(struct rows *b);
 /* What came so far takes precedence over what comes from now on. */
 void rows_sort(struct rows *b);
 
+/* After rows_sort(): the piece that covers @vaddr is an outermost frame. false if
+ * there is none. */
+bool rows_set_end(struct rows *b, uint64_t vaddr);
+
 /* All rows in order, with the gaps; neighbours of equal rules are one. */
 int rows_finish(struct rows *b, struct unwind_row **ret, size_t *ret_n, struct error *err);

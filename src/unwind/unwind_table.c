@@ -5,9 +5,13 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/hash.h"
+#include "unwind/cache.h"
 #include "unwind/frames.h"
 #include "unwind/rows.h"
 #include "unwind/table.h"
+
+enum { MIN_CACHED_BYTES = 64 << 10 };
 
 struct unwind_table *unwind_table_free(struct unwind_table *t)
 {
@@ -64,8 +68,8 @@ static int make_index(struct unwind_table *t, struct error *err)
 	return 0;
 }
 
-static int fill(struct unwind_table *t, struct elf_file *f, const struct frames *frames,
-                struct error *err)
+static int make_rows(struct unwind_table *t, struct elf_file *f, const struct frames *frames,
+                     struct error *err)
 {
 	cleanup(rows_clear) struct rows rows = { .text_base = t->text_base,
 		                                 .text_end = t->text_end };
@@ -73,32 +77,78 @@ static int fill(struct unwind_table *t, struct elf_file *f, const struct frames 
 
 	if (r < 0)
 		return r;
+	/* a program's entry point has no caller, even where its rules forget to say
+	 * so; a library's e_entry may be any function (old linkers: start of .text) */
+	if (elf_file_is_program(f))
+		rows_set_end(&rows, elf_file_entry(f));
 	r = rows_finish(&rows, &t->rows, &t->n_rows, err);
 	if (r < 0)
 		return r;
 	t->n_dropped = rows.n_dropped;
+	return 0;
+}
+
+/* Two files may claim one build-id (stripped and not, or a forged one), so
+ * what the rows are made from is part of the key. */
+static struct cache_key key_of(const struct elf_file *f, const struct frames *frames)
+{
+	char hex[2 * ELF_FILE_BUILD_ID_BYTES + 1];
+	struct cache_key key = { 0 };
+
+	elf_file_build_id_hex(f, hex);
+	if (*hex)
+		snprintf(key.name, sizeof(key.name), "%s.unwind", hex);
+	key.frames_hash = frames_hash(frames) ^ hash_u64(elf_file_size(f)) ^
+	                  hash_u64(elf_file_is_program(f) ? ~elf_file_entry(f) : 1);
+	return key;
+}
+
+static int make(struct elf_file *f, struct unwind_table *t, bool cached, struct error *err)
+{
+	cleanup(frames_clear) struct frames frames = { 0 };
+	struct cache_key key = { 0 };
+	int r;
+
+	if (elf_file_machine(f) != EM_X86_64)
+		return 0;
+	find_text(f, &t->text_base, &t->text_end);
+	r = frames_load(f, &frames, err);
+	if (r < 0)
+		return r;
+	/* small ones are made as fast as they are read */
+	if (cached && frames.eh_len + frames.debug_len > MIN_CACHED_BYTES)
+		key = key_of(f, &frames);
+	if (!cache_load(&key, t)) {
+		r = make_rows(t, f, &frames, err);
+		if (r < 0)
+			return r;
+		cache_store(&key, t);
+	}
 	return make_index(t, err);
 }
 
-int unwind_table_make(struct elf_file *f, struct unwind_table **ret, struct error *err)
+static int make_table(struct elf_file *f, bool cached, struct unwind_table **ret, struct error *err)
 {
 	cleanup(unwind_table_freep) struct unwind_table *t = calloc(1, sizeof(*t));
-	cleanup(frames_clear) struct frames frames = { 0 };
 	int r;
 
 	if (!t)
 		return error_oom(err);
-	if (elf_file_machine(f) == EM_X86_64) {
-		find_text(f, &t->text_base, &t->text_end);
-		r = frames_load(f, &frames, err);
-		if (r < 0)
-			return r;
-		r = fill(t, f, &frames, err);
-		if (r < 0)
-			return error_context(err, "%s: unwind table", elf_file_name(f));
-	}
+	r = make(f, t, cached, err);
+	if (r < 0)
+		return error_context(err, "%s: unwind table", elf_file_name(f));
 	*ret = take_ptr(t);
 	return 0;
+}
+
+int unwind_table_make(struct elf_file *f, struct unwind_table **ret, struct error *err)
+{
+	return make_table(f, false, ret, err);
+}
+
+int unwind_table_cached(struct elf_file *f, struct unwind_table **ret, struct error *err)
+{
+	return make_table(f, true, ret, err);
 }
 
 const struct unwind_row *unwind_table_find(const struct unwind_table *t, uint64_t vaddr)
