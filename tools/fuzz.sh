@@ -21,7 +21,7 @@ tools/install-deps.sh --tests --fuzz
 [ -f "$build/build.ninja" ] ||
 	CC=clang meson setup "$build" -Db_sanitize=address,undefined -Db_lundef=false -Dtests=enabled \
 		-Dlibfuzzer=true -Dc_args=-fsanitize=fuzzer-no-link >/dev/null
-ninja -C "$build" --quiet "tests/fuzz/fuzz_$name"
+ninja -C "$build" "tests/fuzz/fuzz_$name"
 mkdir -p "$build/corpus/$name"
 exec "$build/tests/fuzz/fuzz_$name" -max_total_time="${2:-60}" -timeout=10 -rss_limit_mb=2048 \
 	-artifact_prefix="$build/" "$build/corpus/$name" "tests/fuzz/corpus/$name"
