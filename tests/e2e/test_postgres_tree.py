@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=600 parallel
+"""memwho's view of memory contexts against the server's own, row by row, on
+binaries without symbols."""
+import collections
+import os
+import re
+import subprocess
+import time
+
+import pytest
+
+import conftest
+import postgres
+
+
+@pytest.fixture(scope="module", params=postgres.majors(), ids=lambda major: f"pg{major}")
+def server(request):
+    postgres.need(request.param)
+    if not (conftest.PROGRAMS / "pgtree").exists():
+        pytest.skip("pgtree is not built")
+    with postgres.Server(request.param, stripped=True) as s:
+        yield s
+
+
+def check_rows(server, pid, at_least):
+    """Every row equal. Compared when the process did nothing meanwhile: a replay
+    process gets a record every now and then."""
+    for _ in range(10):
+        before = postgres.seen(pid)
+        truth = postgres.truth(server, pid)
+        if postgres.seen(pid) == before:
+            break
+        time.sleep(0.3)
+    else:
+        pytest.fail("the process never rests")
+    assert [s.row for s in before] == truth
+    assert len(truth) >= at_least
+    return before
+
+
+def check_chunks(server, pid, seen):
+    """Each chunk of each context decodes, by the plans that an engine runs."""
+    counted = dict(line.split("\t") for line in postgres.pgtree(pid, "check").splitlines())
+    assert int(counted["contexts"]) == len(seen)
+    checked = {"AllocSet", "Generation"} | ({"Slab"} if server.major >= 16 else set())
+    assert int(counted["checked"]) == sum(s.cls in checked for s in seen)
+    for cls in checked:
+        used = sum(s.chunk_bytes for s in seen if s.cls == cls)
+        assert (int(counted[cls]) > 0) == (used > 0), cls
+    return counted
+
+
+def test_idle_backend(server):
+    pid = server.session().pid
+    check_chunks(server, pid, check_rows(server, pid, 80))
+
+
+def test_backend_with_cursors_sorts_and_a_savepoint(server):
+    s = server.session()
+    s.do(postgres.RICH)
+    seen = check_rows(server, s.pid, 130)
+    counted = check_chunks(server, s.pid, seen)
+    classes = collections.Counter(x.cls for x in seen)
+    assert int(counted["chunks"]) > 50000
+    # what sorts use changed: Generation 15 and 16, Bump from 17, tuplestores in 18
+    assert (classes["Generation"] > 0) == (server.major in (15, 16, 18))
+    assert (classes["Bump"] > 0) == (server.major >= 17)
+    # a large block is one chunk with its own header
+    assert any(x.row.total > 1 << 20 for x in seen)
+    s.close()
+
+
+def test_walsender_with_slabs(server):
+    w = postgres.Walsender(server)
+    try:
+        seen = check_rows(server, w.pid, 100)
+        check_chunks(server, w.pid, seen)
+        classes = collections.Counter(x.cls for x in seen)
+        assert classes["Slab"] == 2 and classes["Generation"] == 1
+        assert postgres.pgtree(w.pid, "kind") == "walsender\n"
+    finally:
+        w.close()
+        w.writer.close()
+
+
+def test_used_is_what_sql_says(server):
+    """From inside: everything but what the query itself uses (the view came with 14)."""
+    s = server.session()
+    if server.major < 14:
+        assert "does not exist" in s.do("select * from pg_backend_memory_contexts")[0]
+        return
+    query = ("select name, coalesce(ident, ''), total_bytes, total_nblocks, free_bytes, free_chunks, "
+             "used_bytes from pg_backend_memory_contexts")
+    s.do(query)
+    sql = collections.Counter()
+    for line in s.do(query + " where coalesce(ident, '') !~ E'\\n'"):
+        name, *_, total, blocks, free, chunks, used = line.split("|")
+        sql[name, int(total), int(blocks), int(free), int(chunks), int(used)] += 1
+    ours = collections.Counter((x.row.name, x.row.total, x.row.blocks, x.row.free, x.row.chunks, x.row.used)
+                               for x in postgres.seen(s.pid))
+    different = sum((ours - sql).values())
+    assert different <= 8, ours - sql
+    s.close()
+
+
+def test_children_of_the_postmaster(server):
+    s = server.session()
+    kinds = {}
+    for pid, title in server.processes().items():
+        kinds.setdefault(postgres.pgtree(pid, "kind").strip(), []).append(title)
+        rows = postgres.truth(server, pid)
+        assert [x.row for x in postgres.seen(pid)] == rows, title
+    assert {"checkpointer", "background writer", "walwriter", "client backend",
+            "logical replication launcher"} <= set(kinds)
+    assert "background worker" not in kinds
+    assert ("io worker" in kinds) == (server.major >= 18)
+    assert postgres.pgtree(server.postmaster, "kind") == "postmaster\n"
+    assert any("local" in t for t in kinds["client backend"])
+    s.close()
+
+
+def test_parallel_and_walreceiver_kinds(server):
+    s = server.session()
+    s.do("set parallel_setup_cost = 0; set parallel_tuple_cost = 0; set min_parallel_table_scan_size = 0;"
+         "set max_parallel_workers_per_gather = 2; create table big as select g from generate_series(1, 30000) g")
+    s.send("select count(*) from big where pg_sleep(0.0005) is not null")
+    pid = server.process("parallel worker")
+    assert postgres.pgtree(pid, "kind") == "parallel worker\n"
+    subprocess.run(["kill", "-INT", str(s.pid)], check=True)
+    s.close()
+
+
+def test_probes_sit_on_emulated_instructions(server):
+    lines = [line.split("\t") for line in postgres.pgtree(server.session().pid, "probes").splitlines()]
+    probes = {f[1]: f for f in lines if f[0] == "probe"}
+    assert not [f for f in lines if f[0] == "gap"]
+    classes = ["AllocSet", "Generation", "Slab"]
+    wanted = {c + m for c in classes for m in ("Alloc", "Free", "Realloc", "Reset", "Delete")}
+    if server.major >= 17:
+        wanted |= {"BumpAlloc", "BumpReset", "BumpDelete"}
+    assert set(probes) == wanted
+    for name, f in probes.items():
+        if name.startswith("AllocSet"):
+            assert f[4] == "emulated", f
+    # helpers that methods jump to, creators
+    assert len([f for f in lines if f[0] == "range"]) > len(probes)
+
+
+def test_names_are_paths(server):
+    s = server.session()
+    s.do("prepare q as select * from pg_class where oid = $1")
+    seen = postgres.seen(s.pid)
+    plan = next(x for x in seen if x.row.name == "CachedPlanSource")
+    path, cls, ident, used = postgres.pgtree(s.pid, "names", hex(plan.address)).rstrip("\n").split("\t")
+    assert path == "TopMemoryContext/CacheMemoryContext/CachedPlanSource"
+    assert cls == "AllocSet" and ident.startswith("prepare q as select") and int(used) == plan.row.used
+    # a hash table goes by its own name
+    table = next(x for x in seen if x.row.name == "Relcache by OID")
+    assert postgres.pgtree(s.pid, "names", hex(table.address)).startswith(
+        "TopMemoryContext/Relcache by OID\tAllocSet\t\t")
+    assert postgres.pgtree(s.pid, "names", "0x1000") == "\t\t\t0\n"
+    s.close()
+
+
+def test_a_busy_backend_is_never_half_read(server):
+    s = server.session()
+    s.do("create table if not exists t(a int primary key, b text);"
+         "insert into t select g, 'x' from generate_series(1, 1000) g on conflict do nothing")
+    s.send("do $$ declare x text; begin for i in 1..400000 loop "
+           "select string_agg(b, ',') into x from t where a between i % 900 and i % 900 + 20; end loop; end $$")
+    counted = dict(line.split("\t") for line in postgres.pgtree(s.pid, "walks", 60).splitlines())
+    assert s.pid in server.processes()
+    assert int(counted["walks"]) == 60 and int(counted["given up"]) <= 6
+    for seen in (postgres.seen(s.pid) for _ in range(5)):
+        assert seen[0].row.name == "TopMemoryContext"
+        assert all(x.row.used == x.row.total - x.row.free and x.row.free >= 0 for x in seen)
+    subprocess.run(["kill", "-INT", str(s.pid)], check=True)
+    s.close()
+
+
+def gdb(pid, *commands):
+    args = [x for c in commands for x in ("-ex", c)]
+    p = subprocess.run(["gdb", "-nx", "-batch", "-p", str(pid), *args, "-ex", "detach"],
+                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                       text=True, timeout=60)
+    return p.stdout
+
+
+def test_what_does_not_fit_is_refused(server):
+    """A context with a method table that the binary does not have."""
+    s = server.session()
+    victim = next(x for x in postgres.seen(s.pid) if x.row.name == "ErrorContext")
+    at = f"*(long *){victim.address + 16:#x}"
+    old = re.search(r"\$1 = (\d+)", gdb(s.pid, "p/d " + at, f"set var {at} = {victim.address}"))[1]
+    try:
+        for what in ("tree", "probes"):
+            err = postgres.pgtree(s.pid, what, code=1)
+            assert "its method table is not a known one" in err and f"{victim.address:#x}" in err
+            assert f"PostgreSQL {server.major}." in err and "not laid out in a way known here" in err
+    finally:
+        gdb(s.pid, f"set var {at} = {old}")
+    assert postgres.seen(s.pid)[0].row.name == "TopMemoryContext"
+    s.close()
+
+
+def test_replaying_standby(server):
+    """Last: it stops the server to copy it."""
+    standby = server.standby()
+    standby.wait_replayed()
+    startup = standby.process("startup")
+    assert postgres.pgtree(startup, "kind") == "startup\n"
+    check_chunks(standby, startup, check_rows(standby, startup, 9))
+    # an open transaction with many locks: what it holds grows
+    s = server.session()
+    s.do("begin; do $$ begin for i in 1..300 loop execute 'create table r' || i || '(a int)'; "
+         "execute 'lock table r' || i || ' in access exclusive mode'; end loop; end $$")
+    server.sql("create table flush(a int)")
+    standby.wait_replayed()
+    grown = check_rows(standby, startup, 9)
+    assert any(x.row.name == "LOCALLOCK hash" and x.row.used > 30000 for x in grown)
+    kinds = {postgres.pgtree(pid, "kind").strip() for pid in standby.processes()}
+    assert {"startup", "walreceiver", "checkpointer"} <= kinds
+
+
+def test_other_processes_are_no_servers():
+    assert "is not a PostgreSQL server" in postgres.pgtree(os.getpid(), "tree", code=1)
