@@ -18,6 +18,8 @@ const struct runtime_ops *const registry_runtimes[] = {
 
 const struct runtime_ops *registry_find(const char *name)
 {
+	if (!strcmp(name, "glibc"))
+		name = glibc_runtime.name;
 	for (size_t i = 0; registry_runtimes[i]; i++)
 		if (!strcmp(registry_runtimes[i]->name, name))
 			return registry_runtimes[i];

@@ -72,7 +72,7 @@ static int alloc_probes(const struct runtime_view *v, struct runtime_probes *to,
 }
 
 const struct runtime_ops glibc_runtime = {
-	.name = "glibc",
+	.name = "libc",
 	.title = "glibc's malloc",
 	.detect = detect,
 	.alloc_probes = alloc_probes,
