@@ -56,7 +56,8 @@ static struct unwind_row usual_row(const struct cfa_state *s)
 		row.type = UNWIND_RSP_FAR;
 		offset /= 8;
 	}
-	if (offset < SHRT_MIN || offset > SHRT_MAX)
+	/* a frame never is below its own stack pointer */
+	if (offset < (s->cfa == CFA_RSP ? 0 : SHRT_MIN) || offset > SHRT_MAX)
 		return none;
 	row.cfa_offset = offset;
 	return row;

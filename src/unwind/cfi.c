@@ -163,10 +163,10 @@ static bool read_cie_header(const struct walk *w, struct cie *cie, struct cursor
 	rip = version == 1 ? cursor_uint(c, 1) : cursor_uleb(c);
 	if (rip != DWARF_RIP || c->bad)
 		return false;
-	if (!*letters)
-		return true;
-	if (*letters != 'z')
-		return false;
+	if (*letters != 'z') { /* gas writes a bare "S" in .debug_frame */
+		cie->signal = !strcmp(letters, "S");
+		return !*letters || cie->signal;
+	}
 	cie->augmented = true;
 	len = cursor_uleb(c);
 	data = *c;
