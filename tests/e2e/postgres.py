@@ -40,11 +40,12 @@ VERSIONS = {
     18: "18.4.0-beta.17",
 }
 # this one from the distribution where it has it: another compiler, frame pointers
-DISTRIBUTION = 15
+DISTRIBUTION = max([int(p.parent.parent.name) for p in
+                    pathlib.Path("/usr/lib/postgresql").glob("1[5-8]/bin/postgres")], default=15)
 DISTRIBUTION_BIN = pathlib.Path(f"/usr/lib/postgresql/{DISTRIBUTION}/bin")
 MAJORS = (13, 14, 15, 16, 17, 18)
 # one without a chunk word and with, one with the exported array of 16
-DEFAULT_MAJORS = (13, 15, 18)
+DEFAULT_MAJORS = tuple(sorted({13, DISTRIBUTION, 18}))
 
 
 def majors():
@@ -211,12 +212,42 @@ log_destination = stderr
 """
 
 
+EXTENSION = """
+create function pgleak_query(n int) returns int as '{so}' language c;
+create function pgleak_hold(n int) returns void as '{so}' language c;
+create function pgleak_reset() returns void as '{so}' language c;
+create function pgleak_churn(n int) returns void as '{so}' language c;
+create function pgleak_fail(n int) returns void as '{so}' language c;
+create function pgleak_pairs(n int) returns void as '{so}' language c;
+create function pgleak_wal(records int, chunks int) returns void as '{so}' language c;
+create function pgleak_truth() returns text as '{so}' language c
+"""
+
+
+def extension_path(major=DISTRIBUTION):
+    return conftest.PROGRAMS / "pgleak" / f"pgleak{major}.so"
+
+
+def need_extension():
+    """The extension is built for the distribution's own server."""
+    need(DISTRIBUTION)
+    if not from_distribution(DISTRIBUTION) or not extension_path().exists():
+        pytest.skip(f"pgleak is not built (package postgresql-server-dev-{DISTRIBUTION})")
+
+
+def pgleak_truth(session):
+    """{site: (count, bytes of chunk space)} of this backend."""
+    return {site: (int(count), int(size))
+            for site, count, size in (line.split() for line in session.do("select pgleak_truth()"))}
+
+
 class Server:
     """A server in a folder of its own, on a Unix socket there: nothing can
     collide. Leaving the `with` stops it and removes the folder."""
 
-    def __init__(self, major, config="", stripped=False):
+    def __init__(self, major, config="", stripped=False, extension=False):
         self.major, self.config, self.stripped = major, config, stripped
+        self.extension = extension
         self.port, self.superuser = 5432, "postgres"
         self.sessions, self.standbys = [], []
         self.root = None
@@ -227,10 +258,14 @@ class Server:
             os.chown(self.root, *user())
             self.root.chmod(0o755)
             self.place_programs()
+            if self.extension:
+                self.place_extension()
             self.run("initdb", "-D", self.data, "-A", "trust", "--no-sync", "-E", "UTF8",
                      "--locale=C", "-U", self.superuser)
             self.configure(self.data, self.root, self.config)
             self.start()
+            if self.extension:
+                self.sql(EXTENSION.format(so=self.root / "pgleak.so"))
         except BaseException:
             self.__exit__()
             raise
@@ -255,6 +290,12 @@ class Server:
             subprocess.run(["strip", "-o", self.root / "stripped", program], check=True)
             (self.root / "stripped").chmod(0o755)
             (self.root / "stripped").rename(program)
+
+    def place_extension(self):
+        """tests/programs/pgleak, where the server may read it."""
+        shutil.copy(extension_path(self.major), self.root / "pgleak.so")
+        (self.root / "pgleak.so").chmod(0o644)
+        self.config += f"\nshared_preload_libraries = '{self.root}/pgleak.so'\n"
 
     @property
     def data(self):
