@@ -231,7 +231,8 @@ static int file_read(struct file *f, struct profile **ret, struct error *err)
 	/* exactly as many bytes as there are, for the sanitizer */
 	cleanup_free uint8_t *copy = malloc(f->out.n + !f->out.n);
 
-	memcpy(copy, f->out.bytes, f->out.n);
+	if (f->out.n)
+		memcpy(copy, f->out.bytes, f->out.n);
 	return pprof_read(copy, f->out.n, ret, err);
 }
 
