@@ -177,18 +177,21 @@ def needs_bpf():
         pytest.skip("this kernel offers no " + ", ".join(missing))
 
 
-def has_breakpoints(pid, path, vaddr_bytes):
-    """True when any (file offset) of @path mapped in @pid holds an int3 (0xcc)."""
-    maps = pathlib.Path(f"/proc/{pid}/maps").read_text()
+def changed_code(pid):
+    """["path+0xoffset", ...]: bytes of the process's code that differ from the
+    file they come from. With no probe set there are none."""
+    changed = []
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as mem:
-        for line in maps.splitlines():
-            m = re.match(r"(\w+)-(\w+) r.x. (\w+) \S+ \d+\s+(.*)", line)
-            if not m or m[4] != str(path):
+        for line in pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines():
+            m = re.match(r"(\w+-\w+) r.x. (\w+) \S+ (\d+)\s+(/.*)", line)
+            if not m or m[3] == "0":
                 continue
-            start, end, offset = (int(m[i], 16) for i in (1, 2, 3))
-            for at in vaddr_bytes:
-                if offset <= at < offset + end - start:
-                    mem.seek(start + at - offset)
-                    if mem.read(1) == b"\xcc":
-                        return True
-    return False
+            start, end = (int(x, 16) for x in m[1].split("-"))
+            mem.seek(start)
+            now = mem.read(end - start)
+            with open(f"/proc/{pid}/map_files/{start:x}-{end:x}", "rb") as f:
+                f.seek(int(m[2], 16))
+                then = f.read(end - start)
+            changed += [f"{m[4]}+{int(m[2], 16) + i:#x}" for i in range(min(len(now), len(then)))
+                        if now[i] != then[i]] if now[:len(then)] != then[:len(now)] else []
+    return changed
