@@ -93,7 +93,13 @@ static struct unwind_row row_of(const struct cfa_state *s)
 
 static int emit(struct run *r, struct error *err)
 {
-	return r->rows ? rows_add(r->rows, r->vaddr, row_of(r->state), err) : 0;
+	struct unwind_row row = row_of(r->state);
+
+	if (!r->rows)
+		return 0;
+	if (row.type == UNWIND_NONE)
+		r->rows->n_dropped++;
+	return rows_add(r->rows, r->vaddr, row, err);
 }
 
 static int advance_to(struct run *r, uint64_t vaddr, struct error *err)

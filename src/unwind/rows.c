@@ -13,9 +13,8 @@ void rows_clear(struct rows *b)
 	*b = (struct rows){ 0 };
 }
 
-/* Pieces that are sorted already rarely overlap, so the last one that starts at
- * or before @pc is the only one to ask. */
-static struct rows_piece *piece_at(const struct rows *b, uint32_t pc)
+/* Number of sorted pieces that start at or before @pc. */
+static size_t pieces_until(const struct rows *b, uint32_t pc)
 {
 	size_t lo = 0, hi = b->n_sorted;
 
@@ -27,7 +26,24 @@ static struct rows_piece *piece_at(const struct rows *b, uint32_t pc)
 		else
 			hi = middle;
 	}
-	return lo && pc < b->pieces[lo - 1].end ? &b->pieces[lo - 1] : NULL;
+	return lo;
+}
+
+/* Sorted pieces rarely overlap, so the last one that starts at or before @pc is
+ * the only one to ask. */
+static struct rows_piece *piece_at(const struct rows *b, uint32_t pc)
+{
+	size_t n = pieces_until(b, pc);
+
+	return n && pc < b->pieces[n - 1].end ? &b->pieces[n - 1] : NULL;
+}
+
+bool rows_is_free(const struct rows *b, uint64_t start, uint64_t end)
+{
+	if (start < b->text_base || end > b->text_end || end <= start)
+		return false;
+	return !piece_at(b, start - b->text_base) &&
+	       pieces_until(b, start - b->text_base) == pieces_until(b, end - 1 - b->text_base);
 }
 
 int rows_begin(struct rows *b, uint64_t start, uint64_t end, struct error *err)
@@ -65,8 +81,6 @@ int rows_add(struct rows *b, uint64_t vaddr, struct unwind_row row, struct error
 	if (vaddr < b->text_base + p->start || vaddr >= b->text_base + p->end)
 		return 0;
 	row.pc = vaddr - b->text_base;
-	if (row.type == UNWIND_NONE)
-		b->n_dropped++;
 	if (last && last->pc >= row.pc) {
 		row.pc = last->pc;
 		*last = row;

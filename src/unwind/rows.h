@@ -26,8 +26,8 @@ struct rows {
 	size_t n_items, cap_items;
 	struct rows_piece *pieces;
 	size_t n_pieces, cap_pieces;
-	size_t n_sorted; /* pieces that rows_sort() has seen */
-	size_t n_dropped;
+	size_t n_sorted;  /* pieces that rows_sort() has seen */
+	size_t n_dropped; /* rules that no row can hold: the makers count */
 };
 
 void rows_clear(struct rows *b);
@@ -36,13 +36,15 @@ void rows_clear(struct rows *b);
  * was sorted in before covers its start; leave it out. */
 int rows_begin(struct rows *b, uint64_t start, uint64_t end, struct error *err);
 /* From @vaddr on, inside the piece begun last, @row's rule holds (its pc is
- * ignored); UNWIND_NONE counts as dropped. Rising vaddrs. */
+ * ignored). Rising vaddrs. */
 int rows_add(struct rows *b, uint64_t vaddr, struct unwind_row row, struct error *err);
 /* Forget the piece begun last. */
 void rows_abandon(struct rows *b);
 /* What came so far takes precedence over what comes from now on. */
 void rows_sort(struct rows *b);
 
+/* No piece that rows_sort() has seen touches [start, end), and it is text. */
+bool rows_is_free(const struct rows *b, uint64_t start, uint64_t end);
 /* After rows_sort(): the piece that covers @vaddr is an outermost frame. false if
  * there is none. */
 bool rows_set_end(struct rows *b, uint64_t vaddr);

@@ -25,11 +25,15 @@ struct unwind_table {
 	size_t n_index;
 	/* how good it is */
 	size_t n_fdes;
-	size_t n_dropped; /* rules that a row cannot hold; rows of type UNWIND_NONE */
+	size_t n_dropped;  /* rules that a row cannot hold; rows of type UNWIND_NONE */
+	size_t n_followed; /* functions without frame information (musl's libc) whose rows come from
+	                    * their code */
 };
 
-/* Make the table of @f. A module without any frame information gives a table
- * with n_rows 0 (no error). Hostile input: bounded by the file's size. */
+/* Make the table of @f. A module without any frame information, and without
+ * functions that can be understood by their code, gives a table with n_rows 0
+ * (no error); so does one of another machine than x86-64. Hostile input: bounded by the file's
+ * size. */
 int unwind_table_make(struct elf_file *f, struct unwind_table **ret, struct error *err);
 struct unwind_table *unwind_table_free(struct unwind_table *t);
 void unwind_table_freep(struct unwind_table **t);

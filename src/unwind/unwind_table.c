@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "unwind/cache.h"
 #include "unwind/frames.h"
+#include "unwind/prologue.h"
 #include "unwind/rows.h"
 #include "unwind/table.h"
 
@@ -77,6 +78,9 @@ static int make_rows(struct unwind_table *t, struct elf_file *f, const struct fr
 
 	if (r < 0)
 		return r;
+	r = prologue_add_rows(f, &rows, &t->n_followed, err);
+	if (r < 0)
+		return r;
 	/* a program's entry point has no caller, even where its rules forget to say
 	 * so; a library's e_entry may be any function (old linkers: start of .text) */
 	if (elf_file_is_program(f))
@@ -122,7 +126,9 @@ static int make(struct elf_file *f, struct unwind_table *t, bool cached, struct 
 		r = make_rows(t, f, &frames, err);
 		if (r < 0)
 			return r;
-		cache_store(&key, t);
+		/* rows from code have more sources than the key knows of */
+		if (!t->n_followed)
+			cache_store(&key, t);
 	}
 	return make_index(t, err);
 }

@@ -42,8 +42,8 @@ static int dump(const char *path, bool figures, struct error *err)
 		return r;
 	ns = clock_self_cpu_ns() - began;
 	if (figures) {
-		printf("%zu FDEs, %zu rows, %zu dropped, %.1f ms\n", t->n_fdes, t->n_rows,
-		       t->n_dropped, ns / 1e6);
+		printf("%zu FDEs, %zu rows, %zu dropped, %zu followed, %.1f ms\n", t->n_fdes,
+		       t->n_rows, t->n_dropped, t->n_followed, ns / 1e6);
 		return 0;
 	}
 	for (size_t i = 0; i < t->n_rows; i++)
