@@ -120,3 +120,125 @@ def test_between_functions_there_is_no_rule(path):
     assert gaps
     for start, end in gaps:
         assert table.at(start)[0] == table.at(end - 1)[0] == "none"
+
+
+def without_frames(path, tmp_path):
+    """A copy of a static program that has no frame information left."""
+    bare = tmp_path / "bare"
+    subprocess.run(["objcopy", "--remove-section", ".eh_frame", "--remove-section",
+                    ".eh_frame_hdr", path, bare], check=True, capture_output=True)
+    return bare
+
+
+def test_rows_from_code_are_those_of_the_compiler(tmp_path):
+    """Functions followed instruction by instruction, against their .eh_frame."""
+    path = conftest.PROGRAMS / "hold-static"
+    truth, followed = Table(path), Table(without_frames(path, tmp_path))
+    names = {}
+    for line in subprocess.run(["nm", "-S", path], capture_output=True, text=True,
+                               check=True).stdout.splitlines():
+        words = line.split()
+        if len(words) == 4:
+            names[int(words[0], 16)] = (int(words[1], 16), words[3])
+    starts = sorted(names)
+
+    def function(pc):
+        i = bisect.bisect_right(starts, pc) - 1
+        return names[starts[i]][1] if i >= 0 else "?"
+
+    same, wrong = 0, []
+    for pc in sorted(set(truth.pcs) | set(followed.pcs)):
+        want, got = truth.at(pc), followed.at(pc)
+        if "none" in (got[0], want[0]) or "end" in (got[0], want[0]):
+            continue
+        # compilers leave rbp "saved" when it was popped: its copy is still there
+        popped = got[2] == 0 and got[1] < 8 * want[2] and got[:2] == want[:2]
+        # the same frame by another register
+        by_rbp = want[0] == "rbp" and got[0] == "rsp" and got[2] == want[2]
+        if got == want or popped or by_rbp:
+            same += 1
+        # glibc's multiplication routines push without saying so (2.36 and later)
+        elif not function(pc).startswith("__mpn_"):
+            wrong.append((hex(pc), function(pc), got, want))
+    assert same > 8000
+    assert not wrong, f"{len(wrong)} of {same}: {wrong[:10]}"
+
+
+def our_stack(tid, pid):
+    lines = subprocess.run([conftest.PROGRAMS / "unwind_stack", str(tid), str(pid)], check=True,
+                           stdout=subprocess.PIPE, text=True).stdout.split("\n")[:-1]
+    return [int(pc, 16) for pc in lines[:-1]], lines[-1]
+
+
+GDB_STACK = """
+import gdb
+gdb.execute("set backtrace past-main on")
+gdb.execute("set backtrace past-entry on")
+for t in gdb.selected_inferior().threads():
+    t.switch()
+    f, pcs = gdb.newest_frame(), []
+    while f:
+        if f.type() not in (gdb.INLINE_FRAME, gdb.TAILCALL_FRAME):
+            pcs.append("%x" % f.pc())
+        f = f.older()
+    print("stack", t.ptid[1], *pcs)
+"""
+
+
+def gdb_stacks(pid, tmp_path):
+    script = tmp_path / "stack.py"
+    script.write_text(GDB_STACK)
+    out = subprocess.run(["gdb", "-nx", "-q", "-batch", "-p", str(pid), "-x", script],
+                         capture_output=True, text=True, stdin=subprocess.DEVNULL,
+                         env={"PATH": "/usr/bin:/bin", "DEBUGINFOD_URLS": ""}, check=False).stdout
+    return {int(line.split()[1]): [int(pc, 16) for pc in line.split()[2:]]
+            for line in out.splitlines() if line.startswith("stack ")}
+
+
+def blocked(target, *argv):
+    """A target that waits in read() in its last thread."""
+    t = target(*argv)
+    assert t.line() == "ready"
+    for _ in range(200):
+        tid = max(int(d.name) for d in conftest.pathlib.Path(f"/proc/{t.pid}/task").iterdir())
+        with open(f"/proc/{t.pid}/task/{tid}/syscall", encoding="ascii") as f:
+            if f.read().startswith("0 "):
+                return t, tid
+        conftest.time.sleep(0.01)
+    pytest.fail(f"{argv} does not wait in read()")
+
+
+@pytest.mark.parametrize("chain", ["qsort", "thread", "signal"])
+def test_live_stacks_are_gdbs(target, tmp_path, chain):
+    t, tid = blocked(target, "chain", chain)
+    pcs, stop = our_stack(tid, t.pid)
+    assert stop == "end"
+    theirs = gdb_stacks(t.pid, tmp_path)[tid]
+    assert len(pcs) >= 5
+    assert pcs == theirs
+
+
+def function_names(path, pcs):
+    """Names by the symbol whose size covers the caller's address; of those without
+    a size, the nearest."""
+    out = subprocess.run(["nm", "-n", path], capture_output=True, text=True, check=True).stdout
+    symbols = [(int(w[0], 16), w[2]) for w in map(str.split, out.splitlines())
+               if len(w) == 3 and w[1] in "tTwW"]
+    starts = [s[0] for s in symbols]
+    return [symbols[bisect.bisect_right(starts, pc - (i > 0)) - 1][1] for i, pc in enumerate(pcs)]
+
+
+@pytest.mark.parametrize("chain, want", [
+    ("strdup", ["wait_here", "malloc", "strdup", "in_strdup", "main"]),
+    ("qsort", ["wait_here", "compare", "in_qsort", "main"]),
+    ("thread", ["wait_here", "thread", "__clone"]),
+    ("signal", ["wait_here", "handler", "raise", "in_signal", "main"])])
+def test_stacks_through_musl_are_whole(target, chain, want):
+    """musl's libc has no frame information at all."""
+    t, tid = blocked(target, "chain-musl", chain)
+    pcs, stop = our_stack(tid, t.pid)
+    names = function_names(conftest.PROGRAMS / "chain-musl", pcs)
+    assert stop == "end", names
+    rest = iter(names)
+    assert all(name in rest for name in want), names
+    assert names[-1] == ("__clone" if chain == "thread" else "_start")
