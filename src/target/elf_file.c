@@ -215,6 +215,11 @@ struct elf_section elf_file_section_at(const struct elf_file *f, size_t i)
 	};
 }
 
+size_t elf_file_n_sections(const struct elf_file *f)
+{
+	return f->n_sections;
+}
+
 bool elf_file_section(const struct elf_file *f, const char *name, struct elf_section *ret)
 {
 	for (size_t i = 1; i < f->n_sections; i++)

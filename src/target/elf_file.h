@@ -39,6 +39,7 @@ struct elf_symbol {
 	uint64_t value, size;
 	uint8_t type, bind; /* STT_, STB_ */
 	bool defined;
+	uint16_t section; /* st_shndx: an index, or SHN_ABS... */
 };
 
 /* Takes @fd over (also on failure). @name is for messages and is copied. */
@@ -69,6 +70,10 @@ size_t elf_file_n_segments(const struct elf_file *f);
 struct elf_segment elf_file_segment(const struct elf_file *f, size_t i);
 /* false when no section has this name (stripped section headers included). */
 bool elf_file_section(const struct elf_file *f, const char *name, struct elf_section *ret);
+
+/* Sections by their index, 0 to n - 1; index 0 is the empty one. */
+size_t elf_file_n_sections(const struct elf_file *f);
+struct elf_section elf_file_section_at(const struct elf_file *f, size_t i);
 
 /* vaddr <-> file offset inside the file-backed part of a PT_LOAD; false outside. */
 bool elf_file_offset(const struct elf_file *f, uint64_t vaddr, uint64_t *ret);

@@ -56,7 +56,6 @@ bool elf_file_dynamic(const struct elf_file *f, int64_t tag, uint64_t *ret);
 /* @len bytes of the file in a malloc'ed buffer with a NUL behind them. */
 int elf_file_copy(const struct elf_file *f, uint64_t offset, uint64_t len, void **ret,
                   struct error *err);
-struct elf_section elf_file_section_at(const struct elf_file *f, size_t i);
 
 /* Fills a file of which only fd and name are known. */
 int elf_headers_read(struct elf_file *f, struct error *err);

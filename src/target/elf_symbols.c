@@ -237,6 +237,7 @@ static struct elf_symbol symbol_at(const struct elf_symbols_table *t, size_t i)
 		.type = ELF64_ST_TYPE(s->st_info),
 		.bind = ELF64_ST_BIND(s->st_info),
 		.defined = s->st_shndx != SHN_UNDEF,
+		.section = s->st_shndx,
 	};
 }
 
