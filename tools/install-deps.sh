@@ -8,7 +8,9 @@ build="gcc libc6-dev meson ninja-build pkg-config python3 clang
 	libbpf-dev libelf-dev libdw-dev libdebuginfod-dev libiberty-dev liblzma-dev libzydis-dev
 	libjansson-dev zlib1g-dev libzstd-dev"
 tests="libcmocka-dev python3-pytest clang-format shellcheck zsh g++ procps binutils gdb musl-tools
-	libjemalloc-dev libgoogle-perftools-dev libmimalloc-dev llvm xz-utils"
+	libjemalloc-dev libgoogle-perftools-dev libmimalloc-dev llvm xz-utils
+	postgresql postgresql-client"
+command -v npm >/dev/null || tests="$tests npm" # servers of other versions come from there
 fuzz="libclang-rt-dev" # libFuzzer
 vm="qemu-system-x86 busybox-static cpio"
 
@@ -52,19 +54,33 @@ missing() {
 	done
 }
 
-need=$(missing "$wanted")
-[ -n "$need" ] || exit 0
+install_missing() {
+	need=$(missing "$1")
+	[ -n "$need" ] || return 0
+	root=
+	if [ "$(id -u)" != 0 ]; then
+		command -v sudo >/dev/null || {
+			echo "install-deps: needs root (or sudo) to install: $need" >&2
+			exit 1
+		}
+		root=sudo
+	fi
+	export DEBIAN_FRONTEND=noninteractive
+	echo "install-deps: installing $need" >&2
+	$root apt-get update -q=2
+	# shellcheck disable=SC2086 # a list of words
+	$root apt-get install -q=2 -y --no-install-recommends $need >/dev/null
+}
 
-root=
-if [ "$(id -u)" != 0 ]; then
-	command -v sudo >/dev/null || {
-		echo "install-deps: needs root (or sudo) to install: $need" >&2
-		exit 1
-	}
-	root=sudo
-fi
-export DEBIAN_FRONTEND=noninteractive
-echo "install-deps: installing $need" >&2
-$root apt-get update -q=2
-# shellcheck disable=SC2086 # a list of words
-$root apt-get install -q=2 -y --no-install-recommends $need >/dev/null
+install_missing "$wanted"
+
+# The server's headers, for an extension that the tests build: their package has
+# its version in the name.
+case " $* " in
+*" --tests "*)
+	for server in /usr/lib/postgresql/*/bin/postgres; do
+		version=${server#/usr/lib/postgresql/}
+		[ ! -x "$server" ] || install_missing "postgresql-server-dev-${version%%/*}"
+	done
+	;;
+esac
