@@ -9,7 +9,7 @@ build="gcc libc6-dev meson ninja-build pkg-config python3 clang
 	libjansson-dev zlib1g-dev libzstd-dev"
 tests="libcmocka-dev python3-pytest clang-format shellcheck zsh g++ procps binutils gdb musl-tools
 	libjemalloc-dev libgoogle-perftools-dev libmimalloc-dev llvm xz-utils
-	postgresql postgresql-client"
+	postgresql"
 command -v npm >/dev/null || tests="$tests npm" # servers of other versions come from there
 fuzz="libclang-rt-dev" # libFuzzer
 vm="qemu-system-x86 busybox-static cpio"

@@ -15,7 +15,7 @@ enum {
 	PAGE = 4096,
 	STEP = 64 * PAGE, /* tried as a whole before page by page */
 };
-static const uint64_t max_copy_bytes = 64 << 20;
+static const uint64_t max_copy_bytes = 256 << 20;
 
 static void piece_clear(struct pg_piece *p)
 {

@@ -37,7 +37,7 @@ struct pg_memory {
 void pg_memory_clear(struct pg_memory *m);
 
 /* Take a copy (replacing an older one). A target whose private writable memory
- * is larger than 64 MiB is not copied: *m then reads live. */
+ * is larger than 256 MiB is not copied: *m then reads live. */
 int pg_memory_copy(const struct target *t, struct pg_memory *m, struct error *err);
 
 /* Add bytes to the copy: tests and fuzzing. @start must be page-aligned. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "runtime/postgres/pg_plan.h"
 #include "runtime/postgres/pg_process.h"
@@ -101,17 +102,20 @@ static int name_contexts(const struct runtime_view *v, struct runtime_context *c
 {
 	cleanup(pg_server_clear) struct pg_server s = { 0 };
 	cleanup(pg_tree_clear) struct pg_tree tree = { 0 };
+	cleanup(hash_map_clear) struct hash_map index = { 0 };
 	int r = pg_server_open(v, &s, err);
 
 	if (r == 0)
 		r = pg_server_look(&s, &tree, NULL, 0, err);
+	for (size_t i = 0; i < tree.n && r == 0; i++)
+		r = hash_map_put(&index, tree.items[i].address, i, err);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < n; i++) {
-		const struct pg_context *found = pg_tree_find(&tree, contexts[i].address);
+		const uint64_t *found = hash_map_get(&index, contexts[i].address);
 
 		if (found)
-			fill_context(&tree, found, &contexts[i]);
+			fill_context(&tree, &tree.items[*found], &contexts[i]);
 	}
 	return 0;
 }
