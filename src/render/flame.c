@@ -74,7 +74,7 @@ static int choose_min_width(struct flame *f, double wish, struct error *err)
 	double per_px = (double)total_of(f) / (WIDTH - 2 * PAD);
 
 	f->min_px = wish < 0 ? default_min_px : wish;
-	f->min_value = (int64_t)(f->min_px * per_px);
+	f->min_value = f->min_px * per_px < 9e18 ? (int64_t)(f->min_px * per_px) : INT64_MAX;
 	if (wish < 0 && t->n_nodes > MAX_FRAMES) {
 		values = malloc(t->n_nodes * sizeof(*values));
 		if (!values)
@@ -83,7 +83,7 @@ static int choose_min_width(struct flame *f, double wish, struct error *err)
 			values[i] = t->nodes[i].value;
 		qsort(values, t->n_nodes, sizeof(*values), descending);
 		if (values[MAX_FRAMES] >= f->min_value) {
-			f->min_value = values[MAX_FRAMES] + 1;
+			f->min_value = view_add(values[MAX_FRAMES], 1);
 			f->min_px = px(f, f->min_value);
 		}
 	}
@@ -103,7 +103,7 @@ static void measure(struct flame *f)
 		const struct tree_node *n = &t->nodes[i];
 
 		if (is_drawn(f, n)) {
-			int64_t delta = llabs(n->after - n->before);
+			int64_t delta = llabs(view_subtract(n->after, n->before));
 
 			f->depth = n->depth > f->depth ? n->depth : f->depth;
 			f->most_delta = delta > f->most_delta ? delta : f->most_delta;
@@ -111,7 +111,7 @@ static void measure(struct flame *f)
 		}
 		f->n_hidden++;
 		if (is_drawn(f, &t->nodes[n->parent]))
-			f->hidden_value += n->value;
+			f->hidden_value = view_add(f->hidden_value, n->value);
 	}
 	f->height = TOP + (int)(f->depth + 1) * ROW + FOOT + legend_height(t) +
 	            (f->n_hidden || t->n_left_out ? LEGEND_ROW_PX : 0);
@@ -128,7 +128,7 @@ static unsigned node_colour(const struct flame *f, const struct tree_node *n)
 	const struct profile_frame *frame;
 
 	if (f->t->is_diff)
-		return colour_diff_class(n->after - n->before, f->most_delta);
+		return colour_diff_class(view_subtract(n->after, n->before), f->most_delta);
 	if (n->depth == 0)
 		return COLOUR_SHADES / 2;
 	frame = profile_frame_at(f->v->p, func->frame);
@@ -146,7 +146,8 @@ static void put_numbers(const struct flame *f, const struct tree_node *n)
 		fprintf(f->to, "%s before, %s after: %s",
 		        units_value(n->before, is_bytes, false, a, sizeof(a)),
 		        units_value(n->after, is_bytes, false, b, sizeof(b)),
-		        units_value(n->after - n->before, is_bytes, true, c, sizeof(c)));
+		        units_value(view_subtract(n->after, n->before), is_bytes, true, c,
+		                    sizeof(c)));
 		return;
 	}
 	fprintf(f->to, "%s \xc2\xb7 %s", units_value(n->value, is_bytes, false, a, sizeof(a)),

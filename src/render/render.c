@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "render/formats.h"
@@ -58,15 +59,21 @@ const struct render_format *render_find_file(const char *path)
 	return best;
 }
 
+/* stdio remembers that a write failed, not why. The next one fails for the same
+ * reason and says it; should it not fail, the output is short all the same. */
+static int failed_why(FILE *to)
+{
+	int fd = fileno(to);
+
+	return fd >= 0 && write(fd, "\n", 1) < 0 ? errno : EIO;
+}
+
 int render_check(FILE *to, struct error *err)
 {
 	errno = 0;
 	if (fflush(to) == 0 && !ferror(to))
 		return 0;
-	/* an earlier error left its mark but not its number */
-	if (errno)
-		return error_sys(err, errno, "cannot write");
-	return error_set(err, EIO, "cannot write all of it");
+	return error_sys(err, errno ? errno : failed_why(to), "cannot write");
 }
 
 int render_to_file(const struct profile *p, const struct render_format *format,

@@ -48,7 +48,7 @@ static int64_t write_samples(struct json *j, const struct view *v, int type)
 
 		if (s.values[type] <= 0)
 			continue;
-		total += s.values[type];
+		total = view_add(total, s.values[type]);
 		json_array(j);
 		for (size_t i = s.n_frames; i-- > 0;)
 			json_uint(j, s.frames[i]);

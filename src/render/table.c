@@ -179,7 +179,7 @@ static void put_rest(const struct table *t, size_t shown)
 	char a[UNITS_BYTES], b[UNITS_BYTES], c[UNITS_BYTES];
 
 	for (size_t i = shown; i < t->v->n_rows; i++)
-		rest += t->v->rows[i].value;
+		rest = view_add(rest, t->v->rows[i].value);
 	fprintf(t->to, "%s%*s", paint(t, "\033[2m"), COLUMN_BYTES,
 	        units_value(rest, t->v->is_bytes, t->is_diff, a, sizeof(a)));
 	if (!t->is_diff)

@@ -123,10 +123,10 @@ static struct tree_node row_values(const struct tree *t, size_t row)
 
 static void add_values(struct tree_node *to, const struct tree_node *from)
 {
-	to->value += from->value;
-	to->count += from->count;
-	to->before += from->before;
-	to->after += from->after;
+	to->value = view_add(to->value, from->value);
+	to->count = view_add(to->count, from->count);
+	to->before = view_add(to->before, from->before);
+	to->after = view_add(to->after, from->after);
 }
 
 static int add_row(struct builder *b, size_t row, struct error *err)
@@ -134,7 +134,7 @@ static int add_row(struct builder *b, size_t row, struct error *err)
 	struct tree *t = b->t;
 	struct profile_sample s = profile_sample_at(t->v->p, t->v->rows[row].sample);
 	struct tree_node values = row_values(t, row);
-	uint32_t node = 0, func;
+	uint32_t node = 0, func = 0;
 
 	if (values.value <= 0) {
 		t->n_left_out += values.value < 0;
@@ -224,7 +224,7 @@ int tree_layout(struct tree *t, struct error *err)
 			left = t->nodes[parent].left;
 		}
 		n->left = left;
-		left += n->value;
+		left = view_add(left, n->value);
 	}
 	return 0;
 }

@@ -145,6 +145,21 @@ int64_t view_value(const struct view *v, size_t row, int type)
 	return type < 0 ? 0 : profile_sample_at(v->p, v->rows[row].sample).values[type];
 }
 
+static int64_t limited(__int128 v)
+{
+	return v > INT64_MAX ? INT64_MAX : v < -INT64_MAX ? -INT64_MAX : (int64_t)v;
+}
+
+int64_t view_add(int64_t a, int64_t b)
+{
+	return limited((__int128)a + b);
+}
+
+int64_t view_subtract(int64_t a, int64_t b)
+{
+	return limited((__int128)a - b);
+}
+
 const char *view_frame_text(const struct profile *p, uint32_t frame, char *buf, size_t size)
 {
 	const struct profile_frame *f = profile_frame_at(p, frame);

@@ -58,6 +58,11 @@ int view_companion(const struct profile *p, size_t type, const char *suffix);
 /* values[type] of a row's sample; 0 for type -1. */
 int64_t view_value(const struct view *v, size_t row, int type);
 
+/* Sum and difference that stop at the ends (never INT64_MIN): the values of a
+ * foreign profile can be anything. */
+int64_t view_add(int64_t a, int64_t b);
+int64_t view_subtract(int64_t a, int64_t b);
+
 /* The function's name at full length, or "module+0xoffset" in @buf. */
 const char *view_frame_text(const struct profile *p, uint32_t frame, char *buf, size_t size);
 

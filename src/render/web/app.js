@@ -136,6 +136,8 @@ function openTab(name) {
 		s.classList.toggle("on", s.id === "tab-" + name);
 	if (stale.delete(name))
 		shows[name]();
+	else
+		zoomables().forEach((v) => v.layout());
 	updateReset();
 	say("");
 }

@@ -55,11 +55,14 @@ class FlameView {
 	}
 
 	layout() {
-		this.width = this.element.clientWidth;
-		this.height = this.element.clientHeight;
+		const width = this.element.clientWidth, height = this.element.clientHeight;
+		if (this.tree && (!width || !height))
+			return;		// not shown; openTab() comes back
+		this.width = width;
+		this.height = height;
 		this.boxes = [];
-		if (!this.tree || !this.width || !this.height)
-			return;
+		if (!this.tree)
+			return this.paint();
 		const scale = (this.width - 2 * PAD_PX) / (this.zoomed.value || 1);
 		const put = (node, x, w) =>
 			(this.boxes[node.depth] = this.boxes[node.depth] || []).push({ node, x, w });
@@ -105,7 +108,7 @@ class FlameView {
 	}
 
 	paint() {
-		if (!this.tree || !this.width || !this.height)
+		if (!this.width || !this.height)
 			return;
 		const ratio = window.devicePixelRatio || 1, c = this.canvas;
 		if (c.width !== Math.round(this.width * ratio) || c.height !== Math.round(this.height * ratio)) {

@@ -258,13 +258,31 @@
 		});
 		box.appendChild(input);
 		box.style.display = "none";
-		byId("head").appendChild(box);
+	}
+
+	// The details and the search field stay in sight while a tall picture scrolls.
+	const BAR_Y = 67, bar = document.createElementNS(NS, "g");
+
+	function makeBar() {
+		const back = document.createElementNS(NS, "rect");
+		back.setAttribute("class", "bg");
+		back.setAttribute("y", BAR_Y);
+		back.setAttribute("width", "100%");
+		back.setAttribute("height", 28);
+		bar.id = "bar";
+		bar.append(back, details, box);
+		byId("head").appendChild(bar);
+		window.addEventListener("scroll", () => {
+			if (svg === document.documentElement)
+				move(bar, 0, Math.max(0, window.scrollY - BAR_Y));
+		});
 	}
 
 	const searchButton = button("search", "Search", 70, () =>
 		box.style.display === "" ? closeSearch() : openSearch());
 	const resetButton = button("reset", "Reset zoom", 90, () => zoom(root));
 	makeBox();
+	makeBar();
 
 	function move(el, x, y) {
 		el.setAttribute("transform", "translate(" + x + "," + y + ")");
@@ -282,7 +300,7 @@
 		move(searchButton, width - PAD - 70, 12);
 		move(resetButton, width - PAD - 70 - 100, 12);
 		box.setAttribute("x", width - PAD - 260);
-		box.setAttribute("y", 42);
+		box.setAttribute("y", BAR_Y + 1);
 		if (root)
 			layout();
 		say("");
