@@ -23,7 +23,10 @@ fi
 [ "$id ${VERSION_ID:-}" != "ubuntu 22.04" ] || fuzz= # there it is part of clang
 case " $id ${ID_LIKE:-} " in
 *" ubuntu "*) build="$build linux-tools-generic" ;; # bpftool; src/bpf/meson.build finds it
-*" debian "*) build="$build bpftool" ;;
+*" debian "*)
+	build="$build bpftool"
+	tests="$tests chromium chromium-driver" # Ubuntu's are snaps: the browser tests are skipped there
+	;;
 *)
 	command -v dpkg-query >/dev/null || {
 		echo "install-deps: not a Debian or Ubuntu; CONTRIBUTING.md lists the libraries" >&2
