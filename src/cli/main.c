@@ -13,7 +13,7 @@
 /* clang-format off */
 extern const struct cli_command alloc_command __attribute__((weak)), run_command __attribute__((weak)),
 	render_command __attribute__((weak)), diff_command __attribute__((weak)),
-	doctor_command __attribute__((weak)), completion_command, version_command, help_command;
+	doctor_command, completion_command, version_command, help_command;
 
 /* The only list: one line for a command, in the order of the help. */
 const struct cli_command *const main_commands[] = {
