@@ -11,6 +11,7 @@ tests="libcmocka-dev python3-pytest clang-format shellcheck zsh g++ procps binut
 	libjemalloc-dev libgoogle-perftools-dev libmimalloc-dev llvm xz-utils
 	postgresql"
 command -v npm >/dev/null || tests="$tests npm" # servers of other versions come from there
+command -v cargo >/dev/null || tests="$tests cargo" # a Rust of the user's own will do
 fuzz="libclang-rt-dev" # libFuzzer
 vm="qemu-system-x86 busybox-static cpio"
 

@@ -76,7 +76,7 @@ enum family family_of_malloc(struct elf_file *f)
 {
 	if (!family_has(f, "malloc") || !family_has(f, "free"))
 		return FAMILY_NONE;
-	if (family_has(f, "mallocx") && family_has(f, "sdallocx"))
+	if (family_has(f, "mallocx") || family_has(f, "mallctl"))
 		return FAMILY_JEMALLOC;
 	/* Google's newer tcmalloc has TCMallocInternal..., gperftools tc_... */
 	if (family_has(f, "tc_malloc") || family_has(f, "TCMallocInternalMalloc"))

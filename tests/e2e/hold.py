@@ -111,6 +111,22 @@ class Hold:
         self.process.stdout.close()
 
 
+def build_rust(source, build):
+    """The truth program in Rust with a static jemalloc; built once. Raises
+    RuntimeError with what is missing (no cargo, no network)."""
+    folder = os.path.join(source, "tests", "programs", "rust")
+    target = os.path.join(build, "rust")
+    command = ["cargo", "build", "--release", "--locked", "--quiet", "--target-dir", target,
+               "--manifest-path", os.path.join(folder, "Cargo.toml")]
+    try:
+        p = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=1200)
+    except FileNotFoundError as e:
+        raise RuntimeError("no cargo: apt-get install cargo") from e
+    if p.returncode:
+        raise RuntimeError(f"cargo build failed: {p.stderr.strip()[-2000:]}")
+    return os.path.join(target, "release", "hold-rust")
+
+
 def stacks_of_folded(text):
     """[(frames, bytes)], root first, of folded lines."""
     stacks = []

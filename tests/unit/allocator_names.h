@@ -50,6 +50,12 @@ NAMES(xallocx, "extra old size x x")
 NAMES(dallocx, "ptr x")
 NAMES(sdallocx, "ptr size x")
 #endif
+#ifdef NAMES_PARTIAL /* what a linker that drops unused functions left of one */
+NAMES(malloc, "size")
+NAMES(calloc, "count size")
+NAMES(mallocx, "size x")
+NAMES(sdallocx, "ptr size x")
+#endif
 #ifdef NAMES_TCMALLOC
 NAMES(tc_malloc, "size")
 NAMES(tc_malloc_skip_new_handler, "size")

@@ -44,6 +44,13 @@ static const struct declaration jemalloc_names[] = {
 };
 #undef NAMES_JEMALLOC
 #define NAMES(name, parameters) { #name, parameters },
+#define NAMES_PARTIAL
+static const struct declaration partial_names[] = {
+#include "allocator_names.h"
+	{ NULL }
+};
+#undef NAMES_PARTIAL
+#define NAMES(name, parameters) { #name, parameters },
 #define NAMES_TCMALLOC
 static const struct declaration tcmalloc_names[] = {
 #include "allocator_names.h"
@@ -252,6 +259,7 @@ static void every_name(void **state)
 	} cases[] = {
 		{ "names-jemalloc", "jemalloc", "", { malloc_names, jemalloc_names, cxx_names } },
 		{ "names-prefixed", "jemalloc", "any_prefix_", { malloc_names, jemalloc_names } },
+		{ "names-partial", "jemalloc", "_rjem_", { partial_names } },
 		{ "names-tcmalloc", "tcmalloc", "", { malloc_names, tcmalloc_names, cxx_names } },
 		{ "names-mimalloc", "mimalloc", "", { malloc_names, mimalloc_names, cxx_names } },
 		{ "names-other", "other", "", { malloc_names, cxx_names } },

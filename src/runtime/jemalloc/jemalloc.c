@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "runtime/family.h"
 
 enum { MAX_PREFIXES = 4, PREFIX_BYTES = 64 };
@@ -37,35 +38,57 @@ struct prefixes {
 	size_t n;
 };
 
-static bool is_complete(struct elf_file *f, const char *prefix)
+static bool has_any(struct elf_file *f, const char *prefix, const char *const names[])
 {
-	static const char *const names[] = { "malloc", "free", "mallocx", "rallocx", "sdallocx" };
 	char name[PREFIX_BYTES + 16];
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+	for (size_t i = 0; names[i]; i++) {
 		snprintf(name, sizeof(name), "%s%s", prefix, names[i]);
-		if (!family_has(f, name))
-			return false;
+		if (family_has(f, name))
+			return true;
 	}
-	return true;
+	return false;
 }
 
-/* Whatever stands before "mallocx" is a prefix if the whole family has it. */
-static int look_at(const struct elf_symbol *s, void *arg)
+/* A linker that drops unused functions leaves a part of the family (Rust: no
+ * _rjem_free), so one that allocates and one that frees will do. */
+static bool is_family(struct elf_file *f, const char *prefix)
 {
-	static const char last[] = "mallocx";
-	struct prefixes *p = arg;
-	size_t len = strlen(s->name), n = sizeof(last) - 1;
-	char *prefix = p->names[p->n];
+	static const char *const allocating[] = { "malloc", "mallocx", NULL };
+	static const char *const freeing[] = { "free", "sdallocx", "dallocx", NULL };
 
-	if (!s->defined || s->type != STT_FUNC || len < n || len - n >= PREFIX_BYTES ||
-	    strcmp(s->name + len - n, last))
-		return 0;
-	snprintf(prefix, PREFIX_BYTES, "%.*s", (int)(len - n), s->name);
+	return has_any(f, prefix, allocating) && has_any(f, prefix, freeing);
+}
+
+static void add_prefix(struct prefixes *p, const char *prefix)
+{
 	for (size_t i = 0; i < p->n; i++)
 		if (!strcmp(p->names[i], prefix))
-			return 0;
-	p->n += is_complete(p->file, prefix);
+			return;
+	if (is_family(p->file, prefix))
+		snprintf(p->names[p->n++], PREFIX_BYTES, "%s", prefix);
+}
+
+/* Whatever stands before a name that only jemalloc has is a prefix, if a family
+ * has it. */
+static int look_at(const struct elf_symbol *s, void *arg)
+{
+	static const char *const only_jemalloc[] = { "mallocx", "rallocx", "mallctl" };
+	struct prefixes *p = arg;
+	size_t len = strlen(s->name);
+
+	if (!s->defined || s->type != STT_FUNC)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(only_jemalloc); i++) {
+		size_t n = strlen(only_jemalloc[i]);
+		char prefix[PREFIX_BYTES];
+
+		if (len < n || len - n >= PREFIX_BYTES ||
+		    strcmp(s->name + len - n, only_jemalloc[i]))
+			continue;
+		snprintf(prefix, sizeof(prefix), "%.*s", (int)(len - n), s->name);
+		add_prefix(p, prefix);
+	}
 	return p->n == MAX_PREFIXES;
 }
 
