@@ -6,8 +6,20 @@
 // Control characters, and those that turn the direction of text round, would
 // make a name read as another one.
 const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]/g;
-const D = JSON.parse(document.getElementById("data").textContent, (key, value) =>
-	typeof value === "string" ? value.replace(/[\n\r\t]/g, " ").replace(UNSAFE, "\ufffd") : value);
+const D = JSON.parse(document.getElementById("data").textContent);
+
+function clean(value) {
+	if (typeof value === "string")
+		return value.replace(/[\n\r\t]/g, " ").replace(UNSAFE, "\ufffd");
+	return Array.isArray(value) ? value.map(clean) : value !== null && typeof value === "object" ?
+		Object.fromEntries(Object.entries(value).map(([k, v]) => [k, clean(v)])) : value;
+}
+
+// not all of it: a function called for each of a million numbers takes seconds
+for (const key of ["title", "amount", "trust", "types", "names", "modules", "module_paths",
+	"label_sets", "figures", "tables"])
+	D[key] = clean(D[key]);
+
 const N_ROWS = D.leaf.length;
 const N_FUNCS = D.names.length;
 
