@@ -24,11 +24,12 @@ struct header {
 	char magic[8];
 	uint32_t version, row_bytes;
 	uint64_t frames_hash, text_base, text_end;
-	uint64_t n_rows, n_fdes, n_dropped;
-	uint64_t content_hash; /* of the rows, and with 0 here of this header */
+	uint64_t n_rows, n_fdes, n_dropped, n_followed;
+	uint64_t file_identity; /* counts if n_followed */
+	uint64_t content_hash;  /* of the rows, and with 0 here of this header */
 };
 
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 static const char magic[8] = "memwho\n";
 
 /* Ours, and nobody else may write. */
@@ -113,6 +114,7 @@ static bool is_for(const struct header *h, const struct cache_key *key,
 {
 	return !memcmp(h->magic, magic, sizeof(magic)) && h->version == VERSION &&
 	       h->row_bytes == sizeof(struct unwind_row) && h->frames_hash == key->frames_hash &&
+	       (!h->n_followed || h->file_identity == key->file_identity) &&
 	       h->text_base == t->text_base && h->text_end == t->text_end && h->n_rows &&
 	       file_bytes >= sizeof(*h) &&
 	       h->n_rows == (file_bytes - sizeof(*h)) / sizeof(struct unwind_row) &&
@@ -147,6 +149,7 @@ static bool load(int fd, const struct cache_key *key, struct unwind_table *t)
 	t->n_rows = h.n_rows;
 	t->n_fdes = h.n_fdes;
 	t->n_dropped = h.n_dropped;
+	t->n_followed = h.n_followed;
 	return true;
 }
 
@@ -174,6 +177,8 @@ static bool write_table(int fd, const struct cache_key *key, const struct unwind
 		.n_rows = t->n_rows,
 		.n_fdes = t->n_fdes,
 		.n_dropped = t->n_dropped,
+		.n_followed = t->n_followed,
+		.file_identity = key->file_identity,
 	};
 
 	memcpy(h.magic, magic, sizeof(magic));

@@ -21,6 +21,9 @@ enum { CACHE_MAX_BYTES = 256 << 20, CACHE_NAME_BYTES = 192 };
 struct cache_key {
 	char name[CACHE_NAME_BYTES]; /* of the file in the cache folder; "" is no key */
 	uint64_t frames_hash;
+	/* which file, for rows that come from its code: hashing that too would cost
+	 * more than it saves */
+	uint64_t file_identity;
 };
 
 /* Fills rows, n_rows and figures of @t, whose text range is already known.

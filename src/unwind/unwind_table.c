@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/hash.h"
@@ -12,7 +13,8 @@
 #include "unwind/rows.h"
 #include "unwind/table.h"
 
-enum { MIN_CACHED_BYTES = 64 << 10 };
+/* smaller tables are made as fast as they are read */
+enum { MIN_CACHED_ROWS = 4096, MIN_CACHED_FOLLOWED = 64 };
 
 struct unwind_table *unwind_table_free(struct unwind_table *t)
 {
@@ -92,6 +94,18 @@ static int make_rows(struct unwind_table *t, struct elf_file *f, const struct fr
 	return 0;
 }
 
+static uint64_t identity_of(const struct elf_file *f)
+{
+	struct stat st;
+	uint64_t h;
+
+	if (fstat(elf_file_fd(f), &st) < 0)
+		return 0;
+	h = hash_u64(st.st_dev) ^ st.st_ino;
+	h = hash_u64(h) ^ st.st_ctim.tv_sec;
+	return hash_u64(hash_u64(h) ^ st.st_ctim.tv_nsec);
+}
+
 /* Two files may claim one build-id (stripped and not, or a forged one), so
  * what the rows are made from is part of the key. */
 static struct cache_key key_of(const struct elf_file *f, const struct frames *frames)
@@ -104,6 +118,7 @@ static struct cache_key key_of(const struct elf_file *f, const struct frames *fr
 		snprintf(key.name, sizeof(key.name), "%s.unwind", hex);
 	key.frames_hash = frames_hash(frames) ^ hash_u64(elf_file_size(f)) ^
 	                  hash_u64(elf_file_is_program(f) ? ~elf_file_entry(f) : 1);
+	key.file_identity = identity_of(f);
 	return key;
 }
 
@@ -119,15 +134,13 @@ static int make(struct elf_file *f, struct unwind_table *t, bool cached, struct 
 	r = frames_load(f, &frames, err);
 	if (r < 0)
 		return r;
-	/* small ones are made as fast as they are read */
-	if (cached && frames.eh_len + frames.debug_len > MIN_CACHED_BYTES)
+	if (cached)
 		key = key_of(f, &frames);
 	if (!cache_load(&key, t)) {
 		r = make_rows(t, f, &frames, err);
 		if (r < 0)
 			return r;
-		/* rows from code have more sources than the key knows of */
-		if (!t->n_followed)
+		if (t->n_rows >= MIN_CACHED_ROWS || t->n_followed >= MIN_CACHED_FOLLOWED)
 			cache_store(&key, t);
 	}
 	return make_index(t, err);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * unwind_dump [-c] FILE: the unwind table of an ELF file as text, for comparing
+ * unwind_dump [-c|-C] FILE: the unwind table of an ELF file as text, for comparing
  * it with other programs' reading of the same bytes. -c: only the figures and
- * the time it took.
+ * the time it took; -C: through the cache.
  *
  *	PC(vaddr) TYPE CFA-OFFSET RBP-SLOT
  */
@@ -24,7 +24,7 @@ static const char *const type_names[] = {
 	[UNWIND_RBP_DEREF] = "deref", [UNWIND_RSP_FAR] = "far",
 };
 
-static int dump(const char *path, bool figures, struct error *err)
+static int dump(const char *path, bool figures, bool cached, struct error *err)
 {
 	cleanup(elf_file_closep) struct elf_file *f = NULL;
 	cleanup(unwind_table_freep) struct unwind_table *t = NULL;
@@ -37,7 +37,7 @@ static int dump(const char *path, bool figures, struct error *err)
 	if (r < 0)
 		return r;
 	began = clock_self_cpu_ns();
-	r = unwind_table_make(f, &t, err);
+	r = (cached ? unwind_table_cached : unwind_table_make)(f, &t, err);
 	if (r < 0)
 		return r;
 	ns = clock_self_cpu_ns() - began;
@@ -54,14 +54,15 @@ static int dump(const char *path, bool figures, struct error *err)
 
 int main(int argc, char **argv)
 {
-	bool figures = argc > 2 && !strcmp(argv[1], "-c");
+	bool cached = argc > 2 && !strcmp(argv[1], "-C");
+	bool figures = cached || (argc > 2 && !strcmp(argv[1], "-c"));
 	struct error err = { 0 };
 
 	if (argc != 2 + figures) {
-		fprintf(stderr, "usage: unwind_dump [-c] FILE\n");
+		fprintf(stderr, "usage: unwind_dump [-c|-C] FILE\n");
 		return 2;
 	}
-	if (dump(argv[argc - 1], figures, &err) < 0) {
+	if (dump(argv[argc - 1], figures, cached, &err) < 0) {
 		error_print(&err, stderr);
 		return 1;
 	}

@@ -128,7 +128,8 @@ static void damage(off_t at)
 
 static void damaged_files_are_made_anew(void **state)
 {
-	static const off_t places[] = { 0, 8, 12, 16, 24, 32, 40, 48, 56, 64, 72, 80, 1000, 50001 };
+	static const off_t places[] = { 0,  8,  12, 16, 24, 32, 40,   48,
+		                        56, 64, 72, 80, 88, 96, 1000, 50001 };
 
 	assert_right();
 	assert_int_equal(files(), 1);
