@@ -185,3 +185,28 @@ struct symbol_module *runtime_next_module(const struct runtime_view *v, size_t *
 	}
 	return NULL;
 }
+
+static int is_function(const struct elf_symbol *s, void *arg)
+{
+	return s->defined && s->type == STT_FUNC;
+}
+
+void runtime_why_none(const struct runtime_view *v, char *buf, size_t size)
+{
+	struct symbol_module *m, *program = NULL;
+	bool named = false;
+
+	for (size_t pos = 0; (m = runtime_next_module(v, &pos));) {
+		if (symbol_module_path(m)[0] == '[') /* vdso */
+			continue;
+		if (!program)
+			program = m;
+		named |= elf_file_each_symbol(symbol_module_elf(m), ELF_ALL, is_function, NULL);
+	}
+	if (program && !named)
+		snprintf(buf, size,
+		         "%s is static and without symbols: no function in it has a name",
+		         symbol_module_path(program));
+	else
+		snprintf(buf, size, "no module of the process defines malloc");
+}

@@ -61,6 +61,10 @@ struct runtime_probes {
 };
 void runtime_probes_clear(struct runtime_probes *p); /* { 0 } is empty */
 
+/* A sentence for a person when no runtime is detected: a static program without
+ * symbols is another case than one that simply has no malloc. */
+void runtime_why_none(const struct runtime_view *v, char *buf, size_t size);
+
 /* What runtimes use to fill the above. */
 struct runtime_function {
 	const char *name; /* for reports; cut to RUNTIME_PROBE_NAME_BYTES */
