@@ -27,6 +27,7 @@ enum {
 	TOP = 96, /* title, amount, trust, details */
 	FOOT = 14,
 	MAX_FRAMES = 20000, /* drawn, unless --min-width is given: browsers get slow */
+	TEXT_CHARS = 170,   /* of a line above or below the frames */
 	NAME_CHARS = 4096,  /* of a tooltip */
 };
 
@@ -206,10 +207,10 @@ static void put_frame(struct flame *f, const struct tree_node *n)
 }
 
 static void put_text(const struct flame *f, const char *id, const char *class_name, int y,
-                     const char *text)
+                     const char *text, size_t max_chars)
 {
 	fprintf(f->to, "<text id=\"%s\" class=\"%s\" x=\"%d\" y=\"%d\">", id, class_name, PAD, y);
-	escape_xml(f->to, text, 160);
+	escape_xml(f->to, text, max_chars);
 	fputs("</text>\n", f->to);
 }
 
@@ -220,10 +221,10 @@ static void put_head(const struct flame *f, const char *title)
 
 	figures_amount(f->v, amount, sizeof(amount));
 	figures_trust(f->v, trust, sizeof(trust), &warn);
-	put_text(f, "title", "t", 28, title);
-	put_text(f, "amount", "m", 48, amount);
-	put_text(f, "trust", warn ? "w" : "m", 65, trust);
-	put_text(f, "details", "d", 86, "");
+	put_text(f, "title", "t", 28, title, 90);
+	put_text(f, "amount", "m", 48, amount, TEXT_CHARS);
+	put_text(f, "trust", warn ? "w" : "m", 65, trust, TEXT_CHARS);
+	put_text(f, "details", "d", 86, "", TEXT_CHARS);
 }
 
 static void put_note(const struct flame *f, int y)
@@ -243,7 +244,7 @@ static void put_note(const struct flame *f, int y)
 		         "%s%zu stacks with a negative value",
 		         *text ? "; " : "Not drawn: ", f->t->n_left_out);
 	if (*text)
-		put_text(f, "note", "m", y + 10, text);
+		put_text(f, "note", "m", y + 10, text, TEXT_CHARS);
 }
 
 static void put_colours(const struct flame *f, bool dark)
@@ -293,7 +294,8 @@ static int put_picture(struct flame *f, const char *title, struct error *err)
 	}
 	fputs("</g>\n", f->to);
 	if (!total_of(f))
-		put_text(f, "empty", "d", TOP + 13, "Nothing to draw: no stack has a value.");
+		put_text(f, "empty", "d", TOP + 13, "Nothing to draw: no stack has a value.",
+		         TEXT_CHARS);
 	r = legend_write(f->t, f->to, PAD, y, WIDTH - 2 * PAD, f->used, err);
 	if (r < 0)
 		return r;

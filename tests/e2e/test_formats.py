@@ -5,7 +5,7 @@ the numbers in it compared with what the profile holds."""
 import collections
 import html.parser
 import json
-import pathlib
+import os
 import re
 import subprocess
 import time
@@ -210,6 +210,18 @@ def test_table_has_no_control_bytes(written):
         for options in ([], ["columns=40"], ["columns=200", "rows=1000"]):
             text = written(case, ".txt", *options).read_bytes().decode()  # strict UTF-8
             assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text)
+
+
+def test_full_disk_keeps_the_old_file(tmp_path):
+    """A real full file system; the limits that need no root are in test_render.c."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root (to mount a small tmpfs)")
+    script = """mount -t tmpfs -o size=64k none "$1" && cd "$1" && echo old >a.svg &&
+        "$2" large a.svg; echo $?; ls -A; cat a.svg; df --output=used . | tail -1"""
+    r = subprocess.run(["unshare", "--mount", "sh", "-c", script, "sh", tmp_path,
+                        conftest.PROGRAMS / "picture"], capture_output=True, text=True, timeout=60)
+    assert r.stdout.split() == ["1", "a.svg", "old", "4"], r
+    assert r.stderr == "memwho: a.svg: cannot write: No space left on device\n"
 
 
 def test_large_ones_are_quick(written):

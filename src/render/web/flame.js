@@ -94,11 +94,16 @@
 		return f.name + " \u00b7 " + f.info;
 	}
 
-	function say(s) {
-		const room = Math.floor((width - 2 * PAD) / 6.8);
-		s = s || found || HELP;
-		details.textContent = s.length > room ? s.slice(0, room - 1) + "\u2026" : s;
+	function cut(s, px) {
+		const room = Math.floor((width - 2 * PAD) / px);
+		return s.length > room ? s.slice(0, room - 1) + "\u2026" : s;
 	}
+
+	function say(s) {
+		details.textContent = cut(s || found || HELP, 6.8);
+	}
+
+	const heads = ["title", "amount", "trust"].map((id) => [byId(id), byId(id).textContent]);
 
 	// ---- search
 
@@ -297,6 +302,8 @@
 			svg.setAttribute("width", width);
 			svg.setAttribute("viewBox", "0 0 " + width + " " + height);
 		}
+		for (const [line, whole] of heads)
+			line.textContent = cut(whole, line.id === "title" ? 12.5 : 6.8);
 		move(searchButton, width - PAD - 70, 12);
 		move(resetButton, width - PAD - 70 - 100, 12);
 		box.setAttribute("x", width - PAD - 260);
