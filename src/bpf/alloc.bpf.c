@@ -1,0 +1,756 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+
+/*
+ * The exact engine: executes probe plans at the entries and returns of
+ * allocator functions, and keeps the table of what is live. Rules that make it
+ * exact (each was paid for with a wrong figure):
+ *
+ *  - A call whose return address lies inside an allocator function is part of
+ *    another call. That is decided by the address alone, so no throw, longjmp
+ *    or signal can leave the decision stale.
+ *  - What an entry knows for its return is kept under the address of the
+ *    call's return address: unique for a thread, and a tail call shares it, so
+ *    that calloc -> jmp malloc counts once.
+ *  - free and realloc take the old block out at their entry, before another
+ *    thread can be given its address.
+ *  - Nothing here may rely on per-CPU scratch: a uprobe's program can be
+ *    preempted by another thread's on the same CPU.
+ */
+
+#include "bpf/types.h"
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "bpf/plan_format.h"
+#include "bpf/unwind_format.h"
+
+#include "bpf/alloc_format.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+struct alloc_counters counters;
+
+#define COUNT(what)       __sync_fetch_and_add(&counters.what, 1)
+#define COUNT_BY(what, n) __sync_fetch_and_add(&counters.what, (n))
+
+#include "bpf/plan.bpf.h"
+#include "bpf/unwind.bpf.h"
+
+/* set by the loader before the load */
+const volatile u32 max_stacks = 1, max_pcs = 1;
+const volatile u8 want_stacks = 1;
+/* A throwing function that is asked for more than this is not waited for: its
+ * return probe would turn the exception into std::terminate(). */
+const volatile u64 throw_limit = 1ULL << 30;
+
+/* changed while running */
+u32 n_levels;     /* levels 0 .. n_levels - 1 exist */
+u32 active_level; /* where new blocks go */
+u32 active_resets;
+u64 epoch = 1;
+u32 used_stacks = 1; /* id 0 means "no stack" */
+u32 used_pcs;
+struct alloc_process processes[ALLOC_MAX_PROCESSES];
+u64 level_entries[ALLOC_MAX_LEVELS];
+u64 modules_asked_ns;
+
+struct level {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, u64);
+	__type(value, struct alloc_entry);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, ALLOC_MAX_LEVELS);
+	__type(key, u32);
+	__array(values, struct level);
+} levels SEC(".maps");
+
+struct reset_table {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, u64);
+	__type(value, u64);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 2);
+	__type(key, u32);
+	__array(values, struct reset_table);
+} resets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1 << 14);
+	__type(key, u64);
+	__type(value, struct alloc_stash);
+} stashes SEC(".maps");
+
+/* hash of a stack's pcs -> id */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, u64);
+	__type(value, u32);
+} stack_ids SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct alloc_stack);
+} stacks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u64);
+} pcs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct alloc_range);
+} ranges SEC(".maps");
+
+/* hits of each thread, a sample of them; for the guard */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 13);
+	__type(key, u32);
+	__type(value, u64);
+} thread_hits SEC(".maps");
+
+/* traced thread groups, as the initial pid namespace numbers them -> slot */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, ALLOC_MAX_PROCESSES);
+	__type(key, u32);
+	__type(value, u32);
+} groups SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024);
+} events SEC(".maps");
+
+struct work {
+	u32 lock, pad;
+	struct plan_vm vm;
+	struct walk walk;
+};
+static struct work works[ALLOC_WORK_SLOTS];
+
+static __always_inline struct work *claim_work(void)
+{
+	u32 h = (u32)bpf_get_current_pid_tgid() * 0x9E3779B1u >> 16;
+
+	for (u32 i = 0; i < ALLOC_WORK_SLOTS; i++) {
+		struct work *w = &works[(h + i) & (ALLOC_WORK_SLOTS - 1)];
+
+		if (!__sync_val_compare_and_swap(&w->lock, 0, 1))
+			return w;
+	}
+	COUNT(busy);
+	return 0;
+}
+
+static __always_inline void give_back(struct work *w)
+{
+	__sync_lock_test_and_set(&w->lock, 0);
+}
+
+static __always_inline u64 key_of(u32 slot, u64 address)
+{
+	return address | (u64)slot << ALLOC_SLOT_SHIFT;
+}
+
+static __always_inline void send_event(u32 kind, u32 slot, u32 pid, u32 parent)
+{
+	struct alloc_event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+
+	if (!e) {
+		COUNT(event_lost);
+		return;
+	}
+	e->kind = kind;
+	e->slot = slot;
+	e->pid = pid;
+	e->parent = parent;
+	e->time_ns = bpf_ktime_get_ns();
+	bpf_ringbuf_submit(e, 0);
+}
+
+/* ---- the live table ---- */
+
+static __always_inline void *level_map(u32 level)
+{
+	return level < ALLOC_MAX_LEVELS ? bpf_map_lookup_elem(&levels, &level) : 0;
+}
+
+/* Copy the entry of @key to @ret and take it out; 1 if there was one. An older
+ * copy in another level (its context was reset, or its free was lost) goes too. */
+static __always_inline int take_out(u64 key, struct alloc_entry *ret)
+{
+	int found = 0;
+
+	for (u32 i = 0; i < ALLOC_MAX_LEVELS && i < n_levels; i++) {
+		struct alloc_entry *e;
+		void *map = level_map(i);
+
+		if (!map)
+			continue;
+		e = bpf_map_lookup_elem(map, &key);
+		if (!e)
+			continue;
+		if (!found || e->epoch >= ret->epoch)
+			*ret = *e;
+		if (!bpf_map_delete_elem(map, &key)) {
+			__sync_fetch_and_add(&level_entries[i], -1);
+			found = 1;
+		}
+	}
+	return found;
+}
+
+static __always_inline void lose(const struct alloc_entry *e)
+{
+	u32 id = e->stack;
+	struct alloc_stack *s = bpf_map_lookup_elem(&stacks, &id);
+
+	COUNT(table_full);
+	COUNT_BY(table_full_bytes, e->size);
+	if (s) {
+		__sync_fetch_and_add(&s->lost_objects, 1);
+		__sync_fetch_and_add(&s->lost_bytes, e->size);
+	}
+}
+
+/* Into the active level; when that is full, into any. @flags: BPF_ANY or
+ * BPF_NOEXIST (checked by the caller against the other levels). */
+static __always_inline void put_in(u64 key, const struct alloc_entry *e)
+{
+	u32 first = active_level;
+	long r = -1;
+
+	for (u32 i = 0; i < ALLOC_MAX_LEVELS && i < n_levels; i++) {
+		u32 level = i == 0 ? first : i - (i <= first);
+		void *map = level_map(level);
+
+		if (!map)
+			continue;
+		r = bpf_map_update_elem(map, &key, e, BPF_NOEXIST);
+		if (!r) {
+			if (level < ALLOC_MAX_LEVELS)
+				__sync_fetch_and_add(&level_entries[level], 1);
+			break;
+		}
+		if (r == -17 /* EEXIST: stale */) {
+			r = bpf_map_update_elem(map, &key, e, BPF_ANY);
+			break;
+		}
+	}
+	if (r)
+		lose(e);
+}
+
+/* Is there an entry for @key in any level? */
+static __always_inline int is_known(u64 key)
+{
+	for (u32 i = 0; i < ALLOC_MAX_LEVELS && i < n_levels; i++) {
+		void *map = level_map(i);
+
+		if (map && bpf_map_lookup_elem(map, &key))
+			return 1;
+	}
+	return 0;
+}
+
+/* A new block; stale copies of its key in other levels are taken out first. */
+static __always_inline void insert(u64 key, const struct alloc_entry *e)
+{
+	if (n_levels > 1) {
+		struct alloc_entry stale = {};
+
+		take_out(key, &stale);
+	}
+	put_in(key, e);
+}
+
+/* ---- stacks ---- */
+
+struct compare {
+	struct walk *w;
+	u32 first;
+	u32 differs;
+};
+
+static long compare_step(u32 i, struct compare *c)
+{
+	u32 at = c->first + i;
+	u64 *pc = bpf_map_lookup_elem(&pcs, &at);
+
+	if (!pc || *pc != c->w->pcs[i & (UNWIND_MAX_FRAMES - 1)]) {
+		c->differs = 1;
+		return 1;
+	}
+	return 0;
+}
+
+static long store_step(u32 i, struct compare *c)
+{
+	u32 at = c->first + i;
+	u64 *pc = bpf_map_lookup_elem(&pcs, &at);
+
+	if (!pc)
+		return 1;
+	*pc = c->w->pcs[i & (UNWIND_MAX_FRAMES - 1)];
+	return 0;
+}
+
+/* Id of the stack in @w, stored on first sight; 0 when there is no room. The
+ * pcs are compared, so a collision of hashes cannot merge two stacks. */
+static __always_inline u32 stack_id(struct walk *w)
+{
+	u64 key = w->hash;
+
+	for (int i = 0; i < 4; i++, key++) {
+		u32 *known = bpf_map_lookup_elem(&stack_ids, &key);
+		struct compare c = { w, 0, 0 };
+		struct alloc_stack *s;
+		u32 id;
+
+		if (!known) {
+			id = __sync_fetch_and_add(&used_stacks, 1);
+			c.first = __sync_fetch_and_add(&used_pcs, w->n);
+			if (id >= max_stacks || c.first + w->n > max_pcs)
+				break;
+			s = bpf_map_lookup_elem(&stacks, &id);
+			if (!s)
+				break;
+			bpf_loop(w->n, store_step, &c, 0);
+			s->first = c.first;
+			s->n = w->n;
+			s->stop = w->stop;
+			if (!bpf_map_update_elem(&stack_ids, &key, &id, BPF_NOEXIST))
+				return id;
+			/* another thread was quicker: its id holds, ours is wasted */
+			known = bpf_map_lookup_elem(&stack_ids, &key);
+			if (!known)
+				break;
+		}
+		id = *known;
+		s = bpf_map_lookup_elem(&stacks, &id);
+		if (!s)
+			break;
+		if (s->n == w->n && s->stop == w->stop) {
+			c.first = s->first;
+			bpf_loop(w->n, compare_step, &c, 0);
+			if (!c.differs)
+				return id;
+		}
+		COUNT(stack_collisions);
+	}
+	COUNT(stack_full);
+	return 0;
+}
+
+/* A walk met code that is in no mapping we know: have the maps read again, at
+ * most every 50 ms. */
+static __always_inline void ask_for_modules(u32 slot, u32 tgid)
+{
+	u64 now = bpf_ktime_get_ns();
+
+	if (now - modules_asked_ns < 50000000)
+		return;
+	modules_asked_ns = now;
+	send_event(ALLOC_EVENT_MODULES, slot, tgid, 0);
+}
+
+static __always_inline u32 record_stack(struct work *work, u32 slot, const struct alloc_process *p,
+                                        u64 pc, u64 sp, u64 bp)
+{
+	struct walk *w = &work->walk;
+
+	walk_stack(w, p, pc, sp, bp);
+	COUNT(walks);
+	COUNT_BY(frames, w->n);
+	if (w->stop < 8)
+		COUNT(stops[w->stop]);
+	if (w->stop == UNWIND_STOP_NO_MODULE)
+		ask_for_modules(slot, p->tgid);
+	return stack_id(w);
+}
+
+/* ---- the probes ---- */
+
+/* Does @address lie in code that belongs to an allocator of this process? */
+static __always_inline int is_internal(const struct alloc_process *p, u64 address)
+{
+	u32 lo = 0, hi = p->n_ranges, key;
+	struct alloc_range *r;
+
+	for (int i = 0; i < 12 && lo < hi; i++) {
+		key = p->first_range + (lo + hi) / 2;
+		r = bpf_map_lookup_elem(&ranges, &key);
+		if (!r)
+			return 0;
+		if (r->start <= address)
+			lo = (lo + hi) / 2 + 1;
+		else
+			hi = (lo + hi) / 2;
+	}
+	if (!lo)
+		return 0;
+	key = p->first_range + lo - 1;
+	r = bpf_map_lookup_elem(&ranges, &key);
+	return r && address < r->end;
+}
+
+static __always_inline void charge_thread(void)
+{
+	u64 n = __sync_fetch_and_add(&counters.hits, 1), one = ALLOC_THREAD_STRIDE, *hits;
+	u32 tid = (u32)bpf_get_current_pid_tgid();
+
+	if (n % ALLOC_THREAD_STRIDE)
+		return;
+	hits = bpf_map_lookup_elem(&thread_hits, &tid);
+	if (hits)
+		__sync_fetch_and_add(hits, one);
+	else
+		bpf_map_update_elem(&thread_hits, &tid, &one, BPF_ANY);
+}
+
+struct call {
+	u32 slot, plan, role;
+	struct alloc_process *process;
+};
+
+/* The cookie is (slot << 16 | plan); false when the process has ended. */
+static __always_inline int find_call(u64 cookie, struct call *c)
+{
+	c->slot = cookie >> 16;
+	c->plan = cookie & 0xffff;
+	if (c->slot >= ALLOC_MAX_PROCESSES || c->plan >= ALLOC_MAX_PLANS)
+		return 0;
+	c->process = &processes[c->slot];
+	c->role = plans[c->plan].role;
+	return c->process->active;
+}
+
+/* free() of a pointer that is not in the table: a block from before the
+ * attach, unless the allocator itself frees (realloc's helper). */
+static __always_inline void count_older_free(struct work *w, const struct call *c,
+                                             u64 return_address)
+{
+	u32 second = plans[c->plan].second;
+
+	if (is_internal(c->process, return_address))
+		return;
+	COUNT(older_frees);
+	if (!second) {
+		COUNT(older_free_unsized);
+		return;
+	}
+	run_plan(&w->vm, c->plan, second);
+	if (w->vm.bad || !w->vm.size)
+		COUNT(older_free_unsized);
+	else
+		COUNT_BY(older_free_bytes, w->vm.size);
+}
+
+static __always_inline void on_free(struct work *w, const struct call *c, u64 return_address)
+{
+	struct alloc_entry e = {};
+	u64 ptr = w->vm.ptr;
+
+	if (!ptr)
+		return;
+	if (!take_out(key_of(c->slot, ptr), &e)) {
+		count_older_free(w, c, return_address);
+		return;
+	}
+	COUNT(frees);
+	COUNT_BY(free_bytes, e.size);
+}
+
+static __always_inline void on_reset(const struct call *c, u64 context)
+{
+	u64 key = key_of(c->slot, context), now = __sync_fetch_and_add(&epoch, 1) + 1;
+	u32 which = active_resets;
+	void *map = bpf_map_lookup_elem(&resets, &which);
+
+	COUNT(resets);
+	if (map && bpf_map_update_elem(map, &key, &now, BPF_ANY))
+		COUNT(resets_full);
+}
+
+/* The call that used this place of the stack before never returned (throw,
+ * longjmp): the block that it was to move lives on. */
+static __always_inline void put_back_dead(const struct alloc_stash *dead, struct alloc_stash *s,
+                                          u32 slot)
+{
+	COUNT(dead_stash);
+	if (!dead->has_old)
+		return;
+	COUNT(undone);
+	if (dead->old_ptr == s->old_ptr) {
+		if (!s->has_old) {
+			s->old = dead->old;
+			s->has_old = 1;
+		}
+	} else if (!is_known(key_of(slot, dead->old_ptr))) {
+		struct alloc_entry old = dead->old;
+
+		put_in(key_of(slot, dead->old_ptr), &old);
+	}
+}
+
+/* Remember a call for its return. */
+static __always_inline void stash_call(struct work *w, const struct call *c, u64 sp)
+{
+	u64 key = key_of(c->slot, sp);
+	struct alloc_stash s = { .plan = c->plan }, *dead;
+
+	s.arg[0] = w->vm.arg[0];
+	s.arg[1] = w->vm.arg[1];
+	s.arg[2] = w->vm.arg[2];
+	s.arg[3] = w->vm.arg[3];
+	if (c->role == PLAN_REALLOC) {
+		s.old_ptr = w->vm.old;
+		if (s.old_ptr)
+			s.has_old = take_out(key_of(c->slot, s.old_ptr), &s.old);
+	}
+	dead = bpf_map_lookup_elem(&stashes, &key);
+	if (dead)
+		put_back_dead(dead, &s, c->slot);
+	if (bpf_map_update_elem(&stashes, &key, &s, BPF_ANY))
+		COUNT(stash_full);
+}
+
+/* At a function's entry; 1: its return is of no interest. */
+static __always_inline int on_entry(struct pt_regs *ctx, u64 cookie)
+{
+	u64 sp = PT_REGS_SP(ctx), return_address = 0;
+	struct work *w;
+	struct call c;
+	int done = 1;
+
+	if (!find_call(cookie, &c))
+		return 1;
+	charge_thread();
+	if ((plans[c.plan].flags & PLAN_THROWS) && PT_REGS_PARM1(ctx) > throw_limit) {
+		COUNT(refused_returns);
+		return 1;
+	}
+	bpf_probe_read_user(&return_address, 8, (void *)sp);
+	if ((c.role == PLAN_ALLOC || c.role == PLAN_REALLOC) &&
+	    is_internal(c.process, return_address)) {
+		COUNT(internal);
+		return 1;
+	}
+	w = claim_work();
+	if (!w)
+		return 1;
+	w->vm.arg[0] = PT_REGS_PARM1(ctx);
+	w->vm.arg[1] = PT_REGS_PARM2(ctx);
+	w->vm.arg[2] = PT_REGS_PARM3(ctx);
+	w->vm.arg[3] = PT_REGS_PARM4(ctx);
+	if (c.role != PLAN_ALLOC)
+		run_plan(&w->vm, c.plan, 0);
+	if (c.role == PLAN_FREE) {
+		on_free(w, &c, return_address);
+	} else if (c.role == PLAN_RESET) {
+		on_reset(&c, w->vm.context);
+	} else {
+		stash_call(w, &c, sp);
+		done = 0;
+	}
+	give_back(w);
+	return done;
+}
+
+static __always_inline void record(struct pt_regs *ctx, struct work *w, const struct call *c)
+{
+	struct alloc_entry e = { .size = w->vm.size, .context = w->vm.context };
+	u64 ptr = w->vm.ptr;
+
+	if (ptr >> ALLOC_SLOT_SHIFT) {
+		COUNT(bad_address);
+		return;
+	}
+	e.time_ns = bpf_ktime_get_ns();
+	e.epoch = epoch;
+	e.tid = (u32)bpf_get_current_pid_tgid();
+	if (want_stacks)
+		e.stack = record_stack(w, c->slot, c->process, PT_REGS_IP(ctx), PT_REGS_SP(ctx),
+		                       PT_REGS_FP(ctx));
+	COUNT_BY(alloc_bytes, e.size);
+	if (e.stack) {
+		u32 id = e.stack;
+		struct alloc_stack *s = bpf_map_lookup_elem(&stacks, &id);
+
+		if (s) {
+			__sync_fetch_and_add(&s->alloc_objects, 1);
+			__sync_fetch_and_add(&s->alloc_bytes, e.size);
+		}
+	}
+	insert(key_of(c->slot, ptr), &e);
+}
+
+/* A realloc that returned: what became of the old block? */
+static __always_inline void settle_old(struct work *w, const struct call *c,
+                                       const struct alloc_stash *s)
+{
+	COUNT(reallocs);
+	if (!w->vm.ptr && w->vm.size) { /* failed */
+		struct alloc_entry old = s->old;
+
+		if (s->has_old) {
+			COUNT(undone);
+			put_in(key_of(c->slot, s->old_ptr), &old);
+		}
+		return;
+	}
+	if (s->has_old) {
+		COUNT(frees);
+		COUNT_BY(free_bytes, s->old.size);
+	} else if (s->old_ptr) {
+		COUNT(older_frees);
+		COUNT(older_free_unsized);
+	}
+}
+
+static __always_inline void on_return(struct pt_regs *ctx, u64 cookie)
+{
+	struct alloc_stash *s;
+	struct work *w;
+	struct call c;
+	u64 key;
+
+	if (!find_call(cookie, &c) || (c.role != PLAN_ALLOC && c.role != PLAN_REALLOC))
+		return;
+	key = key_of(c.slot, PT_REGS_SP(ctx) - 8);
+	s = bpf_map_lookup_elem(&stashes, &key);
+	if (!s || s->plan != c.plan) {
+		COUNT(no_stash);
+		return;
+	}
+	w = claim_work();
+	if (!w)
+		return;
+	w->vm.arg[0] = s->arg[0];
+	w->vm.arg[1] = s->arg[1];
+	w->vm.arg[2] = s->arg[2];
+	w->vm.arg[3] = s->arg[3];
+	w->vm.ret = PT_REGS_RC(ctx);
+	run_plan(&w->vm, c.plan, c.role == PLAN_REALLOC ? plans[c.plan].second : 0);
+	if (c.role == PLAN_REALLOC)
+		settle_old(w, &c, s);
+	else
+		COUNT(allocs);
+	if (w->vm.ptr)
+		record(ctx, w, &c);
+	else
+		COUNT(failed);
+	bpf_map_delete_elem(&stashes, &key);
+	give_back(w);
+}
+
+SEC("uprobe")
+int alloc_entry(struct pt_regs *ctx)
+{
+	on_entry(ctx, bpf_get_attach_cookie(ctx));
+	return 0;
+}
+
+SEC("uretprobe")
+int alloc_return(struct pt_regs *ctx)
+{
+	on_return(ctx, bpf_get_attach_cookie(ctx));
+	return 0;
+}
+
+/* Only counts, for the guard's estimate before anything is recorded. */
+SEC("uprobe")
+int alloc_count(struct pt_regs *ctx)
+{
+	charge_thread();
+	return 0;
+}
+
+/* ld.so says that its list of modules has changed (_dl_debug_state). */
+SEC("uprobe")
+int alloc_modules(struct pt_regs *ctx)
+{
+	struct call c;
+
+	if (find_call(bpf_get_attach_cookie(ctx), &c))
+		send_event(ALLOC_EVENT_MODULES, c.slot, c.process->tgid, 0);
+	return 0;
+}
+
+/* Kernel 6.13 and later: one program for entry and return, and the entry may
+ * refuse the return; for functions that throw. */
+extern _Bool bpf_session_is_return(void) __ksym __weak;
+
+SEC("uprobe")
+int alloc_session(struct pt_regs *ctx)
+{
+	u64 cookie = bpf_get_attach_cookie(ctx);
+
+	if (!bpf_session_is_return())
+		return on_entry(ctx, cookie);
+	on_return(ctx, cookie);
+	return 0;
+}
+
+SEC("raw_tp/sched_process_fork")
+int process_fork(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *parent = (void *)ctx->args[0], *child = (void *)ctx->args[1];
+	u32 group = BPF_CORE_READ(parent, tgid), pid = BPF_CORE_READ(child, tgid);
+	u32 *slot = bpf_map_lookup_elem(&groups, &group);
+
+	if (slot && pid != group)
+		send_event(ALLOC_EVENT_FORK, *slot, pid, group);
+	return 0;
+}
+
+/* The new program must not be taken for the old one: its record ends here,
+ * before its first instruction. */
+SEC("raw_tp/sched_process_exec")
+int process_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	u32 group = bpf_get_current_pid_tgid() >> 32;
+	u32 *slot = bpf_map_lookup_elem(&groups, &group);
+
+	if (!slot || *slot >= ALLOC_MAX_PROCESSES)
+		return 0;
+	processes[*slot].active = 0;
+	send_event(ALLOC_EVENT_EXEC, *slot, group, 0);
+	return 0;
+}
+
+SEC("raw_tp/sched_process_exit")
+int process_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = (void *)ctx->args[0];
+	u32 group = bpf_get_current_pid_tgid() >> 32;
+	u32 *slot = bpf_map_lookup_elem(&groups, &group);
+
+	if (!slot || BPF_CORE_READ(task, signal, live.counter))
+		return 0;
+	send_event(ALLOC_EVENT_EXIT, *slot, group, 0);
+	return 0;
+}

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+#pragma once
+
+/*
+ * The unwinder in BPF: reads the tables of unwind/ and the target's stack.
+ * All state is in a claimed work slot, never on the BPF stack: with state on
+ * the stack the verifier follows every value of it and passes its limit of a
+ * million instructions (the same code: 50,000).
+ */
+
+/* Sorted rows of all modules, and their indices; sized by the loader. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct unwind_row);
+} rows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u64);
+} row_index SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct alloc_span);
+} spans SEC(".maps");
+
+struct walk {
+	u64 pc, sp, bp;
+	u64 hash;
+	u64 instance; /* next struct return_instance to look at; 0: none */
+	u32 first_span, n_spans;
+	u32 n;
+	u8 stop;
+	u8 exact; /* pc is not a return address */
+	u8 instances_read;
+	u8 pad;
+	u64 pcs[UNWIND_MAX_FRAMES];
+};
+
+/* The mapping that holds @pc, or NULL. */
+static __always_inline struct alloc_span *find_span(const struct walk *w, u64 pc)
+{
+	u32 lo = 0, hi = w->n_spans, key;
+	struct alloc_span *span;
+
+	/* 2^12 mappings at most (the loader refuses more) */
+	for (int i = 0; i < 13 && lo < hi; i++) {
+		key = w->first_span + (lo + hi) / 2;
+		span = bpf_map_lookup_elem(&spans, &key);
+		if (!span)
+			return 0;
+		if (span->start <= pc)
+			lo = (lo + hi) / 2 + 1;
+		else
+			hi = (lo + hi) / 2;
+	}
+	if (!lo)
+		return 0;
+	key = w->first_span + lo - 1;
+	span = bpf_map_lookup_elem(&spans, &key);
+	return span && pc < span->end ? span : 0;
+}
+
+/* The row that holds at text-relative @pc of @span, or NULL. */
+static __always_inline struct unwind_row *find_row(const struct alloc_span *span, u32 pc)
+{
+	u32 slot = span->first_index + (pc >> UNWIND_INDEX_SHIFT), lo, hi, key;
+	struct unwind_row *row;
+	u64 *at;
+
+	if (!span->n_rows || (pc >> UNWIND_INDEX_SHIFT) >= span->n_index)
+		return 0;
+	at = bpf_map_lookup_elem(&row_index, &slot);
+	if (!at)
+		return 0;
+	/* low half: last row at or before this slot; high half: rows in the slot */
+	lo = (u32)*at;
+	hi = lo + (u32)(*at >> 32) + 1;
+	for (int i = 0; i < 10 && lo < hi; i++) {
+		key = span->first_row + (lo + hi) / 2;
+		row = bpf_map_lookup_elem(&rows, &key);
+		if (!row)
+			return 0;
+		if (row->pc <= pc)
+			lo = (lo + hi) / 2 + 1;
+		else
+			hi = (lo + hi) / 2;
+	}
+	if (!lo)
+		return 0;
+	key = span->first_row + lo - 1;
+	row = bpf_map_lookup_elem(&rows, &key);
+	return row && row->pc <= pc ? row : 0;
+}
+
+/*
+ * A return probe has put the address of the kernel's trampoline in place of a
+ * return address; the kernel keeps the original in a list, innermost first.
+ * Returns 0 when @pc is no trampoline or the list does not know @slot.
+ */
+static __always_inline u64 behind_trampoline(struct walk *w, u64 pc, u64 slot)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	if (pc != BPF_CORE_READ(task, mm, uprobes_state.xol_area, vaddr))
+		return 0;
+	if (!w->instances_read) {
+		w->instances_read = 1;
+		w->instance = (u64)BPF_CORE_READ(task, utask, return_instances);
+	}
+	for (int i = 0; i < 16; i++) {
+		struct return_instance *ri = (void *)w->instance;
+		u64 stack, address;
+		_Bool chained;
+
+		if (!ri)
+			return 0;
+		stack = BPF_CORE_READ(ri, stack);
+		address = BPF_CORE_READ(ri, orig_ret_vaddr);
+		chained = BPF_CORE_READ(ri, chained);
+		w->instance = (u64)BPF_CORE_READ(ri, next);
+		if (stack == slot && !chained)
+			return address;
+	}
+	return 0;
+}
+
+static __always_inline long stop_walk(struct walk *w, u8 why)
+{
+	w->stop = why;
+	return 1;
+}
+
+/* The frame under a signal handler: registers from the ucontext on the stack
+ * (x86-64: arch/x86/include/uapi/asm/sigcontext.h; gregs begin at +40). */
+static __always_inline long step_signal(struct walk *w)
+{
+	u64 regs[7]; /* rbp rbx rdx rax rcx rsp rip */
+
+	if (bpf_probe_read_user(regs, sizeof(regs), (void *)(w->sp + 40 + 10 * 8)))
+		return stop_walk(w, UNWIND_STOP_BAD_STACK);
+	w->bp = regs[0];
+	w->sp = regs[5];
+	w->pc = regs[6];
+	w->exact = 1;
+	return w->pc ? 0 : stop_walk(w, UNWIND_STOP_END);
+}
+
+/* Registers of the caller, given the frame's CFA. */
+static __always_inline long step_caller(struct walk *w, u64 cfa, u32 rbp_slot)
+{
+	u64 pair[2], back;
+
+	if (rbp_slot == 2) {
+		if (bpf_probe_read_user(pair, sizeof(pair), (void *)(cfa - 16)))
+			return stop_walk(w, UNWIND_STOP_BAD_STACK);
+		w->bp = pair[0];
+	} else {
+		if (bpf_probe_read_user(&pair[1], 8, (void *)(cfa - 8)))
+			return stop_walk(w, UNWIND_STOP_BAD_STACK);
+		if (rbp_slot && bpf_probe_read_user(&w->bp, 8, (void *)(cfa - 8 * (u64)rbp_slot)))
+			return stop_walk(w, UNWIND_STOP_BAD_STACK);
+	}
+	w->pc = pair[1];
+	w->sp = cfa;
+	w->exact = 0;
+	if (!w->pc)
+		return stop_walk(w, UNWIND_STOP_END);
+	back = find_span(w, w->pc) ? 0 : behind_trampoline(w, w->pc, cfa - 8);
+	if (back) {
+		__sync_fetch_and_add(&counters.trampolines, 1);
+		w->pc = back;
+	}
+	return 0;
+}
+
+static long walk_step(u32 i, struct walk **ctx)
+{
+	struct walk *w = *ctx;
+	u64 recorded = w->exact ? w->pc | ALLOC_PC_EXACT : w->pc;
+	struct alloc_span *span;
+	struct unwind_row *row;
+	u32 n = w->n;
+	u64 cfa;
+
+	if (n >= UNWIND_MAX_FRAMES)
+		return stop_walk(w, UNWIND_STOP_DEEP);
+	w->pcs[n] = recorded;
+	w->n = n + 1;
+	w->hash = (w->hash ^ recorded) * 0x9E3779B97F4A7C15ull;
+	w->hash ^= w->hash >> 29;
+
+	span = find_span(w, w->pc);
+	if (!span)
+		return stop_walk(w, UNWIND_STOP_NO_MODULE);
+	row = find_row(span, (u32)(w->pc - !w->exact - span->bias - span->text_base));
+	if (!row)
+		return stop_walk(w, UNWIND_STOP_NO_TABLE);
+	switch (row->type) {
+	case UNWIND_RSP: cfa = w->sp + (s64)row->cfa_offset; break;
+	case UNWIND_RBP: cfa = w->bp + (s64)row->cfa_offset; break;
+	case UNWIND_PLT: cfa = w->sp + 8 + ((w->pc & 15) >= 11 ? 8 : 0); break;
+	case UNWIND_SIGNAL: return step_signal(w);
+	case UNWIND_END: return stop_walk(w, UNWIND_STOP_END);
+	case UNWIND_RBP_DEREF:
+		if (bpf_probe_read_user(&cfa, 8, (void *)(w->bp + (s64)row->cfa_offset)))
+			return stop_walk(w, UNWIND_STOP_BAD_STACK);
+		break;
+	default: return stop_walk(w, UNWIND_STOP_NO_TABLE);
+	}
+	return step_caller(w, cfa, row->rbp_slot);
+}
+
+/* Walk from the given registers; w->pcs, w->n, w->hash and w->stop are the result. */
+static __always_inline void walk_stack(struct walk *w, const struct alloc_process *p, u64 pc,
+                                       u64 sp, u64 bp)
+{
+	struct walk *ctx = w;
+
+	w->pc = pc;
+	w->sp = sp;
+	w->bp = bp;
+	w->hash = 1;
+	w->n = 0;
+	w->stop = UNWIND_STOP_DEEP;
+	w->exact = 0;
+	w->instances_read = 0;
+	w->instance = 0;
+	w->first_span = p->first_span;
+	w->n_spans = p->n_spans;
+	bpf_loop(UNWIND_MAX_FRAMES + 1, walk_step, &ctx, 0);
+}
