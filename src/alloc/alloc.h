@@ -72,6 +72,13 @@ int alloc_result(struct alloc_recorder *r, enum alloc_ended ended,
  * swept). */
 uint64_t alloc_held_bytes(const struct alloc_recorder *r);
 
+/* Set by a signal handler: alloc_poll() returns at once. */
+extern volatile sig_atomic_t alloc_interrupted;
+
+/* Take all probes out; results can still be made. alloc_result() does it by
+ * itself when the recording has ended. */
+void alloc_detach(struct alloc_recorder *r);
+
 /* Detach everything; the targets run at full speed when this returns. */
 struct alloc_recorder *alloc_free(struct alloc_recorder *r);
 void alloc_freep(struct alloc_recorder **r);

@@ -342,6 +342,7 @@ static __always_inline u32 stack_id(struct walk *w)
 			s->first = c.first;
 			s->n = w->n;
 			s->stop = w->stop;
+			s->slot = w->slot;
 			if (!bpf_map_update_elem(&stack_ids, &key, &id, BPF_NOEXIST))
 				return id;
 			/* another thread was quicker: its id holds, ours is wasted */
@@ -353,7 +354,7 @@ static __always_inline u32 stack_id(struct walk *w)
 		s = bpf_map_lookup_elem(&stacks, &id);
 		if (!s)
 			break;
-		if (s->n == w->n && s->stop == w->stop) {
+		if (s->n == w->n && s->stop == w->stop && s->slot == w->slot) {
 			c.first = s->first;
 			bpf_loop(w->n, compare_step, &c, 0);
 			if (!c.differs)
@@ -382,7 +383,7 @@ static __always_inline u32 record_stack(struct work *work, u32 slot, const struc
 {
 	struct walk *w = &work->walk;
 
-	walk_stack(w, p, pc, sp, bp);
+	walk_stack(w, p, slot, pc, sp, bp);
 	COUNT(walks);
 	COUNT_BY(frames, w->n);
 	if (w->stop < 8)
@@ -681,11 +682,31 @@ int alloc_return(struct pt_regs *ctx)
 	return 0;
 }
 
-/* Only counts, for the guard's estimate before anything is recorded. */
+/* Only counts, for the guard's estimate before anything is recorded; a few
+ * stacks are walked to learn how deep they are. */
 SEC("uprobe")
 int alloc_count(struct pt_regs *ctx)
 {
+	u64 return_address = 0;
+	struct work *w;
+	struct call c;
+
+	if (!find_call(bpf_get_attach_cookie(ctx), &c))
+		return 0;
 	charge_thread();
+	if (c.role != PLAN_ALLOC && c.role != PLAN_REALLOC)
+		return 0;
+	if (__sync_fetch_and_add(&counters.allocs, 1) % 256)
+		return 0;
+	w = claim_work();
+	if (!w)
+		return 0;
+	bpf_probe_read_user(&return_address, 8, (void *)PT_REGS_SP(ctx));
+	walk_stack(&w->walk, c.process, c.slot, return_address, PT_REGS_SP(ctx) + 8,
+		   PT_REGS_FP(ctx));
+	COUNT(walks);
+	COUNT_BY(frames, w->walk.n);
+	give_back(w);
 	return 0;
 }
 

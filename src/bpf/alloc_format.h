@@ -45,12 +45,13 @@ struct alloc_stash {
 	u32 has_old;
 };
 
-/* A distinct stack: pcs[first .. first + n). */
+/* A distinct stack of one process: pcs[first .. first + n). */
 struct alloc_stack {
 	u32 first;
 	u16 n;
 	u8 stop; /* enum unwind_stop */
 	u8 pad;
+	u32 slot, pad2;
 	u64 alloc_objects, alloc_bytes;
 	u64 lost_objects, lost_bytes; /* allocations that found the live table full */
 };

@@ -38,7 +38,7 @@ struct walk {
 	u64 hash;
 	u64 instance; /* next struct return_instance to look at; 0: none */
 	u32 first_span, n_spans;
-	u32 n;
+	u32 n, slot;
 	u8 stop;
 	u8 exact; /* pc is not a return address */
 	u8 instances_read;
@@ -221,15 +221,16 @@ static long walk_step(u32 i, struct walk **ctx)
 }
 
 /* Walk from the given registers; w->pcs, w->n, w->hash and w->stop are the result. */
-static __always_inline void walk_stack(struct walk *w, const struct alloc_process *p, u64 pc,
-                                       u64 sp, u64 bp)
+static __always_inline void walk_stack(struct walk *w, const struct alloc_process *p, u32 slot,
+                                       u64 pc, u64 sp, u64 bp)
 {
 	struct walk *ctx = w;
 
 	w->pc = pc;
 	w->sp = sp;
 	w->bp = bp;
-	w->hash = 1;
+	w->slot = slot;
+	w->hash = slot + 1; /* equal pcs of two processes are two stacks */
 	w->n = 0;
 	w->stop = UNWIND_STOP_DEEP;
 	w->exact = 0;

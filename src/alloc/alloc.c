@@ -1,0 +1,519 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "alloc/alloc.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "alloc/recorder.h"
+#include "alloc/result_profile.h"
+#include "base/array.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+enum {
+	DEFAULT_FIRST_LEVEL = 1 << 18,
+	ROW_HEADROOM = 1 << 18, /* for modules that come later */
+};
+
+volatile sig_atomic_t alloc_interrupted;
+
+#define TEND_NS  20000000ULL
+#define LEARN_NS 1000000000ULL
+
+const char *alloc_ended_text(enum alloc_ended e)
+{
+	static const char *const texts[] = { "running", "duration", "signal", "condition",
+		                             "exit",    "exec",     "guard",  "budget" };
+
+	return (size_t)e < ARRAY_SIZE(texts) ? texts[e] : "unknown";
+}
+
+/* ---- start ---- */
+
+static int keep_tracee(struct alloc_recorder *r, struct tracee *t, struct error *err)
+{
+	int rc = array_reserve(&r->tracees, &r->cap_tracees, r->n_tracees + 1, err);
+
+	if (rc < 0) {
+		tracee_close(t);
+		return rc;
+	}
+	r->tracees[r->n_tracees++] = t;
+	return 0;
+}
+
+static int open_tracees(struct alloc_recorder *r, const pid_t *pids, size_t n, struct error *err)
+{
+	struct error first = { 0 };
+
+	for (size_t i = 0; i < n; i++) {
+		struct tracee *t;
+		struct error why = { 0 };
+		int rc = tracee_open(pids[i], r->n_slots, r->pool, r->allocators, &t, &why);
+
+		if (rc == 0)
+			rc = keep_tracee(r, t, &why);
+		if (rc == 0)
+			r->n_slots++;
+		else if (!first.code)
+			first = why;
+		/* of several processes some may be gone or of another kind */
+		if (rc < 0 && n > 1)
+			log_note(LOG_WARN, "process %d is left out: %s", pids[i], why.message);
+	}
+	if (r->n_tracees)
+		return 0;
+	*err = first;
+	return err->code;
+}
+
+/* Each probed function takes up to two descriptors in each process. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static bool any_throws(const struct alloc_recorder *r)
+{
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		if (tracee_may_throw(r->tracees[i]))
+			return true;
+	}
+	return false;
+}
+
+static int open_engine(struct alloc_recorder *r, struct error *err)
+{
+	bool many = r->options.follow || r->n_tracees > 1;
+	struct engine_bpf_sizes sizes = {
+		.stacks = many ? 1 << 18 : 1 << 16,
+		.pcs = many ? 1 << 22 : 1 << 21,
+		.first_level = r->options.table_entries ? r->options.table_entries
+		                                        : DEFAULT_FIRST_LEVEL,
+		.reset_contexts = 1 << 16,
+		.want_stacks = !r->options.no_stacks,
+		.want_sessions = any_throws(r),
+	};
+	int rc;
+
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		rc = modules_add_space(&r->modules, r->tracees[i]->space, err);
+		if (rc < 0)
+			return rc;
+	}
+	modules_sizes(&r->modules, &sizes.rows, &sizes.index);
+	sizes.rows += ROW_HEADROOM;
+	sizes.index += ROW_HEADROOM;
+	return engine_bpf_open(&sizes, &r->engine, err);
+}
+
+static int publish_all(struct alloc_recorder *r, struct error *err)
+{
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		int rc;
+
+		tracee_decide_throws(r->tracees[i], engine_bpf_has_sessions(r->engine));
+		rc = tracee_publish(r->tracees[i], r->engine, &r->modules, err);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int too_slow(const struct guard *g, struct error *err)
+{
+	error_set(err, EBUSY,
+	          "recording exactly would slow the target down about %.1fx (%lu allocator calls a "
+	          "second on its busiest thread); the limit is %.4gx",
+	          g->estimate, (unsigned long)g->hits_per_second, g->limit);
+	return error_hint(err,
+	                  "--max-slowdown %.0f records all the same; or record at a quieter "
+	                  "time, or another process of the service",
+	                  g->estimate + 1);
+}
+
+static int count_first(struct alloc_recorder *r, struct error *err)
+{
+	int rc = calibrate_run(r->engine, &r->modules, r->pool, &r->guard.costs, err);
+
+	for (size_t i = 0; rc == 0 && i < r->n_tracees; i++)
+		rc = tracee_attach_counting(r->tracees[i], r->engine, err);
+	if (rc == 0)
+		guard_count(&r->guard, r->engine);
+	for (size_t i = 0; i < r->n_tracees; i++)
+		tracee_detach(r->tracees[i]);
+	if (rc < 0)
+		return rc;
+	log_note(LOG_INFO,
+	         "%lu allocator calls a second on the busiest thread: about %.2fx slower "
+	         "while recording",
+	         (unsigned long)r->guard.hits_per_second, r->guard.estimate);
+	return r->guard.estimate > r->guard.limit ? too_slow(&r->guard, err) : 0;
+}
+
+/* What the contexts' own account says now, to compare with at the end. */
+static void note_used(struct tracee *t)
+{
+	struct runtime_view view = { t->target, t->space };
+	struct error ignored;
+
+	for (size_t i = 0; i < t->n_runtimes && !t->has_used_before; i++) {
+		if (t->runtimes[i]->used_bytes)
+			t->has_used_before = t->runtimes[i]->used_bytes(&view, &t->used_before,
+			                                                &ignored) == 0;
+	}
+}
+
+static int attach_one(struct alloc_recorder *r, struct tracee *t, struct error *err)
+{
+	int rc = engine_bpf_watch(r->engine, t->slot, t->pid, err);
+
+	if (rc < 0)
+		return rc;
+	note_used(t);
+	t->attached_ns = clock_now_ns();
+	return tracee_attach(t, r->engine, err);
+}
+
+static int64_t unix_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static int attach_all(struct alloc_recorder *r, struct error *err)
+{
+	u64 start = clock_now_ns();
+
+	engine_bpf_reset_counters(r->engine);
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		int rc = attach_one(r, r->tracees[i], err);
+
+		if (rc < 0)
+			return rc;
+	}
+	r->begun_ns = clock_now_ns();
+	r->begun_unix_ns = unix_now_ns();
+	r->attach_seconds += (double)(r->begun_ns - start) / 1e9;
+	guard_begin(&r->guard, r->engine);
+	return 0;
+}
+
+static int start(struct alloc_recorder *r, const pid_t *pids, size_t n, bool started_stopped,
+                 struct error *err)
+{
+	u64 begun = clock_now_ns();
+	int rc = symbol_pool_new(&r->options.symbols, &r->pool, err);
+
+	if (rc == 0)
+		rc = open_tracees(r, pids, n, err);
+	if (rc == 0)
+		rc = open_engine(r, err);
+	if (rc == 0)
+		rc = publish_all(r, err);
+	if (rc < 0)
+		return rc;
+	r->attach_seconds = (double)(clock_now_ns() - begun) / 1e9;
+	if (!started_stopped)
+		rc = count_first(r, err);
+	else
+		rc = calibrate_run(r->engine, &r->modules, r->pool, &r->guard.costs, err);
+	return rc < 0 ? rc : attach_all(r, err);
+}
+
+int alloc_start(const pid_t *pids, size_t n_pids, const struct alloc_options *o,
+                bool started_stopped, struct alloc_recorder **ret, struct error *err)
+{
+	cleanup(alloc_freep) struct alloc_recorder *r = NULL;
+	int rc;
+
+	if (o->engine == ALLOC_ENGINE_AGENT) {
+		error_set(err, ENOTSUP, "the agent engine is not in this build");
+		return error_hint(err, "--engine bpf records exactly, within --max-slowdown");
+	}
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return error_oom(err);
+	r->options = *o;
+	if (o->allocators && !(r->allocators = strdup(o->allocators)))
+		return error_oom(err);
+	r->guard.limit = o->max_slowdown > 0 ? o->max_slowdown : 1.5;
+	raise_descriptor_limit();
+	rc = start(r, pids, n_pids, started_stopped, err);
+	if (rc < 0)
+		return rc;
+	*ret = take_ptr(r);
+	return 0;
+}
+
+/* ---- events ---- */
+
+static struct tracee *tracee_at(const struct alloc_recorder *r, u32 slot)
+{
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		if (r->tracees[i]->slot == slot)
+			return r->tracees[i];
+	}
+	return NULL;
+}
+
+static void end_tracee(struct alloc_recorder *r, struct tracee *t, enum alloc_ended how)
+{
+	if (t->ended)
+		return;
+	t->ended = how;
+	t->ended_ns = clock_now_ns();
+	engine_bpf_end_process(r->engine, t->slot);
+	tracee_detach(t);
+}
+
+/* A process that we come to see after its first instructions: what it allocated
+ * before that is not known, and counted as such by nobody but the time. */
+static int take_in(struct alloc_recorder *r, struct tracee *t, struct error *err)
+{
+	int rc = tracee_publish(t, r->engine, &r->modules, err);
+
+	if (rc == 0)
+		rc = attach_one(r, t, err);
+	if (rc < 0) {
+		tracee_close(t);
+		return rc;
+	}
+	rc = keep_tracee(r, t, err);
+	if (rc == 0)
+		r->n_slots++;
+	return rc;
+}
+
+static void lose_child(struct alloc_recorder *r, pid_t pid, const struct error *why)
+{
+	r->lost_children++;
+	log_note(LOG_DEBUG, "child %d is not recorded: %s", pid, why->message);
+}
+
+static void on_fork(struct alloc_recorder *r, const struct alloc_event *event)
+{
+	struct tracee *parent = tracee_at(r, event->slot), *t;
+	struct error why = { 0 };
+
+	if (!r->options.follow || !parent)
+		return;
+	if (tracee_fork(parent, event->pid, r->n_slots, r->pool, &t, &why) < 0 ||
+	    take_in(r, t, &why) < 0)
+		lose_child(r, event->pid, &why);
+}
+
+static void on_exec(struct alloc_recorder *r, const struct alloc_event *event)
+{
+	struct tracee *old = tracee_at(r, event->slot), *t;
+	struct error why = { 0 };
+
+	if (!old)
+		return;
+	end_tracee(r, old, ALLOC_ENDED_EXEC);
+	if (!r->options.follow)
+		return;
+	if (tracee_open(event->pid, r->n_slots, r->pool, r->allocators, &t, &why) < 0) {
+		lose_child(r, event->pid, &why);
+		return;
+	}
+	tracee_decide_throws(t, engine_bpf_has_sessions(r->engine));
+	if (take_in(r, t, &why) < 0)
+		lose_child(r, event->pid, &why);
+}
+
+static void on_modules(struct alloc_recorder *r, const struct alloc_event *event)
+{
+	struct tracee *t = tracee_at(r, event->slot);
+	struct error why = { 0 };
+
+	if (!t || t->ended)
+		return;
+	if (tracee_refresh(t, r->engine, &r->modules, &why) < 0) {
+		r->late_modules++;
+		log_note(LOG_DEBUG, "process %d: %s", t->pid, why.message);
+	}
+}
+
+static int on_event(void *arg, const struct alloc_event *event)
+{
+	struct alloc_recorder *r = arg;
+	struct tracee *t;
+
+	switch (event->kind) {
+	case ALLOC_EVENT_FORK: on_fork(r, event); break;
+	case ALLOC_EVENT_EXEC: on_exec(r, event); break;
+	case ALLOC_EVENT_MODULES: on_modules(r, event); break;
+	case ALLOC_EVENT_EXIT:
+		t = tracee_at(r, event->slot);
+		if (t)
+			end_tracee(r, t, ALLOC_ENDED_EXIT);
+		break;
+	}
+	return 0;
+}
+
+/* ---- poll ---- */
+
+static void watch_peak(struct alloc_recorder *r)
+{
+	struct recorder_groups now = { 0 };
+	u64 held = alloc_held_bytes(r), start = clock_now_ns();
+	struct error ignored;
+
+	if (held <= r->peak_held)
+		return;
+	/* a look at the table for each hundredth of growth, and not more than a
+	 * twentieth of the time */
+	if (r->peak.taken_ns && (held < r->peak.bytes + r->peak.bytes / 100 ||
+	                         start - r->peak.taken_ns < 20 * r->peak_cost_ns)) {
+		r->peak_held = held;
+		return;
+	}
+	if (result_groups(r, 0, &now, &ignored) < 0)
+		return;
+	r->peak_held = held;
+	r->peak_cost_ns = clock_now_ns() - start;
+	if (now.bytes >= r->peak.bytes) {
+		result_groups_clear(&r->peak);
+		r->peak = now;
+	} else {
+		result_groups_clear(&now);
+	}
+}
+
+/* Contexts of a process that may be gone at the end: their names are read while
+ * it lives, for at most a twentieth of our time. */
+static void learn_contexts(struct alloc_recorder *r, u64 now)
+{
+	cleanup(result_groups_clear) struct recorder_groups groups = { 0 };
+	struct error ignored;
+
+	if (now - r->contexts_learned_ns < 20 * r->contexts_cost_ns)
+		return;
+	if (result_groups(r, 0, &groups, &ignored) == 0)
+		result_profile_name_contexts(r, &groups, &ignored);
+	r->contexts_learned_ns = clock_now_ns();
+	r->contexts_cost_ns = r->contexts_learned_ns - now;
+}
+
+static void learn(struct alloc_recorder *r, u64 now)
+{
+	bool contexts = false;
+
+	if (now - r->learned_ns < LEARN_NS)
+		return;
+	r->learned_ns = now;
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		struct tracee *t = r->tracees[i];
+
+		tracee_learn(t);
+		contexts |= !t->ended && t->n_runtimes && t->runtimes[0]->has_contexts;
+	}
+	if (contexts)
+		learn_contexts(r, now);
+}
+
+/* Over when every process is. */
+static enum alloc_ended all_ended(const struct alloc_recorder *r)
+{
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		if (!r->tracees[i]->ended)
+			return ALLOC_RUNNING;
+	}
+	return r->tracees[0]->ended;
+}
+
+int alloc_poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ended, struct error *err)
+{
+	int wait = timeout_ms < 20 ? timeout_ms : 20;
+	u64 deadline = clock_now_ns() + (u64)(timeout_ms > 0 ? timeout_ms : 0) * 1000000, now;
+	int rc;
+
+	do {
+		rc = engine_bpf_poll(r->engine, wait, on_event, r, err);
+		if (rc < 0)
+			return rc;
+		now = clock_now_ns();
+		if (now - r->tended_ns >= TEND_NS) {
+			r->tended_ns = now;
+			rc = engine_bpf_table_tend(r->engine, err);
+			if (rc < 0)
+				return rc;
+			if (r->options.peak)
+				watch_peak(r);
+			learn(r, now);
+		}
+		r->ended = all_ended(r);
+		if (!r->ended && guard_watch(&r->guard, r->engine))
+			r->ended = ALLOC_ENDED_GUARD;
+	} while (!r->ended && now < deadline && !alloc_interrupted);
+	*ended = r->ended;
+	return 0;
+}
+
+uint64_t alloc_held_bytes(const struct alloc_recorder *r)
+{
+	const volatile struct alloc_counters *c = engine_bpf_counters(r->engine);
+	u64 gone = c->free_bytes + engine_bpf_table_swept_bytes(r->engine), born = c->alloc_bytes;
+
+	return born > gone ? born - gone : 0;
+}
+
+/* ---- end ---- */
+
+void alloc_detach(struct alloc_recorder *r)
+{
+	u64 start = clock_now_ns();
+
+	if (r->detached)
+		return;
+	r->detached = true;
+	r->ended_ns = start;
+	for (size_t i = 0; i < r->n_tracees; i++)
+		tracee_learn(r->tracees[i]);
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		engine_bpf_end_process(r->engine, r->tracees[i]->slot);
+		tracee_detach(r->tracees[i]);
+	}
+	r->detach_seconds = (double)(clock_now_ns() - start) / 1e9;
+}
+
+int alloc_result(struct alloc_recorder *r, enum alloc_ended ended,
+                 const struct alloc_filter *filter, struct profile **ret, struct error *err)
+{
+	return result_profile_make(r, ended, filter, ret, err);
+}
+
+struct alloc_recorder *alloc_free(struct alloc_recorder *r)
+{
+	if (!r)
+		return NULL;
+	for (size_t i = 0; i < r->n_tracees; i++)
+		tracee_close(r->tracees[i]);
+	free(r->tracees);
+	engine_bpf_close(r->engine);
+	modules_clear(&r->modules);
+	symbol_pool_free(r->pool);
+	result_groups_clear(&r->peak);
+	free(r->allocators);
+	free(r);
+	return NULL;
+}
+
+void alloc_freep(struct alloc_recorder **r)
+{
+	*r = alloc_free(*r);
+}

@@ -1,0 +1,594 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "alloc/engine_bpf.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+
+#include "alloc.skel.h"
+#include "alloc/engine_bpf_state.h"
+#include "alloc/engine_bpf_table.h"
+#include "base/cleanup.h"
+#include "base/feature.h"
+#include "base/log.h"
+
+enum {
+	MAX_SPANS = 1 << 16, /* of all processes, in each of two halves */
+	MAX_RANGES = 1 << 15,
+	MAX_SPANS_OF_ONE = 1 << 12, /* what the program's search can step through */
+	MAX_RANGES_OF_ONE = 1 << 11,
+	TRACE_UPROBE_SESSION = 57, /* enum bpf_attach_type since Linux 6.13 */
+	ATTACH_THREADS = 8,
+};
+
+/* What libbpf said last: the kernel's reason when a load fails. */
+static char libbpf_said[512];
+
+static int keep_libbpf_message(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+	if (level == LIBBPF_WARN)
+		vsnprintf(libbpf_said, sizeof(libbpf_said), fmt, ap);
+	libbpf_said[strcspn(libbpf_said, "\n")] = '\0';
+	return 0;
+}
+
+/* ---- opening ---- */
+
+static bool kernel_has_sessions(void)
+{
+	struct btf *btf;
+	bool has;
+
+	if (!feature_allowed("uprobe_session"))
+		return false;
+	btf = btf__load_vmlinux_btf();
+	if (!btf)
+		return false;
+	has = btf__find_by_name_kind(btf, "bpf_session_is_return", BTF_KIND_FUNC) > 0;
+	btf__free(btf);
+	return has;
+}
+
+static int explain_load(int r, struct error *err)
+{
+	if (r == -EPERM || r == -EACCES) {
+		error_set(err, EPERM, "not permitted to load BPF programs");
+		return error_hint(err, "run as root, or give memwho the capabilities: "
+		                       "setcap cap_bpf,cap_perfmon,cap_sys_ptrace,"
+		                       "cap_dac_read_search+ep $(which memwho)");
+	}
+	if (!feature_allowed("btf") || access("/sys/kernel/btf/vmlinux", R_OK) < 0) {
+		error_set(err, ENOTSUP, "this kernel has no type information (BTF)");
+		return error_hint(err, "the exact engine needs /sys/kernel/btf/vmlinux "
+		                       "(CONFIG_DEBUG_INFO_BTF); distributions' kernels since "
+		                       "2021 have it");
+	}
+	if (!feature_allowed("bpf_loop") ||
+	    libbpf_probe_bpf_helper(BPF_PROG_TYPE_KPROBE, BPF_FUNC_loop, NULL) == 0) {
+		error_set(err, ENOTSUP, "this kernel's BPF has no bpf_loop");
+		return error_hint(err, "the exact engine needs Linux 5.17 or later");
+	}
+	error_sys(err, -r, "cannot load the BPF programs");
+	return error_hint(err, "libbpf says: %s; `memwho doctor` shows what this kernel has",
+	                  libbpf_said);
+}
+
+static int set_sizes(struct alloc_bpf *skel, const struct engine_bpf_sizes *s)
+{
+	skel->rodata->max_stacks = s->stacks;
+	skel->rodata->max_pcs = s->pcs;
+	skel->rodata->want_stacks = s->want_stacks;
+	return bpf_map__set_max_entries(skel->maps.rows, s->rows) ||
+	       bpf_map__set_max_entries(skel->maps.row_index, s->index) ||
+	       bpf_map__set_max_entries(skel->maps.spans, 2 * MAX_SPANS) ||
+	       bpf_map__set_max_entries(skel->maps.ranges, 2 * MAX_RANGES) ||
+	       bpf_map__set_max_entries(skel->maps.stacks, s->stacks) ||
+	       bpf_map__set_max_entries(skel->maps.stack_ids, s->stacks) ||
+	       bpf_map__set_max_entries(skel->maps.pcs, s->pcs);
+}
+
+static int load(struct engine_bpf *e, const struct engine_bpf_sizes *sizes, struct error *err)
+{
+	int r;
+
+	libbpf_set_print(keep_libbpf_message);
+	libbpf_said[0] = '\0';
+	if (!feature_allowed("btf") || !feature_allowed("bpf_loop"))
+		return explain_load(-ENOTSUP, err);
+	e->skel = alloc_bpf__open();
+	if (!e->skel)
+		return explain_load(-errno, err);
+	e->sessions = sizes->want_sessions && kernel_has_sessions();
+	if (e->sessions)
+		bpf_program__set_expected_attach_type(e->skel->progs.alloc_session,
+		                                      (enum bpf_attach_type)TRACE_UPROBE_SESSION);
+	else
+		bpf_program__set_autoload(e->skel->progs.alloc_session, false);
+	if (set_sizes(e->skel, sizes))
+		return error_set(err, EINVAL, "cannot size the BPF tables");
+	r = alloc_bpf__load(e->skel);
+	return r < 0 ? explain_load(r, err) : 0;
+}
+
+static int map_array(struct bpf_map *map, struct engine_bpf_array *ret, struct error *err)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), n = bpf_map__max_entries(map);
+	size_t bytes = n * ((bpf_map__value_size(map) + 7) & ~7UL);
+	void *data;
+
+	bytes = (bytes + page - 1) & ~(page - 1);
+	data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
+	if (data == MAP_FAILED)
+		return error_sys(err, errno, "cannot map the BPF table %s", bpf_map__name(map));
+	*ret = (struct engine_bpf_array){ .data = data, .bytes = bytes, .n = n };
+	return 0;
+}
+
+static int map_arrays(struct engine_bpf *e, struct error *err)
+{
+	struct {
+		struct bpf_map *map;
+		struct engine_bpf_array *array;
+	} all[] = {
+		{ e->skel->maps.rows, &e->rows },     { e->skel->maps.row_index, &e->index },
+		{ e->skel->maps.spans, &e->spans },   { e->skel->maps.ranges, &e->ranges },
+		{ e->skel->maps.stacks, &e->stacks }, { e->skel->maps.pcs, &e->pcs },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		int r = map_array(all[i].map, all[i].array, err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int on_ring(void *ctx, void *data, size_t size)
+{
+	struct engine_bpf *e = ctx;
+
+	if (size < sizeof(struct alloc_event))
+		return 0;
+	return e->event_fn(e->event_arg, data);
+}
+
+static int open_all(struct engine_bpf *e, const struct engine_bpf_sizes *sizes, struct error *err)
+{
+	int r = load(e, sizes, err);
+
+	if (r < 0)
+		return r;
+	r = map_arrays(e, err);
+	if (r < 0)
+		return r;
+	r = engine_bpf_table_open(e, sizes->first_level, sizes->reset_contexts, err);
+	if (r < 0)
+		return r;
+	e->ring = ring_buffer__new(bpf_map__fd(e->skel->maps.events), on_ring, e, NULL);
+	return e->ring ? 0 : error_sys(err, errno, "cannot read BPF events");
+}
+
+int engine_bpf_open(const struct engine_bpf_sizes *sizes, struct engine_bpf **ret,
+                    struct error *err)
+{
+	cleanup(engine_bpf_closep) struct engine_bpf *e = calloc(1, sizeof(*e));
+	int r;
+
+	if (!e)
+		return error_oom(err);
+	e->reset_fds[0] = e->reset_fds[1] = -1;
+	r = open_all(e, sizes, err);
+	if (r < 0)
+		return r;
+	*ret = take_ptr(e);
+	return 0;
+}
+
+static void unmap(struct engine_bpf_array *a)
+{
+	if (a->data)
+		munmap(a->data, a->bytes);
+}
+
+struct engine_bpf *engine_bpf_close(struct engine_bpf *e)
+{
+	if (!e)
+		return NULL;
+	ring_buffer__free(e->ring);
+	engine_bpf_table_close(e);
+	unmap(&e->rows);
+	unmap(&e->index);
+	unmap(&e->spans);
+	unmap(&e->ranges);
+	unmap(&e->stacks);
+	unmap(&e->pcs);
+	for (size_t i = 0; i < ALLOC_MAX_PROCESSES; i++) {
+		free(e->lists[i].spans);
+		free(e->lists[i].ranges);
+	}
+	alloc_bpf__destroy(e->skel);
+	free(e);
+	return NULL;
+}
+
+void engine_bpf_closep(struct engine_bpf **e)
+{
+	*e = engine_bpf_close(*e);
+}
+
+bool engine_bpf_has_sessions(const struct engine_bpf *e)
+{
+	return e->sessions;
+}
+
+/* ---- tables and processes ---- */
+
+int engine_bpf_add_table(struct engine_bpf *e, const struct unwind_table *t,
+                         struct engine_bpf_module *ret, struct error *err)
+{
+	struct unwind_row *rows = e->rows.data;
+	u64 *index = e->index.data;
+
+	if (t->n_rows > e->rows.n - e->rows.used || t->n_index > e->index.n - e->index.used)
+		return error_set(err, ENOSPC, "no room for %zu more unwind rows", t->n_rows);
+	memcpy(rows + e->rows.used, t->rows, t->n_rows * sizeof(*rows));
+	for (size_t i = 0; i < t->n_index; i++) {
+		u32 next = i + 1 < t->n_index ? t->index[i + 1] : (u32)t->n_rows - 1;
+
+		/* low: where the search begins; high: how many rows follow in the slot */
+		index[e->index.used + i] = t->index[i] |
+		                           (u64)(next > t->index[i] ? next - t->index[i] : 0) << 32;
+	}
+	*ret = (struct engine_bpf_module){
+		.first_row = e->rows.used,
+		.n_rows = t->n_rows,
+		.first_index = e->index.used,
+		.n_index = t->n_index,
+		.text_base = t->text_base,
+	};
+	e->rows.used += t->n_rows;
+	e->index.used += t->n_index;
+	return 0;
+}
+
+/* Write a list into the current half and point the slot at it in one store
+ * (position and length are one aligned word). */
+static void publish(struct engine_bpf_array *a, size_t half_n, unsigned half, const void *items,
+                    u32 n, size_t item_bytes, u32 *position_and_length)
+{
+	u64 word = (half * half_n + a->used) | (u64)n << 32;
+
+	if (n)
+		memcpy((char *)a->data + (half * half_n + a->used) * item_bytes, items,
+		       n * item_bytes);
+	a->used += n;
+	__atomic_store_n((u64 *)(void *)position_and_length, word, __ATOMIC_RELEASE);
+}
+
+static void publish_spans(struct engine_bpf *e, u32 slot)
+{
+	publish(&e->spans, MAX_SPANS, e->span_half, e->lists[slot].spans, e->lists[slot].n_spans,
+	        sizeof(struct alloc_span), &e->skel->bss->processes[slot].first_span);
+}
+
+static void publish_ranges(struct engine_bpf *e, u32 slot)
+{
+	publish(&e->ranges, MAX_RANGES, e->range_half, e->lists[slot].ranges,
+	        e->lists[slot].n_ranges, sizeof(struct alloc_range),
+	        &e->skel->bss->processes[slot].first_range);
+}
+
+static u32 list_length(const struct engine_bpf *e, const struct engine_bpf_array *a, u32 slot)
+{
+	return a == &e->spans ? e->lists[slot].n_spans : e->lists[slot].n_ranges;
+}
+
+/* Turn to the other half when this one is full; lists in use stay valid while
+ * they are written anew. */
+static int make_room(struct engine_bpf *e, struct engine_bpf_array *a, size_t half_n,
+                     unsigned *half, u32 need, void (*publish_one)(struct engine_bpf *, u32),
+                     struct error *err)
+{
+	size_t total = need;
+
+	if (need <= half_n - a->used)
+		return 0;
+	for (u32 i = 0; i < ALLOC_MAX_PROCESSES; i++)
+		total += list_length(e, a, i);
+	if (total > half_n)
+		return error_set(err, ENOSPC, "too many mappings in the traced processes");
+	*half ^= 1;
+	a->used = 0;
+	for (u32 i = 0; i < ALLOC_MAX_PROCESSES; i++) {
+		if (list_length(e, a, i))
+			publish_one(e, i);
+	}
+	return 0;
+}
+
+static int keep_lists(struct engine_bpf_lists *l, const struct alloc_span *spans, size_t n_spans,
+                      const struct alloc_range *ranges, size_t n_ranges, struct error *err)
+{
+	cleanup_free struct alloc_span *s = malloc((n_spans + 1) * sizeof(*s));
+	cleanup_free struct alloc_range *r = malloc((n_ranges + 1) * sizeof(*r));
+
+	if (!s || !r)
+		return error_oom(err);
+	if (n_spans)
+		memcpy(s, spans, n_spans * sizeof(*s));
+	if (n_ranges)
+		memcpy(r, ranges, n_ranges * sizeof(*r));
+	free(l->spans);
+	free(l->ranges);
+	*l = (struct engine_bpf_lists){ take_ptr(s), take_ptr(r), n_spans, n_ranges };
+	return 0;
+}
+
+int engine_bpf_set_process(struct engine_bpf *e, u32 slot, pid_t tgid,
+                           const struct alloc_span *spans, size_t n_spans,
+                           const struct alloc_range *ranges, size_t n_ranges, struct error *err)
+{
+	int r;
+
+	if (slot >= ALLOC_MAX_PROCESSES)
+		return error_set(err, ENOSPC, "more than %d processes", ALLOC_MAX_PROCESSES);
+	if (n_spans > MAX_SPANS_OF_ONE || n_ranges > MAX_RANGES_OF_ONE)
+		return error_set(err, ENOSPC, "%zu executable mappings are too many", n_spans);
+	r = make_room(e, &e->spans, MAX_SPANS, &e->span_half, n_spans, publish_spans, err);
+	if (r < 0)
+		return r;
+	r = make_room(e, &e->ranges, MAX_RANGES, &e->range_half, n_ranges, publish_ranges, err);
+	if (r < 0)
+		return r;
+	r = keep_lists(&e->lists[slot], spans, n_spans, ranges, n_ranges, err);
+	if (r < 0)
+		return r;
+	publish_spans(e, slot);
+	publish_ranges(e, slot);
+	e->skel->bss->processes[slot].tgid = tgid;
+	e->skel->bss->processes[slot].active = 1;
+	return 0;
+}
+
+void engine_bpf_end_process(struct engine_bpf *e, u32 slot)
+{
+	u32 tgid;
+
+	if (slot >= ALLOC_MAX_PROCESSES)
+		return;
+	e->skel->bss->processes[slot].active = 0;
+	tgid = e->skel->bss->processes[slot].tgid;
+	bpf_map_delete_elem(bpf_map__fd(e->skel->maps.groups), &tgid);
+}
+
+int engine_bpf_watch(struct engine_bpf *e, u32 slot, pid_t tgid, struct error *err)
+{
+	struct bpf_program *programs[] = { e->skel->progs.process_fork, e->skel->progs.process_exec,
+		                           e->skel->progs.process_exit };
+	struct bpf_link **links[] = { &e->skel->links.process_fork, &e->skel->links.process_exec,
+		                      &e->skel->links.process_exit };
+	u32 key = tgid;
+
+	if (bpf_map_update_elem(bpf_map__fd(e->skel->maps.groups), &key, &slot, BPF_ANY))
+		return error_sys(err, errno, "cannot watch process %d", tgid);
+	for (size_t i = 0; i < ARRAY_SIZE(programs); i++) {
+		if (*links[i])
+			continue;
+		*links[i] = bpf_program__attach(programs[i]);
+		if (!*links[i])
+			return error_sys(err, errno, "cannot watch for %s",
+			                 bpf_program__name(programs[i]));
+	}
+	return 0;
+}
+
+int engine_bpf_add_plan(struct engine_bpf *e, const struct plan_code *code, u32 *ret,
+                        struct error *err)
+{
+	struct plan_code *plans = e->skel->bss->plans;
+
+	for (u32 i = 0; i < e->n_plans; i++) {
+		if (!memcmp(&plans[i], code, sizeof(*code))) {
+			*ret = i;
+			return 0;
+		}
+	}
+	if (e->n_plans == ALLOC_MAX_PLANS)
+		return error_set(err, ENOSPC, "more than %d different probe plans",
+		                 ALLOC_MAX_PLANS);
+	plans[e->n_plans] = *code;
+	*ret = e->n_plans++;
+	return 0;
+}
+
+/* ---- links ---- */
+
+struct engine_bpf_link {
+	struct bpf_link *link; /* NULL: session_fd is it */
+	int session_fd;
+};
+
+/* BPF_LINK_CREATE of an uprobe_multi link: libbpf 1.1 has no call for it. The
+ * layout is union bpf_attr's link_create.uprobe_multi since Linux 6.6. */
+struct uprobe_multi_attr {
+	u32 prog_fd, target_fd, attach_type, flags;
+	u64 path, offsets, ref_ctr_offsets, cookies;
+	u32 cnt, multi_flags, pid, pad;
+};
+
+static int attach_session(struct engine_bpf *e, pid_t pid, const char *path, u64 offset, u64 cookie,
+                          struct engine_bpf_link *link, struct error *err)
+{
+	unsigned long offsets[1] = { offset };
+	u64 cookies[1] = { cookie };
+	struct uprobe_multi_attr attr = {
+		.prog_fd = bpf_program__fd(e->skel->progs.alloc_session),
+		.attach_type = TRACE_UPROBE_SESSION,
+		.path = (u64)(uintptr_t)path,
+		.offsets = (u64)(uintptr_t)offsets,
+		.cookies = (u64)(uintptr_t)cookies,
+		.cnt = 1,
+		.pid = pid,
+	};
+
+	link->session_fd = syscall(SYS_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
+	if (link->session_fd < 0)
+		return error_sys(err, errno, "cannot attach an uprobe session");
+	return 0;
+}
+
+static struct bpf_program *program_of(struct engine_bpf *e, enum engine_bpf_probe kind)
+{
+	switch (kind) {
+	case ENGINE_BPF_RETURN: return e->skel->progs.alloc_return;
+	case ENGINE_BPF_COUNT: return e->skel->progs.alloc_count;
+	case ENGINE_BPF_MODULES: return e->skel->progs.alloc_modules;
+	default: return e->skel->progs.alloc_entry;
+	}
+}
+
+static int attach_uprobe(struct engine_bpf *e, enum engine_bpf_probe kind, pid_t pid,
+                         const char *path, u64 offset, u64 cookie, struct engine_bpf_link *link,
+                         struct error *err)
+{
+	LIBBPF_OPTS(bpf_uprobe_opts, opts, .bpf_cookie = cookie,
+	            .retprobe = kind == ENGINE_BPF_RETURN);
+
+	link->link = bpf_program__attach_uprobe_opts(program_of(e, kind), pid, path, offset, &opts);
+	if (!link->link)
+		return error_sys(err, errno, "cannot attach an uprobe to process %d", pid);
+	return 0;
+}
+
+int engine_bpf_attach(struct engine_bpf *e, enum engine_bpf_probe kind, pid_t pid, int fd,
+                      u64 offset, u32 slot, u32 plan, struct engine_bpf_link **ret,
+                      struct error *err)
+{
+	cleanup_free struct engine_bpf_link *link = calloc(1, sizeof(*link));
+	u64 cookie = (u64)slot << 16 | plan;
+	char path[64];
+	int r;
+
+	if (!link)
+		return error_oom(err);
+	link->session_fd = -1;
+	/* by descriptor: works for deleted files and in other mount namespaces */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (kind == ENGINE_BPF_SESSION)
+		r = attach_session(e, pid, path, offset, cookie, link, err);
+	else
+		r = attach_uprobe(e, kind, pid, path, offset, cookie, link, err);
+	if (r < 0)
+		return r;
+	*ret = take_ptr(link);
+	return 0;
+}
+
+struct detach_share {
+	struct engine_bpf_link **links;
+	size_t n, step;
+};
+
+static void *detach_some(void *arg)
+{
+	const struct detach_share *s = arg;
+
+	for (size_t i = 0; i < s->n; i += s->step) {
+		bpf_link__destroy(s->links[i]->link);
+		if (s->links[i]->session_fd >= 0)
+			close(s->links[i]->session_fd);
+		free(s->links[i]);
+	}
+	return NULL;
+}
+
+void engine_bpf_detach(struct engine_bpf_link **links, size_t n)
+{
+	struct detach_share shares[ATTACH_THREADS];
+	pthread_t threads[ATTACH_THREADS];
+	bool started[ATTACH_THREADS] = { false };
+
+	for (size_t i = 0; i < ATTACH_THREADS && i < n; i++) {
+		shares[i] = (struct detach_share){ links + i, n - i, ATTACH_THREADS };
+		started[i] = i && !pthread_create(&threads[i], NULL, detach_some, &shares[i]);
+		if (i && !started[i])
+			detach_some(&shares[i]);
+	}
+	if (n)
+		detach_some(&shares[0]);
+	for (size_t i = 0; i < ATTACH_THREADS; i++) {
+		if (started[i])
+			pthread_join(threads[i], NULL);
+	}
+}
+
+/* ---- counters and events ---- */
+
+const volatile struct alloc_counters *engine_bpf_counters(const struct engine_bpf *e)
+{
+	return &e->skel->bss->counters;
+}
+
+void engine_bpf_reset_counters(struct engine_bpf *e)
+{
+	struct engine_bpf_thread ignored;
+
+	memset(&e->skel->bss->counters, 0, sizeof(e->skel->bss->counters));
+	engine_bpf_threads(e, &ignored, 1);
+}
+
+static void keep_busiest(struct engine_bpf_thread *ret, size_t *n, size_t max,
+                         struct engine_bpf_thread t)
+{
+	size_t i;
+
+	if (*n == max && (!max || ret[max - 1].hits >= t.hits))
+		return;
+	i = *n < max ? (*n)++ : max - 1;
+	for (; i && ret[i - 1].hits < t.hits; i--)
+		ret[i] = ret[i - 1];
+	ret[i] = t;
+}
+
+size_t engine_bpf_threads(struct engine_bpf *e, struct engine_bpf_thread *ret, size_t max)
+{
+	int fd = bpf_map__fd(e->skel->maps.thread_hits);
+	u32 tid, *prev = NULL, key;
+	size_t n = 0;
+	u64 hits;
+
+	while (!bpf_map_get_next_key(fd, prev, &tid)) {
+		if (!bpf_map_lookup_elem(fd, &tid, &hits))
+			keep_busiest(ret, &n, max, (struct engine_bpf_thread){ tid, hits });
+		key = tid;
+		prev = &key;
+		/* taken: the next call counts anew */
+		hits = 0;
+		bpf_map_update_elem(fd, &tid, &hits, BPF_EXIST);
+	}
+	return n;
+}
+
+int engine_bpf_poll(struct engine_bpf *e, int timeout_ms,
+                    int (*fn)(void *arg, const struct alloc_event *event), void *arg,
+                    struct error *err)
+{
+	int r;
+
+	e->event_fn = fn;
+	e->event_arg = arg;
+	r = ring_buffer__poll(e->ring, timeout_ms);
+	if (r < 0 && r != -EINTR)
+		return error_sys(err, -r, "cannot read BPF events");
+	return 0;
+}

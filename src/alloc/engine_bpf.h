@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * The exact engine's loader: the BPF object, its maps, its links. It knows
+ * slots, plans and addresses; which process and allocator they belong to is
+ * recorder.c's business. The kernel owns everything that is attached: when
+ * memwho dies, however it dies, the probes go.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "bpf/plan_format.h"
+#include "bpf/unwind_format.h"
+#include "unwind/table.h"
+
+typedef uint8_t u8;
+typedef uint16_t u16;
+typedef uint32_t u32;
+typedef uint64_t u64;
+
+#include "bpf/alloc_format.h"
+
+struct engine_bpf;
+
+/* What the tables must hold; they cannot grow later except the live table. */
+struct engine_bpf_sizes {
+	size_t rows, index; /* unwind rows and index slots of all modules, with headroom */
+	size_t stacks, pcs; /* distinct stacks and their frames */
+	size_t first_level; /* live blocks; more levels are added as needed */
+	size_t reset_contexts;
+	bool want_stacks;
+	bool want_sessions; /* a plan has PLAN_THROWS; costs a longer load */
+};
+
+/* Load the programs. -EPERM, -ENOTSUP: with a hint on what is missing. */
+int engine_bpf_open(const struct engine_bpf_sizes *sizes, struct engine_bpf **ret,
+                    struct error *err);
+/* Detaches what is attached. */
+struct engine_bpf *engine_bpf_close(struct engine_bpf *e);
+void engine_bpf_closep(struct engine_bpf **e);
+
+bool engine_bpf_has_sessions(const struct engine_bpf *e);
+
+/* Where a module's rows are in the tables. */
+struct engine_bpf_module {
+	u32 first_row, n_rows;
+	u32 first_index, n_index;
+	u64 text_base;
+};
+/* -ENOSPC when the rows do not fit any more. */
+int engine_bpf_add_table(struct engine_bpf *e, const struct unwind_table *t,
+                         struct engine_bpf_module *ret, struct error *err);
+
+/* Describe (or describe anew) the process in @slot; takes effect at once. */
+int engine_bpf_set_process(struct engine_bpf *e, u32 slot, pid_t tgid,
+                           const struct alloc_span *spans, size_t n_spans,
+                           const struct alloc_range *ranges, size_t n_ranges, struct error *err);
+/* Hits of this slot are dropped from now on. */
+void engine_bpf_end_process(struct engine_bpf *e, u32 slot);
+/* Watch this thread group for fork, exec and exit. */
+int engine_bpf_watch(struct engine_bpf *e, u32 slot, pid_t tgid, struct error *err);
+
+/* The number of an equal plan, added on first use. */
+int engine_bpf_add_plan(struct engine_bpf *e, const struct plan_code *code, u32 *ret,
+                        struct error *err);
+
+enum engine_bpf_probe {
+	ENGINE_BPF_ENTRY,
+	ENGINE_BPF_RETURN,
+	ENGINE_BPF_COUNT,
+	ENGINE_BPF_MODULES,
+	ENGINE_BPF_SESSION, /* entry and return; only where engine_bpf_has_sessions() */
+};
+
+/* Attach one probe: @fd is the ELF file, @offset the place in the file. The
+ * link's number comes back in @ret; engine_bpf_detach() takes it. */
+struct engine_bpf_link;
+int engine_bpf_attach(struct engine_bpf *e, enum engine_bpf_probe kind, pid_t pid, int fd,
+                      u64 offset, u32 slot, u32 plan, struct engine_bpf_link **ret,
+                      struct error *err);
+/* Detach @n links at once (in parallel: the kernel waits in each). */
+void engine_bpf_detach(struct engine_bpf_link **links, size_t n);
+
+/* Live counters; valid while the engine is open. */
+const volatile struct alloc_counters *engine_bpf_counters(const struct engine_bpf *e);
+void engine_bpf_reset_counters(struct engine_bpf *e);
+
+/* Sampled hits of each thread since the last call, busiest first: how many
+ * of @max were filled. */
+struct engine_bpf_thread {
+	pid_t tid;
+	u64 hits;
+};
+size_t engine_bpf_threads(struct engine_bpf *e, struct engine_bpf_thread *ret, size_t max);
+
+/* Call @fn for each waiting event; waits up to @timeout_ms for the first. */
+int engine_bpf_poll(struct engine_bpf *e, int timeout_ms,
+                    int (*fn)(void *arg, const struct alloc_event *event), void *arg,
+                    struct error *err);
+
+/* ---- engine_bpf_table.c: reading and keeping the live table ---- */
+
+/* Grow and sweep as needed; called from the poll loop. */
+int engine_bpf_table_tend(struct engine_bpf *e, struct error *err);
+/* Call @fn for each live block (no stale ones), also for blocks that a realloc
+ * has in its hands right now. @fn returns 0 or -errno, which ends the walk. */
+int engine_bpf_table_each(struct engine_bpf *e,
+                          int (*fn)(void *arg, u64 key, const struct alloc_entry *entry), void *arg,
+                          struct error *err);
+/* Memory of the live table in the kernel, about; and blocks it can hold. */
+u64 engine_bpf_table_capacity(const struct engine_bpf *e);
+u64 engine_bpf_table_swept_bytes(const struct engine_bpf *e);
+
+/* A stored stack; NULL if there is none with this id. */
+const struct alloc_stack *engine_bpf_stack(const struct engine_bpf *e, u32 id);
+size_t engine_bpf_n_stacks(const struct engine_bpf *e);
+const u64 *engine_bpf_stack_pcs(const struct engine_bpf *e, const struct alloc_stack *s);

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* The engine's insides, shared by engine_bpf*.c only. */
+
+#include <bpf/libbpf.h>
+
+#include "alloc/engine_bpf.h"
+#include "base/hash.h"
+
+struct alloc_bpf;
+
+/* An array map that is mapped into memwho. */
+struct engine_bpf_array {
+	void *data;
+	size_t bytes, n, used;
+};
+
+/* One hash map of the live table. */
+struct engine_bpf_level {
+	int fd;
+	u64 capacity;
+};
+
+struct engine_bpf {
+	struct alloc_bpf *skel;
+	struct ring_buffer *ring;
+	bool sessions;
+
+	struct engine_bpf_array rows, index, spans, ranges, stacks, pcs;
+	u32 n_plans;
+	/* spans and ranges are rewritten in the half that no program reads */
+	unsigned span_half, range_half;
+	struct engine_bpf_lists { /* what each slot has now, to rewrite it */
+		struct alloc_span *spans;
+		struct alloc_range *ranges;
+		u32 n_spans, n_ranges;
+	} lists[ALLOC_MAX_PROCESSES];
+
+	struct engine_bpf_level levels[ALLOC_MAX_LEVELS];
+	u32 n_levels;
+	int reset_fds[2];
+	u32 reset_capacity;
+	u64 swept_bytes, swept_resets;
+	struct hash_map known_resets; /* context key -> epoch of its last reset that was read */
+	bool growth_refused;
+
+	int (*event_fn)(void *arg, const struct alloc_event *event);
+	void *event_arg;
+};

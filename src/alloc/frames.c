@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "alloc/frames.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/array.h"
+#include "base/cleanup.h"
+#include "target/elf_file.h"
+
+enum { MAX_INLINED = 64 };
+
+void frames_clear(struct frames *f)
+{
+	hash_map_clear(&f->by_address);
+	hash_map_clear(&f->modules);
+	free(f->spans);
+	free(f->ids);
+	*f = (struct frames){ 0 };
+}
+
+/* Record the module once, with its build-id for whoever symbolises elsewhere. */
+static int module_path(struct frames *f, struct symbol_module *m, u32 *ret, struct error *err)
+{
+	uint64_t *known = hash_map_get(&f->modules, (uintptr_t)m);
+	char hex[2 * ELF_FILE_BUILD_ID_BYTES + 1] = "";
+	const char *path = symbol_module_path(m);
+	u32 id, build_id;
+	int r;
+
+	if (known) {
+		*ret = *known;
+		return 0;
+	}
+	if (symbol_module_elf(m))
+		elf_file_build_id_hex(symbol_module_elf(m), hex);
+	r = profile_string(f->profile, path, strlen(path), &id, err);
+	if (r == 0)
+		r = profile_string(f->profile, hex, strlen(hex), &build_id, err);
+	if (r == 0)
+		r = profile_module_set(f->profile, id, build_id, err);
+	if (r == 0)
+		r = hash_map_put(&f->modules, (uintptr_t)m, id, err);
+	if (r == 0)
+		*ret = id;
+	return r;
+}
+
+static int text_id(struct frames *f, const char *s, u32 *ret, struct error *err)
+{
+	*ret = 0;
+	return s ? profile_string(f->profile, s, strlen(s), ret, err) : 0;
+}
+
+static int add_frame(struct frames *f, const struct symbol_frame *s, u32 module, u64 offset,
+                     struct error *err)
+{
+	struct profile_frame frame = {
+		.module = module, .offset = offset, .line = s->line, .inlined = s->inlined
+	};
+	int r = text_id(f, s->name, &frame.name, err);
+
+	if (r == 0)
+		r = text_id(f, s->file, &frame.file, err);
+	if (r == 0)
+		r = array_reserve(&f->ids, &f->cap_ids, f->n_ids + 1, err);
+	if (r == 0)
+		r = profile_frame(f->profile, &frame, &f->ids[f->n_ids], err);
+	if (r == 0)
+		f->n_ids++;
+	return r;
+}
+
+/* Frames of one address: the inlined functions and the one that holds them. */
+static int look_up(struct frames *f, struct tracee *t, u64 pc, struct frames_span *ret,
+                   struct error *err)
+{
+	struct symbol_frame names[MAX_INLINED];
+	struct symbol_module *module = NULL;
+	u64 address = pc & ~ALLOC_PC_EXACT, vaddr = 0;
+	u32 path = 0;
+	size_t n = symbol_space_frames(t->space, address, !(pc & ALLOC_PC_EXACT), names,
+	                               MAX_INLINED, &module, &vaddr);
+	int r = module ? module_path(f, module, &path, err) : 0;
+
+	ret->first = f->n_ids;
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = add_frame(f, &names[i], path, module ? vaddr : address, err);
+	ret->n = f->n_ids - ret->first;
+	return r;
+}
+
+static int frames_of_address(struct frames *f, struct tracee *t, u64 pc, struct frames_span *ret,
+                             struct error *err)
+{
+	u64 key = hash_u64(pc) ^ (u64)t->slot << 48 ^ t->slot;
+	uint64_t *known = hash_map_get(&f->by_address, key);
+	int r;
+
+	if (known) {
+		*ret = f->spans[*known];
+		return 0;
+	}
+	r = array_reserve(&f->spans, &f->cap_spans, f->n_spans + 1, err);
+	if (r == 0)
+		r = look_up(f, t, pc, &f->spans[f->n_spans], err);
+	if (r == 0)
+		r = hash_map_put(&f->by_address, key, f->n_spans, err);
+	if (r == 0)
+		*ret = f->spans[f->n_spans++];
+	return r;
+}
+
+static int mark(struct frames *f, const char *text, u32 *ids, int n, struct error *err)
+{
+	int r = profile_frame_named(f->profile, text, &ids[n], err);
+
+	return r < 0 ? r : n + 1;
+}
+
+static const char *why_cut(const struct alloc_stack *s)
+{
+	switch (s->stop) {
+	case UNWIND_STOP_DEEP: return "[deeper than 512 frames]";
+	case UNWIND_STOP_BAD_STACK: return "[stack unreadable from here]";
+	case UNWIND_STOP_TRAMPOLINE: return "[behind another tool's return probe]";
+	default: return "[no unwind table from here]";
+	}
+}
+
+int frames_of_stack(struct frames *f, struct tracee *t, u32 stack, u32 *ids, struct error *err)
+{
+	const struct alloc_stack *s = engine_bpf_stack(f->recorder->engine, stack);
+	const u64 *pcs = s ? engine_bpf_stack_pcs(f->recorder->engine, s) : NULL;
+	int n = 0;
+
+	if (!s)
+		return mark(f,
+		            f->recorder->options.no_stacks ? "[stacks off]"
+		                                           : "[stack not stored: table full]",
+		            ids, 0, err);
+	for (u32 i = 0; i < s->n; i++) {
+		struct frames_span span;
+		int r = frames_of_address(f, t, pcs[i], &span, err);
+
+		if (r < 0)
+			return r;
+		for (u32 k = 0; k < span.n && n < PROFILE_MAX_FRAMES - 1; k++)
+			ids[n++] = f->ids[span.first + k];
+	}
+	return frames_is_complete(t, f->recorder->engine, s) ? n : mark(f, why_cut(s), ids, n, err);
+}
+
+/* Code without unwind rows that nothing can have called: the program's entry,
+ * and musl's thread start. */
+static bool is_start(struct tracee *t, u64 pc)
+{
+	const struct symbol_mapping *m = symbol_space_find(t->space, pc);
+	struct elf_file *elf = m && m->module ? symbol_module_elf(m->module) : NULL;
+	struct symbol_frame name = { 0 };
+	u64 vaddr = m ? pc - m->bias - 1 : 0, entry;
+
+	if (!elf)
+		return false;
+	entry = elf_file_entry(elf);
+	if (vaddr >= entry && vaddr < entry + 64)
+		return true;
+	symbol_module_frames(m->module, vaddr, &name, 1);
+	return name.name && (!strcmp(name.name, "_start") || !strcmp(name.name, "_start_c") ||
+	                     !strcmp(name.name, "__clone") || !strcmp(name.name, "clone") ||
+	                     !strcmp(name.name, "clone3"));
+}
+
+bool frames_is_complete(struct tracee *t, const struct engine_bpf *e, const struct alloc_stack *s)
+{
+	if (s->stop == UNWIND_STOP_END)
+		return true;
+	return s->stop == UNWIND_STOP_NO_TABLE && s->n &&
+	       is_start(t, engine_bpf_stack_pcs(e, s)[s->n - 1] & ~ALLOC_PC_EXACT);
+}

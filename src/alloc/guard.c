@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "alloc/guard.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+#define COUNT_NS      200000000ULL
+#define COUNT_HITS    20000ULL
+#define WINDOW_NS     1000000000ULL
+#define MIN_WINDOW_NS 100000000ULL
+
+/* Mean cost of a hit: allocations cost their return and their stack. */
+static double hit_ns(const struct guard *g, u64 hits, u64 allocations, u64 walks, u64 frames)
+{
+	double share = hits ? (double)allocations / (double)hits : 0;
+	double depth = walks ? (double)frames / (double)walks : 0;
+
+	return share * (g->costs.allocation + depth * g->costs.frame) +
+	       (1 - share) * g->costs.entry;
+}
+
+static struct alloc_counters snapshot(const struct engine_bpf *e)
+{
+	const volatile struct alloc_counters *c = engine_bpf_counters(e);
+	struct alloc_counters copy;
+
+	memcpy(&copy, (const void *)c, sizeof(copy));
+	return copy;
+}
+
+void guard_count(struct guard *g, struct engine_bpf *e)
+{
+	u64 start = clock_now_ns(), wall;
+	struct engine_bpf_thread busiest = { 0 };
+	struct alloc_counters c;
+	double free_wall;
+
+	engine_bpf_reset_counters(e);
+	do {
+		usleep(1000);
+		wall = clock_now_ns() - start;
+	} while (wall < COUNT_NS && engine_bpf_counters(e)->hits < COUNT_HITS);
+	c = snapshot(e);
+	engine_bpf_threads(e, &busiest, 1);
+	/* the time that the counting itself took is not the target's pace */
+	free_wall = (double)wall - (double)busiest.hits * g->costs.count;
+	if (free_wall < (double)wall / 1000)
+		free_wall = (double)wall / 1000;
+	g->hits_per_second = (u64)((double)busiest.hits * 1e9 / free_wall);
+	g->estimate = 1 + (double)busiest.hits / free_wall *
+	                          hit_ns(g, c.hits, c.allocs, c.walks, c.frames);
+}
+
+void guard_begin(struct guard *g, struct engine_bpf *e)
+{
+	struct engine_bpf_thread ignored;
+
+	engine_bpf_threads(e, &ignored, 1);
+	g->window_ns = clock_now_ns();
+	g->seen = snapshot(e);
+}
+
+/* Close the window: slowdown of the busiest thread in it. */
+static double close_window(struct guard *g, struct engine_bpf *e, u64 now)
+{
+	struct alloc_counters c = snapshot(e);
+	struct engine_bpf_thread busiest = { 0 };
+	u64 allocations = c.allocs + c.reallocs - g->seen.allocs - g->seen.reallocs;
+	double share, wall = (double)(now - g->window_ns);
+
+	engine_bpf_threads(e, &busiest, 1);
+	share = (double)busiest.hits *
+	        hit_ns(g, c.hits - g->seen.hits, allocations, c.walks - g->seen.walks,
+	               c.frames - g->seen.frames) /
+	        wall;
+	g->seen = c;
+	g->window_ns = now;
+	return 1 / (1 - (share < 0.999 ? share : 0.999));
+}
+
+bool guard_watch(struct guard *g, struct engine_bpf *e)
+{
+	u64 now = clock_now_ns();
+	double wall_s = (double)(now - g->window_ns) / 1e9;
+	bool was_over = g->over;
+
+	if (now - g->window_ns < WINDOW_NS)
+		return false;
+	g->last = close_window(g, e, now);
+	g->weighted += g->last * wall_s;
+	g->weight_s += wall_s;
+	if (g->last > g->worst)
+		g->worst = g->last;
+	g->over = g->last > g->limit;
+	/* one short burst is not yet a reason; twice the limit is */
+	return g->over && (was_over || g->last > 2 * g->limit);
+}
+
+double guard_slowdown(const struct guard *g)
+{
+	if (g->weight_s > 0)
+		return g->weighted / g->weight_s;
+	return g->estimate > 0 ? g->estimate : 1;
+}

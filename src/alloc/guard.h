@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * The guard of the target's speed. Before: count what would be hit, and
+ * estimate. While recording: how much of the busiest thread's wall time goes
+ * into hits. The busiest thread, because a target is as slow as that.
+ */
+
+#include <stdbool.h>
+
+#include "alloc/calibrate.h"
+#include "alloc/engine_bpf.h"
+
+struct guard {
+	struct calibrate_costs costs;
+	double limit;        /* highest slowdown that the user accepts */
+	double estimate;     /* by counting; 0: not counted */
+	u64 hits_per_second; /* of the busiest thread, when counted */
+
+	/* the window that is being watched */
+	u64 window_ns;
+	struct alloc_counters seen; /* when it began */
+	double last, worst;         /* slowdown of the last window, of the worst */
+	double weighted, weight_s;  /* for the mean */
+	bool over;                  /* the last window was over the limit */
+};
+
+/* Counting: after the counting probes were attached; until 20,000 hits or
+ * 200 ms. Fills estimate and hits_per_second. */
+void guard_count(struct guard *g, struct engine_bpf *e);
+
+/* Recording begins: start the first window. */
+void guard_begin(struct guard *g, struct engine_bpf *e);
+/* Look; true: the limit is passed and the recording must end. */
+bool guard_watch(struct guard *g, struct engine_bpf *e);
+/* Mean slowdown over the recording, or the estimate when it was too short. */
+double guard_slowdown(const struct guard *g);

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* The recorder's insides, shared by alloc.c and result.c. */
+
+#include "alloc/alloc.h"
+#include "alloc/engine_bpf.h"
+#include "alloc/guard.h"
+#include "alloc/modules.h"
+#include "alloc/tracee.h"
+
+/* Live blocks of one (process, stack, context, thread). */
+struct recorder_group {
+	u32 slot, stack, tid;
+	u64 context;
+	u64 objects, bytes;
+	u64 birth_sum_ms; /* of the objects' birth times */
+};
+
+struct recorder_groups {
+	struct recorder_group *items;
+	size_t n_items, cap_items;
+	struct hash_map index;
+	u64 taken_ns;
+	u64 bytes;
+};
+
+struct alloc_recorder {
+	struct alloc_options options;
+	char *allocators; /* our copy of options.allocators */
+	struct symbol_pool *pool;
+	struct modules modules;
+	struct engine_bpf *engine;
+	struct guard guard;
+	struct tracee **tracees;
+	size_t n_tracees, cap_tracees;
+	u32 n_slots; /* slots are not used again */
+
+	bool detached;
+	u64 begun_ns, ended_ns, tended_ns, learned_ns;
+	u64 contexts_learned_ns, contexts_cost_ns;
+	int64_t begun_unix_ns;
+	double attach_seconds, detach_seconds;
+	size_t late_modules, lost_children;
+	enum alloc_ended ended; /* by itself: exit, exec, guard */
+
+	u64 peak_held;    /* highest held seen in the counters */
+	u64 peak_cost_ns; /* what the last snapshot took */
+	struct recorder_groups peak;
+};
+
+/* result.c: group what is live now. @min_age_ns 0: everything. */
+int result_groups(struct alloc_recorder *r, u64 min_age_ns, struct recorder_groups *ret,
+                  struct error *err);
+void result_groups_clear(struct recorder_groups *g);

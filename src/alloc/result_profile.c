@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "alloc/result_profile.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "alloc/frames.h"
+#include "base/array.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+
+/* The four of every heap profile, and the ages (for the mean: ns x objects). */
+enum { RESULT_AGE = PROFILE_HEAP_TYPES, RESULT_TYPES };
+
+/* What of a stack's allocations is accounted for by live groups. */
+struct live_of_stack {
+	u64 objects, bytes;
+};
+
+struct filling {
+	struct alloc_recorder *r;
+	struct profile *p;
+	struct frames frames;
+	struct live_of_stack *live; /* by stack id */
+	u64 now_ms;
+	struct profile_label labels[PROFILE_MAX_LABELS];
+	size_t n_labels;
+};
+
+static int label_text(struct filling *f, const char *key, const char *text, struct error *err)
+{
+	struct profile_label l = { 0 };
+	int r;
+
+	if (!text || !*text || f->n_labels == PROFILE_MAX_LABELS)
+		return 0;
+	r = profile_string(f->p, key, strlen(key), &l.key, err);
+	if (r == 0)
+		r = profile_string(f->p, text, strlen(text), &l.text, err);
+	if (r == 0)
+		f->labels[f->n_labels++] = l;
+	return r;
+}
+
+static int label_number(struct filling *f, const char *key, int64_t number, struct error *err)
+{
+	struct profile_label l = { .number = number };
+	int r = profile_string(f->p, key, strlen(key), &l.key, err);
+
+	if (r == 0 && f->n_labels < PROFILE_MAX_LABELS)
+		f->labels[f->n_labels++] = l;
+	return r;
+}
+
+static int process_labels(struct filling *f, const struct tracee *t, struct error *err)
+{
+	int r;
+
+	f->n_labels = 0;
+	r = label_number(f, "pid", t->pid, err);
+	return r < 0 ? r : label_text(f, "backend_type", t->kind, err);
+}
+
+static int context_labels(struct filling *f, const struct tracee *t, u64 address, struct error *err)
+{
+	const struct runtime_context *c = tracee_context(t, address);
+	char unknown[64];
+	int r;
+
+	if (!address)
+		return 0;
+	if (!c || !c->path[0]) {
+		/* gone before its name was read */
+		snprintf(unknown, sizeof(unknown), "[context 0x%lx]", address);
+		return label_text(f, "context", unknown, err);
+	}
+	r = label_text(f, "context", c->path, err);
+	if (r == 0)
+		r = label_text(f, "ident", c->ident, err);
+	if (r == 0)
+		r = label_text(f, "class", c->class_name, err);
+	return r;
+}
+
+static struct tracee *tracee_of(const struct alloc_recorder *r, u32 slot)
+{
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		if (r->tracees[i]->slot == slot)
+			return r->tracees[i];
+	}
+	return NULL;
+}
+
+static int add_sample(struct filling *f, struct tracee *t, u32 stack, const int64_t *values,
+                      struct error *err)
+{
+	u32 ids[PROFILE_MAX_FRAMES];
+	int n = frames_of_stack(&f->frames, t, stack, ids, err);
+
+	if (n < 0)
+		return n;
+	return profile_add(f->p, ids, n, f->labels, f->n_labels, values, err);
+}
+
+static int add_group(struct filling *f, const struct recorder_group *g, struct error *err)
+{
+	struct tracee *t = tracee_of(f->r, g->slot);
+	int64_t values[RESULT_TYPES] = { g->objects, g->bytes, g->objects, g->bytes };
+	char buf[32];
+	int r;
+
+	if (!t)
+		return error_set(err, EPROTO, "a block of an unknown process");
+	values[RESULT_AGE] = (int64_t)(f->now_ms * g->objects - g->birth_sum_ms) * 1000000;
+	r = process_labels(f, t, err);
+	if (r == 0)
+		r = label_text(f, "thread", tracee_thread(t, g->tid, buf), err);
+	if (r == 0)
+		r = context_labels(f, t, g->context, err);
+	if (r < 0)
+		return r;
+	f->live[g->stack].objects += g->objects;
+	f->live[g->stack].bytes += g->bytes;
+	return add_sample(f, t, g->stack, values, err);
+}
+
+/* What a stack allocated and freed again. */
+static int add_churn(struct filling *f, u32 id, struct error *err)
+{
+	const struct alloc_stack *s = engine_bpf_stack(f->r->engine, id);
+	int64_t values[RESULT_TYPES] = { 0 };
+	struct tracee *t;
+	int r;
+
+	if (!s || s->alloc_objects <= f->live[id].objects)
+		return 0;
+	t = tracee_of(f->r, s->slot);
+	if (!t)
+		return 0; /* the calibration's */
+	values[PROFILE_ALLOC_OBJECTS] = s->alloc_objects - f->live[id].objects;
+	if (s->alloc_bytes > f->live[id].bytes)
+		values[PROFILE_ALLOC_SPACE] = s->alloc_bytes - f->live[id].bytes;
+	r = process_labels(f, t, err);
+	return r < 0 ? r : add_sample(f, t, id, values, err);
+}
+
+static int compare_u64(const void *a, const void *b)
+{
+	const u64 *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* Names of all contexts of one process that hold something. */
+static int name_contexts_of(struct tracee *t, const struct recorder_groups *groups,
+                            struct error *err)
+{
+	cleanup_free u64 *addresses = calloc(groups->n_items + 1, sizeof(*addresses));
+	size_t n = 0, distinct = 0;
+
+	if (!addresses)
+		return error_oom(err);
+	for (size_t i = 0; i < groups->n_items; i++) {
+		if (groups->items[i].slot == t->slot && groups->items[i].context)
+			addresses[n++] = groups->items[i].context;
+	}
+	qsort(addresses, n, sizeof(*addresses), compare_u64);
+	for (size_t i = 0; i < n; i++) {
+		if (!distinct || addresses[i] != addresses[distinct - 1])
+			addresses[distinct++] = addresses[i];
+	}
+	return tracee_name_contexts(t, addresses, distinct, err);
+}
+
+int result_profile_name_contexts(struct alloc_recorder *r, const struct recorder_groups *groups,
+                                 struct error *err)
+{
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		struct error why;
+
+		/* a name that cannot be read now is shown as an address */
+		if (r->tracees[i]->n_runtimes && r->tracees[i]->runtimes[0]->has_contexts &&
+		    name_contexts_of(r->tracees[i], groups, &why) == -ENOMEM)
+			return error_oom(err);
+	}
+	return 0;
+}
+
+static int fill(struct filling *f, const struct recorder_groups *groups, struct error *err)
+{
+	size_t n = engine_bpf_n_stacks(f->r->engine);
+	int r = result_profile_name_contexts(f->r, groups, err);
+
+	for (size_t i = 0; r == 0 && i < groups->n_items; i++)
+		r = add_group(f, &groups->items[i], err);
+	for (u32 id = 1; r == 0 && id < n; id++)
+		r = add_churn(f, id, err);
+	return r;
+}
+
+int result_profile_fill(struct alloc_recorder *r, const struct recorder_groups *groups,
+                        struct profile *p, struct error *err)
+{
+	size_t n = engine_bpf_n_stacks(r->engine) + 1;
+	struct filling f = { .r = r, .p = p, .now_ms = groups->taken_ns / 1000000 };
+	int rc;
+
+	f.frames.recorder = r;
+	f.frames.profile = p;
+	f.live = calloc(n + 1, sizeof(*f.live));
+	if (!f.live)
+		return error_oom(err);
+	rc = fill(&f, groups, err);
+	frames_clear(&f.frames);
+	free(f.live);
+	return rc;
+}
+
+/* ---- the whole result ---- */
+
+static int new_profile(struct profile **ret, struct error *err)
+{
+	struct profile_type types[RESULT_TYPES];
+
+	memcpy(types, profile_heap_types, sizeof(profile_heap_types));
+	types[RESULT_AGE] = (struct profile_type){ "inuse_age", "nanoseconds" };
+	return profile_new(ret, types, RESULT_TYPES, PROFILE_INUSE_SPACE, err);
+}
+
+static int make(struct alloc_recorder *r, const struct recorder_groups *groups,
+                enum alloc_ended ended, const struct alloc_filter *filter, struct profile **ret,
+                struct error *err)
+{
+	cleanup(profile_freep) struct profile *p = NULL;
+	int rc = new_profile(&p, err);
+
+	if (rc == 0)
+		rc = result_profile_fill(r, groups, p, err);
+	if (rc == 0)
+		rc = result_report_fill(r, groups, ended, filter, profile_report(p), err);
+	if (rc < 0)
+		return rc;
+	profile_set_time(p, r->begun_unix_ns, (int64_t)(groups->taken_ns - r->begun_ns));
+	*ret = take_ptr(p);
+	return 0;
+}
+
+int result_profile_make(struct alloc_recorder *r, enum alloc_ended ended,
+                        const struct alloc_filter *filter, struct profile **ret, struct error *err)
+{
+	cleanup(result_groups_clear) struct recorder_groups groups = { 0 };
+	int rc;
+
+	if (ended != ALLOC_RUNNING)
+		alloc_detach(r);
+	if (filter->peak && r->peak.taken_ns)
+		return make(r, &r->peak, ended, filter, ret, err);
+	rc = result_groups(r, filter->older_than_ns, &groups, err);
+	return rc < 0 ? rc : make(r, &groups, ended, filter, ret, err);
+}

@@ -1,0 +1,647 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "alloc/tracee.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/array.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+/* ---- opening ---- */
+
+static bool is_in_list(const char *list, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (const char *p = list; *p; p += strcspn(p, ",") + (p[strcspn(p, ",")] == ',')) {
+		if (strcspn(p, ",") == len && !strncmp(p, name, len))
+			return true;
+	}
+	return false;
+}
+
+/* Every name that the user gave must exist. */
+static int check_list(const char *list, struct error *err)
+{
+	char name[64];
+
+	for (const char *p = list; *p; p += strcspn(p, ",") + (p[strcspn(p, ",")] == ',')) {
+		snprintf(name, sizeof(name), "%.*s", (int)strcspn(p, ","), p);
+		if (!registry_find(name)) {
+			error_set(err, EINVAL, "no allocator '%s'", name);
+			return error_hint(err, "see `memwho alloc --help` for the list");
+		}
+	}
+	return 0;
+}
+
+/* Go's heap is not malloc's: what malloc holds in it says nothing. Every Go
+ * program since 1.13 has this section (cmd/link/internal/ld/data.go). */
+static bool is_go(const struct tracee *t)
+{
+	struct elf_section ignored;
+	size_t pos = 0;
+	struct runtime_view view = { t->target, t->space };
+	struct symbol_module *m = runtime_next_module(&view, &pos);
+
+	for (; m; m = runtime_next_module(&view, &pos)) {
+		struct elf_file *elf = symbol_module_elf(m);
+
+		if (elf && !strcmp(symbol_module_path(m), t->target->exe) &&
+		    elf_file_section(elf, ".go.buildinfo", &ignored))
+			return true;
+	}
+	return false;
+}
+
+static int refuse_go(struct error *err)
+{
+	error_set(err, ENOTSUP, "this is a Go program: its heap is not malloc's");
+	return error_hint(err, "use Go's own heap profile (net/http/pprof); --allocator libc "
+	                       "records what its C code allocates");
+}
+
+static int add_runtime(struct tracee *t, const struct runtime_ops *ops, struct error *err)
+{
+	struct runtime_view view = { t->target, t->space };
+	int r;
+
+	if (!ops->detect || !ops->alloc_probes || t->n_runtimes == TRACEE_MAX_RUNTIMES)
+		return 0;
+	r = ops->detect(&view, err);
+	if (r <= 0)
+		return r;
+	r = ops->alloc_probes(&view, &t->probes, err);
+	if (r < 0)
+		return error_context(err, "%s", ops->title);
+	t->runtimes[t->n_runtimes++] = ops;
+	return 0;
+}
+
+/* Contexts first: the kind of process and the names are theirs. malloc's blocks
+ * under a context are internal to it by its ranges, so that all allocators of a
+ * process can be recorded together without counting a byte twice. */
+static int find_runtimes(struct tracee *t, const char *allocators, struct error *err)
+{
+	for (int pass = 0; pass < 2; pass++) {
+		for (size_t i = 0; registry_runtimes[i]; i++) {
+			const struct runtime_ops *ops = registry_runtimes[i];
+			int r = 0;
+
+			if (ops->has_contexts != (pass == 0))
+				continue;
+			if (!allocators || is_in_list(allocators, ops->name))
+				r = add_runtime(t, ops, err);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+static int no_allocator(const struct tracee *t, const char *allocators, struct error *err)
+{
+	if (allocators)
+		error_set(err, ENOTSUP, "no allocator of '%s' in process %d", allocators, t->pid);
+	else
+		error_set(err, ENOTSUP, "process %d has no allocator function that memwho knows",
+		          t->pid);
+	return error_hint(err,
+	                  "it is static and stripped, or has its own allocator; `memwho "
+	                  "doctor %d` lists what was looked for",
+	                  t->pid);
+}
+
+static int look(struct tracee *t, struct symbol_pool *pool, const char *allocators,
+                struct error *err)
+{
+	int r = symbol_space_new(pool, t->target, &t->space, err);
+
+	if (r < 0)
+		return r;
+	if (!allocators && is_go(t))
+		return refuse_go(err);
+	r = find_runtimes(t, allocators, err);
+	if (r < 0)
+		return r;
+	return t->probes.n_probes ? 0 : no_allocator(t, allocators, err);
+}
+
+static int begin(pid_t pid, u32 slot, struct tracee **ret, struct error *err)
+{
+	cleanup(tracee_closep) struct tracee *t = calloc(1, sizeof(*t));
+	int r;
+
+	if (!t)
+		return error_oom(err);
+	t->pid = pid;
+	t->slot = slot;
+	t->attached_ns = clock_now_ns();
+	r = target_open(pid, &t->target, err);
+	if (r < 0)
+		return r;
+	snprintf(t->command, sizeof(t->command), "%s", t->target->comm);
+	*ret = take_ptr(t);
+	return 0;
+}
+
+int tracee_open(pid_t pid, u32 slot, struct symbol_pool *pool, const char *allocators,
+                struct tracee **ret, struct error *err)
+{
+	cleanup(tracee_closep) struct tracee *t = NULL;
+	int r = allocators ? check_list(allocators, err) : 0;
+
+	if (r < 0)
+		return r;
+	r = begin(pid, slot, &t, err);
+	if (r < 0)
+		return r;
+	r = look(t, pool, allocators, err);
+	if (r < 0)
+		return r;
+	tracee_learn(t);
+	*ret = take_ptr(t);
+	return 0;
+}
+
+static int copy_probes(struct runtime_probes *to, const struct runtime_probes *from,
+                       struct error *err)
+{
+	int r = array_reserve(&to->probes, &to->cap_probes, from->n_probes, err);
+
+	if (r < 0)
+		return r;
+	r = array_reserve(&to->ranges, &to->cap_ranges, from->n_ranges, err);
+	if (r < 0)
+		return r;
+	if (from->n_probes)
+		memcpy(to->probes, from->probes, from->n_probes * sizeof(*to->probes));
+	if (from->n_ranges)
+		memcpy(to->ranges, from->ranges, from->n_ranges * sizeof(*to->ranges));
+	to->n_probes = from->n_probes;
+	to->n_ranges = from->n_ranges;
+	return 0;
+}
+
+int tracee_fork(const struct tracee *parent, pid_t pid, u32 slot, struct symbol_pool *pool,
+                struct tracee **ret, struct error *err)
+{
+	cleanup(tracee_closep) struct tracee *t = NULL;
+	int r = begin(pid, slot, &t, err);
+
+	if (r < 0)
+		return r;
+	r = symbol_space_new(pool, t->target, &t->space, err);
+	if (r < 0)
+		return r;
+	r = copy_probes(&t->probes, &parent->probes, err);
+	if (r < 0)
+		return r;
+	memcpy(t->runtimes, parent->runtimes, sizeof(t->runtimes));
+	t->n_runtimes = parent->n_runtimes;
+	t->no_throwing = parent->no_throwing;
+	t->throw_reason = parent->throw_reason;
+	*ret = take_ptr(t);
+	return 0;
+}
+
+struct tracee *tracee_close(struct tracee *t)
+{
+	if (!t)
+		return NULL;
+	tracee_detach(t);
+	runtime_probes_clear(&t->probes);
+	symbol_space_free(t->space);
+	target_close(t->target);
+	hash_map_clear(&t->context_index);
+	hash_map_clear(&t->thread_index);
+	free(t->contexts);
+	free(t->thread_names);
+	free(t->links);
+	free(t);
+	return NULL;
+}
+
+void tracee_closep(struct tracee **t)
+{
+	*t = tracee_close(*t);
+}
+
+/* ---- functions that may throw ---- */
+
+bool tracee_may_throw(const struct tracee *t)
+{
+	for (size_t i = 0; i < t->probes.n_probes; i++) {
+		if (t->probes.probes[i].code.flags & PLAN_THROWS)
+			return true;
+	}
+	return false;
+}
+
+static bool overcommit_is_strict(void)
+{
+	cleanup_fclose FILE *f = fopen("/proc/sys/vm/overcommit_memory", "re");
+
+	return f && fgetc(f) == '2';
+}
+
+static bool is_limited(pid_t pid, int resource)
+{
+	struct rlimit limit;
+
+	return prlimit(pid, resource, NULL, &limit) < 0 || limit.rlim_cur != RLIM_INFINITY;
+}
+
+/*
+ * A return probe on an operator new that throws ends the program. A session
+ * refuses the return of a call that is sure to fail (over 1 GiB); on a target
+ * where a smaller one can fail for real, nothing may be attached to it at all.
+ */
+void tracee_decide_throws(struct tracee *t, bool engine_has_sessions)
+{
+	if (!tracee_may_throw(t))
+		return;
+	if (!engine_has_sessions)
+		t->throw_reason = "needs uprobe sessions (Linux 6.13)";
+	else if (is_limited(t->pid, RLIMIT_AS) || is_limited(t->pid, RLIMIT_DATA))
+		t->throw_reason = "may throw: the process has a memory limit (RLIMIT_AS or _DATA)";
+	else if (overcommit_is_strict())
+		t->throw_reason = "may throw: vm.overcommit_memory is 2";
+	t->no_throwing = t->throw_reason != NULL;
+}
+
+static bool is_left_out(const struct tracee *t, unsigned flags)
+{
+	return t->no_throwing && (flags & PLAN_THROWS);
+}
+
+/* ---- telling the engine ---- */
+
+static bool find_bias(const struct symbol_space *space, const struct symbol_module *module,
+                      u64 *ret)
+{
+	for (size_t i = 0; i < symbol_space_n(space); i++) {
+		const struct symbol_mapping *m = symbol_space_at(space, i);
+
+		if (m->module == module && !m->gone) {
+			*ret = m->bias;
+			return true;
+		}
+	}
+	return false;
+}
+
+static int compare_ranges(const void *a, const void *b)
+{
+	const struct alloc_range *x = a, *y = b;
+
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+static size_t merge_ranges(struct alloc_range *ranges, size_t n)
+{
+	size_t kept = 0;
+
+	qsort(ranges, n, sizeof(*ranges), compare_ranges);
+	for (size_t i = 0; i < n; i++) {
+		if (kept && ranges[i].start <= ranges[kept - 1].end) {
+			if (ranges[i].end > ranges[kept - 1].end)
+				ranges[kept - 1].end = ranges[i].end;
+		} else {
+			ranges[kept++] = ranges[i];
+		}
+	}
+	return kept;
+}
+
+static void put_range(const struct tracee *t, const struct symbol_module *module, u64 vaddr,
+                      u64 size, struct alloc_range *ranges, size_t *n)
+{
+	u64 bias;
+
+	if (size && find_bias(t->space, module, &bias))
+		ranges[(*n)++] = (struct alloc_range){ vaddr + bias, vaddr + bias + size };
+}
+
+/* Code that belongs to the allocators, at run-time addresses. */
+static int internal_ranges(const struct tracee *t, struct alloc_range **ret, size_t *ret_n,
+                           struct error *err)
+{
+	size_t max = t->probes.n_probes + t->probes.n_ranges, n = 0;
+	struct alloc_range *ranges = malloc((max + 1) * sizeof(*ranges));
+
+	if (!ranges)
+		return error_oom(err);
+	for (size_t i = 0; i < t->probes.n_probes; i++) {
+		const struct runtime_probe *p = &t->probes.probes[i];
+
+		if (!is_left_out(t, p->code.flags))
+			put_range(t, p->module, p->vaddr, p->size, ranges, &n);
+	}
+	for (size_t i = 0; i < t->probes.n_ranges; i++) {
+		const struct runtime_range *r = &t->probes.ranges[i];
+
+		if (!is_left_out(t, r->flags))
+			put_range(t, r->module, r->vaddr, r->size, ranges, &n);
+	}
+	*ret_n = merge_ranges(ranges, n);
+	*ret = ranges;
+	return 0;
+}
+
+int tracee_publish(struct tracee *t, struct engine_bpf *e, struct modules *m, struct error *err)
+{
+	cleanup_free struct alloc_span *spans = NULL;
+	cleanup_free struct alloc_range *ranges = NULL;
+	size_t n_spans, n_ranges;
+	int r = modules_add_space(m, t->space, err);
+
+	if (r < 0)
+		return r;
+	r = modules_load(m, e, err);
+	if (r < 0)
+		return r;
+	r = modules_spans(m, t->space, &spans, &n_spans, err);
+	if (r < 0)
+		return r;
+	r = internal_ranges(t, &ranges, &n_ranges, err);
+	if (r < 0)
+		return r;
+	return engine_bpf_set_process(e, t->slot, t->pid, spans, n_spans, ranges, n_ranges, err);
+}
+
+/* ---- probes ---- */
+
+static int keep_link(struct tracee *t, struct engine_bpf_link *link, struct error *err)
+{
+	int r = array_reserve(&t->links, &t->cap_links, t->n_links + 1, err);
+
+	if (r < 0) {
+		engine_bpf_detach(&link, 1);
+		return r;
+	}
+	t->links[t->n_links++] = link;
+	return 0;
+}
+
+static int attach_one(struct tracee *t, struct engine_bpf *e, enum engine_bpf_probe kind,
+                      struct elf_file *elf, u64 vaddr, u32 plan, struct error *err)
+{
+	struct engine_bpf_link *link;
+	u64 offset;
+	int r;
+
+	if (!elf || !elf_file_offset(elf, vaddr, &offset))
+		return error_set(err, ENOEXEC, "address 0x%lx is in no segment of its file", vaddr);
+	r = engine_bpf_attach(e, kind, t->pid, elf_file_fd(elf), offset, t->slot, plan, &link, err);
+	return r < 0 ? r : keep_link(t, link, err);
+}
+
+static bool wants_return(const struct runtime_probe *p)
+{
+	return p->code.role == PLAN_ALLOC || p->code.role == PLAN_REALLOC;
+}
+
+static int attach_probe(struct tracee *t, struct engine_bpf *e, const struct runtime_probe *p,
+                        struct error *err)
+{
+	struct elf_file *elf = symbol_module_elf(p->module);
+	u32 plan;
+	int r;
+
+	if (is_left_out(t, p->code.flags))
+		return 0;
+	r = engine_bpf_add_plan(e, &p->code, &plan, err);
+	if (r < 0)
+		return r;
+	if (p->code.flags & PLAN_THROWS)
+		return attach_one(t, e, ENGINE_BPF_SESSION, elf, p->at, plan, err);
+	/* the return first: an entry without its return would only leave a stash */
+	if (wants_return(p))
+		r = attach_one(t, e, ENGINE_BPF_RETURN, elf, p->at, plan, err);
+	if (r == 0)
+		r = attach_one(t, e, ENGINE_BPF_ENTRY, elf, p->at, plan, err);
+	return r;
+}
+
+/* glibc's and musl's ld.so call an empty function whenever their list of
+ * modules changes, for debuggers (glibc elf/dl-debug.c). */
+static int attach_linker(struct tracee *t, struct engine_bpf *e, struct error *err)
+{
+	for (size_t i = 0; i < symbol_space_n(t->space); i++) {
+		struct symbol_module *m = symbol_space_at(t->space, i)->module;
+		struct elf_file *elf = m ? symbol_module_elf(m) : NULL;
+		struct elf_symbol s;
+
+		if (!elf || elf_file_symbol(elf, ELF_DYNSYM, "_dl_debug_state", &s) < 0)
+			continue;
+		t->watches_linker = true;
+		return attach_one(t, e, ENGINE_BPF_MODULES, elf, s.value, 0, err);
+	}
+	return 0;
+}
+
+int tracee_attach(struct tracee *t, struct engine_bpf *e, struct error *err)
+{
+	int r = 0;
+
+	if (!t->watches_linker)
+		r = attach_linker(t, e, err);
+	for (; r == 0 && t->n_attached < t->probes.n_probes; t->n_attached++) {
+		const struct runtime_probe *p = &t->probes.probes[t->n_attached];
+
+		r = attach_probe(t, e, p, err);
+		if (r < 0)
+			return error_context(err, "%s", p->name);
+	}
+	return r;
+}
+
+int tracee_attach_counting(struct tracee *t, struct engine_bpf *e, struct error *err)
+{
+	for (size_t i = 0; i < t->probes.n_probes; i++) {
+		const struct runtime_probe *p = &t->probes.probes[i];
+		u32 plan;
+		int r;
+
+		if (is_left_out(t, p->code.flags))
+			continue;
+		r = engine_bpf_add_plan(e, &p->code, &plan, err);
+		if (r == 0)
+			r = attach_one(t, e, ENGINE_BPF_COUNT, symbol_module_elf(p->module), p->at,
+			               plan, err);
+		if (r < 0)
+			return error_context(err, "%s", p->name);
+	}
+	return 0;
+}
+
+void tracee_detach(struct tracee *t)
+{
+	engine_bpf_detach(t->links, t->n_links);
+	t->n_links = 0;
+	t->n_attached = 0;
+	t->watches_linker = false;
+}
+
+/* ---- change ---- */
+
+static bool has_probe(const struct tracee *t, const struct runtime_probe *p)
+{
+	for (size_t i = 0; i < t->probes.n_probes; i++) {
+		if (t->probes.probes[i].module == p->module && t->probes.probes[i].at == p->at)
+			return true;
+	}
+	return false;
+}
+
+/* Allocators in modules that were not there before. */
+static int find_new_probes(struct tracee *t, struct error *err)
+{
+	cleanup(runtime_probes_clear) struct runtime_probes found = { 0 };
+	struct runtime_view view = { t->target, t->space };
+
+	for (size_t i = 0; i < t->n_runtimes; i++) {
+		int r = t->runtimes[i]->alloc_probes(&view, &found, err);
+
+		if (r < 0)
+			return r;
+	}
+	for (size_t i = 0; i < found.n_probes; i++) {
+		int r;
+
+		if (has_probe(t, &found.probes[i]))
+			continue;
+		r = array_reserve(&t->probes.probes, &t->probes.cap_probes, t->probes.n_probes + 1,
+		                  err);
+		if (r < 0)
+			return r;
+		t->probes.probes[t->probes.n_probes++] = found.probes[i];
+	}
+	return 0;
+}
+
+int tracee_refresh(struct tracee *t, struct engine_bpf *e, struct modules *m, struct error *err)
+{
+	struct error ignored;
+	int r = symbol_space_refresh(t->space, t->target, err);
+
+	if (r <= 0)
+		return r;
+	/* contexts' tables do not come by dlopen; a torn look must not end it all */
+	if (find_new_probes(t, &ignored) < 0)
+		log_note(LOG_DEBUG, "process %d: %s", t->pid, ignored.message);
+	r = tracee_publish(t, e, m, err);
+	return r < 0 ? r : tracee_attach(t, e, err);
+}
+
+/* ---- names ---- */
+
+static void learn_thread(struct tracee *t, pid_t tid)
+{
+	char name[64];
+	cleanup_free char *text = NULL;
+	struct error ignored;
+	size_t len;
+
+	if (hash_map_get(&t->thread_index, tid))
+		return;
+	snprintf(name, sizeof(name), "task/%d/comm", tid);
+	if (target_proc_file(t->target, name, 256, &text, &len, &ignored) < 0)
+		return;
+	text[strcspn(text, "\n")] = '\0';
+	if (array_reserve(&t->thread_names, &t->cap_threads, t->n_threads + 1, &ignored) < 0 ||
+	    hash_map_put(&t->thread_index, tid, t->n_threads, &ignored) < 0)
+		return;
+	snprintf(t->thread_names[t->n_threads++], sizeof(*t->thread_names), "%s", text);
+}
+
+static void learn_threads(struct tracee *t)
+{
+	enum { MANY = 512 }; /* reading more names every second would cost */
+	cleanup_free pid_t *tids = NULL;
+	struct error ignored;
+	size_t n = 0;
+
+	if (target_threads(t->target, &tids, &n, &ignored) < 0)
+		return;
+	for (size_t i = 0; i < n && i < MANY; i++)
+		learn_thread(t, tids[i]);
+}
+
+void tracee_learn(struct tracee *t)
+{
+	struct runtime_view view = { t->target, t->space };
+	struct error ignored;
+
+	if (t->ended || target_alive(t->target) < 0)
+		return;
+	learn_threads(t);
+	for (size_t i = 0; i < t->n_runtimes; i++) {
+		if (t->runtimes[i]->process_kind)
+			t->runtimes[i]->process_kind(&view, t->kind, sizeof(t->kind));
+	}
+	if (t->n_contexts)
+		tracee_name_contexts(t, NULL, 0, &ignored);
+}
+
+static int remember_context(struct tracee *t, u64 address, struct error *err)
+{
+	int r;
+
+	if (hash_map_get(&t->context_index, address))
+		return 0;
+	r = array_reserve(&t->contexts, &t->cap_contexts, t->n_contexts + 1, err);
+	if (r < 0)
+		return r;
+	r = hash_map_put(&t->context_index, address, t->n_contexts, err);
+	if (r < 0)
+		return r;
+	t->contexts[t->n_contexts++] = (struct runtime_context){ .address = address };
+	return 0;
+}
+
+int tracee_name_contexts(struct tracee *t, const u64 *addresses, size_t n, struct error *err)
+{
+	struct runtime_view view = { t->target, t->space };
+
+	for (size_t i = 0; i < n; i++) {
+		int r = remember_context(t, addresses[i], err);
+
+		if (r < 0)
+			return r;
+	}
+	if (t->ended || target_alive(t->target) < 0)
+		return 0;
+	for (size_t i = 0; i < t->n_runtimes; i++) {
+		int r = 0;
+
+		if (t->runtimes[i]->name_contexts && t->n_contexts)
+			r = t->runtimes[i]->name_contexts(&view, t->contexts, t->n_contexts, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+const struct runtime_context *tracee_context(const struct tracee *t, u64 address)
+{
+	uint64_t *index = hash_map_get(&t->context_index, address);
+
+	return index ? &t->contexts[*index] : NULL;
+}
+
+const char *tracee_thread(const struct tracee *t, u32 tid, char buf[32])
+{
+	uint64_t *index = hash_map_get(&t->thread_index, tid);
+
+	if (index)
+		return t->thread_names[*index];
+	snprintf(buf, 32, "tid %u", tid);
+	return buf;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * One traced process: who it is, its modules, which allocator functions are
+ * probed in it. The recorder owns it; the slot is its number in the engine.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "alloc/alloc.h"
+#include "alloc/engine_bpf.h"
+#include "alloc/modules.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "runtime/runtime.h"
+#include "symbol/symbol.h"
+#include "target/target.h"
+
+enum { TRACEE_MAX_RUNTIMES = 16 };
+
+struct tracee {
+	pid_t pid;
+	u32 slot;
+	struct target *target;
+	struct symbol_space *space;
+	const struct runtime_ops *runtimes[TRACEE_MAX_RUNTIMES];
+	size_t n_runtimes;
+	struct runtime_probes probes;
+	size_t n_attached; /* probes[0 .. n_attached) have their links */
+	struct engine_bpf_link **links;
+	size_t n_links, cap_links;
+	bool no_throwing; /* functions that may throw are left out; why: throw_reason */
+	const char *throw_reason;
+	bool watches_linker; /* a probe on ld.so's _dl_debug_state */
+
+	char command[64];
+	char kind[64]; /* what the runtime calls this process; "" */
+	enum alloc_ended ended;
+	u64 attached_ns, ended_ns;
+	u64 used_before; /* contexts' own account at the attach */
+	bool has_used_before;
+
+	/* context address -> index into contexts: names outlive the contexts */
+	struct hash_map context_index;
+	struct runtime_context *contexts;
+	size_t n_contexts, cap_contexts;
+	/* tid -> index into thread_names */
+	struct hash_map thread_index;
+	char (*thread_names)[32];
+	size_t n_threads, cap_threads;
+};
+
+/* Look at process @pid: modules, allocators, probe points. Touches nothing in
+ * it. @allocators: names separated by commas, or NULL for all that are found.
+ * -ENOTSUP says why nothing can be recorded. */
+int tracee_open(pid_t pid, u32 slot, struct symbol_pool *pool, const char *allocators,
+                struct tracee **ret, struct error *err);
+/* The same for a child that @parent has just forked: same layout, so what was
+ * found in the parent holds. */
+int tracee_fork(const struct tracee *parent, pid_t pid, u32 slot, struct symbol_pool *pool,
+                struct tracee **ret, struct error *err);
+struct tracee *tracee_close(struct tracee *t); /* its links must be detached */
+void tracee_closep(struct tracee **t);
+
+/* Does any probe need a session (a function that may throw)? */
+bool tracee_may_throw(const struct tracee *t);
+/* Leave functions that may throw out, when that has a reason on this target or
+ * kernel (see tracee.c). */
+void tracee_decide_throws(struct tracee *t, bool engine_has_sessions);
+
+/* Tell the engine about the modules and what is internal. */
+int tracee_publish(struct tracee *t, struct engine_bpf *e, struct modules *m, struct error *err);
+/* Count only / record: attach what is not attached yet. */
+int tracee_attach_counting(struct tracee *t, struct engine_bpf *e, struct error *err);
+int tracee_attach(struct tracee *t, struct engine_bpf *e, struct error *err);
+void tracee_detach(struct tracee *t);
+
+/* The maps have changed: new modules, perhaps with new allocators. */
+int tracee_refresh(struct tracee *t, struct engine_bpf *e, struct modules *m, struct error *err);
+
+/* Learn names that will be gone with the process: threads, contexts, kind. */
+void tracee_learn(struct tracee *t);
+/* Names of @n contexts as of now, or as last known. */
+int tracee_name_contexts(struct tracee *t, const u64 *addresses, size_t n, struct error *err);
+const struct runtime_context *tracee_context(const struct tracee *t, u64 address); /* or NULL */
+/* Name of a thread ("tid 17" when it is gone unseen), valid until the next call
+ * on @t; @buf is used for that. */
+const char *tracee_thread(const struct tracee *t, u32 tid, char buf[32]);
