@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cli/record.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "render/render.h"
+#include "runtime/runtime.h"
+
+/* ---- options ---- */
+
+static int parse_engine(const struct cli_args *args, enum alloc_engine *ret, struct error *err)
+{
+	static const struct {
+		const char *name;
+		enum alloc_engine engine;
+	} engines[] = { { "auto", ALLOC_ENGINE_AUTO },
+		        { "bpf", ALLOC_ENGINE_BPF },
+		        { "agent", ALLOC_ENGINE_AGENT } };
+	const char *name = cli_value(args, "engine");
+
+	for (size_t i = 0; name && i < ARRAY_SIZE(engines); i++) {
+		if (!strcmp(name, engines[i].name)) {
+			*ret = engines[i].engine;
+			return 0;
+		}
+	}
+	if (!name)
+		return 0;
+	error_set(err, EINVAL, "no engine '%s'", name);
+	return error_hint(err, "engines: auto, bpf, agent");
+}
+
+static int parse_time(const struct cli_args *args, const char *name, double *ret, struct error *err)
+{
+	int r = cli_duration(args, name, ret, err);
+
+	if (r == 0 && cli_value(args, name) && !(*ret > 0)) {
+		error_set(err, EINVAL, "--%s must be longer than nothing", name);
+		return error_hint(err, "leave it out to record until Ctrl-C");
+	}
+	return r;
+}
+
+static int parse_sizes(const struct cli_args *args, struct alloc_options *o, struct error *err)
+{
+	unsigned long long min = 0, max = 0;
+	int r = cli_size(args, "min-size", &min, err);
+
+	if (r == 0)
+		r = cli_size(args, "max-size", &max, err);
+	if (r < 0)
+		return r;
+	if (max && min > max)
+		return error_set(err, EINVAL, "--min-size is above --max-size");
+	o->min_size = min;
+	o->max_size = max;
+	return 0;
+}
+
+static int parse_slowdown(const struct cli_args *args, double *ret, struct error *err)
+{
+	int r = cli_factor(args, "max-slowdown", ret, err);
+
+	if (r == 0 && cli_value(args, "max-slowdown") && *ret < 1) {
+		error_set(err, EINVAL, "--max-slowdown is a factor of 1 or more");
+		return error_hint(err,
+		                  "1.5 is half as slow again; 100 or 100x records at any price");
+	}
+	return r;
+}
+
+static int parse_held(const struct cli_args *args, struct capture_options *c, struct error *err)
+{
+	double older_s = 0;
+	int r = parse_time(args, "older-than", &older_s, err);
+
+	if (r == 0)
+		r = parse_sizes(args, &c->alloc, err);
+	if (r < 0)
+		return r;
+	c->filter.older_than_ns = (uint64_t)(older_s * 1e9);
+	c->filter.peak = c->alloc.peak = cli_flag(args, "peak");
+	c->alloc.allocators = cli_value(args, "allocator");
+	c->alloc.symbols.no_debuginfod = cli_flag(args, "no-debuginfod");
+	return 0;
+}
+
+static int parse_recording(const struct cli_args *args, struct capture_options *c,
+                           struct error *err)
+{
+	const char *until = cli_value(args, "until");
+	int r = parse_time(args, "duration", &c->duration_s, err);
+
+	if (r == 0)
+		r = parse_time(args, "every", &c->every_s, err);
+	if (r == 0 && until)
+		r = capture_condition_parse(until, &c->until, err);
+	if (r == 0)
+		r = parse_engine(args, &c->alloc.engine, err);
+	if (r == 0)
+		r = parse_slowdown(args, &c->alloc.max_slowdown, err);
+	c->ready_file = cli_value(args, "ready-file");
+	c->alloc.follow = cli_flag(args, "follow");
+	return r;
+}
+
+int record_parse(const struct cli_args *args, struct record *ret, struct error *err)
+{
+	struct record r = { 0 };
+	int rc = show_parse(args, &r.show, err);
+
+	if (rc == 0)
+		rc = parse_recording(args, &r.capture, err);
+	if (rc == 0)
+		rc = parse_held(args, &r.capture, err);
+	if (rc < 0)
+		return rc;
+	r.table_too = strcmp(r.show.path, "-") != 0 && !cli_value(args, "format") &&
+	              !cli_flag(args, "json");
+	r.tells = isatty(STDERR_FILENO) && !cli_flag(args, "quiet");
+	*ret = r;
+	return 0;
+}
+
+/* ---- signals ---- */
+
+static void on_signal(int number)
+{
+	alloc_interrupted = 1;
+}
+
+void record_catch_signals(void)
+{
+	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+}
+
+/* ---- recording ---- */
+
+static void clear_progress(struct record *r)
+{
+	if (r->told)
+		fputs("\r\033[K", stderr);
+	r->told = false;
+}
+
+static void on_progress(void *arg, double seconds, unsigned long long held_bytes)
+{
+	struct record *r = arg;
+
+	if (!r->tells)
+		return;
+	fprintf(stderr, "\r\033[Krecording for %.0f s, %.1f MiB held; Ctrl-C ends with the result",
+	        seconds, (double)held_bytes / (1 << 20));
+	r->told = true;
+}
+
+static bool is_table(const struct show *s)
+{
+	return !strcmp(s->format->name, "table");
+}
+
+/* Under a table: what to type next. */
+static void suggest(const struct record *r)
+{
+	if (!r->pid)
+		return;
+	printf("\nnext: memwho alloc %d -d 13s -o held.html    memwho alloc %d --every 5s    "
+	       "memwho alloc %d --older-than 10s --by thread\n",
+	       r->pid, r->pid, r->pid);
+}
+
+static int show_table(const struct record *r, const struct profile *p, struct error *err)
+{
+	struct show table = r->show;
+
+	table.format = render_find("table");
+	table.path = "-";
+	return show_profile(&table, p, err);
+}
+
+static int on_look(void *arg, const struct profile *p, struct error *err)
+{
+	struct record *r = arg;
+	int rc;
+
+	clear_progress(r);
+	rc = show_profile(&r->show, p, err);
+	if (rc == 0 && r->table_too)
+		rc = show_table(r, p, err);
+	fflush(stdout);
+	return rc;
+}
+
+static int write_result(const struct record *r, const struct profile *p, struct error *err)
+{
+	int rc = show_profile(&r->show, p, err);
+
+	if (rc < 0)
+		return rc;
+	if (r->table_too)
+		rc = show_table(r, p, err);
+	if (rc == 0 && (r->table_too || is_table(&r->show)))
+		suggest(r);
+	if (r->table_too)
+		cli_say("wrote %s", r->show.path);
+	return rc;
+}
+
+int record_run(struct record *r, const pid_t *pids, size_t n, struct error *err)
+{
+	cleanup(profile_freep) struct profile *p = NULL;
+	int rc;
+
+	r->pid = n == 1 ? pids[0] : 0;
+	r->capture.look = on_look;
+	r->capture.progress = on_progress;
+	r->capture.arg = r;
+	rc = capture_alloc(pids, n, &r->capture, &p, err);
+	clear_progress(r);
+	if (rc < 0)
+		return rc;
+	rc = write_result(r, p, err);
+	return rc < 0 ? rc : CLI_DONE;
+}
