@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "alloc/frames.h"
+#include "alloc/stack_frames.h"
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -20,7 +20,7 @@ struct live_of_stack {
 struct filling {
 	struct alloc_recorder *r;
 	struct profile *p;
-	struct frames frames;
+	struct stack_frames frames;
 	struct live_of_stack *live; /* by stack id */
 	u64 now_ms;
 	struct profile_label labels[PROFILE_MAX_LABELS];
@@ -95,7 +95,7 @@ static int add_sample(struct filling *f, struct tracee *t, u32 stack, const int6
                       struct error *err)
 {
 	u32 ids[PROFILE_MAX_FRAMES];
-	int n = frames_of_stack(&f->frames, t, stack, ids, err);
+	int n = stack_frames_of(&f->frames, t, stack, ids, err);
 
 	if (n < 0)
 		return n;
@@ -211,7 +211,7 @@ int result_profile_fill(struct alloc_recorder *r, const struct recorder_groups *
 	if (!f.live)
 		return error_oom(err);
 	rc = fill(&f, groups, err);
-	frames_clear(&f.frames);
+	stack_frames_clear(&f.frames);
 	free(f.live);
 	return rc;
 }

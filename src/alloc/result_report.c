@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "alloc/frames.h"
+#include "alloc/stack_frames.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 
@@ -39,7 +39,7 @@ static double complete_percent(const struct alloc_recorder *r)
 			if (r->tracees[i]->slot != s->slot)
 				continue;
 			all += s->alloc_objects;
-			if (frames_is_complete(r->tracees[i], r->engine, s))
+			if (stack_frames_is_complete(r->tracees[i], r->engine, s))
 				complete += s->alloc_objects;
 		}
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "alloc/frames.h"
+#include "alloc/stack_frames.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,17 +10,17 @@
 
 enum { MAX_INLINED = 64 };
 
-void frames_clear(struct frames *f)
+void stack_frames_clear(struct stack_frames *f)
 {
 	hash_map_clear(&f->by_address);
 	hash_map_clear(&f->modules);
 	free(f->spans);
 	free(f->ids);
-	*f = (struct frames){ 0 };
+	*f = (struct stack_frames){ 0 };
 }
 
 /* Record the module once, with its build-id for whoever symbolises elsewhere. */
-static int module_path(struct frames *f, struct symbol_module *m, u32 *ret, struct error *err)
+static int module_path(struct stack_frames *f, struct symbol_module *m, u32 *ret, struct error *err)
 {
 	uint64_t *known = hash_map_get(&f->modules, (uintptr_t)m);
 	char hex[2 * ELF_FILE_BUILD_ID_BYTES + 1] = "";
@@ -46,13 +46,13 @@ static int module_path(struct frames *f, struct symbol_module *m, u32 *ret, stru
 	return r;
 }
 
-static int text_id(struct frames *f, const char *s, u32 *ret, struct error *err)
+static int text_id(struct stack_frames *f, const char *s, u32 *ret, struct error *err)
 {
 	*ret = 0;
 	return s ? profile_string(f->profile, s, strlen(s), ret, err) : 0;
 }
 
-static int add_frame(struct frames *f, const struct symbol_frame *s, u32 module, u64 offset,
+static int add_frame(struct stack_frames *f, const struct symbol_frame *s, u32 module, u64 offset,
                      struct error *err)
 {
 	struct profile_frame frame = {
@@ -72,7 +72,7 @@ static int add_frame(struct frames *f, const struct symbol_frame *s, u32 module,
 }
 
 /* Frames of one address: the inlined functions and the one that holds them. */
-static int look_up(struct frames *f, struct tracee *t, u64 pc, struct frames_span *ret,
+static int look_up(struct stack_frames *f, struct tracee *t, u64 pc, struct stack_frames_span *ret,
                    struct error *err)
 {
 	struct symbol_frame names[MAX_INLINED];
@@ -90,8 +90,8 @@ static int look_up(struct frames *f, struct tracee *t, u64 pc, struct frames_spa
 	return r;
 }
 
-static int frames_of_address(struct frames *f, struct tracee *t, u64 pc, struct frames_span *ret,
-                             struct error *err)
+static int of_address(struct stack_frames *f, struct tracee *t, u64 pc,
+                      struct stack_frames_span *ret, struct error *err)
 {
 	u64 key = hash_u64(pc) ^ (u64)t->slot << 48 ^ t->slot;
 	uint64_t *known = hash_map_get(&f->by_address, key);
@@ -111,7 +111,7 @@ static int frames_of_address(struct frames *f, struct tracee *t, u64 pc, struct 
 	return r;
 }
 
-static int mark(struct frames *f, const char *text, u32 *ids, int n, struct error *err)
+static int mark(struct stack_frames *f, const char *text, u32 *ids, int n, struct error *err)
 {
 	int r = profile_frame_named(f->profile, text, &ids[n], err);
 
@@ -128,7 +128,8 @@ static const char *why_cut(const struct alloc_stack *s)
 	}
 }
 
-int frames_of_stack(struct frames *f, struct tracee *t, u32 stack, u32 *ids, struct error *err)
+int stack_frames_of(struct stack_frames *f, struct tracee *t, u32 stack, u32 *ids,
+                    struct error *err)
 {
 	const struct alloc_stack *s = engine_bpf_stack(f->recorder->engine, stack);
 	const u64 *pcs = s ? engine_bpf_stack_pcs(f->recorder->engine, s) : NULL;
@@ -140,15 +141,17 @@ int frames_of_stack(struct frames *f, struct tracee *t, u32 stack, u32 *ids, str
 		                                           : "[stack not stored: table full]",
 		            ids, 0, err);
 	for (u32 i = 0; i < s->n; i++) {
-		struct frames_span span;
-		int r = frames_of_address(f, t, pcs[i], &span, err);
+		struct stack_frames_span span;
+		int r = of_address(f, t, pcs[i], &span, err);
 
 		if (r < 0)
 			return r;
 		for (u32 k = 0; k < span.n && n < PROFILE_MAX_FRAMES - 1; k++)
 			ids[n++] = f->ids[span.first + k];
 	}
-	return frames_is_complete(t, f->recorder->engine, s) ? n : mark(f, why_cut(s), ids, n, err);
+	return stack_frames_is_complete(t, f->recorder->engine, s)
+	               ? n
+	               : mark(f, why_cut(s), ids, n, err);
 }
 
 /* Code without unwind rows that nothing can have called: the program's entry,
@@ -171,7 +174,8 @@ static bool is_start(struct tracee *t, u64 pc)
 	                     !strcmp(name.name, "clone3"));
 }
 
-bool frames_is_complete(struct tracee *t, const struct engine_bpf *e, const struct alloc_stack *s)
+bool stack_frames_is_complete(struct tracee *t, const struct engine_bpf *e,
+                              const struct alloc_stack *s)
 {
 	if (s->stop == UNWIND_STOP_END)
 		return true;

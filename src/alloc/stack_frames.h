@@ -7,11 +7,11 @@
 #include "alloc/recorder.h"
 #include "profile/profile.h"
 
-struct frames {
+struct stack_frames {
 	struct alloc_recorder *recorder;
 	struct profile *profile;
 	struct hash_map by_address; /* (slot, pc) -> index into spans */
-	struct frames_span {
+	struct stack_frames_span {
 		u32 first, n;
 	} * spans;
 	size_t n_spans, cap_spans;
@@ -20,12 +20,14 @@ struct frames {
 	struct hash_map modules; /* symbol_module -> string id of its path */
 };
 
-void frames_clear(struct frames *f);
+void stack_frames_clear(struct stack_frames *f);
 
 /* Frame ids of stack @stack of @t, leaf first, at most PROFILE_MAX_FRAMES into
  * @ids; returns how many (>= 1: a stack that was not stored is one frame that
  * says so) or -errno. A cut stack ends in a frame that says so. */
-int frames_of_stack(struct frames *f, struct tracee *t, u32 stack, u32 *ids, struct error *err);
+int stack_frames_of(struct stack_frames *f, struct tracee *t, u32 stack, u32 *ids,
+                    struct error *err);
 
 /* Did the walk of this stack reach the thread's or program's start? */
-bool frames_is_complete(struct tracee *t, const struct engine_bpf *e, const struct alloc_stack *s);
+bool stack_frames_is_complete(struct tracee *t, const struct engine_bpf *e,
+                              const struct alloc_stack *s);
