@@ -308,7 +308,12 @@ static void on_fork(struct alloc_recorder *r, const struct alloc_event *event)
 	struct tracee *parent = tracee_at(r, event->slot), *t;
 	struct error why = { 0 };
 
-	if (!r->options.follow || !parent)
+	if (!parent || parent->ended)
+		return;
+	if (tracee_expect_forks(parent, r->engine, &why) < 0)
+		log_note(LOG_WARN, "children of process %d keep our breakpoints until the end: %s",
+		         parent->pid, why.message);
+	if (!r->options.follow)
 		return;
 	if (tracee_fork(parent, event->pid, r->n_slots, r->pool, &t, &why) < 0 ||
 	    take_in(r, t, &why) < 0)

@@ -200,14 +200,14 @@ static int publish_self(struct engine_bpf *e, struct modules *m, const struct se
 }
 
 static int attach(struct engine_bpf *e, const struct self *s, pid_t pid, enum engine_bpf_probe kind,
-                  const char *function, u32 plan, struct engine_bpf_link **ret, struct error *err)
+                  const char *function, u32 plan, struct engine_bpf_links *to, struct error *err)
 {
-	u64 offset;
+	struct engine_bpf_point point = { .kind = kind, .fd = elf_file_fd(s->elf), .plan = plan };
 
-	if (!elf_file_offset(s->elf, (uintptr_t)function - s->bias, &offset))
+	if (!elf_file_offset(s->elf, (uintptr_t)function - s->bias, &point.offset))
 		return error_set(err, ENOENT, "memwho cannot find its own code");
-	return engine_bpf_attach(e, kind, pid, elf_file_fd(s->elf), offset, ALLOC_MAX_PROCESSES - 1,
-	                         plan, ret, err);
+	return engine_bpf_attach(e, ENGINE_BPF_MULTI, pid, ALLOC_MAX_PROCESSES - 1, 0, &point, 1,
+	                         to, err);
 }
 
 /* RET PTR IMM64 SIZE END */
@@ -230,45 +230,33 @@ static const struct plan_code free_plan = {
 static int measure_counting(struct engine_bpf *e, const struct self *s, const struct child *c,
                             u32 plan, double *ret, struct error *err)
 {
-	struct engine_bpf_link *link;
-	int r = attach(e, s, c->pid, ENGINE_BPF_COUNT, calibrate_free_, plan, &link, err);
+	cleanup(engine_bpf_detach) struct engine_bpf_links links = { 0 };
+	int r = attach(e, s, c->pid, ENGINE_BPF_COUNT, calibrate_free_, plan, &links, err);
 
-	if (r < 0)
-		return r;
-	r = measure(c, false, SHALLOW, ret, err);
-	engine_bpf_detach(&link, 1);
-	return r;
+	return r < 0 ? r : measure(c, false, SHALLOW, ret, err);
 }
 
 static int measure_recording(struct engine_bpf *e, const struct self *s, const struct child *c,
                              u32 plan_alloc, u32 plan_free, struct calibrate_costs *ret,
                              struct error *err)
 {
-	struct engine_bpf_link *links[3];
-	double entry, shallow, deep;
-	size_t n = 0;
+	cleanup(engine_bpf_detach) struct engine_bpf_links links = { 0 };
+	double entry = 0, shallow = 0, deep = 0;
 	int r;
 
-	r = attach(e, s, c->pid, ENGINE_BPF_ENTRY, calibrate_free_, plan_free, &links[n], err);
-	if (r == 0) {
-		n++;
-		r = measure(c, false, SHALLOW, &entry, err);
-	}
+	r = attach(e, s, c->pid, ENGINE_BPF_ENTRY, calibrate_free_, plan_free, &links, err);
 	if (r == 0)
-		r = attach(e, s, c->pid, ENGINE_BPF_RETURN, calibrate_alloc_, plan_alloc, &links[n],
+		r = measure(c, false, SHALLOW, &entry, err);
+	if (r == 0)
+		r = attach(e, s, c->pid, ENGINE_BPF_RETURN, calibrate_alloc_, plan_alloc, &links,
 		           err);
-	if (r == 0) {
-		n++;
-		r = attach(e, s, c->pid, ENGINE_BPF_ENTRY, calibrate_alloc_, plan_alloc, &links[n],
+	if (r == 0)
+		r = attach(e, s, c->pid, ENGINE_BPF_ENTRY, calibrate_alloc_, plan_alloc, &links,
 		           err);
-	}
-	if (r == 0) {
-		n++;
+	if (r == 0)
 		r = measure(c, true, SHALLOW, &shallow, err);
-	}
 	if (r == 0)
 		r = measure(c, true, DEEP, &deep, err);
-	engine_bpf_detach(links, n);
 	if (r < 0)
 		return r;
 	ret->entry = entry;

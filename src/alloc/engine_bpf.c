@@ -3,11 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -15,6 +13,7 @@
 #include <bpf/libbpf.h>
 
 #include "alloc.skel.h"
+#include "alloc/engine_bpf_links.h"
 #include "alloc/engine_bpf_state.h"
 #include "alloc/engine_bpf_table.h"
 #include "base/cleanup.h"
@@ -26,8 +25,6 @@ enum {
 	MAX_RANGES = 1 << 15,
 	MAX_SPANS_OF_ONE = 1 << 12, /* what the program's search can step through */
 	MAX_RANGES_OF_ONE = 1 << 11,
-	TRACE_UPROBE_SESSION = 57, /* enum bpf_attach_type since Linux 6.13 */
-	ATTACH_THREADS = 8,
 };
 
 /* What libbpf said last: the kernel's reason when a load fails. */
@@ -108,11 +105,8 @@ static int load(struct engine_bpf *e, const struct engine_bpf_sizes *sizes, stru
 	if (!e->skel)
 		return explain_load(-errno, err);
 	e->sessions = sizes->want_sessions && kernel_has_sessions();
-	if (e->sessions)
-		bpf_program__set_expected_attach_type(e->skel->progs.alloc_session,
-		                                      (enum bpf_attach_type)TRACE_UPROBE_SESSION);
-	else
-		bpf_program__set_autoload(e->skel->progs.alloc_session, false);
+	e->multi = engine_bpf_links_kernel_has_multi();
+	engine_bpf_links_prepare(e);
 	if (set_sizes(e->skel, sizes))
 		return error_set(err, EINVAL, "cannot size the BPF tables");
 	r = alloc_bpf__load(e->skel);
@@ -229,6 +223,16 @@ void engine_bpf_closep(struct engine_bpf **e)
 bool engine_bpf_has_sessions(const struct engine_bpf *e)
 {
 	return e->sessions;
+}
+
+bool engine_bpf_has_multi(const struct engine_bpf *e)
+{
+	return e->multi;
+}
+
+void engine_bpf_set_generation(struct engine_bpf *e, u32 slot, u32 generation)
+{
+	__atomic_store_n(&e->skel->bss->processes[slot].generation, generation, __ATOMIC_RELEASE);
 }
 
 /* ---- tables and processes ---- */
@@ -409,127 +413,6 @@ int engine_bpf_add_plan(struct engine_bpf *e, const struct plan_code *code, u32 
 	plans[e->n_plans] = *code;
 	*ret = e->n_plans++;
 	return 0;
-}
-
-/* ---- links ---- */
-
-struct engine_bpf_link {
-	struct bpf_link *link; /* NULL: session_fd is it */
-	int session_fd;
-};
-
-/* BPF_LINK_CREATE of an uprobe_multi link: libbpf 1.1 has no call for it. The
- * layout is union bpf_attr's link_create.uprobe_multi since Linux 6.6. */
-struct uprobe_multi_attr {
-	u32 prog_fd, target_fd, attach_type, flags;
-	u64 path, offsets, ref_ctr_offsets, cookies;
-	u32 cnt, multi_flags, pid, pad;
-};
-
-static int attach_session(struct engine_bpf *e, pid_t pid, const char *path, u64 offset, u64 cookie,
-                          struct engine_bpf_link *link, struct error *err)
-{
-	unsigned long offsets[1] = { offset };
-	u64 cookies[1] = { cookie };
-	struct uprobe_multi_attr attr = {
-		.prog_fd = bpf_program__fd(e->skel->progs.alloc_session),
-		.attach_type = TRACE_UPROBE_SESSION,
-		.path = (u64)(uintptr_t)path,
-		.offsets = (u64)(uintptr_t)offsets,
-		.cookies = (u64)(uintptr_t)cookies,
-		.cnt = 1,
-		.pid = pid,
-	};
-
-	link->session_fd = syscall(SYS_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
-	if (link->session_fd < 0)
-		return error_sys(err, errno, "cannot attach an uprobe session");
-	return 0;
-}
-
-static struct bpf_program *program_of(struct engine_bpf *e, enum engine_bpf_probe kind)
-{
-	switch (kind) {
-	case ENGINE_BPF_RETURN: return e->skel->progs.alloc_return;
-	case ENGINE_BPF_COUNT: return e->skel->progs.alloc_count;
-	case ENGINE_BPF_MODULES: return e->skel->progs.alloc_modules;
-	default: return e->skel->progs.alloc_entry;
-	}
-}
-
-static int attach_uprobe(struct engine_bpf *e, enum engine_bpf_probe kind, pid_t pid,
-                         const char *path, u64 offset, u64 cookie, struct engine_bpf_link *link,
-                         struct error *err)
-{
-	LIBBPF_OPTS(bpf_uprobe_opts, opts, .bpf_cookie = cookie,
-	            .retprobe = kind == ENGINE_BPF_RETURN);
-
-	link->link = bpf_program__attach_uprobe_opts(program_of(e, kind), pid, path, offset, &opts);
-	if (!link->link)
-		return error_sys(err, errno, "cannot attach an uprobe to process %d", pid);
-	return 0;
-}
-
-int engine_bpf_attach(struct engine_bpf *e, enum engine_bpf_probe kind, pid_t pid, int fd,
-                      u64 offset, u32 slot, u32 plan, struct engine_bpf_link **ret,
-                      struct error *err)
-{
-	cleanup_free struct engine_bpf_link *link = calloc(1, sizeof(*link));
-	u64 cookie = (u64)slot << 16 | plan;
-	char path[64];
-	int r;
-
-	if (!link)
-		return error_oom(err);
-	link->session_fd = -1;
-	/* by descriptor: works for deleted files and in other mount namespaces */
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	if (kind == ENGINE_BPF_SESSION)
-		r = attach_session(e, pid, path, offset, cookie, link, err);
-	else
-		r = attach_uprobe(e, kind, pid, path, offset, cookie, link, err);
-	if (r < 0)
-		return r;
-	*ret = take_ptr(link);
-	return 0;
-}
-
-struct detach_share {
-	struct engine_bpf_link **links;
-	size_t n, step;
-};
-
-static void *detach_some(void *arg)
-{
-	const struct detach_share *s = arg;
-
-	for (size_t i = 0; i < s->n; i += s->step) {
-		bpf_link__destroy(s->links[i]->link);
-		if (s->links[i]->session_fd >= 0)
-			close(s->links[i]->session_fd);
-		free(s->links[i]);
-	}
-	return NULL;
-}
-
-void engine_bpf_detach(struct engine_bpf_link **links, size_t n)
-{
-	struct detach_share shares[ATTACH_THREADS];
-	pthread_t threads[ATTACH_THREADS];
-	bool started[ATTACH_THREADS] = { false };
-
-	for (size_t i = 0; i < ATTACH_THREADS && i < n; i++) {
-		shares[i] = (struct detach_share){ links + i, n - i, ATTACH_THREADS };
-		started[i] = i && !pthread_create(&threads[i], NULL, detach_some, &shares[i]);
-		if (i && !started[i])
-			detach_some(&shares[i]);
-	}
-	if (n)
-		detach_some(&shares[0]);
-	for (size_t i = 0; i < ATTACH_THREADS; i++) {
-		if (started[i])
-			pthread_join(threads[i], NULL);
-	}
 }
 
 /* ---- counters and events ---- */

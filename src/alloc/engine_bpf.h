@@ -69,22 +69,48 @@ int engine_bpf_watch(struct engine_bpf *e, u32 slot, pid_t tgid, struct error *e
 int engine_bpf_add_plan(struct engine_bpf *e, const struct plan_code *code, u32 *ret,
                         struct error *err);
 
-enum engine_bpf_probe {
-	ENGINE_BPF_ENTRY,
-	ENGINE_BPF_RETURN,
-	ENGINE_BPF_COUNT,
-	ENGINE_BPF_MODULES,
-	ENGINE_BPF_SESSION, /* entry and return; only where engine_bpf_has_sessions() */
+enum engine_bpf_probe { /* in the order in which they are attached */
+	                ENGINE_BPF_RETURN,
+	                ENGINE_BPF_SESSION, /* entry and return; only where
+	                                       engine_bpf_has_sessions() */
+	                ENGINE_BPF_MODULES,
+	                ENGINE_BPF_COUNT,
+	                ENGINE_BPF_ENTRY, /* last: without its return it would only leave a stash */
+	                ENGINE_BPF_KINDS,
 };
 
-/* Attach one probe: @fd is the ELF file, @offset the place in the file. The
- * link's number comes back in @ret; engine_bpf_detach() takes it. */
-struct engine_bpf_link;
-int engine_bpf_attach(struct engine_bpf *e, enum engine_bpf_probe kind, pid_t pid, int fd,
-                      u64 offset, u32 slot, u32 plan, struct engine_bpf_link **ret,
-                      struct error *err);
-/* Detach @n links at once (in parallel: the kernel waits in each). */
-void engine_bpf_detach(struct engine_bpf_link **links, size_t n);
+struct engine_bpf_point {
+	enum engine_bpf_probe kind;
+	int fd;     /* the ELF file, owned by whoever made the point */
+	u64 offset; /* place in the file */
+	u32 plan;
+};
+
+struct engine_bpf_links {
+	struct engine_bpf_link *items;
+	size_t n, cap;
+};
+
+/*
+ * How probes are attached. Closing one perf event waits about 90 ms for the
+ * kernel's readers, one after another; an uprobe_multi link waits once for all
+ * its places. But breakpoints of uprobe_multi stay in a forked child, which
+ * pays for them until we detach, while perf's go at their first hit. So: multi
+ * until a process is seen to fork, perf from then on.
+ */
+enum engine_bpf_how { ENGINE_BPF_MULTI, ENGINE_BPF_PERF };
+bool engine_bpf_has_multi(const struct engine_bpf *e);
+
+/* Attach to process @pid. Entries of a generation other than the process's
+ * (engine_bpf_set_generation) are ignored, so that one set of links can take
+ * over from another without a call missed or counted twice. On failure what
+ * was attached is in @to as well. */
+int engine_bpf_attach(struct engine_bpf *e, enum engine_bpf_how how, pid_t pid, u32 slot,
+                      u32 generation, const struct engine_bpf_point *points, size_t n,
+                      struct engine_bpf_links *to, struct error *err);
+void engine_bpf_set_generation(struct engine_bpf *e, u32 slot, u32 generation);
+/* Detach all of them at once, and empty the list. */
+void engine_bpf_detach(struct engine_bpf_links *links);
 
 /* Live counters; valid while the engine is open. */
 const volatile struct alloc_counters *engine_bpf_counters(const struct engine_bpf *e);

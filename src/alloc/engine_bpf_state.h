@@ -25,7 +25,7 @@ struct engine_bpf_level {
 struct engine_bpf {
 	struct alloc_bpf *skel;
 	struct ring_buffer *ring;
-	bool sessions;
+	bool sessions, multi;
 
 	struct engine_bpf_array rows, index, spans, ranges, stacks, pcs;
 	u32 n_plans;

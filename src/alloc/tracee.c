@@ -132,6 +132,15 @@ static int look(struct tracee *t, struct symbol_pool *pool, const char *allocato
 	return t->probes.n_probes ? 0 : no_allocator(t, allocators, err);
 }
 
+static bool has_children(pid_t pid)
+{
+	cleanup_free pid_t *children = NULL;
+	struct error ignored;
+	size_t n = 0;
+
+	return target_descendants(pid, &children, &n, &ignored) == 0 && n;
+}
+
 static int begin(pid_t pid, u32 slot, struct tracee **ret, struct error *err)
 {
 	cleanup(tracee_closep) struct tracee *t = calloc(1, sizeof(*t));
@@ -146,6 +155,7 @@ static int begin(pid_t pid, u32 slot, struct tracee **ret, struct error *err)
 	if (r < 0)
 		return r;
 	snprintf(t->command, sizeof(t->command), "%s", t->target->comm);
+	t->forks = has_children(pid);
 	*ret = take_ptr(t);
 	return 0;
 }
@@ -222,7 +232,6 @@ struct tracee *tracee_close(struct tracee *t)
 	hash_map_clear(&t->thread_index);
 	free(t->contexts);
 	free(t->thread_names);
-	free(t->links);
 	free(t);
 	return NULL;
 }
@@ -377,29 +386,29 @@ int tracee_publish(struct tracee *t, struct engine_bpf *e, struct modules *m, st
 
 /* ---- probes ---- */
 
-static int keep_link(struct tracee *t, struct engine_bpf_link *link, struct error *err)
-{
-	int r = array_reserve(&t->links, &t->cap_links, t->n_links + 1, err);
+struct points {
+	struct engine_bpf_point *items;
+	size_t n, cap;
+};
 
-	if (r < 0) {
-		engine_bpf_detach(&link, 1);
-		return r;
-	}
-	t->links[t->n_links++] = link;
-	return 0;
+static void points_clear(struct points *p)
+{
+	free(p->items);
 }
 
-static int attach_one(struct tracee *t, struct engine_bpf *e, enum engine_bpf_probe kind,
-                      struct elf_file *elf, u64 vaddr, u32 plan, struct error *err)
+static int add_point(struct points *to, enum engine_bpf_probe kind, struct elf_file *elf, u64 vaddr,
+                     u32 plan, struct error *err)
 {
-	struct engine_bpf_link *link;
 	u64 offset;
 	int r;
 
 	if (!elf || !elf_file_offset(elf, vaddr, &offset))
 		return error_set(err, ENOEXEC, "address 0x%lx is in no segment of its file", vaddr);
-	r = engine_bpf_attach(e, kind, t->pid, elf_file_fd(elf), offset, t->slot, plan, &link, err);
-	return r < 0 ? r : keep_link(t, link, err);
+	r = array_reserve(&to->items, &to->cap, to->n + 1, err);
+	if (r < 0)
+		return r;
+	to->items[to->n++] = (struct engine_bpf_point){ kind, elf_file_fd(elf), offset, plan };
+	return 0;
 }
 
 static bool wants_return(const struct runtime_probe *p)
@@ -407,8 +416,8 @@ static bool wants_return(const struct runtime_probe *p)
 	return p->code.role == PLAN_ALLOC || p->code.role == PLAN_REALLOC;
 }
 
-static int attach_probe(struct tracee *t, struct engine_bpf *e, const struct runtime_probe *p,
-                        struct error *err)
+static int add_probe(const struct tracee *t, struct engine_bpf *e, const struct runtime_probe *p,
+                     struct points *plain, struct points *sessions, struct error *err)
 {
 	struct elf_file *elf = symbol_module_elf(p->module);
 	u32 plan;
@@ -420,50 +429,89 @@ static int attach_probe(struct tracee *t, struct engine_bpf *e, const struct run
 	if (r < 0)
 		return r;
 	if (p->code.flags & PLAN_THROWS)
-		return attach_one(t, e, ENGINE_BPF_SESSION, elf, p->at, plan, err);
-	/* the return first: an entry without its return would only leave a stash */
+		return add_point(sessions, ENGINE_BPF_SESSION, elf, p->at, plan, err);
 	if (wants_return(p))
-		r = attach_one(t, e, ENGINE_BPF_RETURN, elf, p->at, plan, err);
+		r = add_point(plain, ENGINE_BPF_RETURN, elf, p->at, plan, err);
 	if (r == 0)
-		r = attach_one(t, e, ENGINE_BPF_ENTRY, elf, p->at, plan, err);
-	return r;
+		r = add_point(plain, ENGINE_BPF_ENTRY, elf, p->at, plan, err);
+	return r < 0 ? error_context(err, "%s", p->name) : 0;
 }
 
 /* glibc's and musl's ld.so call an empty function whenever their list of
  * modules changes, for debuggers (glibc elf/dl-debug.c). */
-static int attach_linker(struct tracee *t, struct engine_bpf *e, struct error *err)
+static int add_linker(const struct tracee *t, struct points *to, struct error *err)
 {
 	for (size_t i = 0; i < symbol_space_n(t->space); i++) {
 		struct symbol_module *m = symbol_space_at(t->space, i)->module;
 		struct elf_file *elf = m ? symbol_module_elf(m) : NULL;
 		struct elf_symbol s;
 
-		if (!elf || elf_file_symbol(elf, ELF_DYNSYM, "_dl_debug_state", &s) < 0)
-			continue;
-		t->watches_linker = true;
-		return attach_one(t, e, ENGINE_BPF_MODULES, elf, s.value, 0, err);
+		if (elf && elf_file_symbol(elf, ELF_DYNSYM, "_dl_debug_state", &s) == 0)
+			return add_point(to, ENGINE_BPF_MODULES, elf, s.value, 0, err);
 	}
 	return 0;
 }
 
+static int points_from(struct tracee *t, struct engine_bpf *e, size_t first, struct points *plain,
+                       struct points *sessions, struct error *err)
+{
+	int r = first ? 0 : add_linker(t, plain, err);
+
+	for (size_t i = first; r == 0 && i < t->probes.n_probes; i++)
+		r = add_probe(t, e, &t->probes.probes[i], plain, sessions, err);
+	return r;
+}
+
+static enum engine_bpf_how how_to_attach(const struct tracee *t)
+{
+	return t->forks ? ENGINE_BPF_PERF : ENGINE_BPF_MULTI;
+}
+
 int tracee_attach(struct tracee *t, struct engine_bpf *e, struct error *err)
 {
-	int r = 0;
+	cleanup(points_clear) struct points plain = { 0 }, sessions = { 0 };
+	int r = points_from(t, e, t->n_attached, &plain, &sessions, err);
 
-	if (!t->watches_linker)
-		r = attach_linker(t, e, err);
-	for (; r == 0 && t->n_attached < t->probes.n_probes; t->n_attached++) {
-		const struct runtime_probe *p = &t->probes.probes[t->n_attached];
-
-		r = attach_probe(t, e, p, err);
-		if (r < 0)
-			return error_context(err, "%s", p->name);
-	}
+	if (r == 0)
+		r = engine_bpf_attach(e, ENGINE_BPF_MULTI, t->pid, t->slot, t->generation,
+		                      sessions.items, sessions.n, &t->sessions, err);
+	if (r == 0)
+		r = engine_bpf_attach(e, how_to_attach(t), t->pid, t->slot, t->generation,
+		                      plain.items, plain.n, &t->links, err);
+	if (r == 0)
+		t->n_attached = t->probes.n_probes;
 	return r;
+}
+
+int tracee_expect_forks(struct tracee *t, struct engine_bpf *e, struct error *err)
+{
+	cleanup(points_clear) struct points plain = { 0 }, sessions = { 0 };
+	cleanup(engine_bpf_detach) struct engine_bpf_links fresh = { 0 };
+	struct engine_bpf_links old;
+	int r;
+
+	if (t->forks)
+		return 0;
+	t->forks = true;
+	if (!engine_bpf_has_multi(e) || !t->n_attached)
+		return 0;
+	r = points_from(t, e, 0, &plain, &sessions, err);
+	if (r == 0)
+		r = engine_bpf_attach(e, ENGINE_BPF_PERF, t->pid, t->slot, t->generation + 1,
+		                      plain.items, plain.n, &fresh, err);
+	if (r < 0)
+		return r;
+	engine_bpf_set_generation(e, t->slot, ++t->generation);
+	old = t->links;
+	t->links = fresh;
+	fresh = old; /* goes with its breakpoints, in the child, too */
+	return 0;
 }
 
 int tracee_attach_counting(struct tracee *t, struct engine_bpf *e, struct error *err)
 {
+	cleanup(points_clear) struct points points = { 0 };
+
 	for (size_t i = 0; i < t->probes.n_probes; i++) {
 		const struct runtime_probe *p = &t->probes.probes[i];
 		u32 plan;
@@ -473,20 +521,21 @@ int tracee_attach_counting(struct tracee *t, struct engine_bpf *e, struct error 
 			continue;
 		r = engine_bpf_add_plan(e, &p->code, &plan, err);
 		if (r == 0)
-			r = attach_one(t, e, ENGINE_BPF_COUNT, symbol_module_elf(p->module), p->at,
-			               plan, err);
+			r = add_point(&points, ENGINE_BPF_COUNT, symbol_module_elf(p->module),
+			              p->at, plan, err);
 		if (r < 0)
 			return error_context(err, "%s", p->name);
 	}
-	return 0;
+	/* for a fifth of a second: a child of that time pays no longer */
+	return engine_bpf_attach(e, ENGINE_BPF_MULTI, t->pid, t->slot, t->generation, points.items,
+	                         points.n, &t->links, err);
 }
 
 void tracee_detach(struct tracee *t)
 {
-	engine_bpf_detach(t->links, t->n_links);
-	t->n_links = 0;
+	engine_bpf_detach(&t->links);
+	engine_bpf_detach(&t->sessions);
 	t->n_attached = 0;
-	t->watches_linker = false;
 }
 
 /* ---- change ---- */

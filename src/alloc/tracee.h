@@ -30,9 +30,11 @@ struct tracee {
 	const struct runtime_ops *runtimes[TRACEE_MAX_RUNTIMES];
 	size_t n_runtimes;
 	struct runtime_probes probes;
-	size_t n_attached; /* probes[0 .. n_attached) have their links */
-	struct engine_bpf_link **links;
-	size_t n_links, cap_links;
+	size_t n_attached;                /* probes[0 .. n_attached) have their links */
+	struct engine_bpf_links links;    /* of this generation */
+	struct engine_bpf_links sessions; /* of functions that may throw */
+	u32 generation;
+	bool forks;       /* has been seen to, or has children: see enum engine_bpf_how */
 	bool no_throwing; /* functions that may throw are left out; why: throw_reason */
 	const char *throw_reason;
 	bool watches_linker; /* a probe on ld.so's _dl_debug_state */
@@ -78,6 +80,8 @@ int tracee_publish(struct tracee *t, struct engine_bpf *e, struct modules *m, st
 int tracee_attach_counting(struct tracee *t, struct engine_bpf *e, struct error *err);
 int tracee_attach(struct tracee *t, struct engine_bpf *e, struct error *err);
 void tracee_detach(struct tracee *t);
+/* The process forks: from now on its children must not keep our breakpoints. */
+int tracee_expect_forks(struct tracee *t, struct engine_bpf *e, struct error *err);
 
 /* The maps have changed: new modules, perhaps with new allocators. */
 int tracee_refresh(struct tracee *t, struct engine_bpf *e, struct modules *m, struct error *err);

@@ -437,10 +437,11 @@ struct call {
 	struct alloc_process *process;
 };
 
-/* The cookie is (slot << 16 | plan); false when the process has ended. */
+/* The cookie is (generation << 32 | slot << 16 | plan); false when the process
+ * has ended. */
 static __always_inline int find_call(u64 cookie, struct call *c)
 {
-	c->slot = cookie >> 16;
+	c->slot = (u32)cookie >> 16;
 	c->plan = cookie & 0xffff;
 	if (c->slot >= ALLOC_MAX_PROCESSES || c->plan >= ALLOC_MAX_PLANS)
 		return 0;
@@ -548,6 +549,9 @@ static __always_inline int on_entry(struct pt_regs *ctx, u64 cookie)
 	int done = 1;
 
 	if (!find_call(cookie, &c))
+		return 1;
+	/* not for sessions: they have one set of links for good */
+	if (cookie >> 32 != c.process->generation && !(plans[c.plan].flags & PLAN_THROWS))
 		return 1;
 	charge_thread();
 	if ((plans[c.plan].flags & PLAN_THROWS) && PT_REGS_PARM1(ctx) > throw_limit) {
@@ -668,8 +672,17 @@ static __always_inline void on_return(struct pt_regs *ctx, u64 cookie)
 	give_back(w);
 }
 
+/* Each twice: a program is either for perf events or for uprobe_multi links
+ * (Linux 6.6). */
 SEC("uprobe")
 int alloc_entry(struct pt_regs *ctx)
+{
+	on_entry(ctx, bpf_get_attach_cookie(ctx));
+	return 0;
+}
+
+SEC("uprobe")
+int alloc_entry_multi(struct pt_regs *ctx)
 {
 	on_entry(ctx, bpf_get_attach_cookie(ctx));
 	return 0;
@@ -682,10 +695,16 @@ int alloc_return(struct pt_regs *ctx)
 	return 0;
 }
 
+SEC("uretprobe")
+int alloc_return_multi(struct pt_regs *ctx)
+{
+	on_return(ctx, bpf_get_attach_cookie(ctx));
+	return 0;
+}
+
 /* Only counts, for the guard's estimate before anything is recorded; a few
  * stacks are walked to learn how deep they are. */
-SEC("uprobe")
-int alloc_count(struct pt_regs *ctx)
+static __always_inline int count(struct pt_regs *ctx)
 {
 	u64 return_address = 0;
 	struct work *w;
@@ -703,22 +722,45 @@ int alloc_count(struct pt_regs *ctx)
 		return 0;
 	bpf_probe_read_user(&return_address, 8, (void *)PT_REGS_SP(ctx));
 	walk_stack(&w->walk, c.process, c.slot, return_address, PT_REGS_SP(ctx) + 8,
-		   PT_REGS_FP(ctx));
+	           PT_REGS_FP(ctx));
 	COUNT(walks);
 	COUNT_BY(frames, w->walk.n);
 	give_back(w);
 	return 0;
 }
 
-/* ld.so says that its list of modules has changed (_dl_debug_state). */
 SEC("uprobe")
-int alloc_modules(struct pt_regs *ctx)
+int alloc_count(struct pt_regs *ctx)
+{
+	return count(ctx);
+}
+
+SEC("uprobe")
+int alloc_count_multi(struct pt_regs *ctx)
+{
+	return count(ctx);
+}
+
+/* ld.so says that its list of modules has changed (_dl_debug_state). */
+static __always_inline int modules_changed(struct pt_regs *ctx)
 {
 	struct call c;
 
 	if (find_call(bpf_get_attach_cookie(ctx), &c))
 		send_event(ALLOC_EVENT_MODULES, c.slot, c.process->tgid, 0);
 	return 0;
+}
+
+SEC("uprobe")
+int alloc_modules(struct pt_regs *ctx)
+{
+	return modules_changed(ctx);
+}
+
+SEC("uprobe")
+int alloc_modules_multi(struct pt_regs *ctx)
+{
+	return modules_changed(ctx);
 }
 
 /* Kernel 6.13 and later: one program for entry and return, and the entry may

@@ -74,7 +74,9 @@ struct alloc_process {
 	u32 first_span, n_spans;   /* sorted by start */
 	u32 first_range, n_ranges; /* sorted: code that is internal to the allocators */
 	u32 tgid;
-	u32 active; /* 0: ended (exec, exit); hits are dropped */
+	u32 active;     /* 0: ended (exec, exit); hits are dropped */
+	u32 generation; /* entries by links of another one are ignored */
+	u32 pad;
 };
 
 enum alloc_event_kind {

@@ -88,7 +88,8 @@ SITE void site_33(struct visit *v)
 
 SITE void site_34(struct visit *v)
 {
-	std::size_t n = 640 + v->extra;
+	// a multiple of the alignment, as libstdc++ makes it before it calls aligned_alloc
+	std::size_t n = 640 + 4 * v->extra;
 	hold_keep(v, 34, ::operator new[](n, std::align_val_t(64), std::nothrow), n,
 	          delete_wide_array);
 	NO_TAIL_CALL();

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* The part of the engine that attaches and detaches; engine_bpf.h has what
+ * others use of it. */
+
+#include "alloc/engine_bpf.h"
+
+bool engine_bpf_links_kernel_has_multi(void);
+/* Before the load: which programs are for what kind of link. */
+void engine_bpf_links_prepare(struct engine_bpf *e);
