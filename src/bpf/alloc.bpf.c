@@ -518,6 +518,19 @@ static __always_inline void put_back_dead(const struct alloc_stash *dead, struct
 	}
 }
 
+/* Or else it did not die but jumped here. If so, its return probe will fire
+ * right after ours; if not, nothing comes of this. */
+static __always_inline void keep_outer(const struct alloc_stash *dead, struct alloc_stash *s)
+{
+	if (dead->settled || dead->has_old)
+		return;
+	s->outer_plan = dead->outer_plan ? dead->outer_plan : dead->plan + 1;
+	s->outer_arg[0] = dead->outer_plan ? dead->outer_arg[0] : dead->arg[0];
+	s->outer_arg[1] = dead->outer_plan ? dead->outer_arg[1] : dead->arg[1];
+	s->outer_arg[2] = dead->outer_plan ? dead->outer_arg[2] : dead->arg[2];
+	s->outer_arg[3] = dead->outer_plan ? dead->outer_arg[3] : dead->arg[3];
+}
+
 /* Remember a call for its return. */
 static __always_inline void stash_call(struct work *w, const struct call *c, u64 sp)
 {
@@ -534,8 +547,10 @@ static __always_inline void stash_call(struct work *w, const struct call *c, u64
 			s.has_old = take_out(key_of(c->slot, s.old_ptr), &s.old);
 	}
 	dead = bpf_map_lookup_elem(&stashes, &key);
-	if (dead)
+	if (dead) {
 		put_back_dead(dead, &s, c->slot);
+		keep_outer(dead, &s);
+	}
 	if (bpf_map_update_elem(&stashes, &key, &s, BPF_ANY))
 		COUNT(stash_full);
 }
@@ -636,12 +651,71 @@ static __always_inline void settle_old(struct work *w, const struct call *c,
 	}
 }
 
+static __always_inline struct alloc_entry *find_entry(u64 key)
+{
+	for (u32 i = 0; i < ALLOC_MAX_LEVELS && i < n_levels; i++) {
+		void *map = level_map(i);
+		struct alloc_entry *e = map ? bpf_map_lookup_elem(map, &key) : 0;
+
+		if (e)
+			return e;
+	}
+	return 0;
+}
+
+/* The outer function of a tail call returns, too: its size is what was asked
+ * for (memalign was given pvalloc's size rounded up). */
+static __always_inline void settle_outer(struct work *w, const struct call *c, u64 ptr)
+{
+	struct alloc_entry *e = find_entry(key_of(c->slot, ptr));
+	struct alloc_stack *s;
+	u64 more;
+	u32 id;
+
+	if (!e || !w->vm.size || w->vm.ptr != ptr || w->vm.size == e->size)
+		return;
+	more = w->vm.size - e->size;
+	e->size += more;
+	COUNT_BY(alloc_bytes, more);
+	id = e->stack;
+	s = id ? bpf_map_lookup_elem(&stacks, &id) : 0;
+	if (s)
+		__sync_fetch_and_add(&s->alloc_bytes, more);
+}
+
+static __always_inline void load_call(struct plan_vm *vm, const u64 *arg, u64 ret)
+{
+	vm->arg[0] = arg[0];
+	vm->arg[1] = arg[1];
+	vm->arg[2] = arg[2];
+	vm->arg[3] = arg[3];
+	vm->ret = ret;
+}
+
+/* The stash has served: gone, or left for the outer function of a tail call. */
+static __always_inline void end_stash(u64 key, struct alloc_stash *s, u64 ptr)
+{
+	if (!s->outer_plan || !ptr) {
+		bpf_map_delete_elem(&stashes, &key);
+		return;
+	}
+	s->plan = s->outer_plan - 1;
+	s->outer_plan = 0;
+	s->settled = 1;
+	s->settled_ptr = ptr;
+	s->has_old = 0;
+	s->arg[0] = s->outer_arg[0];
+	s->arg[1] = s->outer_arg[1];
+	s->arg[2] = s->outer_arg[2];
+	s->arg[3] = s->outer_arg[3];
+}
+
 static __always_inline void on_return(struct pt_regs *ctx, u64 cookie)
 {
 	struct alloc_stash *s;
 	struct work *w;
 	struct call c;
-	u64 key;
+	u64 key, ptr;
 
 	if (!find_call(cookie, &c) || (c.role != PLAN_ALLOC && c.role != PLAN_REALLOC))
 		return;
@@ -654,21 +728,24 @@ static __always_inline void on_return(struct pt_regs *ctx, u64 cookie)
 	w = claim_work();
 	if (!w)
 		return;
-	w->vm.arg[0] = s->arg[0];
-	w->vm.arg[1] = s->arg[1];
-	w->vm.arg[2] = s->arg[2];
-	w->vm.arg[3] = s->arg[3];
-	w->vm.ret = PT_REGS_RC(ctx);
+	load_call(&w->vm, s->arg, PT_REGS_RC(ctx));
 	run_plan(&w->vm, c.plan, c.role == PLAN_REALLOC ? plans[c.plan].second : 0);
+	if (s->settled) {
+		settle_outer(w, &c, s->settled_ptr);
+		bpf_map_delete_elem(&stashes, &key);
+		give_back(w);
+		return;
+	}
 	if (c.role == PLAN_REALLOC)
 		settle_old(w, &c, s);
 	else
 		COUNT(allocs);
-	if (w->vm.ptr)
+	ptr = w->vm.ptr;
+	if (ptr)
 		record(ctx, w, &c);
 	else
 		COUNT(failed);
-	bpf_map_delete_elem(&stashes, &key);
+	end_stash(key, s, ptr);
 	give_back(w);
 }
 

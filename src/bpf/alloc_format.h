@@ -43,6 +43,12 @@ struct alloc_stash {
 	struct alloc_entry old; /* taken out of the table at the entry of realloc */
 	u32 plan;
 	u32 has_old;
+	/* An outer function that has jumped to this one (pvalloc -> memalign) would
+	 * return at the same place: it knows what was asked for. plan + 1; 0: none. */
+	u32 outer_plan;
+	u32 settled; /* the inner has returned @settled_ptr; only the outer is awaited */
+	u64 outer_arg[4];
+	u64 settled_ptr;
 };
 
 /* A distinct stack of one process: pcs[first .. first + n). */
