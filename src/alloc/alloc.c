@@ -22,8 +22,7 @@ enum {
 
 volatile sig_atomic_t alloc_interrupted;
 
-#define TEND_NS  20000000ULL
-#define LEARN_NS 1000000000ULL
+#define TEND_NS 20000000ULL
 
 const char *alloc_ended_text(enum alloc_ended e)
 {
@@ -276,7 +275,7 @@ static void end_tracee(struct alloc_recorder *r, struct tracee *t, enum alloc_en
 	t->ended = how;
 	t->ended_ns = clock_now_ns();
 	engine_bpf_end_process(r->engine, t->slot);
-	tracee_detach(t);
+	tracee_detach_later(t, r->engine);
 }
 
 /* A process that we come to see after its first instructions: what it allocated
@@ -418,14 +417,13 @@ static void learn(struct alloc_recorder *r, u64 now)
 {
 	bool contexts = false;
 
-	if (now - r->learned_ns < LEARN_NS)
-		return;
-	r->learned_ns = now;
 	for (size_t i = 0; i < r->n_tracees; i++) {
 		struct tracee *t = r->tracees[i];
 
+		if (!tracee_is_to_learn(t, now))
+			continue;
 		tracee_learn(t);
-		contexts |= !t->ended && t->n_runtimes && t->runtimes[0]->has_contexts;
+		contexts |= t->n_runtimes && t->runtimes[0]->has_contexts;
 	}
 	if (contexts)
 		learn_contexts(r, now);
@@ -481,7 +479,9 @@ uint64_t alloc_held_bytes(const struct alloc_recorder *r)
 
 void alloc_detach(struct alloc_recorder *r)
 {
+	struct engine_bpf_links all = { 0 };
 	u64 start = clock_now_ns();
+	struct error ignored;
 
 	if (r->detached)
 		return;
@@ -491,8 +491,11 @@ void alloc_detach(struct alloc_recorder *r)
 		tracee_learn(r->tracees[i]);
 	for (size_t i = 0; i < r->n_tracees; i++) {
 		engine_bpf_end_process(r->engine, r->tracees[i]->slot);
-		tracee_detach(r->tracees[i]);
+		if (tracee_give_links(r->tracees[i], &all, &ignored) < 0)
+			tracee_detach(r->tracees[i]);
 	}
+	engine_bpf_detach(&all);
+	engine_bpf_wait_detached(r->engine);
 	r->detach_seconds = (double)(clock_now_ns() - start) / 1e9;
 }
 

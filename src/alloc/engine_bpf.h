@@ -111,6 +111,13 @@ int engine_bpf_attach(struct engine_bpf *e, enum engine_bpf_how how, pid_t pid, 
 void engine_bpf_set_generation(struct engine_bpf *e, u32 slot, u32 generation);
 /* Detach all of them at once, and empty the list. */
 void engine_bpf_detach(struct engine_bpf_links *links);
+/* Move all of @from into @to. */
+int engine_bpf_links_move(struct engine_bpf_links *to, struct engine_bpf_links *from,
+                          struct error *err);
+/* The same in the background: the poll loop must not wait for the kernel. */
+void engine_bpf_detach_later(struct engine_bpf *e, struct engine_bpf_links *links);
+/* Wait for all that. */
+void engine_bpf_wait_detached(struct engine_bpf *e);
 
 /* Live counters; valid while the engine is open. */
 const volatile struct alloc_counters *engine_bpf_counters(const struct engine_bpf *e);

@@ -23,7 +23,7 @@ enum {
 	TRACE_UPROBE_SESSION = 57, /* since 6.13 */
 	MULTI_RETURN = 1,          /* BPF_F_UPROBE_MULTI_RETURN */
 	MAX_POINTS = 256,          /* of one link */
-	DETACH_THREADS = 8,
+	DETACH_THREADS = 32,       /* they only wait */
 };
 
 struct engine_bpf_link {
@@ -247,4 +247,56 @@ void engine_bpf_detach(struct engine_bpf_links *links)
 	}
 	free(links->items);
 	*links = (struct engine_bpf_links){ 0 };
+}
+
+int engine_bpf_links_move(struct engine_bpf_links *to, struct engine_bpf_links *from,
+                          struct error *err)
+{
+	int r = array_reserve(&to->items, &to->cap, to->n + from->n, err);
+
+	if (r < 0)
+		return r;
+	if (from->n)
+		memcpy(to->items + to->n, from->items, from->n * sizeof(*to->items));
+	to->n += from->n;
+	free(from->items);
+	*from = (struct engine_bpf_links){ 0 };
+	return 0;
+}
+
+static void *detach_list(void *arg)
+{
+	struct engine_bpf_links *links = arg;
+
+	engine_bpf_detach(links);
+	free(links);
+	return NULL;
+}
+
+void engine_bpf_detach_later(struct engine_bpf *e, struct engine_bpf_links *links)
+{
+	struct engine_bpf_links *own = malloc(sizeof(*own));
+
+	if (!links->n) {
+		free(own);
+		return;
+	}
+	if (e->n_detaching == ENGINE_BPF_MAX_DETACHING)
+		engine_bpf_wait_detached(e);
+	if (own) {
+		*own = *links;
+		if (!pthread_create(&e->detaching[e->n_detaching], NULL, detach_list, own)) {
+			e->n_detaching++;
+			*links = (struct engine_bpf_links){ 0 };
+			return;
+		}
+		free(own);
+	}
+	engine_bpf_detach(links);
+}
+
+void engine_bpf_wait_detached(struct engine_bpf *e)
+{
+	while (e->n_detaching)
+		pthread_join(e->detaching[--e->n_detaching], NULL);
 }

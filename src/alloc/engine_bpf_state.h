@@ -3,6 +3,8 @@
 
 /* The engine's insides, shared by engine_bpf*.c only. */
 
+#include <pthread.h>
+
 #include <bpf/libbpf.h>
 
 #include "alloc/engine_bpf.h"
@@ -21,6 +23,8 @@ struct engine_bpf_level {
 	int fd;
 	u64 capacity;
 };
+
+enum { ENGINE_BPF_MAX_DETACHING = 64 };
 
 struct engine_bpf {
 	struct alloc_bpf *skel;
@@ -44,6 +48,9 @@ struct engine_bpf {
 	u64 swept_bytes, swept_resets;
 	struct hash_map known_resets; /* context key -> epoch of its last reset that was read */
 	bool growth_refused;
+
+	pthread_t detaching[ENGINE_BPF_MAX_DETACHING];
+	size_t n_detaching;
 
 	int (*event_fn)(void *arg, const struct alloc_event *event);
 	void *event_arg;

@@ -37,7 +37,7 @@ struct alloc_recorder {
 	u32 n_slots; /* slots are not used again */
 
 	bool detached;
-	u64 begun_ns, ended_ns, tended_ns, learned_ns;
+	u64 begun_ns, ended_ns, tended_ns;
 	u64 contexts_learned_ns, contexts_cost_ns;
 	int64_t begun_unix_ns;
 	double attach_seconds, detach_seconds;

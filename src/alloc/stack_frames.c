@@ -141,7 +141,7 @@ int stack_frames_of(struct stack_frames *f, struct tracee *t, u32 stack, u32 *id
 		                                           : "[stack not stored: table full]",
 		            ids, 0, err);
 	for (u32 i = 0; i < s->n; i++) {
-		struct stack_frames_span span;
+		struct stack_frames_span span = { 0 };
 		int r = of_address(f, t, pcs[i], &span, err);
 
 		if (r < 0)

@@ -367,7 +367,7 @@ int tracee_publish(struct tracee *t, struct engine_bpf *e, struct modules *m, st
 {
 	cleanup_free struct alloc_span *spans = NULL;
 	cleanup_free struct alloc_range *ranges = NULL;
-	size_t n_spans, n_ranges;
+	size_t n_spans = 0, n_ranges = 0;
 	int r = modules_add_space(m, t->space, err);
 
 	if (r < 0)
@@ -538,6 +538,24 @@ void tracee_detach(struct tracee *t)
 	t->n_attached = 0;
 }
 
+void tracee_detach_later(struct tracee *t, struct engine_bpf *e)
+{
+	engine_bpf_detach_later(e, &t->links);
+	engine_bpf_detach_later(e, &t->sessions);
+	t->n_attached = 0;
+}
+
+int tracee_give_links(struct tracee *t, struct engine_bpf_links *to, struct error *err)
+{
+	int r = engine_bpf_links_move(to, &t->links, err);
+
+	if (r == 0)
+		r = engine_bpf_links_move(to, &t->sessions, err);
+	if (r == 0)
+		t->n_attached = 0;
+	return r;
+}
+
 /* ---- change ---- */
 
 static bool has_probe(const struct tracee *t, const struct runtime_probe *p)
@@ -608,6 +626,16 @@ static void learn_thread(struct tracee *t, pid_t tid)
 	    hash_map_put(&t->thread_index, tid, t->n_threads, &ignored) < 0)
 		return;
 	snprintf(t->thread_names[t->n_threads++], sizeof(*t->thread_names), "%s", text);
+}
+
+bool tracee_is_to_learn(struct tracee *t, u64 now_ns)
+{
+	u64 age = now_ns - t->attached_ns;
+
+	if (t->ended || now_ns < t->learn_ns)
+		return false;
+	t->learn_ns = now_ns + (age < 1000000000ULL ? 20000000ULL + age / 2 : 1000000000ULL);
+	return true;
 }
 
 static void learn_threads(struct tracee *t)

@@ -43,6 +43,7 @@ struct tracee {
 	char kind[64]; /* what the runtime calls this process; "" */
 	enum alloc_ended ended;
 	u64 attached_ns, ended_ns;
+	u64 learn_ns;    /* when to look for names next */
 	u64 used_before; /* contexts' own account at the attach */
 	bool has_used_before;
 
@@ -80,12 +81,18 @@ int tracee_publish(struct tracee *t, struct engine_bpf *e, struct modules *m, st
 int tracee_attach_counting(struct tracee *t, struct engine_bpf *e, struct error *err);
 int tracee_attach(struct tracee *t, struct engine_bpf *e, struct error *err);
 void tracee_detach(struct tracee *t);
+/* In the background (the process has ended), or together with others' links. */
+void tracee_detach_later(struct tracee *t, struct engine_bpf *e);
+int tracee_give_links(struct tracee *t, struct engine_bpf_links *to, struct error *err);
 /* The process forks: from now on its children must not keep our breakpoints. */
 int tracee_expect_forks(struct tracee *t, struct engine_bpf *e, struct error *err);
 
 /* The maps have changed: new modules, perhaps with new allocators. */
 int tracee_refresh(struct tracee *t, struct engine_bpf *e, struct modules *m, struct error *err);
 
+/* Is it time to? Soon and often after the attach (a child may be short-lived),
+ * then every second. */
+bool tracee_is_to_learn(struct tracee *t, u64 now_ns);
 /* Learn names that will be gone with the process: threads, contexts, kind. */
 void tracee_learn(struct tracee *t);
 /* Names of @n contexts as of now, or as last known. */
