@@ -377,18 +377,15 @@ static void watch_peak(struct alloc_recorder *r)
 	u64 held = alloc_held_bytes(r), start = clock_now_ns();
 	struct error ignored;
 
-	if (held <= r->peak_held)
-		return;
+	if (held > r->peak_held)
+		r->peak_held = held;
 	/* a look at the table for each hundredth of growth, and not more than a
 	 * twentieth of the time */
 	if (r->peak.taken_ns && (held < r->peak.bytes + r->peak.bytes / 100 ||
-	                         start - r->peak.taken_ns < 20 * r->peak_cost_ns)) {
-		r->peak_held = held;
+	                         start - r->peak.taken_ns < 20 * r->peak_cost_ns))
 		return;
-	}
 	if (result_groups(r, 0, &now, &ignored) < 0)
 		return;
-	r->peak_held = held;
 	r->peak_cost_ns = clock_now_ns() - start;
 	if (now.bytes >= r->peak.bytes) {
 		result_groups_clear(&r->peak);
