@@ -18,6 +18,7 @@
 enum {
 	DEFAULT_FIRST_LEVEL = 1 << 18,
 	ROW_HEADROOM = 1 << 18, /* for modules that come later */
+	MANY_THREADS = 512,     /* whose waiting is read every second */
 };
 
 volatile sig_atomic_t alloc_interrupted;
@@ -141,12 +142,26 @@ static int too_slow(const struct guard *g, struct error *err)
 	                  g->estimate + 1);
 }
 
+static void note_threads(struct alloc_recorder *r)
+{
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		cleanup_free pid_t *tids = NULL;
+		struct error ignored;
+		size_t n = 0;
+
+		if (!r->tracees[i]->ended &&
+		    target_threads(r->tracees[i]->target, &tids, &n, &ignored) == 0)
+			guard_note_threads(&r->guard, tids, n < MANY_THREADS ? n : MANY_THREADS);
+	}
+}
+
 static int count_first(struct alloc_recorder *r, struct error *err)
 {
 	int rc = calibrate_run(r->engine, &r->modules, r->pool, &r->guard.costs, err);
 
 	for (size_t i = 0; rc == 0 && i < r->n_tracees; i++)
 		rc = tracee_attach_counting(r->tracees[i], r->engine, err);
+	note_threads(r);
 	if (rc == 0)
 		guard_count(&r->guard, r->engine);
 	for (size_t i = 0; i < r->n_tracees; i++)
@@ -206,6 +221,7 @@ static int attach_all(struct alloc_recorder *r, struct error *err)
 	r->begun_ns = clock_now_ns();
 	r->begun_unix_ns = unix_now_ns();
 	r->attach_seconds += (double)(r->begun_ns - start) / 1e9;
+	note_threads(r);
 	guard_begin(&r->guard, r->engine);
 	return 0;
 }
@@ -457,8 +473,11 @@ int alloc_poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ended
 			learn(r, now);
 		}
 		r->ended = all_ended(r);
-		if (!r->ended && guard_watch(&r->guard, r->engine))
-			r->ended = ALLOC_ENDED_GUARD;
+		if (!r->ended && guard_is_due(&r->guard, now)) {
+			if (guard_watch(&r->guard, r->engine))
+				r->ended = ALLOC_ENDED_GUARD;
+			note_threads(r);
+		}
 	} while (!r->ended && now < deadline && !alloc_interrupted);
 	*ended = r->ended;
 	return 0;
@@ -513,6 +532,7 @@ struct alloc_recorder *alloc_free(struct alloc_recorder *r)
 	modules_clear(&r->modules);
 	symbol_pool_free(r->pool);
 	result_groups_clear(&r->peak);
+	guard_clear(&r->guard);
 	free(r->allocators);
 	free(r);
 	return NULL;

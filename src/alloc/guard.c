@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "alloc/guard.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 
-#define COUNT_NS      200000000ULL
-#define COUNT_HITS    20000ULL
-#define WINDOW_NS     1000000000ULL
-#define MIN_WINDOW_NS 100000000ULL
+#define COUNT_NS   200000000ULL
+#define COUNT_HITS 20000ULL
+#define WINDOW_NS  1000000000ULL
 
 /* Mean cost of a hit: allocations cost their return and their stack. */
 static double hit_ns(const struct guard *g, u64 hits, u64 allocations, u64 walks, u64 frames)
@@ -19,6 +20,49 @@ static double hit_ns(const struct guard *g, u64 hits, u64 allocations, u64 walks
 
 	return share * (g->costs.allocation + depth * g->costs.frame) +
 	       (1 - share) * g->costs.entry;
+}
+
+/* ns that a thread was ready to run and did not: the second figure of schedstat
+ * (Documentation/scheduler/sched-stats.rst). */
+static bool read_waited(pid_t tid, u64 *ret)
+{
+	char path[64];
+	unsigned long ran, waited;
+
+	snprintf(path, sizeof(path), "/proc/%d/schedstat", tid);
+	cleanup_fclose FILE *f = fopen(path, "re");
+	if (!f || fscanf(f, "%lu %lu", &ran, &waited) != 2)
+		return false;
+	*ret = waited;
+	return true;
+}
+
+void guard_note_threads(struct guard *g, const pid_t *tids, size_t n)
+{
+	struct error ignored;
+	u64 waited;
+
+	for (size_t i = 0; i < n; i++) {
+		if (read_waited(tids[i], &waited))
+			hash_map_put(&g->waited, tids[i], waited, &ignored);
+	}
+}
+
+void guard_clear(struct guard *g)
+{
+	hash_map_clear(&g->waited);
+}
+
+/* Part of @wall in which the thread had a processor or wanted none. */
+static double own_time(struct guard *g, pid_t tid, double wall)
+{
+	uint64_t *before = hash_map_get(&g->waited, tid);
+	u64 waited;
+
+	if (!before || !read_waited(tid, &waited) || waited < *before)
+		return wall;
+	wall -= (double)(waited - *before);
+	return wall > 1 ? wall : 1;
 }
 
 static struct alloc_counters snapshot(const struct engine_bpf *e)
@@ -45,9 +89,11 @@ void guard_count(struct guard *g, struct engine_bpf *e)
 	c = snapshot(e);
 	engine_bpf_threads(e, &busiest, 1);
 	/* the time that the counting itself took is not the target's pace */
-	free_wall = (double)wall - (double)busiest.hits * g->costs.count;
-	if (free_wall < (double)wall / 1000)
-		free_wall = (double)wall / 1000;
+	free_wall = own_time(g, busiest.tid, (double)wall);
+	if (free_wall - (double)busiest.hits * g->costs.count > free_wall / 1000)
+		free_wall -= (double)busiest.hits * g->costs.count;
+	else
+		free_wall /= 1000;
 	g->hits_per_second = (u64)((double)busiest.hits * 1e9 / free_wall);
 	g->estimate = 1 + (double)busiest.hits / free_wall *
 	                          hit_ns(g, c.hits, c.allocs, c.walks, c.frames);
@@ -68,9 +114,10 @@ static double close_window(struct guard *g, struct engine_bpf *e, u64 now)
 	struct alloc_counters c = snapshot(e);
 	struct engine_bpf_thread busiest = { 0 };
 	u64 allocations = c.allocs + c.reallocs - g->seen.allocs - g->seen.reallocs;
-	double share, wall = (double)(now - g->window_ns);
+	double share, wall;
 
 	engine_bpf_threads(e, &busiest, 1);
+	wall = own_time(g, busiest.tid, (double)(now - g->window_ns));
 	share = (double)busiest.hits *
 	        hit_ns(g, c.hits - g->seen.hits, allocations, c.walks - g->seen.walks,
 	               c.frames - g->seen.frames) /
@@ -80,14 +127,17 @@ static double close_window(struct guard *g, struct engine_bpf *e, u64 now)
 	return 1 / (1 - (share < 0.999 ? share : 0.999));
 }
 
+bool guard_is_due(const struct guard *g, u64 now_ns)
+{
+	return now_ns - g->window_ns >= WINDOW_NS;
+}
+
 bool guard_watch(struct guard *g, struct engine_bpf *e)
 {
 	u64 now = clock_now_ns();
 	double wall_s = (double)(now - g->window_ns) / 1e9;
 	bool was_over = g->over;
 
-	if (now - g->window_ns < WINDOW_NS)
-		return false;
 	g->last = close_window(g, e, now);
 	g->weighted += g->last * wall_s;
 	g->weight_s += wall_s;

@@ -11,6 +11,7 @@
 
 #include "alloc/calibrate.h"
 #include "alloc/engine_bpf.h"
+#include "base/hash.h"
 
 struct guard {
 	struct calibrate_costs costs;
@@ -24,7 +25,16 @@ struct guard {
 	double last, worst;         /* slowdown of the last window, of the worst */
 	double weighted, weight_s;  /* for the mean */
 	bool over;                  /* the last window was over the limit */
+
+	/* thread -> ns that it has waited for a processor. Time in which others ran
+	 * instead is not the target's: on a busy machine a thread that is half as
+	 * fast as alone would look half as much slowed down by us. */
+	struct hash_map waited;
 };
+
+void guard_clear(struct guard *g);
+/* Begin to watch these threads' waiting (the busiest is only known later). */
+void guard_note_threads(struct guard *g, const pid_t *tids, size_t n);
 
 /* Counting: after the counting probes were attached; until 20,000 hits or
  * 200 ms. Fills estimate and hits_per_second. */
@@ -32,6 +42,8 @@ void guard_count(struct guard *g, struct engine_bpf *e);
 
 /* Recording begins: start the first window. */
 void guard_begin(struct guard *g, struct engine_bpf *e);
+/* Is it time to look? A window is a second. */
+bool guard_is_due(const struct guard *g, u64 now_ns);
 /* Look; true: the limit is passed and the recording must end. */
 bool guard_watch(struct guard *g, struct engine_bpf *e);
 /* Mean slowdown over the recording, or the estimate when it was too short. */
