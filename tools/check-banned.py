@@ -19,7 +19,7 @@ BELOW_CLI = {
     "err": "an error", "errx": "an error", "warn": "log_note", "warnx": "log_note",
 }
 # files whose code forks a process that must end by itself, without our atexit handlers
-FORKS = ("src/symbol/inlines.c",)
+FORKS = ("src/symbol/inlines.c", "src/alloc/calibrate.c", "src/capture/launch.c")
 PRINTS = ("src/cli/", "src/serve/", "src/bpf/")  # bpf/: may not exist there anyway
 
 

@@ -510,8 +510,8 @@ void alloc_detach(struct alloc_recorder *r)
 		if (tracee_give_links(r->tracees[i], &all, &ignored) < 0)
 			tracee_detach(r->tracees[i]);
 	}
-	engine_bpf_detach(&all);
-	engine_bpf_wait_detached(r->engine);
+	engine_bpf_links_detach(&all);
+	engine_bpf_links_wait(r->engine);
 	r->detach_seconds = (double)(clock_now_ns() - start) / 1e9;
 }
 

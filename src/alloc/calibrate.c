@@ -206,8 +206,8 @@ static int attach(struct engine_bpf *e, const struct self *s, pid_t pid, enum en
 
 	if (!elf_file_offset(s->elf, (uintptr_t)function - s->bias, &point.offset))
 		return error_set(err, ENOENT, "memwho cannot find its own code");
-	return engine_bpf_attach(e, ENGINE_BPF_MULTI, pid, ALLOC_MAX_PROCESSES - 1, 0, &point, 1,
-	                         to, err);
+	return engine_bpf_links_attach(e, ENGINE_BPF_MULTI, pid, ALLOC_MAX_PROCESSES - 1, 0, &point,
+	                               1, to, err);
 }
 
 /* RET PTR IMM64 SIZE END */
@@ -230,7 +230,7 @@ static const struct plan_code free_plan = {
 static int measure_counting(struct engine_bpf *e, const struct self *s, const struct child *c,
                             u32 plan, double *ret, struct error *err)
 {
-	cleanup(engine_bpf_detach) struct engine_bpf_links links = { 0 };
+	cleanup(engine_bpf_links_detach) struct engine_bpf_links links = { 0 };
 	int r = attach(e, s, c->pid, ENGINE_BPF_COUNT, calibrate_free_, plan, &links, err);
 
 	return r < 0 ? r : measure(c, false, SHALLOW, ret, err);
@@ -240,7 +240,7 @@ static int measure_recording(struct engine_bpf *e, const struct self *s, const s
                              u32 plan_alloc, u32 plan_free, struct calibrate_costs *ret,
                              struct error *err)
 {
-	cleanup(engine_bpf_detach) struct engine_bpf_links links = { 0 };
+	cleanup(engine_bpf_links_detach) struct engine_bpf_links links = { 0 };
 	double entry = 0, shallow = 0, deep = 0;
 	int r;
 

@@ -198,7 +198,7 @@ struct engine_bpf *engine_bpf_close(struct engine_bpf *e)
 {
 	if (!e)
 		return NULL;
-	engine_bpf_wait_detached(e);
+	engine_bpf_links_wait(e);
 	ring_buffer__free(e->ring);
 	engine_bpf_table_close(e);
 	unmap(&e->rows);

@@ -105,19 +105,19 @@ bool engine_bpf_has_multi(const struct engine_bpf *e);
  * (engine_bpf_set_generation) are ignored, so that one set of links can take
  * over from another without a call missed or counted twice. On failure what
  * was attached is in @to as well. */
-int engine_bpf_attach(struct engine_bpf *e, enum engine_bpf_how how, pid_t pid, u32 slot,
-                      u32 generation, const struct engine_bpf_point *points, size_t n,
-                      struct engine_bpf_links *to, struct error *err);
+int engine_bpf_links_attach(struct engine_bpf *e, enum engine_bpf_how how, pid_t pid, u32 slot,
+                            u32 generation, const struct engine_bpf_point *points, size_t n,
+                            struct engine_bpf_links *to, struct error *err);
 void engine_bpf_set_generation(struct engine_bpf *e, u32 slot, u32 generation);
 /* Detach all of them at once, and empty the list. */
-void engine_bpf_detach(struct engine_bpf_links *links);
+void engine_bpf_links_detach(struct engine_bpf_links *links);
 /* Move all of @from into @to. */
 int engine_bpf_links_move(struct engine_bpf_links *to, struct engine_bpf_links *from,
                           struct error *err);
 /* The same in the background: the poll loop must not wait for the kernel. */
-void engine_bpf_detach_later(struct engine_bpf *e, struct engine_bpf_links *links);
+void engine_bpf_links_detach_later(struct engine_bpf *e, struct engine_bpf_links *links);
 /* Wait for all that. */
-void engine_bpf_wait_detached(struct engine_bpf *e);
+void engine_bpf_links_wait(struct engine_bpf *e);
 
 /* Live counters; valid while the engine is open. */
 const volatile struct alloc_counters *engine_bpf_counters(const struct engine_bpf *e);
@@ -150,6 +150,6 @@ u64 engine_bpf_table_capacity(const struct engine_bpf *e);
 u64 engine_bpf_table_swept_bytes(const struct engine_bpf *e);
 
 /* A stored stack; NULL if there is none with this id. */
-const struct alloc_stack *engine_bpf_stack(const struct engine_bpf *e, u32 id);
-size_t engine_bpf_n_stacks(const struct engine_bpf *e);
-const u64 *engine_bpf_stack_pcs(const struct engine_bpf *e, const struct alloc_stack *s);
+const struct alloc_stack *engine_bpf_table_stack(const struct engine_bpf *e, u32 id);
+size_t engine_bpf_table_n_stacks(const struct engine_bpf *e);
+const u64 *engine_bpf_table_pcs(const struct engine_bpf *e, const struct alloc_stack *s);

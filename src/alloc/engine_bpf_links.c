@@ -195,9 +195,9 @@ static int attach_kind(const struct attaching *a, enum engine_bpf_how how,
 	return 0;
 }
 
-int engine_bpf_attach(struct engine_bpf *e, enum engine_bpf_how how, pid_t pid, u32 slot,
-                      u32 generation, const struct engine_bpf_point *points, size_t n,
-                      struct engine_bpf_links *to, struct error *err)
+int engine_bpf_links_attach(struct engine_bpf *e, enum engine_bpf_how how, pid_t pid, u32 slot,
+                            u32 generation, const struct engine_bpf_point *points, size_t n,
+                            struct engine_bpf_links *to, struct error *err)
 {
 	struct attaching a = { e, pid, slot, generation, to };
 
@@ -227,7 +227,7 @@ static void *detach_some(void *arg)
 	return NULL;
 }
 
-void engine_bpf_detach(struct engine_bpf_links *links)
+void engine_bpf_links_detach(struct engine_bpf_links *links)
 {
 	struct detach_share shares[DETACH_THREADS];
 	pthread_t threads[DETACH_THREADS];
@@ -268,12 +268,12 @@ static void *detach_list(void *arg)
 {
 	struct engine_bpf_links *links = arg;
 
-	engine_bpf_detach(links);
+	engine_bpf_links_detach(links);
 	free(links);
 	return NULL;
 }
 
-void engine_bpf_detach_later(struct engine_bpf *e, struct engine_bpf_links *links)
+void engine_bpf_links_detach_later(struct engine_bpf *e, struct engine_bpf_links *links)
 {
 	struct engine_bpf_links *own = malloc(sizeof(*own));
 
@@ -282,7 +282,7 @@ void engine_bpf_detach_later(struct engine_bpf *e, struct engine_bpf_links *link
 		return;
 	}
 	if (e->n_detaching == ENGINE_BPF_MAX_DETACHING)
-		engine_bpf_wait_detached(e);
+		engine_bpf_links_wait(e);
 	if (own) {
 		*own = *links;
 		if (!pthread_create(&e->detaching[e->n_detaching], NULL, detach_list, own)) {
@@ -292,10 +292,10 @@ void engine_bpf_detach_later(struct engine_bpf *e, struct engine_bpf_links *link
 		}
 		free(own);
 	}
-	engine_bpf_detach(links);
+	engine_bpf_links_detach(links);
 }
 
-void engine_bpf_wait_detached(struct engine_bpf *e)
+void engine_bpf_links_wait(struct engine_bpf *e)
 {
 	while (e->n_detaching)
 		pthread_join(e->detaching[--e->n_detaching], NULL);

@@ -90,10 +90,10 @@ void guard_count(struct guard *g, struct engine_bpf *e)
 	engine_bpf_threads(e, &busiest, 1);
 	/* the time that the counting itself took is not the target's pace */
 	free_wall = own_time(g, busiest.tid, (double)wall);
-	if (free_wall - (double)busiest.hits * g->costs.count > free_wall / 1000)
+	if (free_wall - (double)busiest.hits * g->costs.count > free_wall / 100)
 		free_wall -= (double)busiest.hits * g->costs.count;
 	else
-		free_wall /= 1000;
+		free_wall /= 100; /* hardly anything but counting: hotter than can be told */
 	g->hits_per_second = (u64)((double)busiest.hits * 1e9 / free_wall);
 	g->estimate = 1 + (double)busiest.hits / free_wall *
 	                          hit_ns(g, c.hits, c.allocs, c.walks, c.frames);

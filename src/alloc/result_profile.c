@@ -127,7 +127,7 @@ static int add_group(struct filling *f, const struct recorder_group *g, struct e
 /* What a stack allocated and freed again. */
 static int add_churn(struct filling *f, u32 id, struct error *err)
 {
-	const struct alloc_stack *s = engine_bpf_stack(f->r->engine, id);
+	const struct alloc_stack *s = engine_bpf_table_stack(f->r->engine, id);
 	int64_t values[RESULT_TYPES] = { 0 };
 	struct tracee *t;
 	int r;
@@ -188,7 +188,7 @@ int result_profile_name_contexts(struct alloc_recorder *r, const struct recorder
 
 static int fill(struct filling *f, const struct recorder_groups *groups, struct error *err)
 {
-	size_t n = engine_bpf_n_stacks(f->r->engine);
+	size_t n = engine_bpf_table_n_stacks(f->r->engine);
 	int r = result_profile_name_contexts(f->r, groups, err);
 
 	for (size_t i = 0; r == 0 && i < groups->n_items; i++)
@@ -201,7 +201,7 @@ static int fill(struct filling *f, const struct recorder_groups *groups, struct 
 int result_profile_fill(struct alloc_recorder *r, const struct recorder_groups *groups,
                         struct profile *p, struct error *err)
 {
-	size_t n = engine_bpf_n_stacks(r->engine) + 1;
+	size_t n = engine_bpf_table_n_stacks(r->engine) + 1;
 	struct filling f = { .r = r, .p = p, .now_ms = groups->taken_ns / 1000000 };
 	int rc;
 

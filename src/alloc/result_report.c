@@ -32,8 +32,8 @@ static double complete_percent(const struct alloc_recorder *r)
 {
 	u64 all = 0, complete = 0;
 
-	for (u32 id = 1; id < engine_bpf_n_stacks(r->engine); id++) {
-		const struct alloc_stack *s = engine_bpf_stack(r->engine, id);
+	for (u32 id = 1; id < engine_bpf_table_n_stacks(r->engine); id++) {
+		const struct alloc_stack *s = engine_bpf_table_stack(r->engine, id);
 
 		for (size_t i = 0; s && i < r->n_tracees; i++) {
 			if (r->tracees[i]->slot != s->slot)

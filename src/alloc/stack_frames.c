@@ -131,8 +131,8 @@ static const char *why_cut(const struct alloc_stack *s)
 int stack_frames_of(struct stack_frames *f, struct tracee *t, u32 stack, u32 *ids,
                     struct error *err)
 {
-	const struct alloc_stack *s = engine_bpf_stack(f->recorder->engine, stack);
-	const u64 *pcs = s ? engine_bpf_stack_pcs(f->recorder->engine, s) : NULL;
+	const struct alloc_stack *s = engine_bpf_table_stack(f->recorder->engine, stack);
+	const u64 *pcs = s ? engine_bpf_table_pcs(f->recorder->engine, s) : NULL;
 	int n = 0;
 
 	if (!s)
@@ -180,5 +180,5 @@ bool stack_frames_is_complete(struct tracee *t, const struct engine_bpf *e,
 	if (s->stop == UNWIND_STOP_END)
 		return true;
 	return s->stop == UNWIND_STOP_NO_TABLE && s->n &&
-	       is_start(t, engine_bpf_stack_pcs(e, s)[s->n - 1] & ~ALLOC_PC_EXACT);
+	       is_start(t, engine_bpf_table_pcs(e, s)[s->n - 1] & ~ALLOC_PC_EXACT);
 }

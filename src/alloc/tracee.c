@@ -473,11 +473,11 @@ int tracee_attach(struct tracee *t, struct engine_bpf *e, struct error *err)
 	int r = points_from(t, e, t->n_attached, &plain, &sessions, err);
 
 	if (r == 0)
-		r = engine_bpf_attach(e, ENGINE_BPF_MULTI, t->pid, t->slot, t->generation,
-		                      sessions.items, sessions.n, &t->sessions, err);
+		r = engine_bpf_links_attach(e, ENGINE_BPF_MULTI, t->pid, t->slot, t->generation,
+		                            sessions.items, sessions.n, &t->sessions, err);
 	if (r == 0)
-		r = engine_bpf_attach(e, how_to_attach(t), t->pid, t->slot, t->generation,
-		                      plain.items, plain.n, &t->links, err);
+		r = engine_bpf_links_attach(e, how_to_attach(t), t->pid, t->slot, t->generation,
+		                            plain.items, plain.n, &t->links, err);
 	if (r == 0)
 		t->n_attached = t->probes.n_probes;
 	return r;
@@ -486,7 +486,7 @@ int tracee_attach(struct tracee *t, struct engine_bpf *e, struct error *err)
 int tracee_expect_forks(struct tracee *t, struct engine_bpf *e, struct error *err)
 {
 	cleanup(points_clear) struct points plain = { 0 }, sessions = { 0 };
-	cleanup(engine_bpf_detach) struct engine_bpf_links fresh = { 0 };
+	cleanup(engine_bpf_links_detach) struct engine_bpf_links fresh = { 0 };
 	struct engine_bpf_links old;
 	int r;
 
@@ -497,8 +497,8 @@ int tracee_expect_forks(struct tracee *t, struct engine_bpf *e, struct error *er
 		return 0;
 	r = points_from(t, e, 0, &plain, &sessions, err);
 	if (r == 0)
-		r = engine_bpf_attach(e, ENGINE_BPF_PERF, t->pid, t->slot, t->generation + 1,
-		                      plain.items, plain.n, &fresh, err);
+		r = engine_bpf_links_attach(e, ENGINE_BPF_PERF, t->pid, t->slot, t->generation + 1,
+		                            plain.items, plain.n, &fresh, err);
 	if (r < 0)
 		return r;
 	engine_bpf_set_generation(e, t->slot, ++t->generation);
@@ -527,21 +527,21 @@ int tracee_attach_counting(struct tracee *t, struct engine_bpf *e, struct error 
 			return error_context(err, "%s", p->name);
 	}
 	/* for a fifth of a second: a child of that time pays no longer */
-	return engine_bpf_attach(e, ENGINE_BPF_MULTI, t->pid, t->slot, t->generation, points.items,
-	                         points.n, &t->links, err);
+	return engine_bpf_links_attach(e, ENGINE_BPF_MULTI, t->pid, t->slot, t->generation,
+	                               points.items, points.n, &t->links, err);
 }
 
 void tracee_detach(struct tracee *t)
 {
-	engine_bpf_detach(&t->links);
-	engine_bpf_detach(&t->sessions);
+	engine_bpf_links_detach(&t->links);
+	engine_bpf_links_detach(&t->sessions);
 	t->n_attached = 0;
 }
 
 void tracee_detach_later(struct tracee *t, struct engine_bpf *e)
 {
-	engine_bpf_detach_later(e, &t->links);
-	engine_bpf_detach_later(e, &t->sessions);
+	engine_bpf_links_detach_later(e, &t->links);
+	engine_bpf_links_detach_later(e, &t->sessions);
 	t->n_attached = 0;
 }
 

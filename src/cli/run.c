@@ -56,9 +56,8 @@ const struct cli_command run_command = {
 	.name = "run",
 	.summary = "start a program under the recorder from its first instruction",
 	.usage = "[OPTION...] -- COMMAND [ARG...]",
-	.details = "Starts COMMAND, attaches before its own code runs, and shows what it held when "
-	           "it\n"
-		   "ended. Without --max-slowdown it is recorded at any price.\n"
+	.details = "Starts COMMAND, attaches before its own code runs, and shows what it held\n"
+		   "when it ended. Without --max-slowdown it is recorded at any price.\n"
 		   "\n"
 		   "  memwho run -o held.svg -- ./server -p 8080\n"
 		   "  memwho run --peak -- ./batch-job\n",
