@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "unwind/flow.h"
 
-enum { MAX_SYMTAB_BYTES = 24 << 20, MAX_CODE_BYTES = 16 << 20 };
+enum { MAX_SYMTAB_BYTES = 24 << 20, MAX_CODE_BYTES = 16 << 20, MAX_NAME_BYTES = 4096 };
 
 struct function {
 	uint64_t start, end;
@@ -33,7 +33,16 @@ static void functions_clear(struct functions *l)
 	free(l->items);
 }
 
-/* A ".cold" part is jumped to from the middle of its function. */
+/* A ".cold" part is jumped to from the middle of its function. Of a name that
+ * never seems to end only the beginning is looked at: a hostile file can have
+ * very many of them that share their bytes. */
+static bool may_be_cold(const char *name)
+{
+	size_t len = strnlen(name, MAX_NAME_BYTES);
+
+	return len == MAX_NAME_BYTES || memmem(name, len, ".cold", 5);
+}
+
 static int collect(const struct elf_symbol *s, void *arg)
 {
 	struct functions *l = arg;
@@ -48,7 +57,7 @@ static int collect(const struct elf_symbol *s, void *arg)
 	l->items[l->n_items++] = (struct function){
 		.start = s->value,
 		.end = end,
-		.bad = s->size > FLOW_MAX_BYTES || strstr(s->name, ".cold"),
+		.bad = s->size > FLOW_MAX_BYTES || may_be_cold(s->name),
 	};
 	return 0;
 }

@@ -17,9 +17,9 @@
 #include "target/elf_file.h"
 
 struct unwind_table {
-	uint64_t text_base; /* row pc + text_base = vaddr */
-	uint64_t text_end;  /* vaddr behind the last byte of text */
-	struct unwind_row *rows;
+	uint64_t text_base;      /* row pc + text_base = vaddr */
+	uint64_t text_end;       /* vaddr behind the last byte of text */
+	struct unwind_row *rows; /* the first one's pc is 0: text without a row is UNWIND_NONE */
 	size_t n_rows;
 	uint32_t *index; /* n_index entries: row number for text_base + (i << UNWIND_INDEX_SHIFT) */
 	size_t n_index;
@@ -43,5 +43,6 @@ void unwind_table_freep(struct unwind_table **t);
  * made anew; without build-id or home it just makes the table). */
 int unwind_table_cached(struct elf_file *f, struct unwind_table **ret, struct error *err);
 
-/* The row that holds at vaddr, or NULL. */
+/* The row that holds at vaddr; it may be an UNWIND_NONE. NULL outside of the text and
+ * for a table without rows. */
 const struct unwind_row *unwind_table_find(const struct unwind_table *t, uint64_t vaddr);

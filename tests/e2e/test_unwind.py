@@ -242,3 +242,52 @@ def test_stacks_through_musl_are_whole(target, chain, want):
     rest = iter(names)
     assert all(name in rest for name in want), names
     assert names[-1] == ("__clone" if chain == "thread" else "_start")
+
+
+ENTERED_ELSEWHERE = """
+	.text
+	.globl _start, honest, middle, part.cold
+	.type _start,@function
+	.type honest,@function
+	.type middle,@function
+	.type part.cold,@function
+_start:	hlt
+	.size _start,.-_start
+	.balign 64
+honest:	push %rbx
+	call honest
+	pop %rbx
+	ret
+	.size honest,.-honest
+	.balign 64
+middle:	push %rbx
+.Lin:	call honest
+	pop %rbx
+	ret
+	.size middle,.-middle
+	.balign 64
+part.cold:
+	call honest
+	ret
+	.size part.cold,.-part.cold
+	.balign 64
+	.type other,@function
+other:	push %rbp
+	je .Lin
+	pop %rbp
+	ret
+	.size other,.-other
+"""
+
+
+def test_functions_that_are_entered_elsewhere_have_no_rows(tmp_path):
+    source, program = tmp_path / "a.S", tmp_path / "a"
+    source.write_text(ENTERED_ELSEWHERE)
+    subprocess.run(["gcc", "-static", "-nostdlib", "-o", program, source], check=True)
+    table = Table(program)
+    nm = subprocess.run(["nm", program], capture_output=True, text=True, check=True).stdout
+    at = {w[2]: int(w[0], 16) for w in map(str.split, nm.splitlines())}
+    assert table.at(at["honest"]) == ("rsp", 8, 0)
+    assert table.at(at["honest"] + 1) == ("rsp", 16, 0)
+    for name in "middle", "part.cold", "other":
+        assert table.at(at[name] + 1)[0] == "none", name

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
@@ -11,6 +12,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -267,6 +269,36 @@ static void leaf_and_return_addresses_are_looked_up_differently(void **state)
 	assert_int_equal(stop, UNWIND_STOP_DEEP);
 }
 
+/* What the loader reads is enough: no section says where .eh_frame is or how
+ * long. */
+static void section_headers_are_not_needed(void **state)
+{
+	cleanup(unwind_table_freep) struct unwind_table *bare = NULL;
+	cleanup(elf_file_closep) struct elf_file *f = NULL;
+	const struct unwind_table *whole = NULL;
+	int fd = memfd_create("bare", MFD_CLOEXEC), from = -1;
+	Elf64_Ehdr h;
+	Dl_info info;
+	struct error err = { 0 };
+
+	assert_true(dladdr((void *)(uintptr_t)qsort_r, &info));
+	from = open(info.dli_fname, O_RDONLY | O_CLOEXEC);
+	assert_true(sendfile(fd, from, NULL, 1 << 30) > 100000);
+	close(from);
+	assert_int_equal(pread(fd, &h, sizeof(h), 0), sizeof(h));
+	h.e_shoff = h.e_shnum = h.e_shstrndx = 0;
+	assert_int_equal(pwrite(fd, &h, sizeof(h), 0), sizeof(h));
+	assert_int_equal(elf_file_open(fd, "bare", &f, &err), 0);
+	assert_int_equal(unwind_table_make(f, &bare, &err), 0);
+	for (size_t i = 0; i < n_modules; i++)
+		if (modules[i].bias == (uintptr_t)info.dli_fbase)
+			whole = modules[i].table;
+	assert_non_null(whole);
+	assert_int_equal(bare->n_rows, whole->n_rows);
+	assert_int_equal(bare->n_fdes, whole->n_fdes);
+	assert_memory_equal(bare->rows, whole->rows, bare->n_rows * sizeof(*bare->rows));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -277,6 +309,7 @@ int main(void)
 		cmocka_unit_test(big_frames_are_walked),
 		cmocka_unit_test(signal_frames_are_walked),
 		cmocka_unit_test(stops_are_told_apart),
+		cmocka_unit_test(section_headers_are_not_needed),
 		cmocka_unit_test(leaf_and_return_addresses_are_looked_up_differently),
 	};
 
