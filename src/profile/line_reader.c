@@ -48,11 +48,13 @@ bool line_reader_starts(struct line l, const char *prefix)
 
 ptrdiff_t line_reader_last(struct line l, const char *what)
 {
-	size_t n = strlen(what);
+	size_t n = strlen(what), left = l.n < n ? 0 : l.n - n + 1;
+	const char *at;
 
-	for (ptrdiff_t i = (ptrdiff_t)l.n - (ptrdiff_t)n; i >= 0; i--) {
-		if (memcmp(l.at + i, what, n) == 0)
-			return i;
+	while (left && (at = memrchr(l.at, what[0], left))) {
+		if (memcmp(at, what, n) == 0)
+			return at - l.at;
+		left = (size_t)(at - l.at);
 	}
 	return -1;
 }

@@ -150,11 +150,11 @@ static int add_figures(struct profile *p, const struct profile *after, const cha
 	if (r == 0)
 		r = report_text(to, "diff_type", "Compared", type, err);
 	if (r == 0)
-		r = report_int(to, "before_total", "Before", profile_total(p, BEFORE), unit, err);
+		r = report_int(to, "before_total", NULL, profile_total(p, BEFORE), unit, err);
 	if (r == 0)
-		r = report_int(to, "after_total", "After", profile_total(p, AFTER), unit, err);
+		r = report_int(to, "after_total", NULL, profile_total(p, AFTER), unit, err);
 	if (r == 0)
-		r = report_int(to, "delta_total", "Change", profile_total(p, DELTA), unit, err);
+		r = report_int(to, "delta_total", NULL, profile_total(p, DELTA), unit, err);
 	return r;
 }
 
