@@ -125,13 +125,14 @@ static int row_y(const struct flame *f, uint32_t depth)
 
 static unsigned node_colour(const struct flame *f, const struct tree_node *n)
 {
-	const struct tree_func *func = &f->t->funcs[n->func];
 	const struct profile_frame *frame;
+	const struct tree_func *func;
 
 	if (f->t->is_diff)
 		return colour_diff_class(view_subtract(n->after, n->before), f->most_delta);
 	if (n->depth == 0)
 		return COLOUR_SHADES / 2;
+	func = &f->t->funcs[n->func];
 	frame = profile_frame_at(f->v->p, func->frame);
 	return colour_class(view_module_name(f->v->p, frame), tree_text(f->t, func),
 	                    frame->name != 0);
