@@ -172,7 +172,16 @@ int maps_read(const struct target *t, struct maps *ret, struct error *err)
 	size_t len;
 	int r = target_proc_file(t, "maps", MAPS_MAX_BYTES, &text, &len, err);
 
-	return r < 0 ? r : maps_parse(text, len, ret, err);
+	if (r == 0)
+		r = maps_parse(text, len, ret, err);
+	for (size_t i = 0; r == 0 && i < ret->n_items; i++) {
+		char *name = ret->items[i].name;
+		const char *inside = target_inside(t, name);
+
+		if (inside != name)
+			memmove(name, inside, strlen(inside) + 1);
+	}
+	return r;
 }
 
 const struct mapping *maps_find(const struct maps *m, uint64_t addr)

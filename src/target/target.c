@@ -137,16 +137,34 @@ static int read_status(struct target *t, pid_t *tgid, struct error *err)
 	return 0;
 }
 
+const char *target_inside(const struct target *t, const char *path)
+{
+	size_t len = strlen(t->root);
+
+	return len && !strncmp(path, t->root, len) && path[len] == '/' ? path + len : path;
+}
+
+static void read_root(struct target *t)
+{
+	ssize_t n = readlinkat(t->proc_fd, "root", t->root, sizeof(t->root) - 1);
+
+	t->root[n > 1 ? n : 0] = '\0';
+}
+
 static int read_exe(struct target *t, struct error *err)
 {
 	ssize_t n = readlinkat(t->proc_fd, "exe", t->exe, sizeof(t->exe) - 1);
 	size_t suffix = strlen(deleted_suffix);
+	const char *inside;
 
 	if (n < 0 && errno == ENOENT) /* no memory any more, or the file system is gone */
 		return target_alive(t) < 0 ? ended(t, err) : 0;
 	if (n < 0)
 		return explain(t, errno, "exe", err);
 	t->exe[n] = '\0';
+	inside = target_inside(t, t->exe);
+	n -= inside - t->exe;
+	memmove(t->exe, inside, n + 1);
 	if ((size_t)n > suffix && !strcmp(t->exe + n - suffix, deleted_suffix)) {
 		struct stat st;
 
@@ -284,8 +302,10 @@ int target_open(pid_t pid, struct target **ret, struct error *err)
 	r = open_process(t, pid, err);
 	if (r == 0)
 		r = may_look(t, err);
-	if (r == 0)
+	if (r == 0) {
+		read_root(t);
 		r = read_exe(t, err);
+	}
 	if (r == 0)
 		r = read_machine(t, err);
 	if (r < 0)

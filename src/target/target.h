@@ -23,7 +23,9 @@ struct target {
 	int proc_fd;          /* O_DIRECTORY of /proc/PID */
 	uint64_t start_ticks; /* field 22 of stat: with the pid, an identity */
 	char comm[64];        /* as the kernel has it; any bytes */
-	char exe[4096];       /* link text of /proc/PID/exe, " (deleted)" cut off; "" unreadable */
+	char root[4096];      /* where its root is in its mount namespace; "" for "/" (no chroot) */
+	char exe[4096];       /* /proc/PID/exe as seen from its root, " (deleted)" cut off; ""
+	                         unreadable */
 	bool exe_deleted;
 	bool same_mount_ns;
 	uint16_t machine;            /* e_machine of the running program */
@@ -54,6 +56,11 @@ int64_t target_status_bytes(const struct target *t, const char *key);
 
 /* Thread ids, malloc'ed. */
 int target_threads(const struct target *t, pid_t **ret, size_t *ret_n, struct error *err);
+
+/* What /proc says about a path (maps, exe) counts from the root of the mount
+ * namespace; a process in a chroot sees it without the chroot's path. Returns
+ * the part of @path that the target uses. */
+const char *target_inside(const struct target *t, const char *path);
 
 /* Open a regular file as the target sees it, for reading. @path is absolute in
  * the target's root; never follows a link out of that root; -EMEDIUMTYPE for

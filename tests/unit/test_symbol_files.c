@@ -310,7 +310,7 @@ static void silent_servers_are_given_up(void **state)
 }
 
 /* A program in a root of its own, which is gone when its names are asked for. */
-static pid_t start_in_root(FILE **out)
+static pid_t start_in_root(FILE **out, const char *overlay)
 {
 	char root[128];
 	int fds[2];
@@ -322,8 +322,11 @@ static pid_t start_in_root(FILE **out)
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(fds[1], 1);
-		if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 && chroot(root) == 0 &&
-		    chdir("/") == 0)
+		if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL))
+			_exit(127);
+		if (overlay && mount("overlay", root, "overlay", MS_RDONLY, overlay))
+			_exit(126);
+		if (chroot(root) == 0 && chdir("/") == 0)
 			execl("/app", "app", NULL);
 		_exit(127);
 	}
@@ -344,17 +347,43 @@ static void containers_are_named_from_their_own_root(void **state)
 	                    "strip -s -o jail/app app && cd jail && "
 	                    "objcopy --add-gnu-debuglink=app.debug app"),
 	                 0);
-	run.pid = start_in_root(&run.out);
+	run.pid = start_in_root(&run.out, NULL);
 	assert_int_equal(fscanf(run.out, "%" SCNx64 "%" SCNx64 "%" SCNx64 "%" SCNx64, &run.hidden,
 	                        &run.exported, &run.main, &run.sizeless),
 	                 4);
 	assert_int_equal(target_open(run.pid, &run.t, &err), 0);
 	assert_int_equal(run.t->ns_pid, 1);
+	assert_string_equal(run.t->exe, "/app"); /* as it sees itself */
 	start_naming(&run, (struct symbol_options){ 0 });
 	kill(run.pid, SIGKILL);
 	waitpid(run.pid, NULL, 0);
 	assert_string_equal(names_at(&run, run.main), "main");
 	assert_string_equal(names_at(&run, run.hidden), "middle<hidden");
+	end(&run);
+}
+
+/* On overlayfs, device and inode of /proc/PID/maps need not be those of stat():
+ * the file is known again all the same, without map_files too. */
+static void files_on_overlays_are_known_again(void **state)
+{
+	struct run run = { 0 };
+	struct error err = { 0 };
+	char options[256];
+
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(sh("mkdir -p lower1 lower2 jail && gcc -O2 -static -o lower1/app p.c"), 0);
+	snprintf(options, sizeof(options), "lowerdir=%s/lower1:%s/lower2", dir, dir);
+	run.pid = start_in_root(&run.out, options);
+	if (fscanf(run.out, "%" SCNx64 "%" SCNx64, &run.hidden, &run.exported) != 2) {
+		end(&run);
+		skip(); /* no overlayfs here */
+	}
+	assert_int_equal(target_open(run.pid, &run.t, &err), 0);
+	setenv("MEMWHO_WITHOUT", "map_files", 1);
+	start_naming(&run, (struct symbol_options){ 0 });
+	unsetenv("MEMWHO_WITHOUT");
+	assert_string_equal(names_at(&run, run.exported), "exported");
 	end(&run);
 }
 
@@ -395,6 +424,7 @@ int main(void)
 		cmocka_unit_test(silent_servers_are_given_up),
 		cmocka_unit_test(deleted_and_replaced_programs_keep_their_names),
 		cmocka_unit_test(containers_are_named_from_their_own_root),
+		cmocka_unit_test(files_on_overlays_are_known_again),
 		cmocka_unit_test(names_need_no_privilege),
 	};
 
