@@ -42,21 +42,22 @@ static bool is_code(const struct elf_file *elf, const struct elf_symbol *s,
 
 /*
  * Of aliases that cover the same bytes: functions before untyped labels, what
- * is exported before what is local, then the name that a person would use:
- * fewer leading underscores, then the shorter one (malloc, __libc_malloc,
- * __GI___libc_malloc).
+ * is exported before what is local, then the name that a person would use: the
+ * one with fewer leading underscores (read, __read), then what is no weak
+ * alias, then the shorter one.
  */
 static uint64_t rank(const struct elf_symbol *s)
 {
 	uint64_t type = s->type == STT_FUNC ? 2 : s->type == STT_GNU_IFUNC ? 1 : 0;
-	uint64_t bind = s->bind == STB_GLOBAL ? 2 : s->bind == STB_WEAK ? 1 : 0;
+	uint64_t exported = s->bind != STB_LOCAL, strong = s->bind == STB_GLOBAL;
 	size_t underscores = strspn(s->name, "_"), len = strlen(s->name);
 
 	if (underscores > 15)
 		underscores = 15;
 	if (len > 0xffff)
 		len = 0xffff;
-	return type << 40 | bind << 36 | (15 - underscores) << 20 | (0xffff - len);
+	return type << 40 | exported << 36 | (15 - underscores) << 20 | strong << 16 |
+	       (0xffff - len);
 }
 
 static struct span span_of(const struct elf_symbol *s, uint64_t end)

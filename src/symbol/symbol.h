@@ -39,7 +39,7 @@ struct symbol_frame {
 size_t symbol_module_frames(struct symbol_module *m, uint64_t vaddr, struct symbol_frame *frames,
                             size_t max);
 const char *symbol_module_path(const struct symbol_module *m); /* as the target has it */
-struct elf_file *symbol_module_elf(struct symbol_module *m);   /* NULL for JIT and vdso-less */
+struct elf_file *symbol_module_elf(struct symbol_module *m);   /* NULL: could not be opened */
 
 /*
  * The modules of one process over time. Mappings that vanish (dlclose) stay
@@ -67,7 +67,7 @@ int symbol_space_refresh(struct symbol_space *s, const struct target *t, struct 
 
 struct symbol_mapping {
 	uint64_t start, end, bias;
-	struct symbol_module *module; /* NULL: executable but not a file (JIT) */
+	struct symbol_module *module; /* NULL: executable but not an ELF file (JIT) */
 	bool gone;                    /* not in the last refresh */
 };
 size_t symbol_space_n(const struct symbol_space *s);
@@ -76,7 +76,8 @@ const struct symbol_mapping *symbol_space_find(const struct symbol_space *s, uin
 
 /* Names of a run-time address; uses the perf map of a JIT
  * (/tmp/perf-PID.map in the target's root) where no module covers it.
- * *module and *vaddr may come back NULL and the address itself. */
+ * *module and *vaddr may come back NULL and the address itself. *vaddr is what
+ * was looked up: for a return address, one less, inside the call. */
 size_t symbol_space_frames(struct symbol_space *s, uint64_t addr, bool is_return_address,
                            struct symbol_frame *frames, size_t max, struct symbol_module **module,
                            uint64_t *vaddr);

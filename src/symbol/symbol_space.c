@@ -196,10 +196,16 @@ static int add_gone(const struct symbol_space *s, struct places *to, struct erro
 	return 0;
 }
 
+/* Code of no file that we know: a JIT's, perhaps in a memfd that we may not open. */
+static bool may_be_jit(const struct symbol_mapping *m)
+{
+	return !m->module || !m->module->elf;
+}
+
 static bool has_jit(const struct places *p)
 {
 	for (size_t i = 0; i < p->n_items; i++) {
-		if (!p->items[i].mapping.module)
+		if (may_be_jit(&p->items[i].mapping))
 			return true;
 	}
 	return false;
@@ -266,16 +272,14 @@ size_t symbol_space_frames(struct symbol_space *s, uint64_t addr, bool is_return
 {
 	uint64_t pc = is_return_address && addr ? addr - 1 : addr;
 	const struct symbol_mapping *m = symbol_space_find(s, pc);
+	const char *name = !m || may_be_jit(m) ? perf_map_name(s, pc) : NULL;
 
-	if (m && m->module) {
-		*module = m->module;
-		*vaddr = pc - m->bias;
-		return symbol_module_frames(m->module, *vaddr, frames, max);
-	}
-	*module = NULL;
-	*vaddr = pc;
+	*module = m ? m->module : NULL;
+	*vaddr = *module ? pc - m->bias : pc;
+	if (*module && !name)
+		return symbol_module_frames(*module, *vaddr, frames, max);
 	if (!max)
 		return 0;
-	frames[0] = (struct symbol_frame){ .name = perf_map_name(s, pc) };
+	frames[0] = (struct symbol_frame){ .name = name };
 	return 1;
 }

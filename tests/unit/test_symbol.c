@@ -155,6 +155,7 @@ static void a_lost_worker_costs_inlines_only(void **state)
 	assert_string_equal(names_at(&run, run.main), "main");
 	assert_non_null(strstr(remarks, "debug information can't be read"));
 	end(&run);
+	free(take_ptr(children));
 	assert_int_equal(target_descendants(getpid(), &children, &n, &err), 0);
 	assert_int_equal(n, 0); /* and nothing is left */
 }
