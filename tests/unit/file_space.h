@@ -43,24 +43,29 @@ const struct symbol_mapping *symbol_space_at(const struct symbol_space *s, size_
 	return &s->mappings[i];
 }
 
-/* false: there is no such file. */
-static bool file_space_add(struct symbol_space *s, const char *path)
+/* Takes @fd over; false: it is no ELF file. */
+static inline bool file_space_add_fd(struct symbol_space *s, int fd, const char *path)
 {
 	struct symbol_module *m = &s->modules[s->n];
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct error err = { 0 };
 
-	if (fd < 0)
-		return false;
 	m->path = path;
 	if (elf_file_open(fd, path, &m->elf, &err) < 0)
-		fail_msg("%s", err.message);
+		return false;
 	s->mappings[s->n] = (struct symbol_mapping){ .module = m, .start = 0x1000 * (s->n + 1) };
 	s->n++;
 	return true;
 }
 
-static void file_space_clear(struct symbol_space *s)
+/* false: there is no such file. */
+static inline bool file_space_add(struct symbol_space *s, const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	return fd >= 0 && file_space_add_fd(s, fd, path);
+}
+
+static inline void file_space_clear(struct symbol_space *s)
 {
 	for (size_t i = 0; i < s->n; i++)
 		elf_file_close(s->modules[i].elf);
