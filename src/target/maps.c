@@ -172,6 +172,9 @@ int maps_read(const struct target *t, struct maps *ret, struct error *err)
 	size_t len;
 	int r = target_proc_file(t, "maps", MAPS_MAX_BYTES, &text, &len, err);
 
+	/* of a zombie the file is there and empty */
+	if (r == 0 && !len)
+		r = error_set(err, ESRCH, "process %d (%s) has ended", t->pid, t->comm);
 	if (r == 0)
 		r = maps_parse(text, len, ret, err);
 	for (size_t i = 0; r == 0 && i < ret->n_items; i++) {

@@ -28,7 +28,7 @@ struct maps {
 	size_t n_items, cap_items;
 };
 
-/* Names of files count from the target's root. */
+/* Names of files count from the target's root. -ESRCH: has ended. */
 int maps_read(const struct target *t, struct maps *ret, struct error *err);
 int maps_parse(const char *text, size_t len, struct maps *ret, struct error *err);
 void maps_clear(struct maps *m); /* { 0 } is empty; usable with cleanup() */

@@ -158,7 +158,8 @@ static void child_start(struct child *c)
 
 static void child_end(struct child *c)
 {
-	kill(c->pid, SIGKILL);
+	if (target_alive(c->t) == 0)
+		kill(c->pid, SIGKILL);
 	waitpid(c->pid, NULL, 0);
 	munmap(c->at, 4096);
 	unlink(c->path);
@@ -234,6 +235,22 @@ static void what_is_no_file_is_said(void **state)
 	child_end(&c);
 }
 
+static void the_end_is_no_empty_list(void **state)
+{
+	struct error err = { 0 };
+	struct maps m = { 0 };
+	struct child c = { 0 };
+
+	child_start(&c);
+	kill(c.pid, SIGKILL);
+	waitid(P_PID, c.pid, NULL, WEXITED | WNOWAIT);
+	assert_int_equal(maps_read(c.t, &m, &err), -ESRCH); /* a zombie */
+	assert_non_null(strstr(err.message, "has ended"));
+	waitpid(c.pid, NULL, 0);
+	assert_int_equal(maps_read(c.t, &m, &err), -ESRCH);
+	child_end(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -245,6 +262,7 @@ int main(void)
 		cmocka_unit_test(the_file_of_a_mapping_is_opened),
 		cmocka_unit_test(a_replaced_file_is_never_taken_for_the_mapped_one),
 		cmocka_unit_test(what_is_no_file_is_said),
+		cmocka_unit_test(the_end_is_no_empty_list),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
