@@ -10,7 +10,10 @@
 #include "symbol/names.h"
 #include "symbol/symbol.h"
 
-enum { SYMBOL_MAX_INLINED = 64 }; /* functions at one address */
+enum {
+	SYMBOL_MAX_INLINED = 64, /* functions at one address */
+	SYMBOL_MAX_WORKERS = 16, /* processes that read DWARF, of a pool */
+};
 
 struct symbol_module {
 	struct symbol_pool *pool; /* outlives its modules */
@@ -26,7 +29,9 @@ struct symbol_module {
 	bool loaded;
 	struct elf_file *mini, *debug; /* NULL: none */
 	struct names names;
-	struct inlines *inlines; /* NULL: none, or given up */
+	struct elf_file *dwarf;  /* one of the above; NULL: none, or given up */
+	struct inlines *inlines; /* NULL: not asked yet, or stopped for others */
+	uint64_t asked;          /* the pool's n_asked when it was asked last */
 	struct intern strings;
 
 	/* answers: vaddr -> index into results */
@@ -47,6 +52,8 @@ struct symbol_pool {
 	struct symbol_options options;
 	struct fetch fetch;
 	int own_root; /* O_PATH of "/" */
+	size_t n_workers;
+	uint64_t n_asked;
 	struct symbol_module **items;
 	size_t n_items, cap_items;
 	struct symbol_root {

@@ -34,11 +34,17 @@ int symbol_module_new(struct symbol_pool *pool, const char *path, struct elf_fil
 	return 0;
 }
 
+static void stop_worker(struct symbol_module *m)
+{
+	m->pool->n_workers -= m->inlines != NULL;
+	m->inlines = inlines_close(m->inlines);
+}
+
 struct symbol_module *symbol_module_free(struct symbol_module *m)
 {
 	if (!m)
 		return NULL;
-	inlines_close(m->inlines);
+	stop_worker(m);
 	names_clear(&m->names);
 	intern_clear(&m->strings);
 	hash_map_clear(&m->by_vaddr);
@@ -84,15 +90,46 @@ static int load_names(struct symbol_module *m, bool has_symtab, struct error *er
 	return r < 0 ? r : names_finish(&m->names, err);
 }
 
-static void open_inlines(struct symbol_module *m)
+static void find_dwarf(struct symbol_module *m)
 {
 	struct elf_file *with = debug_file_has(m->elf, ".debug_info") ? m->elf : m->debug;
+
+	if (!m->pool->options.no_inline && with && debug_file_has(with, ".debug_info"))
+		m->dwarf = with;
+}
+
+/* The worker that was not asked for longest makes room; it starts again when
+ * its module is asked. */
+static void make_room(struct symbol_pool *p)
+{
+	struct symbol_module *oldest = NULL;
+
+	if (p->n_workers < SYMBOL_MAX_WORKERS)
+		return;
+	for (size_t i = 0; i < p->n_items; i++) {
+		struct symbol_module *m = p->items[i];
+
+		if (m->inlines && (!oldest || m->asked < oldest->asked))
+			oldest = m;
+	}
+	if (oldest)
+		stop_worker(oldest);
+}
+
+static bool start_worker(struct symbol_module *m)
+{
 	struct error err;
 
-	if (m->pool->options.no_inline || !with || !debug_file_has(with, ".debug_info"))
-		return;
-	if (inlines_open(with, &m->inlines, &err) < 0)
+	if (m->inlines || !m->dwarf)
+		return m->inlines;
+	make_room(m->pool);
+	if (inlines_open(m->dwarf, &m->inlines, &err) < 0) {
 		log_note(LOG_INFO, "%s: inlined functions are not shown: %s", m->path, err.message);
+		m->dwarf = NULL;
+		return false;
+	}
+	m->pool->n_workers++;
+	return true;
 }
 
 static void load(struct symbol_module *m)
@@ -113,7 +150,7 @@ static void load(struct symbol_module *m)
 		log_note(LOG_WARN, "%s: no names: %s", m->path, err.message);
 		names_clear(&m->names);
 	}
-	open_inlines(m);
+	find_dwarf(m);
 }
 
 /* Kept, demangled copy; NULL in, NULL out. */
@@ -133,14 +170,19 @@ static const char *kept(struct symbol_module *m, const char *s)
 static size_t ask_inlines(struct symbol_module *m, uint64_t vaddr, struct symbol_frame *frames)
 {
 	struct inlines_frame found[SYMBOL_MAX_INLINED];
-	int n = m->inlines ? inlines_find(m->inlines, vaddr, found, SYMBOL_MAX_INLINED) : 0;
+	int n;
 
+	if (!start_worker(m))
+		return 0;
+	m->asked = ++m->pool->n_asked;
+	n = inlines_find(m->inlines, vaddr, found, SYMBOL_MAX_INLINED);
 	if (n < 0) {
 		log_note(LOG_WARN,
-		         "%s: its debug information can't be read; from here on its "
-		         "inlined functions are not shown",
+		         "%s: its debug information can't be read; from here on its inlined "
+		         "functions are not shown",
 		         m->path);
-		m->inlines = inlines_close(m->inlines);
+		stop_worker(m);
+		m->dwarf = NULL;
 		return 0;
 	}
 	for (int i = 0; i < n; i++) {

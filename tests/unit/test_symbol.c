@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <sys/auxv.h>
 
+#include "symbol/symbol_internal.h"
 #include "symbol_programs.h"
 
 /* Each function of nm's list, at its first and last byte, and not behind it. */
@@ -158,6 +159,38 @@ static void a_lost_worker_costs_inlines_only(void **state)
 	free(take_ptr(children));
 	assert_int_equal(target_descendants(getpid(), &children, &n, &err), 0);
 	assert_int_equal(n, 0); /* and nothing is left */
+}
+
+/* Many modules with debug information do not make many processes. */
+static void workers_are_few(void **state)
+{
+	enum { MANY = SYMBOL_MAX_WORKERS + 4 };
+	struct run runs[MANY] = { 0 };
+	cleanup_free pid_t *children = NULL;
+	struct error err = { 0 };
+	size_t n;
+
+	for (int i = 0; i < MANY; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "many%d", i);
+		assert_int_equal(sh("cp p %s", name), 0);
+		start_program(&runs[i], name);
+		if (i == 0)
+			start_naming(&runs[0], (struct symbol_options){ 0 });
+		else
+			assert_int_equal(
+				symbol_space_new(runs[0].pool, runs[i].t, &runs[i].space, &err), 0);
+	}
+	for (int offset = 0; offset < 2; offset++) { /* the second time some start again */
+		for (int i = 0; i < MANY; i++)
+			assert_string_equal(names_at(&runs[i], runs[i].hidden + offset),
+			                    "middle<hidden");
+	}
+	assert_int_equal(target_descendants(getpid(), &children, &n, &err), 0);
+	assert_int_equal(n, MANY + SYMBOL_MAX_WORKERS);
+	for (int i = MANY - 1; i >= 0; i--)
+		end(&runs[i]);
 }
 
 /* Bytes of the debug sections are changed at random: whatever libdw does, the
@@ -389,6 +422,7 @@ int main(void)
 		cmocka_unit_test(inlines_are_those_of_addr2line),
 		cmocka_unit_test(inlines_can_be_switched_off),
 		cmocka_unit_test(a_lost_worker_costs_inlines_only),
+		cmocka_unit_test(workers_are_few),
 		cmocka_unit_test(damaged_dwarf_changes_no_name),
 		cmocka_unit_test(libraries_come_and_go),
 		cmocka_unit_test(jit_names_come_from_the_perf_map),
