@@ -3,7 +3,7 @@
 # clang-format 14 over the C files: other versions format otherwise, so without
 # that one this is a skip (exit 77).
 set -eu
-cd "$1"
+tree=$(dirname "$0")/tree.py
 tool=
 for name in clang-format-14 clang-format; do
 	if command -v "$name" >/dev/null && "$name" --version | grep -q 'version 14\.'; then
@@ -15,4 +15,4 @@ done
 	echo "clang-format 14 is not installed"
 	exit 77
 }
-git ls-files -co --exclude-standard '*.c' '*.h' | grep -v '/fixtures/' | xargs "$tool" --dry-run -Werror
+python3 "$tree" "$1" .c .h | xargs "$tool" --dry-run -Werror

@@ -6,4 +6,4 @@ command -v shellcheck >/dev/null || {
 	echo "shellcheck is not installed"
 	exit 77
 }
-git ls-files -co --exclude-standard dev .ci/run tests/vm/init '*.sh' | xargs shellcheck
+python3 tools/tree.py . .sh | xargs shellcheck dev .ci/run tests/vm/init

@@ -7,7 +7,7 @@ set -eu
 build="gcc libc6-dev meson ninja-build pkg-config python3 clang
 	libbpf-dev libelf-dev libdw-dev libdebuginfod-dev libiberty-dev liblzma-dev libzydis-dev
 	libjansson-dev zlib1g-dev libzstd-dev"
-tests="libcmocka-dev python3-pytest clang-format shellcheck zsh g++ procps binutils gdb musl-tools
+tests="git libcmocka-dev python3-pytest clang-format shellcheck zsh g++ procps binutils gdb musl-tools
 	libjemalloc-dev libgoogle-perftools-dev libmimalloc-dev llvm xz-utils
 	postgresql"
 command -v npm >/dev/null || tests="$tests npm" # servers of other versions come from there

@@ -1,19 +1,31 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the check-*.py share: the tracked files, C text without comments."""
+"""What the checks share: the tracked files, C text without comments.
+
+usage: tree.py ROOT SUFFIX...    list files, for the checks that are shell scripts
+"""
 import pathlib
 import re
 import subprocess
+import sys
+
+
+def names_by_git(root):
+    try:
+        # whoever owns the checkout: only names are read
+        git = subprocess.run(["git", "-c", "safe.directory=*", "-C", root, "ls-files", "-co",
+                              "--exclude-standard"], capture_output=True, text=True)
+    except FileNotFoundError:
+        return []
+    return git.stdout.splitlines() if git.returncode == 0 else []
 
 
 def files(root, *suffixes):
     """Tracked files, and new ones that git does not ignore; from a tarball: all."""
-    git = subprocess.run(["git", "-C", root, "ls-files", "-co", "--exclude-standard"],
-                         capture_output=True, text=True)
-    if git.returncode == 0 and git.stdout:
-        names = set(git.stdout.splitlines())
-    else:
-        names = {str(p.relative_to(root)) for p in pathlib.Path(root).glob("**/*")
-                 if not str(p.relative_to(root)).startswith(("build", "."))}
+    names = set(names_by_git(root))
+    if not names:
+        below = (p.relative_to(root) for p in pathlib.Path(root).glob("**/*"))
+        names = {str(p) for p in below if not p.parts[0].startswith(("build", ".git"))
+                 and "__pycache__" not in p.parts}
     paths = [pathlib.Path(root) / n for n in sorted(names)]
     return [p for p in paths if p.is_file() and (not suffixes or p.suffix in suffixes)]
 
@@ -31,3 +43,7 @@ def finish(bad):
     if bad:
         print("\n".join(bad))
     return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    print("\n".join(str(p) for p in files(sys.argv[1], *sys.argv[2:])))
