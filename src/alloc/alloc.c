@@ -248,6 +248,36 @@ static int start(struct alloc_recorder *r, const pid_t *pids, size_t n, bool sta
 	return rc < 0 ? rc : attach_all(r, err);
 }
 
+/* ---- events ---- */
+
+static struct tracee *tracee_at(const struct alloc_recorder *r, u32 slot)
+{
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		if (r->tracees[i]->slot == slot)
+			return r->tracees[i];
+	}
+	return NULL;
+}
+
+static void end_tracee(struct alloc_recorder *r, struct tracee *t, enum alloc_ended how)
+{
+	if (t->ended)
+		return;
+	t->ended = how;
+	t->ended_ns = clock_now_ns();
+	engine_bpf_end_process(r->engine, t->slot);
+	tracee_detach_later(t, r->engine);
+}
+
+/* Who ended between our first look and the attach has sent no event. */
+static void note_already_gone(struct alloc_recorder *r)
+{
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		if (target_alive(r->tracees[i]->target) < 0)
+			end_tracee(r, r->tracees[i], ALLOC_ENDED_EXIT);
+	}
+}
+
 int alloc_start(const pid_t *pids, size_t n_pids, const struct alloc_options *o,
                 bool started_stopped, struct alloc_recorder **ret, struct error *err)
 {
@@ -269,29 +299,9 @@ int alloc_start(const pid_t *pids, size_t n_pids, const struct alloc_options *o,
 	rc = start(r, pids, n_pids, started_stopped, err);
 	if (rc < 0)
 		return rc;
+	note_already_gone(r);
 	*ret = take_ptr(r);
 	return 0;
-}
-
-/* ---- events ---- */
-
-static struct tracee *tracee_at(const struct alloc_recorder *r, u32 slot)
-{
-	for (size_t i = 0; i < r->n_tracees; i++) {
-		if (r->tracees[i]->slot == slot)
-			return r->tracees[i];
-	}
-	return NULL;
-}
-
-static void end_tracee(struct alloc_recorder *r, struct tracee *t, enum alloc_ended how)
-{
-	if (t->ended)
-		return;
-	t->ended = how;
-	t->ended_ns = clock_now_ns();
-	engine_bpf_end_process(r->engine, t->slot);
-	tracee_detach_later(t, r->engine);
 }
 
 /* A process that we come to see after its first instructions: what it allocated
