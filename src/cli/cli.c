@@ -17,7 +17,7 @@ static bool quiet, verbose;
 const struct cli_command *cli_find(const char *name)
 {
 	for (size_t i = 0; i < main_n_commands; i++) {
-		if (main_commands[i] && !strcmp(main_commands[i]->name, name))
+		if (!strcmp(main_commands[i]->name, name))
 			return main_commands[i];
 	}
 	return NULL;

@@ -44,7 +44,7 @@ struct cli_command {
 	           struct error *err); /* enum above, or -errno: -EINVAL is usage */
 };
 
-/* The only list (main.c). An entry may be NULL. */
+/* The only list (main.c). */
 extern const struct cli_command *const main_commands[];
 extern const size_t main_n_commands;
 const struct cli_command *cli_find(const char *name); /* NULL: no such command */

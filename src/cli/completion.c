@@ -65,15 +65,13 @@ static void bash(void)
 	     "\tlocal options= paths= values=\n"
 	     "\tCOMPREPLY=()\n"
 	     "\tcase ${COMP_WORDS[1]} in");
-	for (size_t i = 0; i < main_n_commands; i++) {
-		if (main_commands[i])
-			bash_command(main_commands[i]);
-	}
+	for (size_t i = 0; i < main_n_commands; i++)
+		bash_command(main_commands[i]);
 	printf("\tesac\n"
 	       "\tif [ \"$COMP_CWORD\" = 1 ]; then\n"
 	       "\t\tmapfile -t COMPREPLY < <(compgen -W \"");
 	for (size_t i = 0; i < main_n_commands; i++) {
-		if (main_commands[i] && !main_commands[i]->hidden)
+		if (!main_commands[i]->hidden)
 			printf("%s ", main_commands[i]->name);
 	}
 	puts("--help --version\" -- \"$word\")\n"
@@ -131,7 +129,7 @@ static void zsh(void)
 	for (size_t i = 0; i < main_n_commands; i++) {
 		const struct cli_command *c = main_commands[i];
 
-		if (!c || c->hidden)
+		if (c->hidden)
 			continue;
 		printf("\t\t'%s:", c->name);
 		zsh_text(c->summary);
@@ -142,8 +140,6 @@ static void zsh(void)
 	     "\tlocal command=$words[2]\n\tshift words\n\t(( CURRENT-- ))\n"
 	     "\tcase $command in");
 	for (size_t i = 0; i < main_n_commands; i++) {
-		if (!main_commands[i])
-			continue;
 		printf("\t(%s)\n\t\t_arguments \\\n", main_commands[i]->name);
 		each_option(main_commands[i], zsh_option, NULL);
 		puts("\t\t\t'*:target:_files' ;;");

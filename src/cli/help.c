@@ -47,7 +47,7 @@ void help_overview(FILE *to)
 	for (size_t i = 0; i < main_n_commands; i++) {
 		const struct cli_command *c = main_commands[i];
 
-		if (c && !c->hidden)
+		if (!c->hidden)
 			fprintf(to, "  %-*s%s\n", COMMAND_COLUMNS - 2, c->name, c->summary);
 	}
 	fputs("\ntargets: PID, the name of a process (if only one has it),\n"
@@ -105,10 +105,8 @@ void help_json(FILE *to)
 	json_object(&j);
 	json_key(&j, "commands");
 	json_array(&j);
-	for (size_t i = 0; i < main_n_commands; i++) {
-		if (main_commands[i])
-			json_command(&j, main_commands[i]);
-	}
+	for (size_t i = 0; i < main_n_commands; i++)
+		json_command(&j, main_commands[i]);
 	json_array_end(&j);
 	json_object_end(&j);
 	fputc('\n', to);

@@ -10,23 +10,14 @@
 #include "cli/help.h"
 #include "cli/nearest.h"
 
-/* clang-format off */
-extern const struct cli_command alloc_command __attribute__((weak)), run_command __attribute__((weak)),
-	render_command __attribute__((weak)), diff_command __attribute__((weak)),
+extern const struct cli_command alloc_command, run_command, render_command, diff_command,
 	doctor_command, completion_command, version_command, help_command;
 
 /* The only list: one line for a command, in the order of the help. */
 const struct cli_command *const main_commands[] = {
-	&alloc_command,
-	&run_command,
-	&render_command,
-	&diff_command,
-	&doctor_command,
-	&completion_command,
-	&version_command,
-	&help_command,
+	&alloc_command,  &run_command,        &render_command,  &diff_command,
+	&doctor_command, &completion_command, &version_command, &help_command,
 };
-/* clang-format on */
 const size_t main_n_commands = ARRAY_SIZE(main_commands);
 
 /* Failures are printed here and nowhere else. */
@@ -51,7 +42,7 @@ static int unknown_command(const char *name, struct error *err)
 	int r;
 
 	for (size_t i = 0; i < main_n_commands; i++) {
-		if (main_commands[i] && !main_commands[i]->hidden)
+		if (!main_commands[i]->hidden)
 			nearest_offer(&near, main_commands[i]->name);
 	}
 	if (name[0] == '-')

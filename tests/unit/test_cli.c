@@ -20,7 +20,7 @@ static const struct cli_command command = {
 	.usage = "[OPTION...] TARGET",
 	.option_tables = tables,
 };
-const struct cli_command *const main_commands[] = { NULL, &command };
+const struct cli_command *const main_commands[] = { &command };
 const size_t main_n_commands = ARRAY_SIZE(main_commands);
 
 /* Split @line at blanks and parse it; the words stay valid to the end. */
@@ -172,7 +172,7 @@ static void the_nearest_name_is_near(void **state)
 	assert_null(meant("a-name-that-is-longer-than-every-option-of-ours"));
 }
 
-static void commands_are_found_past_holes(void **state)
+static void commands_are_found_by_their_whole_name(void **state)
 {
 	assert_ptr_equal(cli_find("try"), &command);
 	assert_null(cli_find("tr"));
@@ -187,7 +187,7 @@ int main(void)
 		cmocka_unit_test(sizes_and_factors),
 		cmocka_unit_test(one_word_is_asked_for),
 		cmocka_unit_test(the_nearest_name_is_near),
-		cmocka_unit_test(commands_are_found_past_holes),
+		cmocka_unit_test(commands_are_found_by_their_whole_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
