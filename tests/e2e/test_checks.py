@@ -116,6 +116,18 @@ def test_help_that_breaks_a_rule_is_found(tmp_path, python, said):
     assert check("help", MEMWHO)[0] == 0
 
 
+def test_a_man_page_that_differs_is_found(tmp_path):
+    shutil.copytree(SOURCE / "docs" / "man", tmp_path / "docs" / "man")
+    assert check("man", MEMWHO, tmp_path) == (0, "")
+    page = tmp_path / "docs" / "man" / "memwho-version.1"
+    text = page.read_text()
+    page.write_text(text.replace("json", "jsun"))
+    code, out = check("man", MEMWHO, tmp_path)
+    assert code == 1 and "does not document --json" in out and "documents --jsun" in out
+    page.unlink()
+    assert "memwho-version.1: no such page" in check("man", MEMWHO, tmp_path)[1]
+
+
 CMOCKA = ("[==========] Running 3 test(s).\n[ RUN      ] a\n[       OK ] a\n[ RUN      ] b\n"
           "[  FAILED  ] b\n[ RUN      ] c\n[  SKIPPED ] c\n[==========] 3 test(s) run.\n")
 JUNIT = ('<testsuites><testsuite><testcase name="p"/><testcase name="f"><failure message=""/>'
