@@ -406,9 +406,9 @@ static void watch_peak(struct alloc_recorder *r)
 	if (held > r->peak_held)
 		r->peak_held = held;
 	/* a look at the table for each hundredth of growth, and not more than a
-	 * twentieth of the time */
+	 * fifth of the time */
 	if (r->peak.taken_ns && (held < r->peak.bytes + r->peak.bytes / 100 ||
-	                         start - r->peak.taken_ns < 20 * r->peak_cost_ns))
+	                         start - r->peak.taken_ns < 4 * r->peak_cost_ns))
 		return;
 	if (result_groups(r, 0, &now, &ignored) < 0)
 		return;

@@ -36,6 +36,8 @@ static int add_module(struct modules *m, struct symbol_module *module, struct er
 		log_note(LOG_DEBUG, "no unwind table for %s%s%s", symbol_module_path(module),
 		         ignored.code ? ": " : "", ignored.message);
 	}
+	if (item.table)
+		m->n_followed += item.table->n_followed;
 	m->items[m->n_items++] = item;
 	return 0;
 }

@@ -19,6 +19,7 @@ struct modules {
 		struct engine_bpf_module at;
 	} * items;
 	size_t n_items, cap_items;
+	size_t n_followed;      /* functions without frame information, understood by their code */
 	size_t n_without_table; /* no frame information, unreadable, or no room */
 };
 

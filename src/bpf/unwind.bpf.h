@@ -211,8 +211,11 @@ static long walk_step(u32 i, struct walk **ctx)
 	case UNWIND_PLT: cfa = w->sp + 8 + ((w->pc & 15) >= 11 ? 8 : 0); break;
 	case UNWIND_SIGNAL: return step_signal(w);
 	case UNWIND_END: return stop_walk(w, UNWIND_STOP_END);
+	case UNWIND_RSP_FAR: cfa = w->sp + 8 * (s64)row->cfa_offset; break;
 	case UNWIND_RBP_DEREF:
-		if (bpf_probe_read_user(&cfa, 8, (void *)(w->bp + (s64)row->cfa_offset)))
+		/* gcc's realigned frames: rbp points at the saved rbp */
+		if (bpf_probe_read_user(&cfa, 8, (void *)(w->bp + (s64)row->cfa_offset)) ||
+		    bpf_probe_read_user(&w->bp, 8, (void *)w->bp))
 			return stop_walk(w, UNWIND_STOP_BAD_STACK);
 		break;
 	default: return stop_walk(w, UNWIND_STOP_NO_TABLE);

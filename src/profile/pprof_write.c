@@ -344,6 +344,15 @@ static int write_label(struct writer *w, const struct profile_label *l, struct e
 	return 0;
 }
 
+/* Ages belong to the moment of the recording and cannot be merged with another;
+ * a heap profile has Go's four types, and readers expect just these. */
+static bool is_saved(const struct profile_type *t)
+{
+	size_t len = strlen(t->name);
+
+	return len < 4 || strcmp(t->name + len - 4, "_age") != 0;
+}
+
 static int write_sample(struct writer *w, const struct profile_sample *s, struct proto *ids,
                         struct error *err)
 {
@@ -362,8 +371,10 @@ static int write_sample(struct writer *w, const struct profile_sample *s, struct
 	}
 	/* w->message is free again: locations are complete */
 	proto_message(&w->message, SAMPLE_LOCATION, ids);
-	for (size_t i = 0; i < profile_n_types(w->p); i++)
-		proto_varint(&w->inner, (uint64_t)s->values[i]);
+	for (size_t i = 0; i < profile_n_types(w->p); i++) {
+		if (is_saved(profile_type_at(w->p, i)))
+			proto_varint(&w->inner, (uint64_t)s->values[i]);
+	}
 	proto_message(&w->message, SAMPLE_VALUE, &w->inner);
 	for (size_t i = 0; r == 0 && i < s->n_labels; i++)
 		r = write_label(w, &s->labels[i], err);
@@ -408,8 +419,10 @@ static int write_head(struct writer *w, struct error *err)
 	uint32_t name;
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < profile_n_types(w->p); i++)
-		r = write_type(w, PPROF_SAMPLE_TYPE, profile_type_at(w->p, i), err);
+	for (size_t i = 0; r == 0 && i < profile_n_types(w->p); i++) {
+		if (is_saved(profile_type_at(w->p, i)))
+			r = write_type(w, PPROF_SAMPLE_TYPE, profile_type_at(w->p, i), err);
+	}
 	if (r == 0)
 		r = put_string(w, profile_type_at(w->p, profile_default_type(w->p))->name, &name,
 		               err);
