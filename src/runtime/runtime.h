@@ -102,7 +102,7 @@ struct runtime_context {
 	char path[1024]; /* names from the root, '/' between them; "" = not found */
 	char ident[256];
 	char class_name[32];
-	uint64_t used_bytes; /* the runtime's own account, where it has one; else 0 */
+	uint64_t used_bytes; /* the runtime's own account (headers of blocks included); else 0 */
 };
 
 struct runtime_ops {
@@ -129,8 +129,10 @@ struct runtime_ops {
 	 * false if the runtime does not know. May be NULL. */
 	bool (*process_kind)(const struct runtime_view *v, char *buf, size_t size);
 
-	/* Bytes that all contexts together have in use now, or -errno (-EAGAIN:
-	 * torn by a running target). May be NULL. */
+	/* Bytes of the blocks that all contexts together have in use now, counted
+	 * as probes count them (chunk space; what contexts need for themselves is
+	 * left out), so that the change over a recording can be compared with what
+	 * was recorded. -EAGAIN: torn by a running target. May be NULL. */
 	int (*used_bytes)(const struct runtime_view *v, uint64_t *ret, struct error *err);
 };
 

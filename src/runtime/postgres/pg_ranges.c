@@ -116,7 +116,7 @@ int pg_ranges_add(struct elf_file *elf, const struct pg_functions *functions,
 		r = pg_code_refs(elf, to->items[i].vaddr, to->items[i].size, PG_REF_BRANCH, &refs,
 		                 err);
 		for (size_t k = 0; k < refs.n && r == 0; k++)
-			if (is_helper(elf, functions, t, refs.items[k]))
+			if (!has(to, refs.items[k]) && is_helper(elf, functions, t, refs.items[k]))
 				r = add(elf, functions, refs.items[k], to, err);
 	}
 	return r;
