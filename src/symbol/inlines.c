@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,12 +18,15 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "symbol/inlines_dwarf.h"
+#include "target/proc.h"
 
 enum {
 	MAX_FRAMES = 64,
 	WORKER_SOCKET = 3, /* in the worker */
 	WORKER_FILE = 4,
 };
+
+static const uint64_t worker_bytes = 4ull << 30; /* beyond what it shares with us and its file */
 
 /* A reply is one packet: per frame this, the name and the file, each with a NUL. */
 struct head {
@@ -108,6 +112,33 @@ static int keep_only(int socket, int file)
 	return 0;
 }
 
+/* The first to go when memory is short. */
+static bool offer_self(void)
+{
+	static const char most[] = "1000";
+	cleanup_close int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	return fd >= 0 && write(fd, most, strlen(most)) > 0;
+}
+
+/* A section that unpacks to terabytes ends the worker, not the machine. */
+static void limit_memory(void)
+{
+	cleanup_free char *text = NULL;
+	struct rlimit limit;
+	struct stat st;
+	uint64_t pages;
+
+	offer_self(); /* where that is refused, the limit has to do */
+	if (fstat(WORKER_FILE, &st) < 0 || getrlimit(RLIMIT_AS, &limit) < 0 ||
+	    proc_read(AT_FDCWD, "/proc/self/statm", 256, &text, NULL) < 0)
+		return;
+	pages = strtoull(text, NULL, 10);
+	limit.rlim_cur = pages * sysconf(_SC_PAGESIZE) + 2 * st.st_size + worker_bytes;
+	if (limit.rlim_cur < limit.rlim_max)
+		setrlimit(RLIMIT_AS, &limit);
+}
+
 /* Returns the worker's exit status. */
 static int work(int socket, int file, pid_t parent)
 {
@@ -125,7 +156,10 @@ static int work(int socket, int file, pid_t parent)
 		return 1;
 	setrlimit(RLIMIT_CORE, &no_core);
 	prctl(PR_SET_NAME, "memwho-dwarf");
-	return keep_only(socket, file) < 0 ? 1 : serve();
+	if (keep_only(socket, file) < 0)
+		return 1;
+	limit_memory();
+	return serve();
 }
 
 /*

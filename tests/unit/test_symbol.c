@@ -8,6 +8,7 @@
 
 #include "symbol/symbol_internal.h"
 #include "symbol_programs.h"
+#include "target/proc.h"
 
 /* Each function of nm's list, at its first and last byte, and not behind it. */
 static void names_are_those_of_nm(void **state)
@@ -137,6 +138,24 @@ static void inlines_can_be_switched_off(void **state)
 	end(&run);
 }
 
+/* The worker holds nothing of ours and is bounded. */
+static void check_worker(pid_t pid)
+{
+	cleanup_close int dir_fd = proc_open(pid);
+	cleanup_free char *oom = NULL, *limits = NULL;
+	cleanup_free pid_t *fds = NULL;
+	size_t n;
+
+	assert_int_equal(proc_read(dir_fd, "oom_score_adj", 64, &oom, NULL), 0);
+	assert_string_equal(oom, "1000\n");
+	assert_int_equal(proc_read(dir_fd, "limits", 8192, &limits, NULL), 0);
+	assert_null(strstr(limits, "Max address space         unlimited"));
+	/* 1 and 2 are /dev/null, 3 the socket, 4 the file; ids leave out 0 */
+	assert_int_equal(proc_ids(dir_fd, "fd", &fds, &n), 0);
+	assert_int_equal(n, 4);
+	assert_int_equal(fds[3], 4);
+}
+
 static void a_lost_worker_costs_inlines_only(void **state)
 {
 	struct run run = start("p");
@@ -148,8 +167,10 @@ static void a_lost_worker_costs_inlines_only(void **state)
 	assert_non_null(strchr(names_at(&run, run.hidden), '<'));
 	assert_int_equal(target_descendants(getpid(), &children, &n, &err), 0);
 	for (size_t i = 0; i < n; i++) {
-		if (children[i] != run.pid)
-			killed += kill(children[i], SIGKILL) == 0;
+		if (children[i] == run.pid)
+			continue;
+		check_worker(children[i]);
+		killed += kill(children[i], SIGKILL) == 0;
 	}
 	assert_int_equal(killed, 1);
 	assert_string_equal(names_at(&run, run.hidden + 1), "hidden");
