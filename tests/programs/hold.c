@@ -347,6 +347,92 @@ SITE void site_20(struct visit *v)
 	NO_TAIL_CALL();
 }
 
+/* Functions that only some allocators have; there when one is preloaded. */
+#define OWN __attribute__((weak))
+OWN void *mallocx(size_t size, int flags);
+OWN void *rallocx(void *p, size_t size, int flags);
+OWN size_t xallocx(void *p, size_t size, size_t extra, int flags);
+OWN void dallocx(void *p, int flags);
+OWN void sdallocx(void *p, size_t size, int flags);
+OWN void *tc_malloc_skip_new_handler(size_t size);
+OWN void *mi_malloc_small(size_t size);
+OWN void *mi_mallocn(size_t count, size_t size);
+OWN void *mi_reallocf(void *p, size_t size);
+OWN void *mi_reallocn(void *p, size_t count, size_t size);
+OWN void *mi_zalloc_aligned(size_t size, size_t alignment);
+OWN void *mi_heap_malloc(void *heap, size_t size);
+OWN void *mi_heap_get_default(void);
+OWN void mi_free_size(void *p, size_t size);
+
+SITE void site_50(struct visit *v)
+{
+	void *p = mallocx(100 + v->extra, 0);
+
+	hold_keep(v, 50, mallocx(200 + v->extra, 6 /* 64 aligned */), 200 + v->extra, NULL);
+	hold_keep(v, 50, rallocx(p, 5000 + v->extra, 0), 5000 + v->extra, NULL);
+	p = mallocx(300, 0);
+	sdallocx(p, 300, 0);
+	p = mallocx(300, 0);
+	dallocx(p, 0);
+	NO_TAIL_CALL();
+}
+
+/* What xallocx() has made of a block of @old bytes. */
+static size_t resized(size_t old, size_t size, size_t extra, size_t usable)
+{
+	if (usable < size)
+		return old;
+	return usable < size + extra ? usable : size + extra;
+}
+
+/* in place: granted, granted in part, refused */
+SITE void site_51(struct visit *v)
+{
+	void *p = mallocx(97, 0), *q = mallocx(97, 0), *r = mallocx(97, 0);
+	size_t n = 100 + v->extra / 4;
+
+	hold_keep(v, 51, p, resized(97, n, 2, xallocx(p, n, 2, 0)), NULL);
+	hold_keep(v, 51, q, resized(97, n, 50000, xallocx(q, n, 50000, 0)), NULL);
+	hold_keep(v, 51, r, resized(97, huge / 2, 0, xallocx(r, huge / 2, 0, 0)), NULL);
+	NO_TAIL_CALL();
+}
+
+SITE void site_52(struct visit *v)
+{
+	size_t n = 90 + v->extra;
+
+	hold_keep(v, 52, tc_malloc_skip_new_handler(n), n, NULL);
+	NO_TAIL_CALL();
+}
+
+SITE void site_53(struct visit *v)
+{
+	void *p = mi_malloc_small(30);
+
+	hold_keep(v, 53, mi_mallocn(3, 40 + v->extra), 3 * (40 + v->extra), NULL);
+	hold_keep(v, 53, mi_reallocf(p, 700 + v->extra), 700 + v->extra, NULL);
+	p = mi_zalloc_aligned(64, 4096);
+	hold_keep(v, 53, mi_reallocn(p, 10, 100 + v->extra), 10 * (100 + v->extra), NULL);
+	hold_keep(v, 53, mi_heap_malloc(mi_heap_get_default(), 77), 77, NULL);
+	p = mi_malloc_small(31);
+	sink = p;
+	mi_free_size(p, 31);
+	NO_TAIL_CALL();
+}
+
+static void own_functions(struct visit *v)
+{
+	if (mallocx && rallocx && xallocx && dallocx && sdallocx) {
+		site_50(v);
+		site_51(v);
+	}
+	if (tc_malloc_skip_new_handler)
+		site_52(v);
+	if (mi_malloc_small && mi_mallocn && mi_reallocf && mi_reallocn && mi_zalloc_aligned &&
+	    mi_heap_malloc && mi_heap_get_default && mi_free_size)
+		site_53(v);
+}
+
 static void every_site(struct visit *v)
 {
 	site_01(v);
@@ -368,6 +454,7 @@ static void every_site(struct visit *v)
 	site_18(v, 600);
 	site_20(v);
 	hold_cxx_round(v);
+	own_functions(v);
 }
 
 SITE void caller_a(int n)

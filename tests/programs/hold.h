@@ -33,7 +33,8 @@ struct visit {
 	size_t extra; /* bytes that make one caller's blocks differ from the other's */
 };
 
-/* Numbers of sites: 1..HOLD_MAX_SITES - 1, named "site_NN"; 30 to 39 are C++. */
+/* Numbers of sites: 1..HOLD_MAX_SITES - 1, named "site_NN"; 30 to 39 are C++, 50 to 59
+ * functions that only one allocator has. */
 enum {
 	HOLD_MAX_SITES = 64,
 	SITE_THROW = 40,
