@@ -55,9 +55,12 @@ static int text_id(struct stack_frames *f, const char *s, u32 *ret, struct error
 static int add_frame(struct stack_frames *f, const struct symbol_frame *s, u32 module, u64 offset,
                      struct error *err)
 {
-	struct profile_frame frame = {
-		.module = module, .offset = offset, .line = s->line, .inlined = s->inlined
-	};
+	struct profile_frame frame = { .module = module,
+		                       .offset = offset,
+		                       .line = s->line,
+		                       .inlined = s->inlined,
+		                       .start = s->start,
+		                       .size = s->size };
 	int r = text_id(f, s->name, &frame.name, err);
 
 	if (r == 0)

@@ -199,8 +199,9 @@ static int write_stap_frame(const struct profile *p, uint32_t id, struct text *n
 	if (r < 0)
 		return r;
 	clean_stap_name(name->s);
-	/* where the function begins, and its size, are not kept: 0x0 says so */
-	fprintf(to, " 0x%" PRIx64 " : %s+0x0/0x0", f->module ? f->offset : 0, name->s);
+	/* 0x0/0x0 where the function's begin and size are not known */
+	fprintf(to, " 0x%" PRIx64 " : %s+0x%" PRIx64 "/0x%" PRIx64, f->module ? f->offset : 0,
+	        name->s, f->size ? f->offset - f->start : 0, f->size);
 	if (f->module) {
 		name->n = 0;
 		r = text_append_utf8(name, profile_text(p, f->module),

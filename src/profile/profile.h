@@ -64,6 +64,9 @@ struct profile_frame {
 	uint32_t file;   /* string id of the source file; 0 = not known */
 	uint32_t line;   /* 0 = not known */
 	bool inlined;
+	/* Where the function of the name begins in the module, and how long it is;
+	 * size 0: not known. Only what makes stap text reads it; pprof does not keep it. */
+	uint64_t start, size;
 };
 
 /* A label: text (text != 0) or a number with a unit. */

@@ -122,6 +122,9 @@ static void put_table(FILE *to, const struct report_table *t, size_t columns, bo
 void report_text_tables(FILE *to, const struct report *r, size_t columns, bool colour)
 {
 	for (size_t i = 0; i < r->n_tables; i++) {
+		/* one process is in the title already */
+		if (!strcmp(r->tables[i].key, "processes") && r->tables[i].n_rows == 1)
+			continue;
 		if (r->tables[i].n_rows && r->tables[i].n_columns)
 			put_table(to, &r->tables[i], columns, colour);
 	}

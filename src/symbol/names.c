@@ -166,11 +166,11 @@ int names_finish(struct names *n, struct error *err)
 	return r < 0 ? r : spans_sort(&n->unsized, err);
 }
 
-const char *names_find(const struct names *n, uint64_t vaddr)
+const struct span *names_find(const struct names *n, uint64_t vaddr)
 {
 	const struct span *s = spans_innermost(&n->sized, vaddr);
 
 	if (!s)
 		s = spans_innermost(&n->unsized, vaddr);
-	return s ? s->name : NULL;
+	return s;
 }

@@ -30,5 +30,5 @@ int names_add(struct names *n, struct elf_file *elf, enum elf_symbols where, boo
               struct error *err);
 int names_finish(struct names *n, struct error *err);
 
-/* The symbol as the linker has it, or NULL. */
-const char *names_find(const struct names *n, uint64_t vaddr);
+/* The symbol that covers @vaddr, its name as the linker has it, or NULL. */
+const struct span *names_find(const struct names *n, uint64_t vaddr);

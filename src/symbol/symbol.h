@@ -31,6 +31,7 @@ struct symbol_frame {
 	const char *file; /* NULL: not known */
 	unsigned line;    /* 0: not known */
 	bool inlined;
+	uint64_t start, size; /* of the function in the module; size 0: not known, inlined */
 };
 
 /* Names of @vaddr in the module's file. Callers pass return address - 1 for

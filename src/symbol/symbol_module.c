@@ -198,19 +198,24 @@ static size_t ask_inlines(struct symbol_module *m, uint64_t vaddr, struct symbol
 
 static size_t look_up(struct symbol_module *m, uint64_t vaddr, struct symbol_frame *frames)
 {
+	const struct span *symbol;
 	const char *name;
 	size_t n;
 
 	load(m);
-	name = demangled(m, names_find(&m->names, vaddr));
+	symbol = names_find(&m->names, vaddr);
+	name = symbol ? demangled(m, symbol->name) : NULL;
 	n = ask_inlines(m, vaddr, frames);
 	if (!n) {
 		frames[0] = (struct symbol_frame){ .name = name };
-		return 1;
+		n = 1;
 	}
 	/* the function that is there in code has the linker's name */
-	if (name && !frames[n - 1].inlined)
+	if (name && !frames[n - 1].inlined) {
 		frames[n - 1].name = name;
+		frames[n - 1].start = symbol->start;
+		frames[n - 1].size = symbol->end - symbol->start;
+	}
 	return n;
 }
 

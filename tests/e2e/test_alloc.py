@@ -298,3 +298,28 @@ def test_the_profile_has_the_types_of_go(record, needs_bpf, tmp_path):
     assert sum(s[3] for s in samples) >= held
     assert sum(s[1] for s in samples) > sum(s[3] for s in samples)  # and what was freed again
     assert all(s[0] >= s[2] and s[1] >= s[3] for s in samples)
+
+
+def test_stap_lines_say_where_in_the_function(record, needs_bpf):
+    import re
+    import subprocess
+    program = PROGRAMS / "hold"
+    with Hold(program) as hold:
+        r = record("alloc", hold.pid, "--format", "stap", *ALL_SLOWDOWNS)
+        hold.command("mark")
+        hold.command("go 2")
+        text = r.interrupt().out
+    sizes = {}
+    for line in subprocess.run(["nm", "-S", program], capture_output=True, text=True,
+                               check=True).stdout.splitlines():
+        if len(line.split()) == 4:
+            start, size, _, name = line.split()
+            sizes[name] = (int(start, 16), int(size, 16))
+    seen = 0
+    for address, name, offset, size, module in re.findall(
+            r"^ 0x(\w+) : (\S+)\+0x(\w+)/0x(\w+) \[(.*)\]$", text, re.M):
+        if module.endswith("/hold") and name in sizes:
+            assert int(address, 16) == sizes[name][0] + int(offset, 16)
+            assert int(size, 16) == sizes[name][1]
+            seen += 1
+    assert seen > 100
