@@ -117,8 +117,22 @@ static int set_sizes(struct alloc_bpf *skel, const struct engine_bpf_sizes *s)
 	       bpf_map__set_max_entries(skel->maps.pcs, s->pcs);
 }
 
+/* What the inner tables of @outer look like. libbpf would make such a template
+ * with type information, and until Linux 6.2 a table without it then counts as
+ * another kind and is refused (bpf_map_meta_equal() compared timer_off). */
+static int set_template(struct bpf_map *outer, unsigned value_bytes, int *ret_fd)
+{
+	int fd = bpf_map_create(BPF_MAP_TYPE_HASH, "template", sizeof(u64), value_bytes, 64, NULL);
+
+	if (fd < 0)
+		return fd;
+	*ret_fd = fd; /* to be closed after the load */
+	return bpf_map__set_inner_map_fd(outer, fd);
+}
+
 static int load(struct engine_bpf *e, const struct engine_bpf_sizes *sizes, struct error *err)
 {
+	cleanup_close int level = -1, resets = -1;
 	int r;
 
 	libbpf_set_print(keep_libbpf_message);
@@ -133,7 +147,11 @@ static int load(struct engine_bpf *e, const struct engine_bpf_sizes *sizes, stru
 	engine_bpf_links_prepare(e);
 	if (set_sizes(e->skel, sizes))
 		return error_set(err, EINVAL, "cannot size the BPF tables");
-	r = alloc_bpf__load(e->skel);
+	r = set_template(e->skel->maps.levels, sizeof(struct alloc_entry), &level);
+	if (r == 0)
+		r = set_template(e->skel->maps.resets, sizeof(u64), &resets);
+	if (r == 0)
+		r = alloc_bpf__load(e->skel);
 	return r < 0 ? explain_load(r, err) : 0;
 }
 
