@@ -14,15 +14,12 @@ trap 'kill "$target" 2>/dev/null || :' EXIT
 trap 'exit 130' INT TERM
 
 echo "demo: a small server runs as process $target and leaks; watching it for 5 seconds"
-echo "+ memwho alloc $target -d 5s"
-rm -f "$picture" "$build/demo-held.pb.gz"
-$root "$build/memwho" alloc "$target" -d 5s -o "$build/demo-held.pb.gz"
-"$build/memwho" render "$build/demo-held.pb.gz" -o "$picture"
-"$build/memwho" render "$build/demo-held.pb.gz" --format table
+echo "+ memwho alloc $target -d 5s -o $picture"
+rm -f "$picture"
+$root "$build/memwho" alloc "$target" -d 5s -o "$picture"
 [ -s "$picture" ] || {
 	echo "demo: no picture was written" >&2
 	exit 1
 }
 echo
 echo "demo: the picture is $PWD/$picture (open it in a browser)"
-echo "demo: the profile is $PWD/$build/demo-held.pb.gz (go tool pprof opens it, too)"
