@@ -140,7 +140,7 @@ static int intern_set(struct samples *s, const struct profile_label *labels, siz
 	while ((id = hash_map_next(&s->set_ids, hash, &pos))) {
 		const struct samples_span *have = &s->sets[*id];
 
-		if (have->n == n && same_labels(s->labels + have->start, labels, n)) {
+		if (have->n == n && (!n || same_labels(s->labels + have->start, labels, n))) {
 			*ret = (uint32_t)*id;
 			return 0;
 		}
