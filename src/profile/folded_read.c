@@ -159,12 +159,14 @@ enum { EXTENT_BYTES = 2 * (2 + 16) + 1 + 1 }; /* "0xOFF/0xSIZE", and what ends i
 static bool is_extent(struct line l, uint64_t *ret_offset)
 {
 	ptrdiff_t slash = line_reader_last(l, "/");
-	uint64_t size;
+	uint64_t offset, size;
 
-	if (slash < 0 || !line_reader_starts(l, "0x"))
+	if (slash < 0 || !line_reader_starts(l, "0x") ||
+	    !line_reader_hex((struct line){ l.at, (size_t)slash }, &offset) ||
+	    !line_reader_hex((struct line){ l.at + slash + 1, l.n - (size_t)slash - 1 }, &size))
 		return false;
-	return line_reader_hex((struct line){ l.at, (size_t)slash }, ret_offset) &&
-	       line_reader_hex((struct line){ l.at + slash + 1, l.n - (size_t)slash - 1 }, &size);
+	*ret_offset = offset;
+	return true;
 }
 
 /*
@@ -194,7 +196,8 @@ static bool split_extent(struct line l, struct line *ret_name, struct line *ret_
 		*ret_name = (struct line){ l.at, (size_t)plus };
 		*ret_module = (struct line){ tail.at + n, tail.n - n };
 		*ret_module = line_reader_trim(*ret_module);
-		if (ret_module->n >= 2 && ret_module->at[0] == '[') {
+		if (ret_module->n >= 2 && ret_module->at[0] == '[' &&
+		    ret_module->at[ret_module->n - 1] == ']') {
 			ret_module->at++;
 			ret_module->n -= 2;
 		}
@@ -219,31 +222,38 @@ static bool split_place(struct line l, struct line *ret_module, uint64_t *ret_of
 	plus = line_reader_last(body, "+");
 	if (plus < 0)
 		return false;
+	if (!is_extent((struct line){ body.at + plus + 1, body.n - (size_t)plus - 1 }, ret_offset))
+		return false;
 	*ret_module = (struct line){ body.at, (size_t)plus };
-	return is_extent((struct line){ body.at + plus + 1, body.n - (size_t)plus - 1 },
-	                 ret_offset);
+	return true;
+}
+
+/* The address is before the first blank, the name behind the last colon. */
+static void split_address(struct stap_frame *f)
+{
+	ptrdiff_t colon = line_reader_last(f->name, " : ");
+	const char *blank;
+
+	if (colon < 0)
+		return;
+	blank = memchr(f->name.at, ' ', f->name.n);
+	if (!line_reader_hex((struct line){ f->name.at, (size_t)(blank - f->name.at) },
+	                     &f->address))
+		f->address = 0;
+	f->name = (struct line){ f->name.at + colon + 3, f->name.n - (size_t)colon - 3 };
 }
 
 static void split_frame(struct line l, struct stap_frame *ret)
 {
-	ptrdiff_t colon;
+	bool has_extent;
 
-	if (l.n > 10 && line_reader_last(l, " (inexact)") == (ptrdiff_t)l.n - 10)
-		l.n -= 10;
 	*ret = (struct stap_frame){ .name = l };
-	colon = line_reader_last(l, " : ");
-	if (colon > 0) {
-		/* the address is before the first colon, the name behind the last */
-		const char *blank = memchr(l.at, ' ', l.n);
-
-		if (!line_reader_hex((struct line){ l.at, (size_t)(blank - l.at) }, &ret->address))
-			ret->address = 0;
-		l = (struct line){ l.at + colon + 3, l.n - (size_t)colon - 3 };
-		ret->name = l;
-	}
-	ret->is_place = split_place(l, &ret->module, &ret->address);
-	if (!ret->is_place)
-		split_extent(l, &ret->name, &ret->module);
+	if (l.n > 10 && line_reader_last(l, " (inexact)") == (ptrdiff_t)l.n - 10)
+		ret->name.n -= 10;
+	/* the module first: there may be a colon in its name */
+	has_extent = split_extent(ret->name, &ret->name, &ret->module);
+	split_address(ret);
+	ret->is_place = !has_extent && split_place(ret->name, &ret->module, &ret->address);
 }
 
 /* The writer hides '+' and '%' of a module's name. */
@@ -266,12 +276,21 @@ static int module_string(struct reader *r, struct line module, uint32_t *ret, st
 	return e < 0 ? e : clean_string(r, (struct line){ plain.s, plain.n }, ret, err);
 }
 
+/* Our own way to say that there is no symbol. */
+static bool is_own_place(const struct reader *r, struct line name, const struct profile_frame *f)
+{
+	const char *base = text_base_name(profile_text(r->p, f->module));
+	struct line module;
+	uint64_t offset;
+
+	return is_place(name, &module, &offset) && offset == f->offset &&
+	       module.n == strlen(base) && memcmp(module.at, base, module.n) == 0;
+}
+
 static int push_stap(struct reader *r, struct line l, struct error *err)
 {
 	struct profile_frame f = { 0 };
 	struct stap_frame parts;
-	struct line module;
-	uint64_t offset;
 	int e;
 
 	split_frame(l, &parts);
@@ -281,8 +300,7 @@ static int push_stap(struct reader *r, struct line l, struct error *err)
 	if (e < 0)
 		return e;
 	f.offset = f.module ? parts.address : 0;
-	/* our own way to say that there is no symbol */
-	if (f.module && is_place(parts.name, &module, &offset) && offset == f.offset)
+	if (f.module && is_own_place(r, parts.name, &f))
 		f.name = 0;
 	return push_frame(r, &f, err);
 }

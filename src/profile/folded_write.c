@@ -165,14 +165,16 @@ static bool is_conversion(const char *after_percent)
 	       (*after_percent >= 'A' && *after_percent <= 'Z');
 }
 
-static void clean_stap_name(char *s)
+static void clean_stap_name(char *name)
 {
 	char before = ' ';
 
-	for (; *s; before = *s++) {
+	for (char *s = name; *s; before = *s++) {
 		if (*s == ':' && before == ' ' && s[1] == ' ')
 			*s = '.';
-		else if (*s == '%' && is_conversion(s + 1))
+	}
+	for (char *s = name; *s; s++) {
+		if (*s == '%' && is_conversion(s + 1))
 			*s = '_';
 	}
 }
