@@ -248,7 +248,8 @@ def test_postmaster_and_all_its_children(server, record, needs_bpf):
     busy = server.session()
     busy.do("set parallel_setup_cost = 0; set parallel_tuple_cost = 0; set min_parallel_table_scan_size = 0; "
             "set max_parallel_workers_per_gather = 2; set parallel_leader_participation = off")
-    busy.send("select count(*) from big where pg_sleep(0.001) is not null")
+    # each worker sorts what it scans, so it holds more and more
+    busy.send("select x from big where pg_sleep(0.001) is not null order by x, g")
     worker = server.process("parallel worker")
     time.sleep(2)
     result = r.interrupt().json()
@@ -262,7 +263,10 @@ def test_postmaster_and_all_its_children(server, record, needs_bpf):
                    and x["labels"].get("context", "").endswith("/CachedPlanSource"))
         mine = [y for y in postgres.seen(s.pid) if y.row.name == "CachedPlanSource"]
         assert plan == sum(y.chunk_bytes for y in mine) > 0
-    assert set(by_pid[worker]) == {"parallel worker"} and by_pid[worker]["parallel worker"] > 0
+    assert set(by_pid[worker]) == {"parallel worker"} and by_pid[worker]["parallel worker"] > 10000
+    kinds = {x["pid"]: x["kind"] for x in result["processes"]}
+    assert kinds[worker] == "parallel worker" and kinds[server.postmaster] == "postmaster"
+    assert {"checkpointer", "client backend"} <= set(kinds.values())
     # no context of the new one holds more than it has
     tree = accounts(postgres.seen(new.pid))
     mine = {"stacks": [x for x in result["stacks"] if x["labels"]["pid"] == new.pid]}
