@@ -22,6 +22,7 @@
 #include "alloc.skel.h"
 #include "alloc/engine_bpf_state.h"
 #include "base/cleanup.h"
+#include "base/feature.h"
 #include "base/log.h"
 
 enum {
@@ -47,6 +48,8 @@ static bool memory_allows(u64 capacity)
 	u64 kib = 0;
 	cleanup_fclose FILE *f = fopen("/proc/meminfo", "re");
 
+	if (!feature_allowed("table_growth"))
+		return false;
 	while (f && fgets(line, sizeof(line), f)) {
 		if (sscanf(line, "MemAvailable: %lu kB", &kib) == 1)
 			break;
@@ -61,7 +64,7 @@ static int add_level(struct engine_bpf *e, u64 capacity, struct error *err)
 
 	if (e->n_levels == ALLOC_MAX_LEVELS || capacity > UINT32_MAX)
 		return error_set(err, ENOSPC, "the live table cannot grow any further");
-	if (!memory_allows(capacity))
+	if (e->n_levels && !memory_allows(capacity))
 		return error_set(err, ENOMEM, "not enough free memory for %lu more live blocks",
 		                 capacity);
 	fd = bpf_map_create(BPF_MAP_TYPE_HASH, "live", sizeof(u64), sizeof(struct alloc_entry),
