@@ -4,7 +4,10 @@
 /*
  * Gzipped pprof protobuf (github.com/google/pprof proto/profile.proto), the
  * format in which a profile is saved. The report travels as comments
- * "memwho: key=value", tables as "memwho-table: JSON".
+ * "memwho: key=value", tables as "memwho-table: JSON" (pprof_report.h).
+ * Addresses are made up: each module has a range of its own, and an offset in
+ * it. Code without a symbol gets a function "module+0xoffset", which is no name
+ * again when read.
  */
 
 #include <stdio.h>

@@ -237,8 +237,7 @@ static void hostile_names_break_no_line(void **state)
 		"12345",
 		" 7",
 		"\"'\\`$(x)",
-		"\xff\xfe"
-		"bad",
+		"\377\376bad",
 		"a : b",
 		": c",
 		"%s%n%d",

@@ -59,8 +59,7 @@ static void other_files_are_refused(void **state)
 		                             "<?xml version=\"1.0\"?>",
 		                             "<!DOCTYPE html>",
 		                             "Dear reader,\nthis is a text.\n",
-		                             "\x7f"
-		                             "ELF\x02\x01\x01" };
+		                             "\177ELF\x02\x01\x01" };
 	struct profile *p = NULL;
 	struct error e;
 
