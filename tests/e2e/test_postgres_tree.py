@@ -225,3 +225,18 @@ def test_replaying_standby(server):
 
 def test_other_processes_are_no_servers():
     assert "is not a PostgreSQL server" in postgres.pgtree(os.getpid(), "tree", code=1)
+
+
+def test_a_heap_too_large_to_copy():
+    """Beyond 256 MiB the walk reads the process as it goes."""
+    postgres.need_extension()
+    with postgres.Server(postgres.DISTRIBUTION, extension=True) as server:
+        s = server.session()
+        s.do("select pgleak_query(1900000); select pgleak_hold(2000)")
+        seen = check_rows(server, s.pid, 80)
+        assert sum(x.row.total for x in seen) > 256 << 20
+        leaked = next(x for x in seen if x.row.name == "CacheMemoryContext")
+        assert leaked.chunk_bytes > 1900000 * 144
+        start = time.monotonic()
+        assert "AllocSetAlloc" in postgres.pgtree(s.pid, "probes")
+        assert time.monotonic() - start < 5  # a sample of chunks, not all

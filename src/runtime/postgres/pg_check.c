@@ -14,6 +14,7 @@ enum {
 	OLD_GENERATION_CHUNK = 24,
 	OUT_SIZE = 1,
 	OUT_CTX = 2,
+	SHARES = 16, /* of a sample, one context gets no more than one */
 };
 
 /* The plans of one class, as an engine would run them. */
@@ -29,6 +30,7 @@ struct checking {
 	const struct decoder *d;
 	struct pg_check *to;
 	uint64_t unowned; /* old family: chunks whose context word is not the context */
+	uint64_t stop;    /* chunks in all at which this context has had its share */
 	struct error *err;
 };
 
@@ -89,15 +91,20 @@ static int check_chunk(struct checking *k, uint64_t at, uint64_t end, uint64_t *
 	return 0;
 }
 
+static bool is_cut(const struct checking *k)
+{
+	return k->stop && k->to->chunks >= k->stop;
+}
+
 static int check_block(struct checking *k, const struct pg_block *b)
 {
 	uint64_t n = 0;
 
 	for (uint64_t at = b->data, bytes = 0; at < b->fill; at += bytes, n++) {
-		int r = check_chunk(k, at, b->fill, &bytes);
+		int r = is_cut(k) ? 1 : check_chunk(k, at, b->fill, &bytes);
 
-		if (r < 0)
-			return r;
+		if (r)
+			return r < 0 ? r : 0;
 	}
 	if (k->c->class == PG_GENERATION && n != b->n_chunks)
 		return wrong(k, b->address, "another number of chunks than the block says");
@@ -135,7 +142,7 @@ static int check_context(struct checking *k, struct pg_blocks *blocks)
 	k->unowned = 0;
 	for (size_t i = 0; i < blocks->n && r == 0; i++)
 		r = check_block(k, &blocks->items[i]);
-	if (r == 0 && !k->l->methods.chunk_word && k->c->class == PG_ALLOCSET &&
+	if (r == 0 && !is_cut(k) && !k->l->methods.chunk_word && k->c->class == PG_ALLOCSET &&
 	    k->unowned != blocks->free_chunks)
 		return wrong(k, k->c->address, "another number of free chunks than its lists have");
 	k->to->contexts++;
@@ -163,6 +170,7 @@ int pg_check_chunks(struct pg_memory *m, const struct pg_layout *l, const struct
 		k.d = &decoders[k.c->class];
 		if (!is_checked(l, k.c->class))
 			continue;
+		k.stop = max_chunks ? done.chunks + max_chunks / SHARES : 0;
 		r = check_context(&k, &blocks);
 		if (r < 0)
 			return r;

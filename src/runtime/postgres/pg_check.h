@@ -20,7 +20,7 @@ struct pg_check {
 	uint64_t by_class[PG_N_CLASSES]; /* chunks */
 };
 
-/* Up to @max_chunks (0: all). -EAGAIN: does not fit (torn, or another layout);
- * *err says where. */
+/* Up to about @max_chunks, of many contexts (0: all). -EAGAIN: does not fit (torn, or another
+ * layout); *err says where. */
 int pg_check_chunks(struct pg_memory *m, const struct pg_layout *l, const struct pg_tree *tree,
                     uint64_t max_chunks, struct pg_check *ret, struct error *err);
