@@ -4,11 +4,14 @@
 #include <elf.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "runtime/code.h"
+#include "runtime/plan.h"
 #include "runtime/plt.h"
+#include "runtime/probe_point.h"
 
 enum { MAX_JUMPS_DEEP = 3, NAME_BYTES = 256 };
 
@@ -181,6 +184,73 @@ int family_add(struct runtime_probes *to, const struct runtime_ops *owner, struc
 	return 0;
 }
 
+/* ---- wrappers ---- */
+
+/* The probed function that @p's instruction jumps to, whatever happened before:
+ * @p's code is straight up to there. NULL: none. */
+static const struct runtime_probe *jumps_to(const struct runtime_probes *all,
+                                            const struct runtime_probe *p, struct elf_file *f)
+{
+	cleanup(code_function_clear) struct code_function c = { 0 };
+	uint64_t at = p->at - p->vaddr, target;
+	struct code_insn in;
+	struct error ignored;
+
+	if (p->single_stepped || code_function_read(f, p->vaddr, p->size, &c, &ignored) < 0 ||
+	    at >= c.len || !code_decode(c.bytes + at, c.len - at, p->at, &in) ||
+	    in.flow != CODE_JUMP || !in.direct)
+		return NULL;
+	target = in.target;
+	if (plt_contains(f, target))
+		target = plt_own_function(f, target);
+	return target ? probe_at(all, p->module, code_real_start(f, target)) : NULL;
+}
+
+/* Would @p's plan, at the entry of @other, be @other's? */
+static bool same_plan(const struct runtime_probe *p, const struct runtime_probe *other,
+                      struct elf_file *f)
+{
+	struct plan_code code = p->code;
+	struct probe_point point;
+	struct error ignored;
+
+	if (probe_point_find_for(f, other->vaddr, other->size, plan_arguments(&code), &point,
+	                         &ignored) < 0)
+		return false;
+	plan_move_arguments(&code, point.where);
+	return point.at == other->at && code.role == other->code.role &&
+	       code.flags == other->code.flags && code.n == other->code.n &&
+	       code.second == other->code.second &&
+	       !memcmp(code.uops, other->code.uops, code.n * sizeof(code.uops[0]));
+}
+
+static bool is_wrapper(const struct runtime_probes *all, const struct runtime_probe *p)
+{
+	struct elf_file *f = symbol_module_elf(p->module);
+	const struct runtime_probe *other = jumps_to(all, p, f);
+
+	return other && other != p && same_plan(p, other, f);
+}
+
+static int drop_wrappers(struct runtime_probes *to, const struct runtime_ops *owner,
+                         const struct symbol_module *m, struct error *err)
+{
+	cleanup_free bool *drop = calloc(to->n_probes + 1, sizeof(*drop));
+	size_t kept = 0;
+
+	if (!drop)
+		return error_oom(err);
+	/* all are looked at before any goes: wrappers may wrap wrappers */
+	for (size_t i = 0; i < to->n_probes; i++)
+		drop[i] = to->probes[i].owner == owner && to->probes[i].module == m &&
+		          is_wrapper(to, &to->probes[i]);
+	for (size_t i = 0; i < to->n_probes; i++)
+		if (!drop[i])
+			to->probes[kept++] = to->probes[i];
+	to->n_probes = kept;
+	return 0;
+}
+
 /* ---- ranges ---- */
 
 struct closure {
@@ -278,7 +348,7 @@ static int follow_jumps(const struct closure *c, uint64_t vaddr, uint64_t size, 
 	return 0;
 }
 
-int family_add_ranges(struct runtime_probes *to, const struct runtime_ops *owner,
+static int add_ranges(struct runtime_probes *to, const struct runtime_ops *owner,
                       struct symbol_module *m, struct error *err)
 {
 	/* what only throwing functions reach is marked so: they come last */
@@ -297,4 +367,12 @@ int family_add_ranges(struct runtime_probes *to, const struct runtime_ops *owner
 		}
 	}
 	return 0;
+}
+
+int family_finish(struct runtime_probes *to, const struct runtime_ops *owner,
+                  struct symbol_module *m, struct error *err)
+{
+	int r = drop_wrappers(to, owner, m, err);
+
+	return r < 0 ? r : add_ranges(to, owner, m, err);
 }

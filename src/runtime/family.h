@@ -40,10 +40,13 @@ extern const struct runtime_function family_cxx[];    /* operator new and delete
 int family_add(struct runtime_probes *to, const struct runtime_ops *owner, struct symbol_module *m,
                const char *prefix, const struct runtime_function *list, struct error *err);
 
-/* Make ranges of the code that the probed functions of @owner in @m jump to
- * (cold parts, slow paths): its calls are the allocator's own. Last step. */
-int family_add_ranges(struct runtime_probes *to, const struct runtime_ops *owner,
-                      struct symbol_module *m, struct error *err);
+/* Last step for the probes of @owner in @m. Drops those of mere wrappers: a
+ * function that jumps to another probed one, which finds the same meaning in the
+ * same registers, would only be counted twice. Then makes ranges of the code
+ * that the probed functions jump to (cold parts, slow paths): its calls are the
+ * allocator's own. */
+int family_finish(struct runtime_probes *to, const struct runtime_ops *owner,
+                  struct symbol_module *m, struct error *err);
 
 bool family_has(struct elf_file *f, const char *symbol);
 

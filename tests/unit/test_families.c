@@ -447,6 +447,14 @@ static void system_mimalloc(void **state)
 	no_probe_twice(&p);
 	assert_non_null(find(&p, "malloc"));
 	assert_non_null(find(&p, "mi_heap_malloc"));
+	/* realloc puts the heap before its arguments and jumps; so does memalign,
+	 * by way of another wrapper */
+	assert_null(find(&p, "realloc"));
+	assert_non_null(find(&p, "mi_heap_realloc"));
+	assert_null(find(&p, "memalign"));
+	assert_non_null(find(&p, "mi_heap_malloc_aligned"));
+	/* rounds the size up: its own size is what was asked for */
+	assert_non_null(find(&p, "pvalloc"));
 	assert_int_equal(p.n_gaps, 1);
 	assert_string_equal(p.gaps[0].name, "mi_heap_destroy");
 }

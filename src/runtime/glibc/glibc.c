@@ -57,7 +57,7 @@ static int add(struct runtime_probes *to, struct symbol_module *m, struct error 
 	}
 	if (!r)
 		r = family_add(to, &glibc_runtime, m, "", functions, err);
-	return r < 0 ? r : family_add_ranges(to, &glibc_runtime, m, err);
+	return r < 0 ? r : family_finish(to, &glibc_runtime, m, err);
 }
 
 static int alloc_probes(const struct runtime_view *v, struct runtime_probes *to, struct error *err)

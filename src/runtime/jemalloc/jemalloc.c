@@ -134,7 +134,7 @@ static int alloc_probes(const struct runtime_view *v, struct runtime_probes *to,
 		for (size_t i = 0; !r && i < p.n; i++)
 			r = add(to, m, p.names[i], err);
 		if (!r && p.n)
-			r = family_add_ranges(to, &jemalloc_runtime, m, err);
+			r = family_finish(to, &jemalloc_runtime, m, err);
 	}
 	return r;
 }

@@ -130,7 +130,7 @@ static int add(struct runtime_probes *to, struct symbol_module *m, struct error 
 		r = runtime_add_gap(
 			to, "mi_heap_destroy",
 			"frees a heap's blocks all at once: they would stay in the result", err);
-	return r < 0 ? r : family_add_ranges(to, &mimalloc_runtime, m, err);
+	return r < 0 ? r : family_finish(to, &mimalloc_runtime, m, err);
 }
 
 static int alloc_probes(const struct runtime_view *v, struct runtime_probes *to, struct error *err)

@@ -27,7 +27,7 @@ static int alloc_probes(const struct runtime_view *v, struct runtime_probes *to,
 			continue;
 		r = family_add(to, &musl_runtime, m, "", family_malloc, err);
 		if (!r)
-			r = family_add_ranges(to, &musl_runtime, m, err);
+			r = family_finish(to, &musl_runtime, m, err);
 	}
 	return r;
 }

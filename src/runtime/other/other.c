@@ -25,7 +25,7 @@ static int alloc_probes(const struct runtime_view *v, struct runtime_probes *to,
 		if (!r)
 			r = family_add(to, &other_runtime, m, "", family_cxx, err);
 		if (!r)
-			r = family_add_ranges(to, &other_runtime, m, err);
+			r = family_finish(to, &other_runtime, m, err);
 	}
 	return r;
 }
