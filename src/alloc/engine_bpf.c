@@ -16,9 +16,9 @@
 #include "alloc/engine_bpf_links.h"
 #include "alloc/engine_bpf_state.h"
 #include "alloc/engine_bpf_table.h"
+#include "alloc/engine_permission.h"
 #include "base/cleanup.h"
 #include "base/feature.h"
-#include "base/kernel.h"
 #include "base/log.h"
 
 enum {
@@ -56,37 +56,15 @@ static bool kernel_has_sessions(void)
 	return has;
 }
 
-/* The kernel only says EPERM. */
-static int explain_denied(struct error *err)
-{
-	struct kernel_facts facts;
-	bool bpf, perfmon;
-
-	kernel_facts(&facts);
-	bpf = kernel_capable(&facts, KERNEL_CAP_BPF);
-	perfmon = kernel_capable(&facts, KERNEL_CAP_PERFMON);
-	if (bpf && perfmon) {
-		error_set(err, EPERM,
-		          "not permitted to load BPF programs, although CAP_BPF and CAP_PERFMON "
-		          "are there");
-		return error_hint(err, "a container's seccomp profile or kernel lockdown forbids "
-		                       "it: run memwho on the host, or see memwho doctor");
-	}
-	error_set(err, EPERM, "not permitted to load BPF programs: %s missing",
-	          bpf       ? "CAP_PERFMON is"
-	          : perfmon ? "CAP_BPF is"
-	                    : "CAP_BPF and CAP_PERFMON are");
-	return error_hint(err, "run as root, or give memwho the capabilities: "
-	                       "setcap cap_bpf,cap_perfmon,cap_sys_ptrace,"
-	                       "cap_dac_read_search+ep $(which memwho)");
-}
-
 static int explain_load(int r, struct error *err)
 {
-	if (r == -EPERM || r == -EACCES)
-		return explain_denied(err);
-	if (!feature_allowed("bpf"))
-		return error_set(err, ENOTSUP, "this kernel takes no BPF programs");
+	if (engine_permission_is_refusal(r))
+		return engine_permission_explain(ENGINE_PERMISSION_LOAD, -r, err);
+	if (!feature_allowed("bpf") || r == -ENOSYS) {
+		error_set(err, ENOTSUP, "this kernel takes no BPF programs");
+		return error_hint(err, "boot a kernel with CONFIG_BPF_SYSCALL and "
+		                       "CONFIG_BPF_EVENTS");
+	}
 	if (!feature_allowed("btf") || access("/sys/kernel/btf/vmlinux", R_OK) < 0) {
 		error_set(err, ENOTSUP, "this kernel has no type information (BTF)");
 		return error_hint(err, "the exact engine needs /sys/kernel/btf/vmlinux "

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -13,6 +14,7 @@
 
 #include "alloc.skel.h"
 #include "alloc/engine_bpf_state.h"
+#include "alloc/engine_permission.h"
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/feature.h"
@@ -110,6 +112,15 @@ struct attaching {
 	struct engine_bpf_links *to;
 };
 
+static int cannot_attach(pid_t pid, int errnum, enum engine_permission what, struct error *err)
+{
+	if (engine_permission_is_refusal(-errnum))
+		return engine_permission_explain(what, errnum, err);
+	if (errnum == ESRCH || (kill(pid, 0) < 0 && errno == ESRCH))
+		return error_set(err, ESRCH, "process %d ended while memwho attached to it", pid);
+	return error_sys(err, errnum, "cannot attach uprobes to process %d", pid);
+}
+
 /* The points of one kind in one file, as one link. */
 static int attach_multi(const struct attaching *a, const struct engine_bpf_point *points, size_t n,
                         enum engine_bpf_probe kind, int file, struct error *err)
@@ -140,7 +151,7 @@ static int attach_multi(const struct attaching *a, const struct engine_bpf_point
 	path_of(file, path);
 	fd = syscall(SYS_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
 	if (fd < 0)
-		return error_sys(err, errno, "cannot attach uprobes to process %d", a->pid);
+		return cannot_attach(a->pid, errno, ENGINE_PERMISSION_LOAD, err);
 	a->to->items[a->to->n++] = (struct engine_bpf_link){ NULL, fd };
 	return 0;
 }
@@ -160,7 +171,7 @@ static int attach_perf(const struct attaching *a, const struct engine_bpf_point 
 	link = bpf_program__attach_uprobe_opts(perf_program(a->e, p->kind), a->pid, path, p->offset,
 	                                       &opts);
 	if (!link)
-		return error_sys(err, errno, "cannot attach an uprobe to process %d", a->pid);
+		return cannot_attach(a->pid, errno, ENGINE_PERMISSION_UPROBE, err);
 	a->to->items[a->to->n++] = (struct engine_bpf_link){ link, -1 };
 	return 0;
 }

@@ -6,11 +6,9 @@
 #include "base/cleanup.h"
 #include "base/kernel.h"
 #include "cli/checks.h"
+#include "target/permission.h"
 
-static const char as_root[] =
-	"run as root (sudo memwho ...), or once: "
-	"sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search+ep $(command -v "
-	"memwho)";
+static const char as_root[] = "run as root (sudo memwho ...), or once: " PERMISSION_SETCAP;
 static const char see_privileges[] = "see privileges";
 
 static int check_kernel(struct checks *to, const struct kernel_facts *f, struct error *err)

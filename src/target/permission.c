@@ -42,8 +42,7 @@ static void hint_capability(struct error *err)
 		                "with --cap-add SYS_PTRACE (docker, podman) or "
 		                "capabilities.add: [SYS_PTRACE] (Kubernetes)");
 	else
-		error_hint(err, "run the same command with sudo, or once: "
-		                "sudo setcap cap_sys_ptrace=ep \"$(command -v memwho)\"");
+		error_hint(err, "run the same command with sudo, or once: " PERMISSION_SETCAP);
 }
 
 static void user_name(uid_t uid, char *buf, size_t size)

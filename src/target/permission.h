@@ -12,6 +12,14 @@
 
 #include "base/error.h"
 
+/* The command that gives memwho all that it may need to somebody who is not root;
+ * the second one for kernels that let only CAP_SYS_ADMIN set uprobes. */
+#define PERMISSION_SETCAP                                                                          \
+	"sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search=ep "                   \
+	"\"$(command -v memwho)\""
+#define PERMISSION_SETCAP_ADMIN                                                                    \
+	"sudo setcap cap_sys_admin,cap_sys_ptrace,cap_dac_read_search=ep \"$(command -v memwho)\""
+
 enum permission_mode {
 	PERMISSION_READ,   /* maps, exe, root: PTRACE_MODE_READ */
 	PERMISSION_ATTACH, /* mem: PTRACE_MODE_ATTACH, which Yama restricts further */
