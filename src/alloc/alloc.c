@@ -69,6 +69,10 @@ static int open_tracees(struct alloc_recorder *r, const pid_t *pids, size_t n, s
 	if (r->n_tracees)
 		return 0;
 	*err = first;
+	if (n > 1) {
+		error_set(err, -first.code, "none of the %zu processes can be recorded", n);
+		error_hint(err, "%s", first.hint);
+	}
 	return err->code;
 }
 
@@ -117,6 +121,40 @@ static int open_engine(struct alloc_recorder *r, struct error *err)
 	return engine_bpf_open(&sizes, &r->engine, err);
 }
 
+static void end_tracee(struct alloc_recorder *r, struct tracee *t, enum alloc_ended how)
+{
+	if (t->ended)
+		return;
+	t->ended = how;
+	t->ended_ns = clock_now_ns();
+	engine_bpf_end_process(r->engine, t->slot);
+	tracee_detach_later(t, r->engine);
+}
+
+/* Over when every process is. */
+static enum alloc_ended all_ended(const struct alloc_recorder *r)
+{
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		if (!r->tracees[i]->ended)
+			return ALLOC_RUNNING;
+	}
+	return r->tracees[0]->ended;
+}
+
+/* A process that ends while we attach to it is no reason to leave the others. */
+static int forgive_ended(struct alloc_recorder *r, struct tracee *t, int rc, struct error *err)
+{
+	if (rc >= 0 || !target_has_ended(t->target))
+		return rc;
+	end_tracee(r, t, ALLOC_ENDED_EXIT);
+	if (!all_ended(r))
+		return 0;
+	error_set(err, ESRCH, "process %d (%s) ended while memwho attached to it", t->pid,
+	          t->command);
+	return error_hint(err, "`memwho run -- COMMAND` records a program from its start to its "
+	                       "end");
+}
+
 static int publish_all(struct alloc_recorder *r, struct error *err)
 {
 	for (size_t i = 0; i < r->n_tracees; i++) {
@@ -124,6 +162,7 @@ static int publish_all(struct alloc_recorder *r, struct error *err)
 
 		tracee_decide_throws(r->tracees[i], engine_bpf_has_sessions(r->engine));
 		rc = tracee_publish(r->tracees[i], r->engine, &r->modules, err);
+		rc = forgive_ended(r, r->tracees[i], rc, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -159,8 +198,10 @@ static int count_first(struct alloc_recorder *r, struct error *err)
 {
 	int rc = calibrate_run(r->engine, &r->modules, r->pool, &r->guard.costs, err);
 
-	for (size_t i = 0; rc == 0 && i < r->n_tracees; i++)
+	for (size_t i = 0; rc == 0 && i < r->n_tracees; i++) {
 		rc = tracee_attach_counting(r->tracees[i], r->engine, err);
+		rc = forgive_ended(r, r->tracees[i], rc, err);
+	}
 	note_threads(r);
 	if (rc == 0)
 		guard_count(&r->guard, r->engine);
@@ -213,8 +254,10 @@ static int attach_all(struct alloc_recorder *r, struct error *err)
 
 	engine_bpf_reset_counters(r->engine);
 	for (size_t i = 0; i < r->n_tracees; i++) {
-		int rc = attach_one(r, r->tracees[i], err);
+		struct tracee *t = r->tracees[i];
+		int rc = t->ended ? 0 : attach_one(r, t, err);
 
+		rc = forgive_ended(r, t, rc, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -259,21 +302,11 @@ static struct tracee *tracee_at(const struct alloc_recorder *r, u32 slot)
 	return NULL;
 }
 
-static void end_tracee(struct alloc_recorder *r, struct tracee *t, enum alloc_ended how)
-{
-	if (t->ended)
-		return;
-	t->ended = how;
-	t->ended_ns = clock_now_ns();
-	engine_bpf_end_process(r->engine, t->slot);
-	tracee_detach_later(t, r->engine);
-}
-
 /* Who ended between our first look and the attach has sent no event. */
 static void note_already_gone(struct alloc_recorder *r)
 {
 	for (size_t i = 0; i < r->n_tracees; i++) {
-		if (target_alive(r->tracees[i]->target) < 0)
+		if (target_has_ended(r->tracees[i]->target))
 			end_tracee(r, r->tracees[i], ALLOC_ENDED_EXIT);
 	}
 }
@@ -450,16 +483,6 @@ static void learn(struct alloc_recorder *r, u64 now)
 	}
 	if (contexts)
 		learn_contexts(r, now);
-}
-
-/* Over when every process is. */
-static enum alloc_ended all_ended(const struct alloc_recorder *r)
-{
-	for (size_t i = 0; i < r->n_tracees; i++) {
-		if (!r->tracees[i]->ended)
-			return ALLOC_RUNNING;
-	}
-	return r->tracees[0]->ended;
 }
 
 int alloc_poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ended, struct error *err)

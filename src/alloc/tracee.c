@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "alloc/engine_permission.h"
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -30,6 +31,10 @@ static int check_list(const char *list, struct error *err)
 {
 	char name[64];
 
+	if (!list[0]) {
+		error_set(err, EINVAL, "--allocator: an empty list");
+		return error_hint(err, "leave it out to have the allocators found");
+	}
 	for (const char *p = list; *p; p += strcspn(p, ",") + (p[strcspn(p, ",")] == ',')) {
 		snprintf(name, sizeof(name), "%.*s", (int)strcspn(p, ","), p);
 		if (!registry_find(name)) {
@@ -106,11 +111,14 @@ static int find_runtimes(struct tracee *t, const char *allocators, struct error 
 
 static int no_allocator(const struct tracee *t, const char *allocators, struct error *err)
 {
-	if (allocators)
+	if (allocators) {
 		error_set(err, ENOTSUP, "no allocator of '%s' in process %d", allocators, t->pid);
-	else
-		error_set(err, ENOTSUP, "process %d has no allocator function that memwho knows",
-		          t->pid);
+		return error_hint(err,
+		                  "leave --allocator out to have it found; `memwho doctor "
+		                  "%d` lists what is there",
+		                  t->pid);
+	}
+	error_set(err, ENOTSUP, "process %d has no allocator function that memwho knows", t->pid);
 	return error_hint(err,
 	                  "it is static and stripped, or has its own allocator; `memwho "
 	                  "doctor %d` lists what was looked for",
@@ -172,6 +180,12 @@ int tracee_open(pid_t pid, u32 slot, struct symbol_pool *pool, const char *alloc
 	if (r < 0)
 		return r;
 	r = look(t, pool, allocators, err);
+	if (r < 0 && target_has_ended(t->target)) {
+		error_set(err, ESRCH, "process %d (%s) ended while memwho looked at it", pid,
+		          t->command);
+		return error_hint(err, "`memwho run -- COMMAND` records a program from its "
+		                       "start to its end");
+	}
 	if (r < 0)
 		return r;
 	tracee_learn(t);
@@ -467,6 +481,27 @@ static enum engine_bpf_how how_to_attach(const struct tracee *t)
 	return t->forks ? ENGINE_BPF_PERF : ENGINE_BPF_MULTI;
 }
 
+/* perf's uprobes may need more privileges than uprobe_multi's; without them a
+ * forked child pays for our breakpoints, which is better than no recording. */
+static int attach_plain(struct tracee *t, struct engine_bpf *e, const struct points *points,
+                        struct error *err)
+{
+	cleanup(engine_bpf_links_detach) struct engine_bpf_links fresh = { 0 };
+	enum engine_bpf_how how = how_to_attach(t);
+	int r = engine_bpf_links_attach(e, how, t->pid, t->slot, t->generation, points->items,
+	                                points->n, &fresh, err);
+
+	if (how == ENGINE_BPF_PERF && engine_permission_is_refusal(r) && engine_bpf_has_multi(e)) {
+		log_note(LOG_WARN,
+		         "children that process %d forks are slowed down, too, until the end: %s",
+		         t->pid, err->message);
+		engine_bpf_links_detach(&fresh);
+		r = engine_bpf_links_attach(e, ENGINE_BPF_MULTI, t->pid, t->slot, t->generation,
+		                            points->items, points->n, &fresh, err);
+	}
+	return r < 0 ? r : engine_bpf_links_move(&t->links, &fresh, err);
+}
+
 int tracee_attach(struct tracee *t, struct engine_bpf *e, struct error *err)
 {
 	cleanup(points_clear) struct points plain = { 0 }, sessions = { 0 };
@@ -476,8 +511,7 @@ int tracee_attach(struct tracee *t, struct engine_bpf *e, struct error *err)
 		r = engine_bpf_links_attach(e, ENGINE_BPF_MULTI, t->pid, t->slot, t->generation,
 		                            sessions.items, sessions.n, &t->sessions, err);
 	if (r == 0)
-		r = engine_bpf_links_attach(e, how_to_attach(t), t->pid, t->slot, t->generation,
-		                            plain.items, plain.n, &t->links, err);
+		r = attach_plain(t, e, &plain, err);
 	if (r == 0)
 		t->n_attached = t->probes.n_probes;
 	return r;

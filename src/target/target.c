@@ -324,6 +324,13 @@ int target_alive(const struct target *t)
 	return 0;
 }
 
+bool target_has_ended(const struct target *t)
+{
+	struct proc_stat s;
+
+	return proc_stat_read(t->proc_fd, &s) < 0 || (proc_stat_is_dead(&s) && s.n_threads <= 1);
+}
+
 int target_proc_file(const struct target *t, const char *name, size_t max, char **ret,
                      size_t *ret_len, struct error *err)
 {

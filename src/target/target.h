@@ -43,6 +43,9 @@ void target_closep(struct target **t);
 
 /* 0 while it is the same process and not a zombie; else -ESRCH. */
 int target_alive(const struct target *t);
+/* Has its last thread ended? A process whose first thread alone has ended is a
+ * zombie to target_alive(): it cannot be read, but runs. */
+bool target_has_ended(const struct target *t);
 
 /* The target's /proc/PID/@name, whole, malloc'ed, NUL-terminated; -EFBIG when
  * it has more than @max bytes, -ESRCH when the process has ended, -EACCES with

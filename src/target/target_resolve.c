@@ -73,8 +73,10 @@ static int resolve_pid(const char *spec, struct target_cgroup_pids *ret, struct 
 {
 	long long pid = parse_pid(spec);
 
-	if (pid < 0)
-		return error_set(err, EINVAL, "'%s' is not a process id", spec);
+	if (pid < 0) {
+		error_set(err, EINVAL, "'%s' is not a process id", spec);
+		return error_hint(err, "process ids are whole numbers from 1 to %d", INT_MAX);
+	}
 	if (pid == getpid())
 		return error_set(err, EINVAL, "%s is memwho itself", spec);
 	return pids_add(ret, pid, err);
@@ -88,8 +90,10 @@ static int read_first_line(const char *path, char *buf, size_t size, struct erro
 
 	if (n < 0) {
 		error_sys(err, errno, "pidfile %s", path);
-		return errno == EACCES ? error_hint(err, "run the same command with sudo")
-		                       : err->code;
+		return err->code == -EACCES
+		               ? error_hint(err, "run the same command with sudo")
+		               : error_hint(err, "pidfile:PATH is a file whose first line is "
+		                                 "a process id");
 	}
 	buf[n] = '\0';
 	buf[strcspn(buf, "\n")] = '\0';
