@@ -43,8 +43,11 @@ static int wait_for_exec(pid_t pid, int report, const char *name, struct error *
 {
 	int status, why;
 
-	if (read(report, &why, sizeof(why)) == sizeof(why))
-		return error_sys(err, why, "cannot run %s", name);
+	if (read(report, &why, sizeof(why)) == sizeof(why)) {
+		error_sys(err, why, "cannot run %s", name);
+		return error_hint(err, "what is behind -- is a program in $PATH or its path, "
+		                       "and its arguments");
+	}
 	if (waitpid(pid, &status, 0) < 0 || !WIFSTOPPED(status))
 		return error_set(err, ECHILD, "%s ended at once", name);
 	/* while it is held it must not outlive us: it would be held for ever */

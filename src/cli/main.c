@@ -64,14 +64,18 @@ static int dispatch(const struct cli_command *command, int argc, char **argv, st
 	int r = args_parse(command, argc, argv, &args, err);
 
 	if (r < 0)
-		return r;
+		return err->hint[0] ? r : error_hint(err, "memwho %s --help", command->name);
 	if (cli_flag(&args, "help")) {
 		help_command_text(command, stdout);
 		return CLI_DONE;
 	}
 	cli_begin(&args);
 	r = feature_check(err);
-	return r < 0 ? r : command->run(&args, err);
+	if (r == 0)
+		r = command->run(&args, err);
+	if (r == -EINVAL && !err->hint[0])
+		error_hint(err, "memwho %s --help", command->name);
+	return r;
 }
 
 int main(int argc, char **argv)

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -109,6 +110,52 @@ static int parse_recording(const struct cli_args *args, struct capture_options *
 	return r;
 }
 
+/* A ready file of an earlier run would say "ready" too soon. */
+static int clear_ready_file(const char *path, struct error *err)
+{
+	struct stat st;
+
+	if (lstat(path, &st) == 0 && S_ISREG(st.st_mode) && unlink(path) < 0)
+		return error_sys(err, errno, "cannot replace the ready file %s", path);
+	return render_can_write(path, err) < 0 ? error_context(err, "ready file") : 0;
+}
+
+/* What is told to be written must be writable: that is no news for the end. */
+static int check_places(const struct record *r, struct error *err)
+{
+	int rc = render_can_write(r->show.path, err);
+
+	if (rc == 0 && r->capture.ready_file)
+		rc = clear_ready_file(r->capture.ready_file, err);
+	/* not a wrong command line, whatever errno says */
+	if (rc == -EINVAL)
+		rc = err->code = -EIO;
+	return rc < 0 ? error_hint(err, "nothing was recorded; name a file in a folder that "
+	                                "you can write to")
+	              : 0;
+}
+
+static bool is_recorded(const char *type, bool grows)
+{
+	for (size_t i = 0; i < PROFILE_HEAP_TYPES; i++) {
+		if (!strcmp(type, profile_heap_types[i].name))
+			return true;
+	}
+	return !strcmp(type, "inuse_age") || (grows && !strcmp(type, "growth_space"));
+}
+
+static int check_type(const struct cli_args *args, struct error *err)
+{
+	const char *type = cli_value(args, "type");
+	bool grows = cli_value(args, "every");
+
+	if (!type || is_recorded(type, grows))
+		return 0;
+	error_set(err, EINVAL, "--type %s: no such value is recorded", type);
+	return error_hint(err, "values: inuse_space, inuse_objects, alloc_space, alloc_objects, "
+	                       "inuse_age, and with --every growth_space");
+}
+
 int record_parse(const struct cli_args *args, struct record *ret, struct error *err)
 {
 	struct record r = { 0 };
@@ -118,6 +165,10 @@ int record_parse(const struct cli_args *args, struct record *ret, struct error *
 		rc = parse_recording(args, &r.capture, err);
 	if (rc == 0)
 		rc = parse_held(args, &r.capture, err);
+	if (rc == 0)
+		rc = check_type(args, err);
+	if (rc == 0)
+		rc = check_places(&r, err);
 	if (rc < 0)
 		return rc;
 	r.table_too = strcmp(r.show.path, "-") != 0 && !cli_value(args, "format") &&

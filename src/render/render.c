@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -74,6 +75,18 @@ int render_check(FILE *to, struct error *err)
 	if (fflush(to) == 0 && !ferror(to))
 		return 0;
 	return error_sys(err, errno ? errno : failed_why(to), "cannot write");
+}
+
+int render_can_write(const char *path, struct error *err)
+{
+	cleanup(output_discard) struct output out = { 0 };
+	struct stat st;
+
+	if (!strcmp(path, "-"))
+		return 0;
+	if (stat(path, &st) < 0 || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
+		return output_open(path, &out, err);
+	return access(path, W_OK) < 0 ? error_sys(err, errno, "%s: cannot write", path) : 0;
 }
 
 int render_to_file(const struct profile *p, const struct render_format *format,

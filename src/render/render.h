@@ -51,5 +51,9 @@ const struct render_format *render_find_file(const char *path); /* by its ending
 int render_to_file(const struct profile *p, const struct render_format *format,
                    const struct render_options *o, const char *path, struct error *err);
 
+/* Can @path be written, as far as that shows before? A regular file that is there
+ * stays as it is; what is no file (a pipe) is not opened. */
+int render_can_write(const char *path, struct error *err);
+
 /* Stream errors (disk full) turned into an error. */
 int render_check(FILE *to, struct error *err);
