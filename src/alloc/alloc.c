@@ -361,21 +361,28 @@ static void lose_child(struct alloc_recorder *r, pid_t pid, const struct error *
 	log_note(LOG_DEBUG, "child %d is not recorded: %s", pid, why->message);
 }
 
+static void follow_child(struct alloc_recorder *r, struct tracee *parent, pid_t pid)
+{
+	struct error why = { 0 };
+	struct tracee *t;
+
+	if (tracee_fork(parent, pid, r->n_slots, r->pool, &t, &why) < 0 || take_in(r, t, &why) < 0)
+		lose_child(r, pid, &why);
+}
+
 static void on_fork(struct alloc_recorder *r, const struct alloc_event *event)
 {
-	struct tracee *parent = tracee_at(r, event->slot), *t;
+	struct tracee *parent = tracee_at(r, event->slot);
 	struct error why = { 0 };
 
 	if (!parent || parent->ended)
 		return;
+	/* first what cannot wait: the child allocates already */
+	if (r->options.follow)
+		follow_child(r, parent, event->pid);
 	if (tracee_expect_forks(parent, r->engine, &why) < 0)
 		log_note(LOG_WARN, "children of process %d keep our breakpoints until the end: %s",
 		         parent->pid, why.message);
-	if (!r->options.follow)
-		return;
-	if (tracee_fork(parent, event->pid, r->n_slots, r->pool, &t, &why) < 0 ||
-	    take_in(r, t, &why) < 0)
-		lose_child(r, event->pid, &why);
 }
 
 static void on_exec(struct alloc_recorder *r, const struct alloc_event *event)

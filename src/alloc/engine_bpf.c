@@ -231,6 +231,7 @@ struct engine_bpf *engine_bpf_close(struct engine_bpf *e)
 		free(e->lists[i].spans);
 		free(e->lists[i].ranges);
 	}
+	alloc_bpf__destroy(e->perf);
 	alloc_bpf__destroy(e->skel);
 	free(e);
 	return NULL;

@@ -51,30 +51,96 @@ bool engine_bpf_links_kernel_has_multi(void)
 	return facts.features[KERNEL_UPROBE_MULTI] == KERNEL_YES;
 }
 
-static void prepare(struct bpf_program *p, bool wanted, int attach_type)
+/* Programs of one kind of link in @skel: to be loaded, or not. */
+static void prepare_multi(struct alloc_bpf *skel, bool wanted)
 {
-	if (wanted)
-		bpf_program__set_expected_attach_type(p, (enum bpf_attach_type)attach_type);
-	else
-		bpf_program__set_autoload(p, false);
+	struct bpf_program *programs[] = { skel->progs.alloc_entry_multi,
+		                           skel->progs.alloc_return_multi,
+		                           skel->progs.alloc_count_multi,
+		                           skel->progs.alloc_modules_multi };
+
+	for (size_t i = 0; i < ARRAY_SIZE(programs); i++) {
+		bpf_program__set_expected_attach_type(programs[i],
+		                                      (enum bpf_attach_type)TRACE_UPROBE_MULTI);
+		bpf_program__set_autoload(programs[i], wanted);
+	}
+}
+
+static void prepare_perf(struct alloc_bpf *skel, bool wanted)
+{
+	bpf_program__set_autoload(skel->progs.alloc_entry, wanted);
+	bpf_program__set_autoload(skel->progs.alloc_return, wanted);
+	bpf_program__set_autoload(skel->progs.alloc_count, wanted);
+	bpf_program__set_autoload(skel->progs.alloc_modules, wanted);
+}
+
+static void prepare_rest(struct alloc_bpf *skel, bool session, bool wanted)
+{
+	bpf_program__set_expected_attach_type(skel->progs.alloc_session,
+	                                      (enum bpf_attach_type)TRACE_UPROBE_SESSION);
+	bpf_program__set_autoload(skel->progs.alloc_session, session);
+	bpf_program__set_autoload(skel->progs.process_fork, wanted);
+	bpf_program__set_autoload(skel->progs.process_exec, wanted);
+	bpf_program__set_autoload(skel->progs.process_exit, wanted);
 }
 
 void engine_bpf_links_prepare(struct engine_bpf *e)
 {
-	prepare(e->skel->progs.alloc_session, e->sessions, TRACE_UPROBE_SESSION);
-	prepare(e->skel->progs.alloc_entry_multi, e->multi, TRACE_UPROBE_MULTI);
-	prepare(e->skel->progs.alloc_return_multi, e->multi, TRACE_UPROBE_MULTI);
-	prepare(e->skel->progs.alloc_count_multi, e->multi, TRACE_UPROBE_MULTI);
-	prepare(e->skel->progs.alloc_modules_multi, e->multi, TRACE_UPROBE_MULTI);
+	prepare_multi(e->skel, e->multi);
+	prepare_perf(e->skel, !e->multi);
+	prepare_rest(e->skel, e->sessions, true);
+}
+
+/* All maps of @to are those of @from. */
+static int share_maps(struct alloc_bpf *to, const struct alloc_bpf *from, struct error *err)
+{
+	struct bpf_map *map;
+
+	bpf_object__for_each_map(map, to->obj)
+	{
+		struct bpf_map *shared = bpf_object__find_map_by_name(from->obj,
+		                                                      bpf_map__name(map));
+
+		if (!shared || bpf_map__reuse_fd(map, bpf_map__fd(shared)))
+			return error_set(err, EINVAL, "cannot share the BPF table %s",
+			                 bpf_map__name(map));
+	}
+	return 0;
+}
+
+/* The verifier takes a quarter of a second for the programs of either kind of
+ * link; perf's are loaded when a process needs them. */
+static int load_perf_programs(struct engine_bpf *e, struct error *err)
+{
+	int r;
+
+	if (e->perf)
+		return 0;
+	e->perf = alloc_bpf__open();
+	if (!e->perf)
+		return error_sys(err, errno, "cannot open the BPF programs");
+	prepare_multi(e->perf, false);
+	prepare_perf(e->perf, true);
+	prepare_rest(e->perf, false, false);
+	r = share_maps(e->perf, e->skel, err);
+	if (r == 0 && alloc_bpf__load(e->perf))
+		r = error_sys(err, errno, "cannot load the BPF programs for perf events");
+	if (r < 0) {
+		alloc_bpf__destroy(e->perf);
+		e->perf = NULL;
+	}
+	return r;
 }
 
 static struct bpf_program *perf_program(struct engine_bpf *e, enum engine_bpf_probe kind)
 {
+	struct alloc_bpf *skel = e->multi ? e->perf : e->skel;
+
 	switch (kind) {
-	case ENGINE_BPF_RETURN: return e->skel->progs.alloc_return;
-	case ENGINE_BPF_COUNT: return e->skel->progs.alloc_count;
-	case ENGINE_BPF_MODULES: return e->skel->progs.alloc_modules;
-	default: return e->skel->progs.alloc_entry;
+	case ENGINE_BPF_RETURN: return skel->progs.alloc_return;
+	case ENGINE_BPF_COUNT: return skel->progs.alloc_count;
+	case ENGINE_BPF_MODULES: return skel->progs.alloc_modules;
+	default: return skel->progs.alloc_entry;
 	}
 }
 
@@ -165,6 +231,8 @@ static int attach_perf(const struct attaching *a, const struct engine_bpf_point 
 	char path[64];
 	int r = reserve(a->to, err);
 
+	if (r == 0 && a->e->multi)
+		r = load_perf_programs(a->e, err);
 	if (r < 0)
 		return r;
 	path_of(p->fd, path);

@@ -28,6 +28,7 @@ enum { ENGINE_BPF_MAX_DETACHING = 64 };
 
 struct engine_bpf {
 	struct alloc_bpf *skel;
+	struct alloc_bpf *perf; /* programs for perf events over the same maps, once needed */
 	struct ring_buffer *ring;
 	bool sessions, multi;
 

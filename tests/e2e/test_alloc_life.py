@@ -89,7 +89,7 @@ def test_follow_takes_the_child_in(record, needs_bpf):
         r = record("alloc", hold.pid, "--json", "--follow", *ALL)
         hold.command("mark")
         child = int(hold.command("fork"))
-        time.sleep(0.5)
+        time.sleep(2)
         hold.command("child mark")
         hold.command("child go 5")
         hold.command("go 3")
@@ -177,7 +177,7 @@ int main(void) { in_main(); free(malloc(50)); fputs("done\\n", stderr); return 0
 def test_run_follows_a_shell(needs_bpf, tmp_path):
     out = tmp_path / "held.json"
     run_memwho("run", "--follow", "-o", out, "--", "sh", "-c",
-               f"(sleep 2; printf 'mark\\nmany 77\\nquit\\n') | {PROGRAMS / 'hold'} >/dev/null; true")
+               f"(sleep 4; printf 'mark\\nmany 77\\nquit\\n') | {PROGRAMS / 'hold'} >/dev/null; true")
     import json
     result = json.loads(out.read_text())
     assert sum(s["count"] for s in result["stacks"] if "site_01" in s["frames"]) == 77
