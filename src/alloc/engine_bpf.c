@@ -58,7 +58,8 @@ static bool kernel_has_sessions(void)
 
 static int explain_load(int r, struct error *err)
 {
-	if (engine_permission_is_refusal(r))
+	/* EACCES is the verifier's word */
+	if (r != -EACCES && engine_permission_is_refusal(r))
 		return engine_permission_explain(ENGINE_PERMISSION_LOAD, -r, err);
 	if (!feature_allowed("bpf") || r == -ENOSYS) {
 		error_set(err, ENOTSUP, "this kernel takes no BPF programs");

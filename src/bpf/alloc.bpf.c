@@ -441,10 +441,15 @@ struct call {
  * has ended. */
 static __always_inline int find_call(u64 cookie, struct call *c)
 {
-	c->slot = (u32)cookie >> 16;
-	c->plan = cookie & 0xffff;
-	if (c->slot >= ALLOC_MAX_PROCESSES || c->plan >= ALLOC_MAX_PLANS)
+	u64 slot = (u32)cookie >> 16, plan = cookie & 0xffff;
+
+	/* else clang 18 checks one copy and uses another, which the verifier refuses */
+	ONE_COPY(slot);
+	ONE_COPY(plan);
+	if (slot >= ALLOC_MAX_PROCESSES || plan >= ALLOC_MAX_PLANS)
 		return 0;
+	c->slot = slot;
+	c->plan = plan;
 	c->process = &processes[c->slot];
 	c->role = plans[c->plan].role;
 	return c->process->active;

@@ -18,6 +18,10 @@ typedef __u32 u32;
 typedef __u64 u64;
 typedef __s64 s64;
 
+/* The compiler forgets what it knows about @x, so that the value it checks is
+ * the value it uses. */
+#define ONE_COPY(x) __asm__ volatile("" : "+r"(x))
+
 #define TRUE_SIZE __attribute__((preserve_access_index))
 
 struct return_instance {
