@@ -44,6 +44,7 @@ const struct cli_option options_held[] = {
 	{ 0, "min-size", "BYTES", "only allocations of at least BYTES" },
 	{ 0, "max-size", "BYTES", "only allocations of at most BYTES" },
 	{ 0, "peak", NULL, "what was held at the maximum instead of now" },
+	{ 0, "no-stacks", NULL, "bytes only, without who allocated them; cheaper" },
 	{ 0, "no-debuginfod", NULL, "never ask a debuginfod server for symbols" },
 	{ 0 },
 };
