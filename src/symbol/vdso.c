@@ -40,7 +40,8 @@ static int copy_from(const struct target *t, const struct mapping *m, void *buf)
 	uint64_t size = m->end - m->start;
 	int r = reader_try(t, m->start, buf, size);
 
-	return r == -ENODATA ? copy_own(buf, size) : r;
+	/* the same kernel's is the same: ours does where theirs cannot be read */
+	return r == -ENODATA || r == -EACCES || r == -EPERM ? copy_own(buf, size) : r;
 }
 
 int vdso_open(const struct target *t, const struct mapping *m, struct elf_file **ret,

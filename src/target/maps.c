@@ -15,6 +15,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/feature.h"
+#include "target/permission.h"
 #include "target/proc.h"
 #include "target/rooted.h"
 
@@ -286,6 +287,9 @@ int maps_open_file(const struct target *t, const struct mapping *m, int *ret_fd,
 	r = target_open_path(t, m->name, &fd, err);
 	if (r == -ENOENT)
 		return refuse(m, reason, err);
+	if (r == -EACCES)
+		return error_hint(err, "CAP_DAC_READ_SEARCH is missing: run the same command with "
+		                       "sudo, or once: " PERMISSION_SETCAP);
 	if (r < 0)
 		return r;
 	if (!is_file_of(fd, m))

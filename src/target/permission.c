@@ -38,9 +38,9 @@ int permission_ptrace_scope(void)
 static void hint_capability(struct error *err)
 {
 	if (geteuid() == 0)
-		error_hint(err, "root has no CAP_SYS_PTRACE here; if this is a container, start it "
-		                "with --cap-add SYS_PTRACE (docker, podman) or "
-		                "capabilities.add: [SYS_PTRACE] (Kubernetes)");
+		error_hint(err, "root does not have it here; if this is a container, start it "
+		                "with --cap-add SYS_PTRACE --cap-add DAC_READ_SEARCH (docker, "
+		                "podman) or capabilities.add (Kubernetes)");
 	else
 		error_hint(err, "run the same command with sudo, or once: " PERMISSION_SETCAP);
 }
@@ -104,6 +104,13 @@ int permission_explain(pid_t pid, int proc_fd, enum permission_mode mode, int er
 
 	if (scope >= 3)
 		return explain_yama(pid, errnum, scope, err);
+	if (capable && !permission_has(CAP_DAC_READ_SEARCH) && !permission_has(CAP_DAC_OVERRIDE)) {
+		error_set(err, errnum,
+		          "not permitted to look into process %d: CAP_DAC_READ_SEARCH is missing",
+		          pid);
+		hint_capability(err);
+		return -errnum;
+	}
 	if (capable) {
 		error_set(err, errnum,
 		          "not permitted to look into process %d, although CAP_SYS_PTRACE is there",
