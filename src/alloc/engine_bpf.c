@@ -177,10 +177,24 @@ static int on_ring(void *ctx, void *data, size_t size)
 	return e->event_fn(e->event_arg, data);
 }
 
+/* In a container process numbers are not those of the kernel's helpers. */
+static int learn_numbers(struct engine_bpf *e, struct error *err)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+	int r = bpf_prog_test_run_opts(bpf_program__fd(e->skel->progs.numbers_learn), &opts);
+
+	if (r < 0 || !e->skel->bss->numbers_namespace)
+		return error_sys(err, r < 0 ? -r : ENOENT, "cannot learn our pid namespace");
+	return 0;
+}
+
 static int open_all(struct engine_bpf *e, const struct engine_bpf_sizes *sizes, struct error *err)
 {
 	int r = load(e, sizes, err);
 
+	if (r < 0)
+		return r;
+	r = learn_numbers(e, err);
 	if (r < 0)
 		return r;
 	r = map_arrays(e, err);

@@ -27,6 +27,7 @@
 #include "bpf/unwind_format.h"
 
 #include "bpf/alloc_format.h"
+#include "bpf/numbers.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -421,7 +422,7 @@ static __always_inline int is_internal(const struct alloc_process *p, u64 addres
 static __always_inline void charge_thread(void)
 {
 	u64 n = __sync_fetch_and_add(&counters.hits, 1), one = ALLOC_THREAD_STRIDE, *hits;
-	u32 tid = (u32)bpf_get_current_pid_tgid();
+	u32 tid = numbers_tid();
 
 	if (n % ALLOC_THREAD_STRIDE)
 		return;
@@ -616,7 +617,7 @@ static __always_inline void record(struct pt_regs *ctx, struct work *w, const st
 	}
 	e.time_ns = bpf_ktime_get_ns();
 	e.epoch = epoch;
-	e.tid = (u32)bpf_get_current_pid_tgid();
+	e.tid = numbers_tid();
 	if (want_stacks)
 		e.stack = record_stack(w, c->slot, c->process, PT_REGS_IP(ctx), PT_REGS_SP(ctx),
 		                       PT_REGS_FP(ctx));
@@ -864,7 +865,7 @@ SEC("raw_tp/sched_process_fork")
 int process_fork(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct task_struct *parent = (void *)ctx->args[0], *child = (void *)ctx->args[1];
-	u32 group = BPF_CORE_READ(parent, tgid), pid = BPF_CORE_READ(child, tgid);
+	u32 group = numbers_group(parent), pid = numbers_group(child);
 	u32 *slot = bpf_map_lookup_elem(&groups, &group);
 
 	if (slot && pid != group)
@@ -877,7 +878,7 @@ int process_fork(struct bpf_raw_tracepoint_args *ctx)
 SEC("raw_tp/sched_process_exec")
 int process_exec(struct bpf_raw_tracepoint_args *ctx)
 {
-	u32 group = bpf_get_current_pid_tgid() >> 32;
+	u32 group = numbers_group((void *)bpf_get_current_task());
 	u32 *slot = bpf_map_lookup_elem(&groups, &group);
 
 	if (!slot || *slot >= ALLOC_MAX_PROCESSES)
@@ -891,7 +892,7 @@ SEC("raw_tp/sched_process_exit")
 int process_exit(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct task_struct *task = (void *)ctx->args[0];
-	u32 group = bpf_get_current_pid_tgid() >> 32;
+	u32 group = numbers_group((void *)bpf_get_current_task());
 	u32 *slot = bpf_map_lookup_elem(&groups, &group);
 
 	if (!slot || BPF_CORE_READ(task, signal, live.counter))

@@ -55,8 +55,20 @@ struct signal_struct {
 	atomic_t live;
 } TRUE_SIZE;
 
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+} TRUE_SIZE;
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+} TRUE_SIZE;
+
 struct task_struct {
 	int pid, tgid;
+	struct pid *thread_pid;
+	struct task_struct *group_leader;
 	struct mm_struct *mm;
 	struct uprobe_task *utask;
 	struct signal_struct *signal;
