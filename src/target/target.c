@@ -271,6 +271,27 @@ static int open_proc(struct target *t, pid_t pid, struct error *err)
 	return 0;
 }
 
+/* Started in a new pid namespace without a /proc of its own, a process sees
+ * numbers that are not those that it may use. */
+static int check_proc(struct error *err)
+{
+	char self[16];
+	ssize_t n = readlink("/proc/self", self, sizeof(self) - 1);
+
+	if (n < 0 && errno != ENOENT)
+		return error_sys(err, errno, "/proc");
+	self[n < 0 ? 0 : n] = '\0';
+	if (n > 0 && strtol(self, NULL, 10) == getpid())
+		return 0;
+	if (access("/proc/version", F_OK) < 0) {
+		error_set(err, ENOENT, "/proc is not mounted");
+		return error_hint(err, "mount -t proc proc /proc");
+	}
+	error_set(err, ENOTSUP, "/proc belongs to another pid namespace than memwho");
+	return error_hint(err, "mount -t proc proc /proc in this namespace, or run memwho where "
+	                       "/proc comes from");
+}
+
 static int open_process(struct target *t, pid_t pid, struct error *err)
 {
 	pid_t tgid;
@@ -299,7 +320,9 @@ int target_open(pid_t pid, struct target **ret, struct error *err)
 	if (!t)
 		return error_oom(err);
 	t->proc_fd = -1;
-	r = open_process(t, pid, err);
+	r = check_proc(err);
+	if (r == 0)
+		r = open_process(t, pid, err);
 	if (r == 0)
 		r = may_look(t, err);
 	if (r == 0) {

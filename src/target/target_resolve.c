@@ -129,7 +129,10 @@ static int resolve_cgroup(const char *path, struct target_cgroup_pids *ret, stru
 	if (r < 0)
 		return r;
 	pids_tidy(ret);
-	return ret->n_items ? 0 : error_set(err, ESRCH, "cgroup '%s' has no process", path);
+	if (ret->n_items)
+		return 0;
+	error_set(err, ESRCH, "cgroup '%s' has no process", path);
+	return error_hint(err, "what /proc/PID/cgroup of a process says is its cgroup");
 }
 
 /*
