@@ -8,17 +8,17 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <bpf/bpf.h>
 #include <bpf/btf.h>
-#include <bpf/libbpf.h>
 
 #include "alloc.skel.h"
 #include "alloc/engine_bpf_links.h"
 #include "alloc/engine_bpf_state.h"
 #include "alloc/engine_bpf_table.h"
 #include "alloc/engine_permission.h"
+#include "alloc/libbpf_old.h"
 #include "base/cleanup.h"
 #include "base/feature.h"
+#include "base/kernel.h"
 #include "base/log.h"
 
 enum {
@@ -46,7 +46,8 @@ static bool kernel_has_sessions(void)
 	struct btf *btf;
 	bool has;
 
-	if (!feature_allowed("uprobe_session"))
+	/* see WITHOUT_SESSIONS in bpf/meson.build */
+	if (LIBBPF_IS_OLD || !feature_allowed("uprobe_session"))
 		return false;
 	btf = btf__load_vmlinux_btf();
 	if (!btf)
@@ -72,8 +73,7 @@ static int explain_load(int r, struct error *err)
 		                       "(CONFIG_DEBUG_INFO_BTF); distributions' kernels since "
 		                       "2021 have it");
 	}
-	if (!feature_allowed("bpf_loop") ||
-	    libbpf_probe_bpf_helper(BPF_PROG_TYPE_KPROBE, BPF_FUNC_loop, NULL) == 0) {
+	if (kernel_has(KERNEL_BPF_LOOP) == KERNEL_NO) {
 		error_set(err, ENOTSUP, "this kernel's BPF has no bpf_loop");
 		return error_hint(err, "the exact engine needs Linux 5.17 or later");
 	}
@@ -116,11 +116,13 @@ static int load(struct engine_bpf *e, const struct engine_bpf_sizes *sizes, stru
 
 	libbpf_set_print(keep_libbpf_message);
 	libbpf_said[0] = '\0';
+	libbpf_old_begin();
 	if (!feature_allowed("bpf") || !feature_allowed("btf") || !feature_allowed("bpf_loop"))
 		return explain_load(-ENOTSUP, err);
 	e->skel = alloc_bpf__open();
 	if (!e->skel)
 		return explain_load(-errno, err);
+	libbpf_old_types(e->skel->obj);
 	e->sessions = sizes->want_sessions && kernel_has_sessions();
 	e->multi = engine_bpf_links_kernel_has_multi();
 	engine_bpf_links_prepare(e);

@@ -9,12 +9,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
-
 #include "alloc.skel.h"
 #include "alloc/engine_bpf_state.h"
 #include "alloc/engine_permission.h"
+#include "alloc/libbpf_old.h"
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/feature.h"

@@ -17,10 +17,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <bpf/bpf.h>
-
 #include "alloc.skel.h"
 #include "alloc/engine_bpf_state.h"
+#include "alloc/libbpf_old.h"
 #include "base/cleanup.h"
 #include "base/feature.h"
 #include "base/log.h"

@@ -170,6 +170,11 @@ const char *kernel_feature_name(enum kernel_feature f)
 	return (unsigned)f < ARRAY_SIZE(names) ? names[f] : "";
 }
 
+enum kernel_answer kernel_has(enum kernel_feature f)
+{
+	return feature_allowed(kernel_feature_name(f)) ? ask(f) : KERNEL_NO;
+}
+
 /* First line of a small file, or "". */
 static void first_line(const char *path, char *buf, size_t size)
 {
@@ -225,7 +230,7 @@ void kernel_facts(struct kernel_facts *ret)
 	snprintf(ret->release, sizeof(ret->release), "%s", uts.release);
 	snprintf(ret->machine, sizeof(ret->machine), "%s", uts.machine);
 	for (enum kernel_feature f = 0; f < KERNEL_N_FEATURES; f++)
-		ret->features[f] = feature_allowed(names[f]) ? ask(f) : KERNEL_NO;
+		ret->features[f] = kernel_has(f);
 	ret->capabilities = effective_capabilities();
 	ret->perf_event_paranoid = number_in("/proc/sys/kernel/perf_event_paranoid", INT_MIN);
 	ret->ptrace_scope = number_in("/proc/sys/kernel/yama/ptrace_scope", -1);

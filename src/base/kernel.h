@@ -47,6 +47,8 @@ struct kernel_facts {
 	char lockdown[32];       /* "none", "integrity", "confidentiality"; "" not built in */
 };
 
+/* One feature; MEMWHO_WITHOUT is heeded. */
+enum kernel_answer kernel_has(enum kernel_feature f);
 /* Never fails: what cannot be found out is KERNEL_UNKNOWN or empty. */
 void kernel_facts(struct kernel_facts *ret);
 /* Stable name, as in MEMWHO_WITHOUT and in --version --json. */

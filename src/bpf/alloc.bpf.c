@@ -339,7 +339,7 @@ static __always_inline u32 stack_id(struct walk *w)
 			s = bpf_map_lookup_elem(&stacks, &id);
 			if (!s)
 				break;
-			bpf_loop(w->n, store_step, &c, 0);
+			helper_loop(w->n, store_step, &c, 0);
 			s->first = c.first;
 			s->n = w->n;
 			s->stop = w->stop;
@@ -357,7 +357,7 @@ static __always_inline u32 stack_id(struct walk *w)
 			break;
 		if (s->n == w->n && s->stop == w->stop && s->slot == w->slot) {
 			c.first = s->first;
-			bpf_loop(w->n, compare_step, &c, 0);
+			helper_loop(w->n, compare_step, &c, 0);
 			if (!c.differs)
 				return id;
 		}
@@ -848,7 +848,14 @@ int alloc_modules_multi(struct pt_regs *ctx)
 
 /* Kernel 6.13 and later: one program for entry and return, and the entry may
  * refuse the return; for functions that throw. */
+#ifdef WITHOUT_SESSIONS
+static __always_inline _Bool bpf_session_is_return(void)
+{
+	return 0;
+}
+#else
 extern _Bool bpf_session_is_return(void) __ksym __weak;
+#endif
 
 SEC("uprobe")
 int alloc_session(struct pt_regs *ctx)

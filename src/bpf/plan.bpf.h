@@ -103,7 +103,7 @@ static __always_inline void run_plan(struct plan_vm *vm, u32 plan, u32 from)
 	vm->size = 0;
 	vm->context = 0;
 	vm->old = 0;
-	bpf_loop(PLAN_MAX_UOPS, plan_step, &ctx, 0);
+	helper_loop(PLAN_MAX_UOPS, plan_step, &ctx, 0);
 	if (vm->bad)
 		__sync_fetch_and_add(&counters.bad_read, 1);
 }

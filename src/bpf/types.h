@@ -22,6 +22,9 @@ typedef __s64 s64;
  * the value it uses. */
 #define ONE_COPY(x) __asm__ volatile("" : "+r"(x))
 
+/* bpf_loop (Linux 5.17) by its number: Ubuntu 22.04's libbpf has no name for it. */
+static long (*const helper_loop)(u32 n, void *step, void *ctx, u64 flags) = (void *)181;
+
 #define TRUE_SIZE __attribute__((preserve_access_index))
 
 struct return_instance {

@@ -241,5 +241,5 @@ static __always_inline void walk_stack(struct walk *w, const struct alloc_proces
 	w->instance = 0;
 	w->first_span = p->first_span;
 	w->n_spans = p->n_spans;
-	bpf_loop(UNWIND_MAX_FRAMES + 1, walk_step, &ctx, 0);
+	helper_loop(UNWIND_MAX_FRAMES + 1, walk_step, &ctx, 0);
 }
