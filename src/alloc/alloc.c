@@ -338,7 +338,7 @@ int alloc_start(const pid_t *pids, size_t n_pids, const struct alloc_options *o,
 }
 
 /* A process that we come to see after its first instructions: what it allocated
- * before that is not known, and counted as such by nobody but the time. */
+ * before that is not known; how long that was is in the result. */
 static int take_in(struct alloc_recorder *r, struct tracee *t, struct error *err)
 {
 	int rc = tracee_publish(t, r->engine, &r->modules, err);
@@ -361,13 +361,15 @@ static void lose_child(struct alloc_recorder *r, pid_t pid, const struct error *
 	log_note(LOG_DEBUG, "child %d is not recorded: %s", pid, why->message);
 }
 
-static void follow_child(struct alloc_recorder *r, struct tracee *parent, pid_t pid)
+static void follow_child(struct alloc_recorder *r, struct tracee *parent, pid_t pid, u64 forked_ns)
 {
 	struct error why = { 0 };
 	struct tracee *t;
 
 	if (tracee_fork(parent, pid, r->n_slots, r->pool, &t, &why) < 0 || take_in(r, t, &why) < 0)
 		lose_child(r, pid, &why);
+	else
+		t->late_ns = clock_now_ns() - forked_ns;
 }
 
 static void on_fork(struct alloc_recorder *r, const struct alloc_event *event)
@@ -379,7 +381,7 @@ static void on_fork(struct alloc_recorder *r, const struct alloc_event *event)
 		return;
 	/* first what cannot wait: the child allocates already */
 	if (r->options.follow)
-		follow_child(r, parent, event->pid);
+		follow_child(r, parent, event->pid, event->time_ns);
 	if (tracee_expect_forks(parent, r->engine, &why) < 0)
 		log_note(LOG_WARN, "children of process %d keep our breakpoints until the end: %s",
 		         parent->pid, why.message);
@@ -402,6 +404,8 @@ static void on_exec(struct alloc_recorder *r, const struct alloc_event *event)
 	tracee_decide_throws(t, engine_bpf_has_sessions(r->engine));
 	if (take_in(r, t, &why) < 0)
 		lose_child(r, event->pid, &why);
+	else
+		t->late_ns = clock_now_ns() - event->time_ns;
 }
 
 static void on_modules(struct alloc_recorder *r, const struct alloc_event *event)

@@ -99,6 +99,16 @@ static int put_calls(const struct alloc_counters *c, struct report *to, struct e
 	return put_rows(to, rows, ARRAY_SIZE(rows), err);
 }
 
+/* The longest that a followed child ran before it was recorded. */
+static double late_seconds(const struct alloc_recorder *r)
+{
+	u64 late = 0;
+
+	for (size_t i = 0; i < r->n_tracees; i++)
+		late = r->tracees[i]->late_ns > late ? r->tracees[i]->late_ns : late;
+	return (double)late / 1e9;
+}
+
 static int put_cost(const struct alloc_recorder *r, struct report *to, struct error *err)
 {
 	int rc = report_double(to, "estimated_slowdown", "slowdown", guard_slowdown(&r->guard), "x",
@@ -115,6 +125,12 @@ static int put_cost(const struct alloc_recorder *r, struct report *to, struct er
 		                   err);
 	if (rc == 0)
 		rc = report_double(to, "probe_frame_ns", NULL, r->guard.costs.frame, "ns", err);
+	if (rc == 0)
+		rc = report_double(to, "children_joined_after_seconds",
+		                   late_seconds(r) > 0 ? "children recorded from up to this after "
+		                                         "their start"
+		                                       : NULL,
+		                   late_seconds(r), "s", err);
 	if (rc == 0)
 		rc = report_double(to, "attach_seconds", NULL, r->attach_seconds, "s", err);
 	if (rc == 0)

@@ -43,6 +43,7 @@ struct tracee {
 	char kind[64]; /* what the runtime calls this process; "" */
 	enum alloc_ended ended;
 	u64 attached_ns, ended_ns;
+	u64 late_ns;     /* a child's first time, which was not recorded */
 	u64 learn_ns;    /* when to look for names next */
 	u64 used_before; /* contexts' own account at the attach */
 	bool has_used_before;

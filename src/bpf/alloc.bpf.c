@@ -32,6 +32,7 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 struct alloc_counters counters;
+struct alloc_process processes[ALLOC_MAX_PROCESSES];
 
 #define COUNT(what)       __sync_fetch_and_add(&counters.what, 1)
 #define COUNT_BY(what, n) __sync_fetch_and_add(&counters.what, (n))
@@ -53,7 +54,6 @@ u32 active_resets;
 u64 epoch = 1;
 u32 used_stacks = 1; /* id 0 means "no stack" */
 u32 used_pcs;
-struct alloc_process processes[ALLOC_MAX_PROCESSES];
 u64 level_entries[ALLOC_MAX_LEVELS];
 u64 modules_asked_ns;
 
@@ -561,6 +561,19 @@ static __always_inline void stash_call(struct work *w, const struct call *c, u64
 		COUNT(stash_full);
 }
 
+/* Who called. A function that has a return probe and then jumps to this one
+ * leaves the kernel's trampoline where the caller's address was. */
+static __always_inline u64 caller_of(const struct call *c, u64 sp)
+{
+	u64 address = 0, instance;
+
+	bpf_probe_read_user(&address, 8, (void *)sp);
+	if (!address || address != trampoline_of(c->slot))
+		return address;
+	instance = first_instance();
+	return original_return(&instance, sp);
+}
+
 /* At a function's entry; 1: its return is of no interest. */
 static __always_inline int on_entry(struct pt_regs *ctx, u64 cookie)
 {
@@ -575,11 +588,7 @@ static __always_inline int on_entry(struct pt_regs *ctx, u64 cookie)
 	if (cookie >> 32 != c.process->generation && !(plans[c.plan].flags & PLAN_THROWS))
 		return 1;
 	charge_thread();
-	if ((plans[c.plan].flags & PLAN_THROWS) && PT_REGS_PARM1(ctx) > throw_limit) {
-		COUNT(refused_returns);
-		return 1;
-	}
-	bpf_probe_read_user(&return_address, 8, (void *)sp);
+	return_address = caller_of(&c, sp);
 	if ((c.role == PLAN_ALLOC || c.role == PLAN_REALLOC) &&
 	    is_internal(c.process, return_address)) {
 		COUNT(internal);
@@ -592,9 +601,13 @@ static __always_inline int on_entry(struct pt_regs *ctx, u64 cookie)
 	w->vm.arg[1] = PT_REGS_PARM2(ctx);
 	w->vm.arg[2] = PT_REGS_PARM3(ctx);
 	w->vm.arg[3] = PT_REGS_PARM4(ctx);
-	if (c.role != PLAN_ALLOC)
+	if (c.role != PLAN_ALLOC || (plans[c.plan].flags & PLAN_THROWS)) {
+		w->vm.ret = 0;
 		run_plan(&w->vm, c.plan, 0);
-	if (c.role == PLAN_FREE) {
+	}
+	if ((plans[c.plan].flags & PLAN_THROWS) && w->vm.size > throw_limit) {
+		COUNT(refused_returns);
+	} else if (c.role == PLAN_FREE) {
 		on_free(w, &c, return_address);
 	} else if (c.role == PLAN_RESET) {
 		on_reset(&c, w->vm.context);

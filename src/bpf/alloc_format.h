@@ -83,6 +83,7 @@ struct alloc_process {
 	u32 active;     /* 0: ended (exec, exit); hits are dropped */
 	u32 generation; /* entries by links of another one are ignored */
 	u32 pad;
+	u64 trampoline; /* of return probes, once seen; 0 */
 };
 
 enum alloc_event_kind {

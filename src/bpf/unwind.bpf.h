@@ -102,23 +102,28 @@ static __always_inline struct unwind_row *find_row(const struct alloc_span *span
 	return row && row->pc <= pc ? row : 0;
 }
 
-/*
- * A return probe has put the address of the kernel's trampoline in place of a
- * return address; the kernel keeps the original in a list, innermost first.
- * Returns 0 when @pc is no trampoline or the list does not know @slot.
- */
-static __always_inline u64 behind_trampoline(struct walk *w, u64 pc, u64 slot)
+/* Where the kernel's return trampoline is in this process; 0: none yet. */
+static __always_inline u64 trampoline_of(u32 slot)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 
-	if (pc != BPF_CORE_READ(task, mm, uprobes_state.xol_area, vaddr))
+	if (slot >= ALLOC_MAX_PROCESSES)
 		return 0;
-	if (!w->instances_read) {
-		w->instances_read = 1;
-		w->instance = (u64)BPF_CORE_READ(task, utask, return_instances);
-	}
+	if (!processes[slot].trampoline)
+		processes[slot].trampoline = BPF_CORE_READ(task, mm, uprobes_state.xol_area, vaddr);
+	return processes[slot].trampoline;
+}
+
+/*
+ * A return probe has put the address of the kernel's trampoline in place of a
+ * return address; the kernel keeps the originals in a list, innermost first.
+ * Returns the one that stood at @slot, or 0. *@instance is where to go on, for
+ * a walk from the inside out.
+ */
+static __always_inline u64 original_return(u64 *instance, u64 slot)
+{
 	for (int i = 0; i < 16; i++) {
-		struct return_instance *ri = (void *)w->instance;
+		struct return_instance *ri = (void *)*instance;
 		u64 stack, address;
 		_Bool chained;
 
@@ -127,11 +132,30 @@ static __always_inline u64 behind_trampoline(struct walk *w, u64 pc, u64 slot)
 		stack = BPF_CORE_READ(ri, stack);
 		address = BPF_CORE_READ(ri, orig_ret_vaddr);
 		chained = BPF_CORE_READ(ri, chained);
-		w->instance = (u64)BPF_CORE_READ(ri, next);
+		*instance = (u64)BPF_CORE_READ(ri, next);
 		if (stack == slot && !chained)
 			return address;
 	}
 	return 0;
+}
+
+static __always_inline u64 first_instance(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return (u64)BPF_CORE_READ(task, utask, return_instances);
+}
+
+/* The address behind a trampoline in mid-stack; 0 when @pc is none. */
+static __always_inline u64 behind_trampoline(struct walk *w, u64 pc, u64 slot)
+{
+	if (pc != trampoline_of(w->slot))
+		return 0;
+	if (!w->instances_read) {
+		w->instances_read = 1;
+		w->instance = first_instance();
+	}
+	return original_return(&w->instance, slot);
 }
 
 static __always_inline long stop_walk(struct walk *w, u8 why)

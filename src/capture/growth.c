@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "profile/copier.h"
 
 struct growing {
 	const struct profile *now;
@@ -14,59 +15,18 @@ struct growing {
 	size_t held;    /* index of inuse_space */
 };
 
-static int copy_string(struct growing *g, const struct profile *from, uint32_t id, uint32_t *ret,
-                       struct error *err)
-{
-	const char *text = profile_text(from, id);
-
-	*ret = 0;
-	return *text ? profile_string(g->to, text, strlen(text), ret, err) : 0;
-}
-
-static int copy_frame(struct growing *g, const struct profile *from, uint32_t id, uint32_t *ret,
-                      struct error *err)
-{
-	struct profile_frame f = *profile_frame_at(from, id);
-	int r = copy_string(g, from, f.name, &f.name, err);
-
-	if (r == 0)
-		r = copy_string(g, from, f.module, &f.module, err);
-	if (r == 0)
-		r = copy_string(g, from, f.file, &f.file, err);
-	return r < 0 ? r : profile_frame(g->to, &f, ret, err);
-}
-
-static int copy_labels(struct growing *g, const struct profile *from,
-                       const struct profile_sample *s, struct profile_label *labels,
-                       struct error *err)
-{
-	for (size_t i = 0; i < s->n_labels; i++) {
-		int r;
-
-		labels[i] = s->labels[i];
-		r = copy_string(g, from, s->labels[i].key, &labels[i].key, err);
-		if (r == 0)
-			r = copy_string(g, from, s->labels[i].text, &labels[i].text, err);
-		if (r == 0)
-			r = copy_string(g, from, s->labels[i].unit, &labels[i].unit, err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-/* Add a sample of @from: with all its values (growth = held), or (@minus) only
- * as growth taken away. */
-static int add(struct growing *g, const struct profile *from, const struct profile_sample *s,
-               bool minus, struct error *err)
+/* Add a sample: with all its values (growth = held), or (@minus) only as growth
+ * taken away. */
+static int add(struct growing *g, struct copier *c, const struct profile_sample *s, bool minus,
+               struct error *err)
 {
 	uint32_t frames[PROFILE_MAX_FRAMES];
 	struct profile_label labels[PROFILE_MAX_LABELS];
 	int64_t values[PROFILE_MAX_TYPES] = { 0 };
-	int r = copy_labels(g, from, s, labels, err);
+	int r = copier_frames(c, s->frames, s->n_frames, frames, err);
 
-	for (size_t i = 0; r == 0 && i < s->n_frames; i++)
-		r = copy_frame(g, from, s->frames[i], &frames[i], err);
+	for (size_t i = 0; r == 0 && i < s->n_labels; i++)
+		r = copier_label(c, &s->labels[i], &labels[i], err);
 	if (r < 0)
 		return r;
 	if (!minus)
@@ -89,16 +49,18 @@ static int begin(struct growing *g, struct profile **ret, struct error *err)
 
 static int add_all(struct growing *g, const struct profile *from, bool minus, struct error *err)
 {
-	for (size_t i = 0; i < profile_n_samples(from); i++) {
+	cleanup(copier_clear) struct copier c = { 0 };
+	int r = copier_init(&c, g->to, from, err);
+
+	if (r == 0 && !minus)
+		r = copier_modules(&c, err);
+	for (size_t i = 0; r == 0 && i < profile_n_samples(from); i++) {
 		struct profile_sample s = profile_sample_at(from, i);
-		int r = 0;
 
 		if (!minus || s.values[g->held])
-			r = add(g, from, &s, minus, err);
-		if (r < 0)
-			return r;
+			r = add(g, &c, &s, minus, err);
 	}
-	return 0;
+	return r;
 }
 
 int growth_make(const struct profile *before, const struct profile *now, struct profile **ret,

@@ -18,6 +18,7 @@ int copier_init(struct copier *c, struct profile *to, const struct profile *from
 void copier_clear(struct copier *c)
 {
 	free(c->frames);
+	hash_map_clear(&c->lines);
 	*c = (struct copier){ 0 };
 }
 
@@ -26,6 +27,39 @@ int copier_string(struct copier *c, uint32_t id, uint32_t *ret, struct error *er
 	const char *s = profile_text(c->from, id);
 
 	return profile_string(c->to, s, strlen(s), ret, err);
+}
+
+/* Of a function in a module. */
+static uint64_t function_key(const struct profile_frame *f)
+{
+	return (uint64_t)f->name << 32 | f->module;
+}
+
+int copier_by_name(struct copier *c, struct error *err)
+{
+	c->by_name = true;
+	for (uint32_t id = 0; id < c->n_frames; id++) {
+		const struct profile_frame *f = profile_frame_at(c->from, id);
+		uint64_t *line = hash_map_get(&c->lines, function_key(f));
+		int r = 0;
+
+		if (!line)
+			r = hash_map_put(&c->lines, function_key(f), f->line, err);
+		else if (*line != f->line)
+			*line = 0;
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static void forget_place(const struct copier *c, struct profile_frame *f)
+{
+	uint64_t *line = hash_map_get(&c->lines, function_key(f));
+
+	f->line = line ? (uint32_t)*line : 0;
+	f->offset = f->start = f->size = 0;
+	f->inlined = false;
 }
 
 int copier_frame(struct copier *c, uint32_t id, uint32_t *ret, struct error *err)
@@ -39,6 +73,8 @@ int copier_frame(struct copier *c, uint32_t id, uint32_t *ret, struct error *err
 		*ret = c->frames[id] - 1;
 		return 0;
 	}
+	if (c->by_name && f.name)
+		forget_place(c, &f);
 	r = copier_string(c, f.name, &f.name, err);
 	if (r == 0)
 		r = copier_string(c, f.module, &f.module, err);

@@ -27,6 +27,7 @@ struct transform_options {
 	const char *by;
 	bool no_inline; /* drop frames that were inlined into their caller */
 	bool reverse;   /* leaf becomes the root */
+	bool by_name;   /* frames of one function are one: no offsets, no lines */
 };
 
 /* Filter and regroup. A regexp that does not compile is -EINVAL. */

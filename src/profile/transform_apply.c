@@ -227,6 +227,8 @@ static int apply_init(struct apply *a, struct profile *to, struct error *err)
 		r = filter_init(&a->focus, a->options->focus, a->from, err);
 	if (r == 0)
 		r = filter_init(&a->ignore, a->options->ignore, a->from, err);
+	if (r == 0 && a->options->by_name)
+		r = copier_by_name(&a->copier, err);
 	if (r < 0)
 		return r;
 	find_size_types(a);

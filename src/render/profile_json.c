@@ -236,7 +236,7 @@ int profile_json_write(const struct profile *p, const struct render_options *o, 
 {
 	cleanup(view_clear) struct view v = { 0 };
 	struct json j = json_on(to);
-	int r = view_make(p, o, 0, &v, err);
+	int r = view_make(p, o, VIEW_BY_NAME, &v, err);
 
 	if (r < 0)
 		return r;

@@ -233,7 +233,7 @@ int table_write(const struct profile *p, const struct render_options *o, FILE *t
 {
 	cleanup(view_clear) struct view v = { 0 };
 	struct table t = { .v = &v, .to = to };
-	int r = view_make(p, o, VIEW_MAGNITUDE, &v, err);
+	int r = view_make(p, o, VIEW_MAGNITUDE | VIEW_BY_NAME, &v, err);
 
 	if (r < 0)
 		return r;

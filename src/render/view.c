@@ -20,7 +20,8 @@ static int filter(const struct profile *p, const struct render_options *o, int f
 		t.no_inline = o->no_inline;
 		t.reverse = o->reverse && (flags & VIEW_REVERSE);
 	}
-	if (!t.focus && !t.ignore && !t.by && !t.no_inline && !t.reverse)
+	t.by_name = flags & VIEW_BY_NAME;
+	if (!t.focus && !t.ignore && !t.by && !t.no_inline && !t.reverse && !t.by_name)
 		return 0;
 	return transform_apply(p, &t, ret, err);
 }

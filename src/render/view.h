@@ -23,6 +23,7 @@
 enum view_flags {
 	VIEW_REVERSE = 1,   /* honour render_options.reverse: leaf becomes the root */
 	VIEW_MAGNITUDE = 2, /* diff: order by |delta| */
+	VIEW_BY_NAME = 8,   /* stacks of the same names are one row, whatever their lines */
 	VIEW_ALL = 4,       /* rows with any value that is not 0, of whatever type */
 };
 
