@@ -16,6 +16,7 @@
 #include "alloc/engine_bpf_table.h"
 #include "alloc/engine_permission.h"
 #include "alloc/libbpf_old.h"
+#include "alloc/plain_btf.h"
 #include "base/cleanup.h"
 #include "base/feature.h"
 #include "base/kernel.h"
@@ -109,9 +110,30 @@ static int set_template(struct bpf_map *outer, unsigned value_bytes, int *ret_fd
 	return bpf_map__set_inner_map_fd(outer, fd);
 }
 
+/* *btf_fd: to be closed after the load. */
+static int open_skel(struct engine_bpf *e, int *btf_fd, struct error *err)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, opts);
+	char path[32];
+
+	if (LIBBPF_IS_OLD || !feature_allowed("btf_enum64")) {
+		int r = plain_btf_open(btf_fd, err);
+
+		if (r < 0)
+			return r;
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", *btf_fd);
+		opts.btf_custom_path = path;
+	}
+	e->skel = alloc_bpf__open_opts(&opts);
+	if (!e->skel)
+		return explain_load(-errno, err);
+	libbpf_old_types(e->skel->obj);
+	return 0;
+}
+
 static int load(struct engine_bpf *e, const struct engine_bpf_sizes *sizes, struct error *err)
 {
-	cleanup_close int level = -1, resets = -1;
+	cleanup_close int level = -1, resets = -1, btf = -1;
 	int r;
 
 	libbpf_set_print(keep_libbpf_message);
@@ -119,10 +141,9 @@ static int load(struct engine_bpf *e, const struct engine_bpf_sizes *sizes, stru
 	libbpf_old_begin();
 	if (!feature_allowed("bpf") || !feature_allowed("btf") || !feature_allowed("bpf_loop"))
 		return explain_load(-ENOTSUP, err);
-	e->skel = alloc_bpf__open();
-	if (!e->skel)
-		return explain_load(-errno, err);
-	libbpf_old_types(e->skel->obj);
+	r = open_skel(e, &btf, err);
+	if (r < 0)
+		return r;
 	e->sessions = sizes->want_sessions && kernel_has_sessions();
 	e->multi = engine_bpf_links_kernel_has_multi();
 	engine_bpf_links_prepare(e);

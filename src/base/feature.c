@@ -9,6 +9,7 @@ static const char variable[] = "MEMWHO_WITHOUT";
 
 static const char *const names[] = {
 	"btf",            /* /sys/kernel/btf/vmlinux */
+	"btf_enum64",     /* libbpf 1.0: type information as new kernels have it */
 	"uprobe_multi",   /* 6.6: one link for many uprobes */
 	"uprobe_session", /* 6.13: entry and return in one program */
 	"bpf_loop",       /* 5.17 */

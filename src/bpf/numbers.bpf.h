@@ -12,6 +12,11 @@
 
 #include "bpf/types.h"
 
+#ifndef bpf_core_field_offset /* libbpf 0.5 */
+#define bpf_core_field_offset(type, field)                                                         \
+	__builtin_preserve_field_info(((type *)0)->field, BPF_FIELD_BYTE_OFFSET)
+#endif
+
 /* memwho's own namespace: its depth (0: the first one) and its identity. */
 u32 numbers_level;
 u64 numbers_namespace;
