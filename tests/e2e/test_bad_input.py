@@ -124,10 +124,12 @@ def test_a_kernel_without_it(memwho, target, missing):
     assert changed_code(t.pid) == []
 
 
-def test_a_kernel_without_uprobe_multi_still_records(memwho, target):
-    t = target("hold")
-    t.line()
-    alloc(memwho, t.pid, "--json", env={"MEMWHO_WITHOUT": "uprobe_multi,uprobe_session"}, code=0)
+@pytest.mark.parametrize("missing", ["uprobe_multi,uprobe_session", "btf_enum64", "map_files",
+                                     "pagemap_scan,procmap_query,openat2", "debuginfod,cache"])
+def test_without_it_a_recording_is_as_exact(monkeypatch, missing):
+    monkeypatch.setenv("MEMWHO_WITHOUT", missing)
+    with Hold(PROGRAMS / "hold") as hold:
+        exact(hold)
 
 
 @pytest.mark.parametrize("dropped, said", [
