@@ -326,6 +326,12 @@
 	byId("frames").addEventListener("mouseleave", () => say(""));
 	window.addEventListener("keydown", key);
 	window.addEventListener("resize", fit);
-	if (root && root.value)
+	if (root && root.value) {
 		fit();
+		// one very deep stack must not leave the first screens empty
+		const height = svg.getBoundingClientRect().height;
+		if (svg === document.documentElement && !INVERTED &&
+		    height > 3 * window.innerHeight)
+			window.scrollTo(0, height);
+	}
 })();
