@@ -11,7 +11,7 @@ const struct cli_option options_output[] = {
 
 const struct cli_option options_view[] = {
 	{ 0, NULL, NULL, "View" },
-	{ 0, "type", "NAME", "value to show: inuse_space, alloc_objects, ..." },
+	{ 0, "type", "NAME", "value: inuse_space, alloc_objects, churn (freed) ..." },
 	{ 0, "reverse", NULL, "merge stacks from the leaf: who reaches a function" },
 	{ 0, "inverted", NULL, "root row at the top (an icicle)" },
 	{ 0, "focus", "REGEXP", "only stacks with a frame that matches" },

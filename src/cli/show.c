@@ -8,7 +8,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "cli/nearest.h"
+#include "profile/transform.h"
 
 static int by_name(const char *name, const struct render_format **ret, struct error *err)
 {
@@ -187,11 +189,22 @@ static int find_type(const struct profile *p, const char *name, int *ret, struct
 	return error_hint(err, "it has %s", list);
 }
 
+/* --type churn: what was allocated and freed again. */
+static int show_churn(const struct show *s, const struct profile *p, struct error *err)
+{
+	cleanup(profile_freep) struct profile *churn = NULL;
+	int r = transform_churn(p, &churn, err);
+
+	return r < 0 ? r : render_to_file(churn, s->format, &s->options, s->path, err);
+}
+
 int show_profile(const struct show *s, const struct profile *p, struct error *err)
 {
 	struct render_options o = s->options;
 	int r = 0;
 
+	if (s->type_name && !strcmp(s->type_name, "churn"))
+		return show_churn(s, p, err);
 	if (s->type_name)
 		r = find_type(p, s->type_name, &o.type, err);
 	return r < 0 ? r : render_to_file(p, s->format, &o, s->path, err);

@@ -19,6 +19,10 @@ int transform_merge(struct profile *to, const struct profile *from, struct error
 int transform_diff(const struct profile *before, const struct profile *after, const char *type,
                    struct profile **ret, struct error *err);
 
+/* What was allocated and freed again: the value types "freed_objects" and
+ * "freed_space" (the default) of a heap profile. -EINVAL: @p is none. */
+int transform_churn(const struct profile *p, struct profile **ret, struct error *err);
+
 struct transform_options {
 	const char *focus, *ignore; /* extended regexps on frame texts; NULL: none */
 	/* What becomes the root frame (the outermost): a label's key; "thread"

@@ -323,3 +323,19 @@ def test_stap_lines_say_where_in_the_function(record, needs_bpf):
             assert int(size, 16) == sizes[name][1]
             seen += 1
     assert seen > 100
+
+
+def test_churn_is_what_was_freed_again(record, needs_bpf, tmp_path):
+    from conftest import run_memwho
+    with Hold(PROGRAMS / "hold") as hold:
+        out = tmp_path / "held.pb.gz"
+        r = record("alloc", hold.pid, "-o", out, *ALL_SLOWDOWNS)
+        hold.command("mark")
+        hold.command("many 300")
+        before = sum(row["bytes"] for row in hold.truth()["sites"].values())
+        hold.command("free 50")
+        after = sum(row["bytes"] for row in hold.truth()["sites"].values())
+        r.interrupt()
+    churn = run_memwho("render", out, "--type", "churn", "--json").json()
+    freed = sum(s["bytes"] for s in churn["stacks"] if "site_01" in s["frames"])
+    assert freed == before - after > 0
