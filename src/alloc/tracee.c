@@ -655,7 +655,8 @@ static void learn_thread(struct tracee *t, pid_t tid)
 	snprintf(name, sizeof(name), "task/%d/comm", tid);
 	if (target_proc_file(t->target, name, 256, &text, &len, &ignored) < 0)
 		return;
-	text[strcspn(text, "\n")] = '\0';
+	if (len && text[len - 1] == '\n') /* a name may have one itself */
+		text[len - 1] = '\0';
 	if (array_reserve(&t->thread_names, &t->cap_threads, t->n_threads + 1, &ignored) < 0 ||
 	    hash_map_put(&t->thread_index, tid, t->n_threads, &ignored) < 0)
 		return;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/feature.h"
@@ -78,12 +80,23 @@ static int dispatch(const struct cli_command *command, int argc, char **argv, st
 	return r;
 }
 
+/* Started with one of the three closed, we would open some file under its number
+ * and write remarks into it. Writing to a closed output still fails. */
+static void fill_standard_descriptors(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDONLY) < 0)
+			return;
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct error err = { 0 };
 	const struct cli_command *command;
 	const char *name = argc > 1 ? argv[1] : "";
 
+	fill_standard_descriptors();
 	if (argc < 2) {
 		help_overview(stderr);
 		return CLI_USAGE;

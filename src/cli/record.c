@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "render/render.h"
 #include "runtime/runtime.h"
 
@@ -181,9 +182,22 @@ int record_parse(const struct cli_args *args, struct record *ret, struct error *
 
 /* ---- signals ---- */
 
+enum { PATIENCE_NS = 2000000000 };
+
+/* The first one ends the recording; one that comes when that has taken a while
+ * ends us (timeout(1) and terminals send it twice at once). */
 static void on_signal(int number)
 {
+	static uint64_t first_ns;
+	uint64_t now_ns = clock_now_ns();
+
+	if (!alloc_interrupted)
+		first_ns = now_ns;
 	alloc_interrupted = 1;
+	if (now_ns - first_ns > PATIENCE_NS) {
+		signal(number, SIG_DFL);
+		raise(number);
+	}
 }
 
 void record_catch_signals(void)

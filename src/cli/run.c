@@ -31,6 +31,8 @@ static int run(const struct cli_args *args, struct error *err)
 		error_set(err, EINVAL, "which program? memwho run needs a command behind --");
 		return error_hint(err, "memwho run -o held.svg -- ./server -p 8080");
 	}
+	/* killed while it holds the program, we would leave it held or unrecorded */
+	record_catch_signals();
 	rc = launch_start(args->rest, &r.launch, err);
 	if (rc < 0)
 		return rc;
@@ -39,7 +41,6 @@ static int run(const struct cli_args *args, struct error *err)
 	/* who starts a program to look at it accepts what looking costs */
 	if (!cli_value(args, "max-slowdown"))
 		r.record.capture.alloc.max_slowdown = 1e9;
-	record_catch_signals();
 	rc = record_run(&r.record, &r.launch.pid, 1, err);
 	if (rc < 0)
 		launch_abort(&r.launch);
