@@ -9,7 +9,8 @@ build="gcc libc6-dev meson ninja-build pkg-config python3 clang
 	libjansson-dev zlib1g-dev libzstd-dev"
 tests="git libcmocka-dev python3-pytest clang-format shellcheck zsh g++ procps binutils gdb musl-tools
 	libjemalloc-dev libgoogle-perftools-dev libmimalloc-dev llvm xz-utils
-	postgresql"
+	postgresql libcap2-bin"
+command -v go >/dev/null || tests="$tests golang-go" # its pprof reads our profiles
 command -v npm >/dev/null || tests="$tests npm" # servers of other versions come from there
 command -v cargo >/dev/null || tests="$tests cargo" # a Rust of the user's own will do
 fuzz="libclang-rt-dev" # libFuzzer
