@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=600
+"""Storms with a known answer (programs/stress.c): threads that free and move
+each other's blocks, threads, children, libraries and programs that come and go
+faster than anybody can look. What is reported must be the truth to the byte;
+what cannot be recorded must be a figure.
+"""
+import json
+import os
+import shutil
+import signal
+import time
+
+import pytest
+
+from conftest import PROGRAMS
+from hold import Hold, compare, library, stacks_of_json
+
+ALL = ("--max-slowdown", "100000")
+NO_MULTI = {"MEMWHO_WITHOUT": "uprobe_multi"}
+SITES = ("site_malloc", "site_calloc", "site_realloc", "site_memalign", "site_reallocarray")
+LOSSES = ("lost_events", "lost_bytes", "lost_calls", "stacks_not_stored", "late_modules")
+
+
+def by_site(result, pid=None):
+    """{site: [bytes, blocks]} of one process."""
+    held = {}
+    for s in result["stacks"]:
+        if pid and s["labels"]["pid"] != pid or not s["count"]:
+            continue
+        site = next((f for f in s["frames"] if f.startswith("site_")), None)
+        row = held.setdefault(site, [0, 0])
+        row[0] += s["bytes"]
+        row[1] += s["count"]
+    return held
+
+
+def truth_of(target, timeout=120):
+    line = target.line(timeout)
+    assert line.startswith("truth "), line
+    return {k: v for k, v in json.loads(line[6:]).items() if v != [0, 0]}
+
+
+def storm(record, target, *args, options=(), env=None, preload=None, timeout=120):
+    """Attach, let it storm; (result, truth, pid)."""
+    environment = {"LD_PRELOAD": library(preload)} if preload else {}
+    t = target("stress", *args, env=environment)
+    assert t.line() == "ready"
+    r = record("alloc", t.pid, "--json", *ALL, *options, env=env)
+    t.say()
+    truth = truth_of(t, timeout)
+    return r.interrupt().json(), truth, t.pid
+
+
+def sites_only(held):
+    return {k: v for k, v in held.items() if k}
+
+
+def nothing_lost(result):
+    assert {k: result[k] for k in LOSSES} == dict.fromkeys(LOSSES, 0)
+
+
+@pytest.mark.parametrize("preload", [None, "libjemalloc.so.2", "libtcmalloc.so.4"])
+@pytest.mark.parametrize("env", [None, NO_MULTI], ids=["multi", "perf"])
+def test_blocks_that_change_hands(record, target, needs_bpf, preload, env):
+    result, truth, pid = storm(record, target, "swap", 16, 2000, env=env, preload=preload)
+    assert sites_only(by_site(result)) == truth
+    assert sum(v[0] for v in truth.values()) > 1_000_000
+    nothing_lost(result)
+    assert result["failed_allocations"] > 100  # and the blocks lived on
+
+
+def test_a_throng_of_threads(record, target, needs_bpf):
+    """More threads in the middle of an allocation than there are processors."""
+    result, truth, pid = storm(record, target, "throng", 600, 60)
+    assert sites_only(by_site(result)) == truth
+    nothing_lost(result)
+
+
+def test_thousands_of_threads(record, target, needs_bpf):
+    result, truth, pid = storm(record, target, "threads", 3000)
+    assert sites_only(by_site(result)) == truth
+    nothing_lost(result)
+
+
+@pytest.mark.parametrize("env", [None, NO_MULTI], ids=["multi", "perf"])
+def test_a_fork_storm_disturbs_nothing(record, target, needs_bpf, env):
+    result, truth, pid = storm(record, target, "forks", 1500, 0, env=env)
+    assert sites_only(by_site(result)) == truth
+    assert {s["labels"]["pid"] for s in result["stacks"]} == {pid}
+    nothing_lost(result)
+
+
+def test_a_fork_storm_is_followed_or_counted(record, target, needs_bpf):
+    n = 300
+    result, truth, pid = storm(record, target, "forks", n, 1, options=("--follow",))
+    assert sites_only(by_site(result, pid)) == truth
+    children = [p for p in result["processes"] if p["pid"] != pid]
+    # nobody is forgotten: each child was recorded or is counted
+    assert len(children) + result["lost_children"] == n
+    assert all(p["ended_by"] == "exit" for p in children)
+    assert result["lost_events"] == 0
+
+
+def test_children_that_stay_are_recorded_each_for_itself(record, target, needs_bpf):
+    result, truth, pid = storm(record, target, "forks", 12, 3000, options=("--follow",))
+    assert sites_only(by_site(result, pid)) == truth
+    children = [p["pid"] for p in result["processes"] if p["pid"] != pid]
+    assert len(children) == 12 and result["lost_children"] == 0
+    # what they allocated before we came is not known; nothing is that is not theirs
+    for child in children:
+        assert set(by_site(result, child)) <= {"site_malloc"}
+        assert by_site(result, child).get("site_malloc", [0, 0])[0] <= 10 * 1000
+
+
+def test_libraries_at_the_same_place(record, target, needs_bpf):
+    """A stack keeps the name of the library that was there, not of the one that
+    has come in its place."""
+    n = 30
+    result, truth, pid = storm(record, target, "plugins", PROGRAMS / "stress_first.so",
+                               PROGRAMS / "stress_second.so", n)
+    wrong = [s for s in result["stacks"]
+             if s["bytes"] and ("first_site" in s["frames"] and s["bytes"] % 1000
+                                or "first_site" in s["frames"] and s["bytes"] // s["count"] != 1000
+                                or "second_site" in s["frames"] and s["bytes"] // s["count"] != 2000)]
+    assert not wrong, wrong
+    sized = {size: sum(s["bytes"] for s in result["stacks"]
+                       if s["count"] and s["bytes"] == size * s["count"]) for size in (1000, 2000)}
+    assert sized == {1000: n * 1000, 2000: n * 2000}
+
+
+def test_throws_and_jumps_by_the_thousand(record, needs_bpf):
+    for preload in (None, "libjemalloc.so.2"):
+        with Hold(PROGRAMS / "hold", preload=preload) as hold:
+            hold.command("warm 1")
+            r = record("alloc", hold.pid, "--json", *ALL)
+            hold.command("mark")
+            for command in ("throw 2000", "longjmp 2000", "go 2", "throw 2000", "regrow 5"):
+                hold.command(command)
+            truth = hold.truth()
+            result = r.interrupt().json()
+            assert hold.alive()
+        score = compare(stacks_of_json(result), truth)
+        assert score.path_error == 0, score.explain()
+        nothing_lost(result)
+
+
+def test_a_chain_of_programs(record, target, needs_bpf):
+    """Every life of a process that replaces itself is a record of its own, or
+    is counted."""
+    n = 6
+    t = target("stress", "chain", n, 1500)
+    assert t.line() == "ready"
+    r = record("alloc", t.pid, "--json", "--follow", *ALL)
+    t.say()
+    truth = truth_of(t)
+    result = r.interrupt().json()
+    assert len(result["processes"]) + result["lost_children"] == n + 1
+    ended = [p["ended_by"] for p in result["processes"]]
+    assert ended[:-1] == ["exec"] * (len(ended) - 1) and ended[-1] == "", ended
+    assert by_site(result).get("site_malloc", [0, 0])[1] <= (n + 1) * truth["site_malloc"][1]
+    assert by_site(result)["site_malloc"][1] >= truth["site_malloc"][1]
+
+
+def test_a_quick_chain_of_programs(record, target, needs_bpf):
+    """Faster than anybody can attach: the last life is the one that is left."""
+    n = 40
+    t = target("stress", "chain", n, 0)
+    assert t.line() == "ready"
+    r = record("alloc", t.pid, "--json", "--follow", *ALL)
+    t.say()
+    truth_of(t)
+    time.sleep(2)
+    t.say()
+    result = r.wait().json()
+    assert result["ended_by"] == "exec"
+    assert len(result["processes"]) + result["lost_children"] >= 2
+    assert all(p["ended_by"] for p in result["processes"])
+
+
+def test_stopped_for_a_while(record, target, needs_bpf):
+    """memwho may be stopped: the target goes on, and nothing is lost."""
+    t = target("stress", "swap", 4, 3000)
+    assert t.line() == "ready"
+    r = record("alloc", t.pid, "--json", *ALL)
+    os.kill(r.pid, signal.SIGSTOP)
+    t.say()
+    truth = truth_of(t)
+    os.kill(r.pid, signal.SIGCONT)
+    result = r.interrupt().json()
+    assert sites_only(by_site(result)) == truth
+    nothing_lost(result)
+
+
+def test_it_ends_while_it_is_stopped(record, target, needs_bpf):
+    t = target("stress", "forks", 4000, 0)
+    assert t.line() == "ready"
+    r = record("alloc", t.pid, "--json", "--follow", *ALL)
+    os.kill(r.pid, signal.SIGSTOP)
+    t.say()
+    truth = truth_of(t)
+    t.say()
+    t.process.wait()
+    os.kill(r.pid, signal.SIGCONT)
+    result = r.wait(timeout=60).json()
+    assert result["ended_by"] == "exit"
+    assert sites_only(by_site(result, t.pid)) == truth
+
+
+JIT = """
+const keep = [];
+let n = 0;
+console.log("ready");
+setInterval(() => {
+  for (let i = 0; i < 100; i++) {
+    const f = new Function("a", `let s = 0; for (let k = 0; k < 60; k++) s += a * k; return s + ${n++};`);
+    for (let j = 0; j < 200; j++) f(j);
+    keep.push(Buffer.alloc(300 + n % 100));
+    if (keep.length > 3000) keep.splice(0, 1500);
+  }
+}, 5);
+"""
+
+
+def test_code_that_is_made_while_we_look(record, target, needs_bpf, tmp_path):
+    """A JIT makes executable mappings all the time; looking at them must not
+    take our time from the end of the recording, nor the target's."""
+    node = shutil.which("node")
+    if not node:
+        pytest.skip("needs node (apt-get install nodejs)")
+    (tmp_path / "jit.js").write_text(JIT)
+    t = target(node, tmp_path / "jit.js")
+    assert t.line() == "ready"
+    r = record("alloc", t.pid, "--json", *ALL)
+    time.sleep(5)
+    begun = time.monotonic()
+    result = r.interrupt().json()
+    assert time.monotonic() - begun < 10
+    assert result["ended_by"] == "signal"
+    nothing_lost(result)
+    assert result["allocations"] > 1000
+    assert result["memwho_cpu_seconds"] < 5
+    assert t.process.poll() is None
