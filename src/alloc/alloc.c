@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "alloc/follow.h"
 #include "alloc/recorder.h"
 #include "alloc/result_profile.h"
 #include "base/array.h"
@@ -35,10 +36,19 @@ const char *alloc_ended_text(enum alloc_ended e)
 
 /* ---- start ---- */
 
-static int keep_tracee(struct alloc_recorder *r, struct tracee *t, struct error *err)
+struct tracee *recorder_tracee(const struct alloc_recorder *r, u32 slot)
+{
+	uint64_t *index = hash_map_get(&r->by_slot, slot);
+
+	return index ? r->tracees[*index] : NULL;
+}
+
+int recorder_keep(struct alloc_recorder *r, struct tracee *t, struct error *err)
 {
 	int rc = array_reserve(&r->tracees, &r->cap_tracees, r->n_tracees + 1, err);
 
+	if (rc == 0)
+		rc = hash_map_put(&r->by_slot, t->slot, r->n_tracees, err);
 	if (rc < 0) {
 		tracee_close(t);
 		return rc;
@@ -57,7 +67,7 @@ static int open_tracees(struct alloc_recorder *r, const pid_t *pids, size_t n, s
 		int rc = tracee_open(pids[i], r->n_slots, r->pool, r->allocators, &t, &why);
 
 		if (rc == 0)
-			rc = keep_tracee(r, t, &why);
+			rc = recorder_keep(r, t, &why);
 		if (rc == 0)
 			r->n_slots++;
 		else if (!first.code)
@@ -107,6 +117,7 @@ static int open_engine(struct alloc_recorder *r, struct error *err)
 		.reset_contexts = 1 << 16,
 		.want_stacks = !r->options.no_stacks,
 		.want_sessions = any_throws(r),
+		.follow = r->options.follow,
 	};
 	int rc;
 
@@ -121,24 +132,31 @@ static int open_engine(struct alloc_recorder *r, struct error *err)
 	return engine_bpf_open(&sizes, &r->engine, err);
 }
 
-static void end_tracee(struct alloc_recorder *r, struct tracee *t, enum alloc_ended how)
+void recorder_end(struct alloc_recorder *r, struct tracee *t, enum alloc_ended how)
 {
 	if (t->ended)
 		return;
 	t->ended = how;
 	t->ended_ns = clock_now_ns();
-	engine_bpf_end_process(r->engine, t->slot);
+	if (how == ALLOC_ENDED_EXEC && r->options.follow)
+		engine_bpf_end_program(r->engine, t->slot);
+	else
+		engine_bpf_end_process(r->engine, t->slot);
 	tracee_detach_later(t, r->engine);
 }
 
-/* Over when every process is. */
+/* Over when every process is; why: as the last of them. */
 static enum alloc_ended all_ended(const struct alloc_recorder *r)
 {
+	const struct tracee *last = r->tracees[0];
+
 	for (size_t i = 0; i < r->n_tracees; i++) {
 		if (!r->tracees[i]->ended)
 			return ALLOC_RUNNING;
+		if (r->tracees[i]->ended_ns > last->ended_ns)
+			last = r->tracees[i];
 	}
-	return r->tracees[0]->ended;
+	return last->ended;
 }
 
 /* A process that ends while we attach to it is no reason to leave the others. */
@@ -146,7 +164,7 @@ static int forgive_ended(struct alloc_recorder *r, struct tracee *t, int rc, str
 {
 	if (rc >= 0 || !target_has_ended(t->target))
 		return rc;
-	end_tracee(r, t, ALLOC_ENDED_EXIT);
+	recorder_end(r, t, ALLOC_ENDED_EXIT);
 	if (!all_ended(r))
 		return 0;
 	error_set(err, ESRCH, "process %d (%s) ended while memwho attached to it", t->pid,
@@ -229,7 +247,7 @@ static void note_used(struct tracee *t)
 	}
 }
 
-static int attach_one(struct alloc_recorder *r, struct tracee *t, struct error *err)
+int recorder_attach(struct alloc_recorder *r, struct tracee *t, struct error *err)
 {
 	int rc = engine_bpf_watch(r->engine, t->slot, t->pid, err);
 
@@ -255,7 +273,7 @@ static int attach_all(struct alloc_recorder *r, struct error *err)
 	engine_bpf_reset_counters(r->engine);
 	for (size_t i = 0; i < r->n_tracees; i++) {
 		struct tracee *t = r->tracees[i];
-		int rc = t->ended ? 0 : attach_one(r, t, err);
+		int rc = t->ended ? 0 : recorder_attach(r, t, err);
 
 		rc = forgive_ended(r, t, rc, err);
 		if (rc < 0)
@@ -291,23 +309,12 @@ static int start(struct alloc_recorder *r, const pid_t *pids, size_t n, bool sta
 	return rc < 0 ? rc : attach_all(r, err);
 }
 
-/* ---- events ---- */
-
-static struct tracee *tracee_at(const struct alloc_recorder *r, u32 slot)
-{
-	for (size_t i = 0; i < r->n_tracees; i++) {
-		if (r->tracees[i]->slot == slot)
-			return r->tracees[i];
-	}
-	return NULL;
-}
-
 /* Who ended between our first look and the attach has sent no event. */
 static void note_already_gone(struct alloc_recorder *r)
 {
 	for (size_t i = 0; i < r->n_tracees; i++) {
 		if (target_has_ended(r->tracees[i]->target))
-			end_tracee(r, r->tracees[i], ALLOC_ENDED_EXIT);
+			recorder_end(r, r->tracees[i], ALLOC_ENDED_EXIT);
 	}
 }
 
@@ -334,108 +341,6 @@ int alloc_start(const pid_t *pids, size_t n_pids, const struct alloc_options *o,
 		return rc;
 	note_already_gone(r);
 	*ret = take_ptr(r);
-	return 0;
-}
-
-/* A process that we come to see after its first instructions: what it allocated
- * before that is not known; how long that was is in the result. */
-static int take_in(struct alloc_recorder *r, struct tracee *t, struct error *err)
-{
-	int rc = tracee_publish(t, r->engine, &r->modules, err);
-
-	if (rc == 0)
-		rc = attach_one(r, t, err);
-	if (rc < 0) {
-		tracee_close(t);
-		return rc;
-	}
-	rc = keep_tracee(r, t, err);
-	if (rc == 0)
-		r->n_slots++;
-	return rc;
-}
-
-static void lose_child(struct alloc_recorder *r, pid_t pid, const struct error *why)
-{
-	r->lost_children++;
-	log_note(LOG_DEBUG, "child %d is not recorded: %s", pid, why->message);
-}
-
-static void follow_child(struct alloc_recorder *r, struct tracee *parent, pid_t pid, u64 forked_ns)
-{
-	struct error why = { 0 };
-	struct tracee *t;
-
-	if (tracee_fork(parent, pid, r->n_slots, r->pool, &t, &why) < 0 || take_in(r, t, &why) < 0)
-		lose_child(r, pid, &why);
-	else
-		t->late_ns = clock_now_ns() - forked_ns;
-}
-
-static void on_fork(struct alloc_recorder *r, const struct alloc_event *event)
-{
-	struct tracee *parent = tracee_at(r, event->slot);
-	struct error why = { 0 };
-
-	if (!parent || parent->ended)
-		return;
-	/* first what cannot wait: the child allocates already */
-	if (r->options.follow)
-		follow_child(r, parent, event->pid, event->time_ns);
-	if (tracee_expect_forks(parent, r->engine, &why) < 0)
-		log_note(LOG_WARN, "children of process %d keep our breakpoints until the end: %s",
-		         parent->pid, why.message);
-}
-
-static void on_exec(struct alloc_recorder *r, const struct alloc_event *event)
-{
-	struct tracee *old = tracee_at(r, event->slot), *t;
-	struct error why = { 0 };
-
-	if (!old)
-		return;
-	end_tracee(r, old, ALLOC_ENDED_EXEC);
-	if (!r->options.follow)
-		return;
-	if (tracee_open(event->pid, r->n_slots, r->pool, r->allocators, &t, &why) < 0) {
-		lose_child(r, event->pid, &why);
-		return;
-	}
-	tracee_decide_throws(t, engine_bpf_has_sessions(r->engine));
-	if (take_in(r, t, &why) < 0)
-		lose_child(r, event->pid, &why);
-	else
-		t->late_ns = clock_now_ns() - event->time_ns;
-}
-
-static void on_modules(struct alloc_recorder *r, const struct alloc_event *event)
-{
-	struct tracee *t = tracee_at(r, event->slot);
-	struct error why = { 0 };
-
-	if (!t || t->ended)
-		return;
-	if (tracee_refresh(t, r->engine, &r->modules, &why) < 0) {
-		r->late_modules++;
-		log_note(LOG_DEBUG, "process %d: %s", t->pid, why.message);
-	}
-}
-
-static int on_event(void *arg, const struct alloc_event *event)
-{
-	struct alloc_recorder *r = arg;
-	struct tracee *t;
-
-	switch (event->kind) {
-	case ALLOC_EVENT_FORK: on_fork(r, event); break;
-	case ALLOC_EVENT_EXEC: on_exec(r, event); break;
-	case ALLOC_EVENT_MODULES: on_modules(r, event); break;
-	case ALLOC_EVENT_EXIT:
-		t = tracee_at(r, event->slot);
-		if (t)
-			end_tracee(r, t, ALLOC_ENDED_EXIT);
-		break;
-	}
 	return 0;
 }
 
@@ -503,9 +408,11 @@ int alloc_poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ended
 	int rc;
 
 	do {
-		rc = engine_bpf_poll(r->engine, wait, on_event, r, err);
+		rc = engine_bpf_poll(r->engine, follow_is_behind(r) ? 0 : wait, follow_note, r,
+		                     err);
 		if (rc < 0)
 			return rc;
+		follow_work(r);
 		now = clock_now_ns();
 		if (now - r->tended_ns >= TEND_NS) {
 			r->tended_ns = now;
@@ -516,7 +423,8 @@ int alloc_poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ended
 				watch_peak(r);
 			learn(r, now);
 		}
-		r->ended = all_ended(r);
+		/* a child that waits to be taken in is not ended */
+		r->ended = follow_is_behind(r) ? ALLOC_RUNNING : all_ended(r);
 		if (!r->ended && guard_is_due(&r->guard, now)) {
 			if (guard_watch(&r->guard, r->engine))
 				r->ended = ALLOC_ENDED_GUARD;
@@ -547,6 +455,7 @@ void alloc_detach(struct alloc_recorder *r)
 		return;
 	r->detached = true;
 	r->ended_ns = start;
+	follow_give_up(r);
 	for (size_t i = 0; i < r->n_tracees; i++)
 		tracee_learn(r->tracees[i]);
 	for (size_t i = 0; i < r->n_tracees; i++) {
@@ -572,6 +481,8 @@ struct alloc_recorder *alloc_free(struct alloc_recorder *r)
 	for (size_t i = 0; i < r->n_tracees; i++)
 		tracee_close(r->tracees[i]);
 	free(r->tracees);
+	free(r->events);
+	hash_map_clear(&r->by_slot);
 	engine_bpf_close(r->engine);
 	modules_clear(&r->modules);
 	symbol_pool_free(r->pool);

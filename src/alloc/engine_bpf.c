@@ -88,6 +88,7 @@ static int set_sizes(struct alloc_bpf *skel, const struct engine_bpf_sizes *s)
 	skel->rodata->max_stacks = s->stacks;
 	skel->rodata->max_pcs = s->pcs;
 	skel->rodata->want_stacks = s->want_stacks;
+	skel->rodata->follows = s->follow;
 	return bpf_map__set_max_entries(skel->maps.rows, s->rows) ||
 	       bpf_map__set_max_entries(skel->maps.row_index, s->index) ||
 	       bpf_map__set_max_entries(skel->maps.spans, 2 * MAX_SPANS) ||
@@ -224,6 +225,11 @@ static int open_all(struct engine_bpf *e, const struct engine_bpf_sizes *sizes, 
 	if (r < 0)
 		return r;
 	r = engine_bpf_table_open(e, sizes->first_level, sizes->reset_contexts, err);
+	if (r < 0)
+		return r;
+	/* who follows will need them, and the first child will not wait */
+	if (sizes->follow)
+		r = engine_bpf_links_load_perf(e, err);
 	if (r < 0)
 		return r;
 	e->ring = ring_buffer__new(bpf_map__fd(e->skel->maps.events), on_ring, e, NULL);
@@ -394,7 +400,10 @@ static int keep_lists(struct engine_bpf_lists *l, const struct alloc_span *spans
 		memcpy(r, ranges, n_ranges * sizeof(*r));
 	free(l->spans);
 	free(l->ranges);
-	*l = (struct engine_bpf_lists){ take_ptr(s), take_ptr(r), n_spans, n_ranges };
+	l->spans = take_ptr(s);
+	l->ranges = take_ptr(r);
+	l->n_spans = n_spans;
+	l->n_ranges = n_ranges;
 	return 0;
 }
 
@@ -420,19 +429,51 @@ int engine_bpf_set_process(struct engine_bpf *e, u32 slot, pid_t tgid,
 	publish_spans(e, slot);
 	publish_ranges(e, slot);
 	e->skel->bss->processes[slot].tgid = tgid;
-	e->skel->bss->processes[slot].active = 1;
+	/* not again: it may have ended (exec) since the description was made */
+	if (!e->lists[slot].begun)
+		e->skel->bss->processes[slot].active = 1;
+	e->lists[slot].begun = true;
 	return 0;
+}
+
+bool engine_bpf_is_active(const struct engine_bpf *e, u32 slot)
+{
+	return slot < ALLOC_MAX_PROCESSES &&
+	       __atomic_load_n(&e->skel->bss->processes[slot].active, __ATOMIC_ACQUIRE);
+}
+
+static void deactivate(struct engine_bpf *e, u32 slot)
+{
+	e->skel->bss->processes[slot].active = 0;
+	/* its place is free for others; what is written there is not read any more */
+	free(e->lists[slot].spans);
+	free(e->lists[slot].ranges);
+	e->lists[slot] = (struct engine_bpf_lists){ .begun = e->lists[slot].begun };
 }
 
 void engine_bpf_end_process(struct engine_bpf *e, u32 slot)
 {
-	u32 tgid;
+	int groups = bpf_map__fd(e->skel->maps.groups);
+	u32 tgid, watched;
 
 	if (slot >= ALLOC_MAX_PROCESSES)
 		return;
-	e->skel->bss->processes[slot].active = 0;
+	deactivate(e, slot);
 	tgid = e->skel->bss->processes[slot].tgid;
-	bpf_map_delete_elem(bpf_map__fd(e->skel->maps.groups), &tgid);
+	if (!bpf_map_lookup_elem(groups, &tgid, &watched) && watched == slot)
+		bpf_map_delete_elem(groups, &tgid);
+}
+
+void engine_bpf_end_program(struct engine_bpf *e, u32 slot)
+{
+	u32 tgid, pending = ALLOC_SLOT_PENDING;
+
+	if (slot >= ALLOC_MAX_PROCESSES)
+		return;
+	deactivate(e, slot);
+	tgid = e->skel->bss->processes[slot].tgid;
+	/* the kernel's side takes it out when the process ends */
+	bpf_map_update_elem(bpf_map__fd(e->skel->maps.groups), &tgid, &pending, BPF_EXIST);
 }
 
 int engine_bpf_watch(struct engine_bpf *e, u32 slot, pid_t tgid, struct error *err)

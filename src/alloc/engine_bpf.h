@@ -35,6 +35,7 @@ struct engine_bpf_sizes {
 	size_t reset_contexts;
 	bool want_stacks;
 	bool want_sessions; /* a plan has PLAN_THROWS; costs a longer load */
+	bool follow;        /* children are to be taken in: see engine_bpf_watch() */
 };
 
 /* Load the programs. -EPERM, -ENOTSUP: with a hint on what is missing. */
@@ -60,9 +61,16 @@ int engine_bpf_add_table(struct engine_bpf *e, const struct unwind_table *t,
 int engine_bpf_set_process(struct engine_bpf *e, u32 slot, pid_t tgid,
                            const struct alloc_span *spans, size_t n_spans,
                            const struct alloc_range *ranges, size_t n_ranges, struct error *err);
-/* Hits of this slot are dropped from now on. */
+/* Hits of this slot are dropped from now on, and its process is not watched any
+ * more, unless another program runs in it already. */
 void engine_bpf_end_process(struct engine_bpf *e, u32 slot);
-/* Watch this thread group for fork, exec and exit. */
+/* The same when the process goes on with another program: watched as pending. */
+void engine_bpf_end_program(struct engine_bpf *e, u32 slot);
+/* Has it neither ended nor replaced its program? */
+bool engine_bpf_is_active(const struct engine_bpf *e, u32 slot);
+/* Watch this thread group for fork, exec and exit. What it does while @slot is
+ * ALLOC_SLOT_PENDING is told with that slot: with sizes.follow children begin so,
+ * and so does a process that has replaced its program. */
 int engine_bpf_watch(struct engine_bpf *e, u32 slot, pid_t tgid, struct error *err);
 
 /* The number of an equal plan, added on first use. */

@@ -108,11 +108,11 @@ static int share_maps(struct alloc_bpf *to, const struct alloc_bpf *from, struct
 
 /* The verifier takes a quarter of a second for the programs of either kind of
  * link; perf's are loaded when a process needs them. */
-static int load_perf_programs(struct engine_bpf *e, struct error *err)
+int engine_bpf_links_load_perf(struct engine_bpf *e, struct error *err)
 {
 	int r;
 
-	if (e->perf)
+	if (e->perf || !e->multi)
 		return 0;
 	e->perf = alloc_bpf__open();
 	if (!e->perf)
@@ -230,7 +230,7 @@ static int attach_perf(const struct attaching *a, const struct engine_bpf_point 
 	int r = reserve(a->to, err);
 
 	if (r == 0 && a->e->multi)
-		r = load_perf_programs(a->e, err);
+		r = engine_bpf_links_load_perf(a->e, err);
 	if (r < 0)
 		return r;
 	path_of(p->fd, path);

@@ -9,3 +9,5 @@
 bool engine_bpf_links_kernel_has_multi(void);
 /* Before the load: which programs are for what kind of link. */
 void engine_bpf_links_prepare(struct engine_bpf *e);
+/* The programs for perf events, if they are not there yet. */
+int engine_bpf_links_load_perf(struct engine_bpf *e, struct error *err);

@@ -40,6 +40,7 @@ struct engine_bpf {
 		struct alloc_span *spans;
 		struct alloc_range *ranges;
 		u32 n_spans, n_ranges;
+		bool begun; /* only the first description makes it active */
 	} lists[ALLOC_MAX_PROCESSES];
 
 	struct engine_bpf_level levels[ALLOC_MAX_LEVELS];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
-/* The recorder's insides, shared by alloc.c and result.c. */
+/* The recorder's insides, shared by alloc.c, follow.c and result*.c. */
 
 #include "alloc/alloc.h"
 #include "alloc/engine_bpf.h"
@@ -34,20 +34,31 @@ struct alloc_recorder {
 	struct guard guard;
 	struct tracee **tracees;
 	size_t n_tracees, cap_tracees;
-	u32 n_slots; /* slots are not used again */
+	u32 n_slots;                /* slots are not used again */
+	struct hash_map by_slot;    /* -> index in tracees */
+	struct alloc_event *events; /* waiting, from events_done on */
+	size_t n_events, cap_events, events_done;
+	u64 checked_ns; /* when it was last seen who is still there */
 
 	bool detached;
 	u64 begun_ns, ended_ns, tended_ns;
 	u64 contexts_learned_ns, contexts_cost_ns;
 	int64_t begun_unix_ns;
 	double attach_seconds, detach_seconds;
-	size_t late_modules, lost_children;
+	size_t late_modules, lost_children, lost_events;
 	enum alloc_ended ended; /* by itself: exit, exec, guard */
 
 	u64 peak_held;    /* highest held seen in the counters */
 	u64 peak_cost_ns; /* what the last snapshot took */
 	struct recorder_groups peak;
 };
+
+/* The tracee with this slot, or NULL. */
+struct tracee *recorder_tracee(const struct alloc_recorder *r, u32 slot);
+/* Take it over (also on failure). */
+int recorder_keep(struct alloc_recorder *r, struct tracee *t, struct error *err);
+int recorder_attach(struct alloc_recorder *r, struct tracee *t, struct error *err);
+void recorder_end(struct alloc_recorder *r, struct tracee *t, enum alloc_ended how);
 
 /* result.c: group what is live now. @min_age_ns 0: everything. */
 int result_groups(struct alloc_recorder *r, u64 min_age_ns, struct recorder_groups *ret,

@@ -82,15 +82,6 @@ static int context_labels(struct filling *f, const struct tracee *t, u64 address
 	return r;
 }
 
-static struct tracee *tracee_of(const struct alloc_recorder *r, u32 slot)
-{
-	for (size_t i = 0; i < r->n_tracees; i++) {
-		if (r->tracees[i]->slot == slot)
-			return r->tracees[i];
-	}
-	return NULL;
-}
-
 static int add_sample(struct filling *f, struct tracee *t, u32 stack, const int64_t *values,
                       struct error *err)
 {
@@ -104,7 +95,7 @@ static int add_sample(struct filling *f, struct tracee *t, u32 stack, const int6
 
 static int add_group(struct filling *f, const struct recorder_group *g, struct error *err)
 {
-	struct tracee *t = tracee_of(f->r, g->slot);
+	struct tracee *t = recorder_tracee(f->r, g->slot);
 	int64_t values[RESULT_TYPES] = { g->objects, g->bytes, g->objects, g->bytes };
 	char buf[32];
 	int r;
@@ -134,7 +125,7 @@ static int add_churn(struct filling *f, u32 id, struct error *err)
 
 	if (!s || s->alloc_objects <= f->live[id].objects)
 		return 0;
-	t = tracee_of(f->r, s->slot);
+	t = recorder_tracee(f->r, s->slot);
 	if (!t)
 		return 0; /* the calibration's */
 	values[PROFILE_ALLOC_OBJECTS] = s->alloc_objects - f->live[id].objects;

@@ -35,13 +35,13 @@ static double complete_percent(const struct alloc_recorder *r)
 	for (u32 id = 1; id < engine_bpf_table_n_stacks(r->engine); id++) {
 		const struct alloc_stack *s = engine_bpf_table_stack(r->engine, id);
 
-		for (size_t i = 0; s && i < r->n_tracees; i++) {
-			if (r->tracees[i]->slot != s->slot)
-				continue;
-			all += s->alloc_objects;
-			if (stack_frames_is_complete(r->tracees[i], r->engine, s))
-				complete += s->alloc_objects;
-		}
+		struct tracee *t = s ? recorder_tracee(r, s->slot) : NULL;
+
+		if (!t)
+			continue; /* the calibration's */
+		all += s->alloc_objects;
+		if (stack_frames_is_complete(t, r->engine, s))
+			complete += s->alloc_objects;
 	}
 	all += engine_bpf_counters(r->engine)->stack_full;
 	return all ? 100.0 * (double)complete / (double)all : 100;
@@ -51,7 +51,7 @@ static int put_losses(struct alloc_recorder *r, const struct alloc_counters *c, 
                       struct error *err)
 {
 	int64_t lost = c->table_full + c->stash_full + c->resets_full + c->busy + c->bad_address +
-	               c->event_lost + c->bad_read;
+	               c->event_lost + c->bad_read + r->lost_events;
 	const struct row rows[] = {
 		{ "lost_events", NULL, lost, "" },
 		{ "lost_bytes", "not recorded, table full", c->table_full_bytes, "bytes" },

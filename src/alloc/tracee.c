@@ -158,7 +158,7 @@ static int begin(pid_t pid, u32 slot, struct tracee **ret, struct error *err)
 		return error_oom(err);
 	t->pid = pid;
 	t->slot = slot;
-	t->attached_ns = clock_now_ns();
+	t->attached_ns = t->looked_ns = clock_now_ns();
 	r = target_open(pid, &t->target, err);
 	if (r < 0)
 		return r;
@@ -220,6 +220,8 @@ int tracee_fork(const struct tracee *parent, pid_t pid, u32 slot, struct symbol_
 
 	if (r < 0)
 		return r;
+	if (t->target->stack_start != parent->target->stack_start || !t->target->stack_start)
+		return error_set(err, EAGAIN, "process %d runs another program", pid);
 	r = symbol_space_new(pool, t->target, &t->space, err);
 	if (r < 0)
 		return r;

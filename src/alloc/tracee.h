@@ -43,9 +43,12 @@ struct tracee {
 	char kind[64]; /* what the runtime calls this process; "" */
 	enum alloc_ended ended;
 	u64 attached_ns, ended_ns;
-	u64 late_ns;     /* a child's first time, which was not recorded */
-	u64 learn_ns;    /* when to look for names next */
-	u64 used_before; /* contexts' own account at the attach */
+	u64 late_ns;        /* a child's first time, which was not recorded */
+	u64 looked_ns;      /* before anything of it was read */
+	bool wants_refresh; /* its maps have changed */
+	u64 refresh_ns;     /* not before */
+	u64 learn_ns;       /* when to look for names next */
+	u64 used_before;    /* contexts' own account at the attach */
 	bool has_used_before;
 
 	/* context address -> index into contexts: names outlive the contexts */
@@ -64,7 +67,7 @@ struct tracee {
 int tracee_open(pid_t pid, u32 slot, struct symbol_pool *pool, const char *allocators,
                 struct tracee **ret, struct error *err);
 /* The same for a child that @parent has just forked: same layout, so what was
- * found in the parent holds. */
+ * found in the parent holds. -EAGAIN: the child runs another program already. */
 int tracee_fork(const struct tracee *parent, pid_t pid, u32 slot, struct symbol_pool *pool,
                 struct tracee **ret, struct error *err);
 struct tracee *tracee_close(struct tracee *t); /* its links must be detached */

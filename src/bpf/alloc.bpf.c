@@ -43,6 +43,7 @@ struct alloc_process processes[ALLOC_MAX_PROCESSES];
 /* set by the loader before the load */
 const volatile u32 max_stacks = 1, max_pcs = 1;
 const volatile u8 want_stacks = 1;
+const volatile u8 follows = 0; /* children are to be taken in */
 /* A throwing function that is asked for more than this is not waited for: its
  * return probe would turn the exception into std::terminate(). */
 const volatile u64 throw_limit = 1ULL << 30;
@@ -399,11 +400,12 @@ static __always_inline u32 record_stack(struct work *work, u32 slot, const struc
 /* Does @address lie in code that belongs to an allocator of this process? */
 static __always_inline int is_internal(const struct alloc_process *p, u64 address)
 {
-	u32 lo = 0, hi = p->n_ranges, key;
+	u64 where = *(const volatile u64 *)&p->first_range; /* one load, as in walk_stack() */
+	u32 first = (u32)where, lo = 0, hi = where >> 32, key;
 	struct alloc_range *r;
 
 	for (int i = 0; i < 12 && lo < hi; i++) {
-		key = p->first_range + (lo + hi) / 2;
+		key = first + (lo + hi) / 2;
 		r = bpf_map_lookup_elem(&ranges, &key);
 		if (!r)
 			return 0;
@@ -414,7 +416,7 @@ static __always_inline int is_internal(const struct alloc_process *p, u64 addres
 	}
 	if (!lo)
 		return 0;
-	key = p->first_range + lo - 1;
+	key = first + lo - 1;
 	r = bpf_map_lookup_elem(&ranges, &key);
 	return r && address < r->end;
 }
@@ -881,15 +883,20 @@ int alloc_session(struct pt_regs *ctx)
 	return 0;
 }
 
+/* A child of a traced process, by way of its parents: is it there to be taken
+ * in? Its exec and its own children must not be missed until then. */
 SEC("raw_tp/sched_process_fork")
 int process_fork(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct task_struct *parent = (void *)ctx->args[0], *child = (void *)ctx->args[1];
 	u32 group = numbers_group(parent), pid = numbers_group(child);
-	u32 *slot = bpf_map_lookup_elem(&groups, &group);
+	u32 *slot = bpf_map_lookup_elem(&groups, &group), pending = ALLOC_SLOT_PENDING;
 
-	if (slot && pid != group)
-		send_event(ALLOC_EVENT_FORK, *slot, pid, group);
+	if (!slot || pid == group)
+		return 0;
+	if (follows)
+		bpf_map_update_elem(&groups, &pid, &pending, BPF_NOEXIST);
+	send_event(ALLOC_EVENT_FORK, *slot, pid, group);
 	return 0;
 }
 
@@ -899,12 +906,16 @@ SEC("raw_tp/sched_process_exec")
 int process_exec(struct bpf_raw_tracepoint_args *ctx)
 {
 	u32 group = numbers_group((void *)bpf_get_current_task());
-	u32 *slot = bpf_map_lookup_elem(&groups, &group);
+	u32 *slot = bpf_map_lookup_elem(&groups, &group), was;
 
-	if (!slot || *slot >= ALLOC_MAX_PROCESSES)
+	if (!slot)
 		return 0;
-	processes[*slot].active = 0;
-	send_event(ALLOC_EVENT_EXEC, *slot, group, 0);
+	was = *slot;
+	if (was < ALLOC_MAX_PROCESSES)
+		processes[was].active = 0;
+	if (follows)
+		*slot = ALLOC_SLOT_PENDING;
+	send_event(ALLOC_EVENT_EXEC, was, group, 0);
 	return 0;
 }
 
@@ -913,10 +924,14 @@ int process_exit(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct task_struct *task = (void *)ctx->args[0];
 	u32 group = numbers_group((void *)bpf_get_current_task());
-	u32 *slot = bpf_map_lookup_elem(&groups, &group);
+	u32 *slot = bpf_map_lookup_elem(&groups, &group), was;
 
 	if (!slot || BPF_CORE_READ(task, signal, live.counter))
 		return 0;
-	send_event(ALLOC_EVENT_EXIT, *slot, group, 0);
+	was = *slot;
+	/* nobody else would: the number may be another process's soon */
+	bpf_map_delete_elem(&groups, &group);
+	if (was != ALLOC_SLOT_PENDING)
+		send_event(ALLOC_EVENT_EXIT, was, group, 0);
 	return 0;
 }

@@ -11,7 +11,7 @@
  */
 
 enum {
-	ALLOC_MAX_PROCESSES = 1024,
+	ALLOC_MAX_PROCESSES = 1 << 14, /* of one recording: a slot is not used again */
 	ALLOC_MAX_PLANS = 512,
 	ALLOC_MAX_LEVELS = 16,
 	ALLOC_SLOT_SHIFT = 48,
@@ -92,6 +92,9 @@ enum alloc_event_kind {
 	ALLOC_EVENT_EXIT,
 	ALLOC_EVENT_MODULES, /* ld.so has changed its list, or a pc was in no module */
 };
+
+/* The slot of a child that nobody has looked at yet: its exec is told, too. */
+#define ALLOC_SLOT_PENDING 0xffffffffu
 
 struct alloc_event {
 	u32 kind, slot;

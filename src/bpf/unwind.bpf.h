@@ -252,6 +252,7 @@ static __always_inline void walk_stack(struct walk *w, const struct alloc_proces
                                        u64 pc, u64 sp, u64 bp)
 {
 	struct walk *ctx = w;
+	u64 spans_of;
 
 	w->pc = pc;
 	w->sp = sp;
@@ -263,7 +264,9 @@ static __always_inline void walk_stack(struct walk *w, const struct alloc_proces
 	w->exact = 0;
 	w->instances_read = 0;
 	w->instance = 0;
-	w->first_span = p->first_span;
-	w->n_spans = p->n_spans;
+	/* one load: the loader may publish another list at any time */
+	spans_of = *(const volatile u64 *)&p->first_span;
+	w->first_span = (u32)spans_of;
+	w->n_spans = spans_of >> 32;
 	helper_loop(UNWIND_MAX_FRAMES + 1, walk_step, &ctx, 0);
 }

@@ -81,11 +81,11 @@ int proc_stat_parse(const char *text, size_t len, struct proc_stat *ret)
 
 	if (!open || !close || close < open)
 		return -EINVAL;
-	/* fields 3 state, 4 ppid, 9 flags, 20 num_threads, 22 starttime */
+	/* fields 3 state, 4 ppid, 9 flags, 20 num_threads, 22 starttime, 28 startstack */
 	if (sscanf(close + 1,
 	           " %c %d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %" SCNd64
-	           " %*d %" SCNu64,
-	           &s.state, &parent, &s.flags, &s.n_threads, &s.start_ticks) != 5)
+	           " %*d %" SCNu64 " %*u %*d %*u %*u %*u %" SCNu64,
+	           &s.state, &parent, &s.flags, &s.n_threads, &s.start_ticks, &s.stack_start) < 5)
 		return -EINVAL;
 	n = close - open - 1;
 	if (n >= sizeof(s.comm))

@@ -19,6 +19,7 @@ struct proc_stat {
 	uint32_t flags; /* PF_ of the kernel's sched.h */
 	int64_t n_threads;
 	uint64_t start_ticks;
+	uint64_t stack_start; /* another one after each exec; 0: not ours to know */
 };
 
 /* Whole file @name of directory @dir_fd, malloc'ed and NUL-terminated; the

@@ -102,6 +102,7 @@ static int read_stat(struct target *t, struct error *err)
 	memcpy(t->comm, s.comm, sizeof(t->comm));
 	t->parent = s.parent;
 	t->start_ticks = s.start_ticks;
+	t->stack_start = s.stack_start;
 	if (proc_stat_is_kernel(&s)) {
 		error_set(err, ENOTSUP,
 		          "process %d (%s) is a kernel thread: it has no memory of its "

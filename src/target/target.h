@@ -22,6 +22,7 @@ struct target {
 	uid_t uid;            /* effective */
 	int proc_fd;          /* O_DIRECTORY of /proc/PID */
 	uint64_t start_ticks; /* field 22 of stat: with the pid, an identity */
+	uint64_t stack_start; /* of this program: an exec changes it; 0: not known */
 	char comm[64];        /* as the kernel has it; any bytes */
 	char root[4096];      /* where its root is in its mount namespace; "" for "/" (no chroot) */
 	char exe[4096];       /* /proc/PID/exe as seen from its root, " (deleted)" cut off; ""
