@@ -48,6 +48,7 @@ struct engine_bpf {
 	int reset_fds[2];
 	u32 reset_capacity;
 	u64 swept_bytes, swept_resets;
+	u64 swept_ns, sweep_cost_ns;  /* when the last sweep ended, how long it took */
 	struct hash_map known_resets; /* context key -> epoch of its last reset that was read */
 	bool growth_refused;
 

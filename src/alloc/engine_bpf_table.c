@@ -21,6 +21,7 @@
 #include "alloc/engine_bpf_state.h"
 #include "alloc/libbpf_old.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/feature.h"
 #include "base/log.h"
 
@@ -227,15 +228,32 @@ static int sweep_batch(void *arg, const struct batch *b, u32 n)
 	return 0;
 }
 
+/* Nothing goes into @level any more when this returns: updating the map of maps
+ * waits for the programs that run. */
+static int close_level(struct engine_bpf *e, u32 level, struct error *err)
+{
+	int fd = e->levels[level].fd;
+
+	__atomic_store_n(&e->skel->bss->closed_levels, 1u << level, __ATOMIC_RELEASE);
+	if (bpf_map_update_elem(outer_fd(e), &level, &fd, BPF_ANY))
+		return error_sys(err, errno, "cannot close a level of the live table");
+	return 0;
+}
+
 static int sweep_level(struct engine_bpf *e, u32 level, struct error *err)
 {
 	cleanup_free struct batch *b = malloc(sizeof(*b));
 	cleanup_free u64 *stale = malloc(BATCH * sizeof(*stale));
 	struct sweep s = { e, level, stale };
+	int r;
 
 	if (!b || !stale)
 		return error_oom(err);
-	return each_batch(e->levels[level].fd, b, sweep_batch, &s, err);
+	r = close_level(e, level, err);
+	if (r == 0)
+		r = each_batch(e->levels[level].fd, b, sweep_batch, &s, err);
+	__atomic_store_n(&e->skel->bss->closed_levels, 0, __ATOMIC_RELEASE);
+	return r;
 }
 
 /* New resets go to the other table; the full one is read and replaced by an
@@ -279,6 +297,8 @@ static int leave_active_level(struct engine_bpf *e, struct error *err)
 {
 	u32 next = roomy_level(e);
 
+	if (next == e->n_levels && e->growth_refused)
+		return 0; /* a sweep may make room elsewhere */
 	if (next == e->n_levels) {
 		int r = add_level(e, engine_bpf_table_capacity(e), err);
 
@@ -292,6 +312,7 @@ static int leave_active_level(struct engine_bpf *e, struct error *err)
 static int sweep_idle_levels(struct engine_bpf *e, struct error *err)
 {
 	u32 active = e->skel->bss->active_level;
+	u64 begun = clock_now_ns();
 	int r;
 
 	e->swept_resets = e->skel->bss->counters.resets;
@@ -300,6 +321,8 @@ static int sweep_idle_levels(struct engine_bpf *e, struct error *err)
 		if (i != active)
 			r = sweep_level(e, i, err);
 	}
+	e->swept_ns = clock_now_ns();
+	e->sweep_cost_ns = e->swept_ns - begun;
 	return r;
 }
 
@@ -310,7 +333,7 @@ int engine_bpf_table_tend(struct engine_bpf *e, struct error *err)
 	bool filling = entries_in(e, active) * 5 > e->levels[active].capacity * 3;
 	int r;
 
-	if (filling && !e->growth_refused) {
+	if (filling) {
 		r = leave_active_level(e, err);
 		if (r < 0) {
 			/* what does not fit is counted, with its bytes and stacks */
@@ -318,7 +341,9 @@ int engine_bpf_table_tend(struct engine_bpf *e, struct error *err)
 			log_note(LOG_WARN, "%s", err->message);
 		}
 	}
-	if (resets && (filling || resets > e->reset_capacity / 4))
+	/* not again and again when it does not help; but resets must not fill up */
+	if (resets > e->reset_capacity / 4 ||
+	    (resets && filling && clock_now_ns() - e->swept_ns > 10 * e->sweep_cost_ns))
 		return sweep_idle_levels(e, err);
 	return 0;
 }

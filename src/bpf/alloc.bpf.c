@@ -52,6 +52,7 @@ const volatile u64 throw_limit = 1ULL << 30;
 u32 n_levels;     /* levels 0 .. n_levels - 1 exist */
 u32 active_level; /* where new blocks go */
 u32 active_resets;
+u32 closed_levels; /* one bit each: nothing new may go there, it is being swept */
 u64 epoch = 1;
 u32 used_stacks = 1; /* id 0 means "no stack" */
 u32 used_pcs;
@@ -157,8 +158,8 @@ static __always_inline struct work *claim_work(void)
 {
 	u32 h = (u32)bpf_get_current_pid_tgid() * 0x9E3779B1u >> 16;
 
-	for (u32 i = 0; i < ALLOC_WORK_SLOTS; i++) {
-		struct work *w = &works[(h + i) & (ALLOC_WORK_SLOTS - 1)];
+	for (u32 i = 0; i < ALLOC_WORK_TRIES; i++) {
+		struct work *w = &works[(h + 17 * i) & (ALLOC_WORK_SLOTS - 1)];
 
 		if (!__sync_val_compare_and_swap(&w->lock, 0, 1))
 			return w;
@@ -238,6 +239,14 @@ static __always_inline void lose(const struct alloc_entry *e)
 	}
 }
 
+/* A block is to be made where the table has one already. Of a context that was
+ * reset since: rightly so. */
+static __always_inline void note_replaced(const struct alloc_entry *e)
+{
+	if (e && !e->context)
+		COUNT(replaced);
+}
+
 /* Into the active level; when that is full, into any. @flags: BPF_ANY or
  * BPF_NOEXIST (checked by the caller against the other levels). */
 static __always_inline void put_in(u64 key, const struct alloc_entry *e)
@@ -249,7 +258,7 @@ static __always_inline void put_in(u64 key, const struct alloc_entry *e)
 		u32 level = i == 0 ? first : i - (i <= first);
 		void *map = level_map(level);
 
-		if (!map)
+		if (!map || closed_levels >> (level & 31) & 1)
 			continue;
 		r = bpf_map_update_elem(map, &key, e, BPF_NOEXIST);
 		if (!r) {
@@ -258,6 +267,7 @@ static __always_inline void put_in(u64 key, const struct alloc_entry *e)
 			break;
 		}
 		if (r == -17 /* EEXIST: stale */) {
+			note_replaced(bpf_map_lookup_elem(map, &key));
 			r = bpf_map_update_elem(map, &key, e, BPF_ANY);
 			break;
 		}
@@ -284,7 +294,8 @@ static __always_inline void insert(u64 key, const struct alloc_entry *e)
 	if (n_levels > 1) {
 		struct alloc_entry stale = {};
 
-		take_out(key, &stale);
+		if (take_out(key, &stale))
+			note_replaced(&stale);
 	}
 	put_in(key, e);
 }
@@ -486,6 +497,10 @@ static __always_inline void on_free(struct work *w, const struct call *c, u64 re
 
 	if (!ptr)
 		return;
+	if (ptr >> ALLOC_SLOT_SHIFT) {
+		COUNT(bad_address);
+		return;
+	}
 	if (!take_out(key_of(c->slot, ptr), &e)) {
 		count_older_free(w, c, return_address);
 		return;
@@ -505,45 +520,48 @@ static __always_inline void on_reset(const struct call *c, u64 context)
 		COUNT(resets_full);
 }
 
-/* The call that used this place of the stack before never returned (throw,
- * longjmp): the block that it was to move lives on. */
-static __always_inline void put_back_dead(const struct alloc_stash *dead, struct alloc_stash *s,
-                                          u32 slot)
+/* The call that used this place of the stack before (@was) has not returned.
+ * Either it jumped to the one that is entered now (@tail), whose affair its old
+ * block is now, or it never will (throw, longjmp), and the block lives on. */
+static __always_inline void hand_over(const struct alloc_stash *was, struct alloc_stash *s,
+                                      u32 slot, int tail)
 {
-	COUNT(dead_stash);
-	if (!dead->has_old)
+	if (!tail)
+		COUNT(dead_stash);
+	if (!was->has_old)
 		return;
-	COUNT(undone);
-	if (dead->old_ptr == s->old_ptr) {
+	if (s && was->old_ptr == s->old_ptr) {
 		if (!s->has_old) {
-			s->old = dead->old;
+			s->old = was->old;
 			s->has_old = 1;
 		}
-	} else if (!is_known(key_of(slot, dead->old_ptr))) {
-		struct alloc_entry old = dead->old;
+		return;
+	}
+	COUNT(undone);
+	if (!is_known(key_of(slot, was->old_ptr))) {
+		struct alloc_entry old = was->old;
 
-		put_in(key_of(slot, dead->old_ptr), &old);
+		put_in(key_of(slot, was->old_ptr), &old);
 	}
 }
 
-/* Or else it did not die but jumped here. If so, its return probe will fire
- * right after ours; if not, nothing comes of this. */
-static __always_inline void keep_outer(const struct alloc_stash *dead, struct alloc_stash *s)
+/* The outer function of a tail call: its return probe fires right after ours. */
+static __always_inline void keep_outer(const struct alloc_stash *was, struct alloc_stash *s)
 {
-	if (dead->settled || dead->has_old)
+	if (was->settled || was->has_old)
 		return;
-	s->outer_plan = dead->outer_plan ? dead->outer_plan : dead->plan + 1;
-	s->outer_arg[0] = dead->outer_plan ? dead->outer_arg[0] : dead->arg[0];
-	s->outer_arg[1] = dead->outer_plan ? dead->outer_arg[1] : dead->arg[1];
-	s->outer_arg[2] = dead->outer_plan ? dead->outer_arg[2] : dead->arg[2];
-	s->outer_arg[3] = dead->outer_plan ? dead->outer_arg[3] : dead->arg[3];
+	s->outer_plan = was->outer_plan ? was->outer_plan : was->plan + 1;
+	s->outer_arg[0] = was->outer_plan ? was->outer_arg[0] : was->arg[0];
+	s->outer_arg[1] = was->outer_plan ? was->outer_arg[1] : was->arg[1];
+	s->outer_arg[2] = was->outer_plan ? was->outer_arg[2] : was->arg[2];
+	s->outer_arg[3] = was->outer_plan ? was->outer_arg[3] : was->arg[3];
 }
 
 /* Remember a call for its return. */
-static __always_inline void stash_call(struct work *w, const struct call *c, u64 sp)
+static __always_inline void stash_call(struct work *w, const struct call *c, u64 sp, int tail)
 {
 	u64 key = key_of(c->slot, sp);
-	struct alloc_stash s = { .plan = c->plan }, *dead;
+	struct alloc_stash s = { .plan = c->plan }, *was;
 
 	s.arg[0] = w->vm.arg[0];
 	s.arg[1] = w->vm.arg[1];
@@ -551,29 +569,44 @@ static __always_inline void stash_call(struct work *w, const struct call *c, u64
 	s.arg[3] = w->vm.arg[3];
 	if (c->role == PLAN_REALLOC) {
 		s.old_ptr = w->vm.old;
-		if (s.old_ptr)
+		if (s.old_ptr && !(s.old_ptr >> ALLOC_SLOT_SHIFT))
 			s.has_old = take_out(key_of(c->slot, s.old_ptr), &s.old);
 	}
-	dead = bpf_map_lookup_elem(&stashes, &key);
-	if (dead) {
-		put_back_dead(dead, &s, c->slot);
-		keep_outer(dead, &s);
+	was = bpf_map_lookup_elem(&stashes, &key);
+	if (was) {
+		hand_over(was, &s, c->slot, tail);
+		if (tail)
+			keep_outer(was, &s);
 	}
 	if (bpf_map_update_elem(&stashes, &key, &s, BPF_ANY))
 		COUNT(stash_full);
 }
 
 /* Who called. A function that has a return probe and then jumps to this one
- * leaves the kernel's trampoline where the caller's address was. */
-static __always_inline u64 caller_of(const struct call *c, u64 sp)
+ * leaves the kernel's trampoline where the caller's address was (*@tail). */
+static __always_inline u64 caller_of(const struct call *c, u64 sp, int *tail)
 {
 	u64 address = 0, instance;
 
 	bpf_probe_read_user(&address, 8, (void *)sp);
-	if (!address || address != trampoline_of(c->slot))
+	*tail = address && address == trampoline_of(c->slot);
+	if (!*tail)
 		return address;
 	instance = first_instance();
 	return original_return(&instance, sp);
+}
+
+/* An internal call has no stash; one that is at its place is a dead call's, and
+ * must not be taken for its own when it returns. */
+static __always_inline void drop_stash(const struct call *c, u64 sp)
+{
+	u64 key = key_of(c->slot, sp);
+	struct alloc_stash *was = bpf_map_lookup_elem(&stashes, &key);
+
+	if (!was)
+		return;
+	hand_over(was, 0, c->slot, 0);
+	bpf_map_delete_elem(&stashes, &key);
 }
 
 /* At a function's entry; 1: its return is of no interest. */
@@ -582,7 +615,7 @@ static __always_inline int on_entry(struct pt_regs *ctx, u64 cookie)
 	u64 sp = PT_REGS_SP(ctx), return_address = 0;
 	struct work *w;
 	struct call c;
-	int done = 1;
+	int done = 1, tail;
 
 	if (!find_call(cookie, &c))
 		return 1;
@@ -590,10 +623,11 @@ static __always_inline int on_entry(struct pt_regs *ctx, u64 cookie)
 	if (cookie >> 32 != c.process->generation && !(plans[c.plan].flags & PLAN_THROWS))
 		return 1;
 	charge_thread();
-	return_address = caller_of(&c, sp);
+	return_address = caller_of(&c, sp, &tail);
 	if ((c.role == PLAN_ALLOC || c.role == PLAN_REALLOC) &&
 	    is_internal(c.process, return_address)) {
 		COUNT(internal);
+		drop_stash(&c, sp);
 		return 1;
 	}
 	w = claim_work();
@@ -614,7 +648,7 @@ static __always_inline int on_entry(struct pt_regs *ctx, u64 cookie)
 	} else if (c.role == PLAN_RESET) {
 		on_reset(&c, w->vm.context);
 	} else {
-		stash_call(w, &c, sp);
+		stash_call(w, &c, sp, tail);
 		done = 0;
 	}
 	give_back(w);

@@ -15,7 +15,10 @@ enum {
 	ALLOC_MAX_PLANS = 512,
 	ALLOC_MAX_LEVELS = 16,
 	ALLOC_SLOT_SHIFT = 48,
-	ALLOC_WORK_SLOTS = 64, /* a power of two */
+	/* more than can be in the middle of a hit: with preemption that is not the
+	 * number of processors. A power of two. */
+	ALLOC_WORK_SLOTS = 512,
+	ALLOC_WORK_TRIES = 64,
 	ALLOC_RECLAIM_TRIES = 8,
 	/* every how many hits one is charged to its thread; a prime, so that the
 	 * choice does not beat with a loop of the target */
@@ -114,6 +117,7 @@ struct alloc_counters {
 	u64 failed;          /* the allocator returned NULL */
 	u64 undone;          /* failed or abandoned reallocs put back */
 	u64 no_stash;        /* returns whose entry another probe accounted for */
+	u64 replaced;        /* blocks at whose address another was made: a free was missed */
 	u64 dead_stash;      /* calls that never returned (throw, longjmp) */
 	u64 refused_returns; /* sessions: returns not waited for (would-be throws) */
 	/* losses */
