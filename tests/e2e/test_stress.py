@@ -43,7 +43,7 @@ def truth_of(target, timeout=120):
 
 def storm(record, target, *args, options=(), env=None, preload=None, timeout=120):
     """Attach, let it storm; (result, truth, pid)."""
-    environment = {"LD_PRELOAD": library(preload)} if preload else {}
+    environment = {"LD_PRELOAD": str(library(preload) or PROGRAMS / preload)} if preload else {}
     t = target("stress", *args, env=environment)
     assert t.line() == "ready"
     r = record("alloc", t.pid, "--json", *ALL, *options, env=env)
@@ -68,6 +68,18 @@ def test_blocks_that_change_hands(record, target, needs_bpf, preload, env):
     assert sum(v[0] for v in truth.values()) > 1_000_000
     nothing_lost(result)
     assert result["failed_allocations"] > 100  # and the blocks lived on
+
+
+@pytest.mark.parametrize("env", [None, NO_MULTI], ids=["multi", "perf"])
+def test_an_allocator_that_jumps(record, target, needs_bpf, env):
+    """Functions that jump to one another, also within a call of another."""
+    n = 600
+    result, truth, pid = storm(record, target, "grow", n, env=env, preload="tail_alloc.so")
+    assert sites_only(by_site(result)) == truth
+    nothing_lost(result)
+    # each once: made and moved, and a second one for every second
+    assert result["allocations"] == 2 * n + n // 2
+    assert result["internal_calls"] >= 2 * n  # calloc, and the malloc that it jumps to
 
 
 def test_a_throng_of_threads(record, target, needs_bpf):

@@ -309,12 +309,31 @@ static int number(char **argv, int i)
 	return argv[i] ? (int)strtol(argv[i], NULL, 10) : 0;
 }
 
+/* Blocks of one size made and moved, every second one freed. */
+static void grow(int n)
+{
+	for (int i = 0; i < n; i++) {
+		struct block *b = i % 3 ? site_malloc(100) : site_calloc(100);
+
+		b = site_realloc(b, 200);
+		if (i % 2) {
+			free(b);
+			continue;
+		}
+		account(b, 2, 200);
+		b = site_malloc(50);
+		account(b, 0, 50);
+	}
+}
+
 static void work(char **argv)
 {
 	const char *mode = argv[1];
 
 	if (!strcmp(mode, "swap")) {
 		run_threads(number(argv, 2), swap_blocks, number(argv, 3));
+	} else if (!strcmp(mode, "grow")) {
+		grow(number(argv, 2));
 	} else if (!strcmp(mode, "throng")) {
 		run_threads(number(argv, 2), throng, number(argv, 3));
 	} else if (!strcmp(mode, "threads")) {
