@@ -153,9 +153,12 @@ def test_a_chain_of_programs(record, target, needs_bpf):
     result = r.interrupt().json()
     assert len(result["processes"]) + result["lost_children"] == n + 1
     ended = [p["ended_by"] for p in result["processes"]]
-    assert ended[:-1] == ["exec"] * (len(ended) - 1) and ended[-1] == "", ended
-    assert by_site(result).get("site_malloc", [0, 0])[1] <= (n + 1) * truth["site_malloc"][1]
-    assert by_site(result)["site_malloc"][1] >= truth["site_malloc"][1]
+    assert set(ended[:-1]) == {"exec"}
+    # on a slow machine we may come too late for one
+    assert ended[-1] == "" or result["lost_children"]
+    assert len(ended) >= 4
+    each = truth["site_malloc"][1]
+    assert each <= by_site(result)["site_malloc"][1] <= (n + 1) * each
 
 
 def test_a_quick_chain_of_programs(record, target, needs_bpf):
