@@ -36,27 +36,6 @@ const char *alloc_ended_text(enum alloc_ended e)
 
 /* ---- start ---- */
 
-struct tracee *recorder_tracee(const struct alloc_recorder *r, u32 slot)
-{
-	uint64_t *index = hash_map_get(&r->by_slot, slot);
-
-	return index ? r->tracees[*index] : NULL;
-}
-
-int recorder_keep(struct alloc_recorder *r, struct tracee *t, struct error *err)
-{
-	int rc = array_reserve(&r->tracees, &r->cap_tracees, r->n_tracees + 1, err);
-
-	if (rc == 0)
-		rc = hash_map_put(&r->by_slot, t->slot, r->n_tracees, err);
-	if (rc < 0) {
-		tracee_close(t);
-		return rc;
-	}
-	r->tracees[r->n_tracees++] = t;
-	return 0;
-}
-
 static int open_tracees(struct alloc_recorder *r, const pid_t *pids, size_t n, struct error *err)
 {
 	struct error first = { 0 };
@@ -130,19 +109,6 @@ static int open_engine(struct alloc_recorder *r, struct error *err)
 	sizes.rows += ROW_HEADROOM;
 	sizes.index += ROW_HEADROOM;
 	return engine_bpf_open(&sizes, &r->engine, err);
-}
-
-void recorder_end(struct alloc_recorder *r, struct tracee *t, enum alloc_ended how)
-{
-	if (t->ended)
-		return;
-	t->ended = how;
-	t->ended_ns = clock_now_ns();
-	if (how == ALLOC_ENDED_EXEC && r->options.follow)
-		engine_bpf_end_program(r->engine, t->slot);
-	else
-		engine_bpf_end_process(r->engine, t->slot);
-	tracee_detach_later(t, r->engine);
 }
 
 /* Over when every process is; why: as the last of them. */
@@ -232,30 +198,6 @@ static int count_first(struct alloc_recorder *r, struct error *err)
 	         "while recording",
 	         (unsigned long)r->guard.hits_per_second, r->guard.estimate);
 	return r->guard.estimate > r->guard.limit ? too_slow(&r->guard, err) : 0;
-}
-
-/* What the contexts' own account says now, to compare with at the end. */
-static void note_used(struct tracee *t)
-{
-	struct runtime_view view = { t->target, t->space };
-	struct error ignored;
-
-	for (size_t i = 0; i < t->n_runtimes && !t->has_used_before; i++) {
-		if (t->runtimes[i]->used_bytes)
-			t->has_used_before = t->runtimes[i]->used_bytes(&view, &t->used_before,
-			                                                &ignored) == 0;
-	}
-}
-
-int recorder_attach(struct alloc_recorder *r, struct tracee *t, struct error *err)
-{
-	int rc = engine_bpf_watch(r->engine, t->slot, t->pid, err);
-
-	if (rc < 0)
-		return rc;
-	note_used(t);
-	t->attached_ns = clock_now_ns();
-	return tracee_attach(t, r->engine, err);
 }
 
 static int64_t unix_now_ns(void)

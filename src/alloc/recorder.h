@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
-/* The recorder's insides, shared by alloc.c, follow.c and result*.c. */
+/* The recorder's insides, shared by alloc.c, recorder.c, follow.c and result*.c. */
 
 #include "alloc/alloc.h"
 #include "alloc/engine_bpf.h"
