@@ -469,14 +469,28 @@ static __always_inline int find_call(u64 cookie, struct call *c)
 	return c->process->active;
 }
 
+/* Who called. A function that has a return probe and then jumps to this one
+ * leaves the kernel's trampoline where the caller's address was (*@tail). */
+static __always_inline u64 caller_of(const struct call *c, u64 sp, int *tail)
+{
+	u64 address = 0, instance;
+
+	bpf_probe_read_user(&address, 8, (void *)sp);
+	*tail = address && address == trampoline_of(c->slot);
+	if (!*tail)
+		return address;
+	instance = first_instance();
+	return original_return(&instance, sp);
+}
+
 /* free() of a pointer that is not in the table: a block from before the
  * attach, unless the allocator itself frees (realloc's helper). */
-static __always_inline void count_older_free(struct work *w, const struct call *c,
-                                             u64 return_address)
+static __always_inline void count_older_free(struct work *w, const struct call *c, u64 sp)
 {
 	u32 second = plans[c->plan].second;
+	int tail;
 
-	if (is_internal(c->process, return_address))
+	if (is_internal(c->process, caller_of(c, sp, &tail)))
 		return;
 	COUNT(older_frees);
 	if (!second) {
@@ -490,7 +504,7 @@ static __always_inline void count_older_free(struct work *w, const struct call *
 		COUNT_BY(older_free_bytes, w->vm.size);
 }
 
-static __always_inline void on_free(struct work *w, const struct call *c, u64 return_address)
+static __always_inline void on_free(struct work *w, const struct call *c, u64 sp)
 {
 	struct alloc_entry e = {};
 	u64 ptr = w->vm.ptr;
@@ -502,7 +516,7 @@ static __always_inline void on_free(struct work *w, const struct call *c, u64 re
 		return;
 	}
 	if (!take_out(key_of(c->slot, ptr), &e)) {
-		count_older_free(w, c, return_address);
+		count_older_free(w, c, sp);
 		return;
 	}
 	COUNT(frees);
@@ -572,6 +586,9 @@ static __always_inline void stash_call(struct work *w, const struct call *c, u64
 		if (s.old_ptr && !(s.old_ptr >> ALLOC_SLOT_SHIFT))
 			s.has_old = take_out(key_of(c->slot, s.old_ptr), &s.old);
 	}
+	/* nearly always the place is free: one step instead of two */
+	if (!bpf_map_update_elem(&stashes, &key, &s, BPF_NOEXIST))
+		return;
 	was = bpf_map_lookup_elem(&stashes, &key);
 	if (was) {
 		hand_over(was, &s, c->slot, tail);
@@ -580,20 +597,6 @@ static __always_inline void stash_call(struct work *w, const struct call *c, u64
 	}
 	if (bpf_map_update_elem(&stashes, &key, &s, BPF_ANY))
 		COUNT(stash_full);
-}
-
-/* Who called. A function that has a return probe and then jumps to this one
- * leaves the kernel's trampoline where the caller's address was (*@tail). */
-static __always_inline u64 caller_of(const struct call *c, u64 sp, int *tail)
-{
-	u64 address = 0, instance;
-
-	bpf_probe_read_user(&address, 8, (void *)sp);
-	*tail = address && address == trampoline_of(c->slot);
-	if (!*tail)
-		return address;
-	instance = first_instance();
-	return original_return(&instance, sp);
 }
 
 /* An internal call has no stash; one that is at its place is a dead call's, and
@@ -612,10 +615,10 @@ static __always_inline void drop_stash(const struct call *c, u64 sp)
 /* At a function's entry; 1: its return is of no interest. */
 static __always_inline int on_entry(struct pt_regs *ctx, u64 cookie)
 {
-	u64 sp = PT_REGS_SP(ctx), return_address = 0;
+	u64 sp = PT_REGS_SP(ctx);
 	struct work *w;
 	struct call c;
-	int done = 1, tail;
+	int done = 1, tail = 0;
 
 	if (!find_call(cookie, &c))
 		return 1;
@@ -623,9 +626,8 @@ static __always_inline int on_entry(struct pt_regs *ctx, u64 cookie)
 	if (cookie >> 32 != c.process->generation && !(plans[c.plan].flags & PLAN_THROWS))
 		return 1;
 	charge_thread();
-	return_address = caller_of(&c, sp, &tail);
 	if ((c.role == PLAN_ALLOC || c.role == PLAN_REALLOC) &&
-	    is_internal(c.process, return_address)) {
+	    is_internal(c.process, caller_of(&c, sp, &tail))) {
 		COUNT(internal);
 		drop_stash(&c, sp);
 		return 1;
@@ -644,7 +646,7 @@ static __always_inline int on_entry(struct pt_regs *ctx, u64 cookie)
 	if ((plans[c.plan].flags & PLAN_THROWS) && w->vm.size > throw_limit) {
 		COUNT(refused_returns);
 	} else if (c.role == PLAN_FREE) {
-		on_free(w, &c, return_address);
+		on_free(w, &c, sp);
 	} else if (c.role == PLAN_RESET) {
 		on_reset(&c, w->vm.context);
 	} else {

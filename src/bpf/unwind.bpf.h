@@ -33,25 +33,60 @@ struct {
 	__type(value, struct alloc_span);
 } spans SEC(".maps");
 
+enum { WALK_WINDOW_WORDS = 64, WALK_PAGE = 4096 };
+
 struct walk {
 	u64 pc, sp, bp;
 	u64 hash;
 	u64 instance; /* next struct return_instance to look at; 0: none */
 	u32 first_span, n_spans;
+	u32 last_span; /* where the last search ended: the next frame is often in the same */
 	u32 n, slot;
 	u8 stop;
 	u8 exact; /* pc is not a return address */
 	u8 instances_read;
 	u8 pad;
+	u64 window_at; /* address of the stack's words that have been read at once */
+	u64 window_words;
+	u64 window[WALK_WINDOW_WORDS];
 	u64 pcs[UNWIND_MAX_FRAMES];
 };
 
-/* The mapping that holds @pc, or NULL. */
-static __always_inline struct alloc_span *find_span(const struct walk *w, u64 pc)
+/*
+ * A word of the target's stack. A read costs the kernel some 60 ns whatever its
+ * length, so what follows the word is read with it, up to the end of its page:
+ * nothing is touched that the word alone would not touch.
+ */
+static __always_inline int read_stack(struct walk *w, u64 address, u64 *ret)
 {
-	u32 lo = 0, hi = w->n_spans, key;
-	struct alloc_span *span;
+	u64 i = (address - w->window_at) >> 3;
 
+	if (address & 7)
+		return bpf_probe_read_user(ret, 8, (void *)address) != 0;
+	if (i >= w->window_words) {
+		u32 bytes = WALK_PAGE - (address & (WALK_PAGE - 1));
+
+		if (bytes > sizeof(w->window))
+			bytes = sizeof(w->window);
+		w->window_words = 0;
+		if (bpf_probe_read_user(w->window, bytes, (void *)address))
+			return 1;
+		w->window_at = address;
+		w->window_words = bytes / 8;
+		i = 0;
+	}
+	*ret = w->window[i & (WALK_WINDOW_WORDS - 1)];
+	return 0;
+}
+
+/* The mapping that holds @pc, or NULL. */
+static __always_inline struct alloc_span *find_span(struct walk *w, u64 pc)
+{
+	u32 lo = 0, hi = w->n_spans, key = w->last_span;
+	struct alloc_span *span = bpf_map_lookup_elem(&spans, &key);
+
+	if (span && key - w->first_span < w->n_spans && span->start <= pc && pc < span->end)
+		return span;
 	/* 2^12 mappings at most (the loader refuses more) */
 	for (int i = 0; i < 13 && lo < hi; i++) {
 		key = w->first_span + (lo + hi) / 2;
@@ -67,6 +102,7 @@ static __always_inline struct alloc_span *find_span(const struct walk *w, u64 pc
 		return 0;
 	key = w->first_span + lo - 1;
 	span = bpf_map_lookup_elem(&spans, &key);
+	w->last_span = key;
 	return span && pc < span->end ? span : 0;
 }
 
@@ -182,19 +218,14 @@ static __always_inline long step_signal(struct walk *w)
 /* Registers of the caller, given the frame's CFA. */
 static __always_inline long step_caller(struct walk *w, u64 cfa, u32 rbp_slot)
 {
-	u64 pair[2], back;
+	u64 pc, bp = w->bp, back;
 
-	if (rbp_slot == 2) {
-		if (bpf_probe_read_user(pair, sizeof(pair), (void *)(cfa - 16)))
-			return stop_walk(w, UNWIND_STOP_BAD_STACK);
-		w->bp = pair[0];
-	} else {
-		if (bpf_probe_read_user(&pair[1], 8, (void *)(cfa - 8)))
-			return stop_walk(w, UNWIND_STOP_BAD_STACK);
-		if (rbp_slot && bpf_probe_read_user(&w->bp, 8, (void *)(cfa - 8 * (u64)rbp_slot)))
-			return stop_walk(w, UNWIND_STOP_BAD_STACK);
-	}
-	w->pc = pair[1];
+	/* rbp first: it is below */
+	if ((rbp_slot && read_stack(w, cfa - 8 * (u64)rbp_slot, &bp)) ||
+	    read_stack(w, cfa - 8, &pc))
+		return stop_walk(w, UNWIND_STOP_BAD_STACK);
+	w->bp = bp;
+	w->pc = pc;
 	w->sp = cfa;
 	w->exact = 0;
 	if (!w->pc)
@@ -268,5 +299,7 @@ static __always_inline void walk_stack(struct walk *w, const struct alloc_proces
 	spans_of = *(const volatile u64 *)&p->first_span;
 	w->first_span = (u32)spans_of;
 	w->n_spans = spans_of >> 32;
+	w->last_span = w->first_span;
+	w->window_words = 0;
 	helper_loop(UNWIND_MAX_FRAMES + 1, walk_step, &ctx, 0);
 }
