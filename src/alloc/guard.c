@@ -139,8 +139,10 @@ bool guard_watch(struct guard *g, struct engine_bpf *e)
 	bool was_over = g->over;
 
 	g->last = close_window(g, e, now);
-	g->weighted += g->last * wall_s;
-	g->weight_s += wall_s;
+	/* what the target got done: a window that is nearly all hits must not
+	 * outweigh the rest, and its factor is the least certain */
+	g->own_s += wall_s / g->last;
+	g->wall_s += wall_s;
 	if (g->last > g->worst)
 		g->worst = g->last;
 	g->over = g->last > g->limit;
@@ -150,7 +152,7 @@ bool guard_watch(struct guard *g, struct engine_bpf *e)
 
 double guard_slowdown(const struct guard *g)
 {
-	if (g->weight_s > 0)
-		return g->weighted / g->weight_s;
+	if (g->own_s > 0)
+		return g->wall_s / g->own_s;
 	return g->estimate > 0 ? g->estimate : 1;
 }

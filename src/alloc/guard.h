@@ -23,7 +23,7 @@ struct guard {
 	u64 window_ns;
 	struct alloc_counters seen; /* when it began */
 	double last, worst;         /* slowdown of the last window, of the worst */
-	double weighted, weight_s;  /* for the mean */
+	double own_s, wall_s;       /* of all windows: without the hits, and with */
 	bool over;                  /* the last window was over the limit */
 
 	/* thread -> ns that it has waited for a processor. Time in which others ran

@@ -102,7 +102,8 @@ def test_the_estimate_is_right(target, record, needs_bpf, pacer, spins):
     for _ in range(3):
         outside, before, during = slowdowns(target, record, pacer, spins)
         tries.append((round(outside, 2), round(before, 2), round(during, 2)))
-        if all(1 / 1.5 < x / outside < 1.5 for x in (before, during)):
+        # above 5, "over 5" is enough: what is left of the target's time is too little to measure
+        if all(1 / 1.5 < x / outside and (outside > 5 or x / outside < 1.5) for x in (before, during)):
             return
     pytest.fail(f"outside, counted, while recording: {tries}")
 
