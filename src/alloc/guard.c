@@ -42,6 +42,7 @@ void guard_note_threads(struct guard *g, const pid_t *tids, size_t n)
 	struct error ignored;
 	u64 waited;
 
+	g->noted_ns = clock_now_ns();
 	for (size_t i = 0; i < n; i++) {
 		if (read_waited(tids[i], &waited))
 			hash_map_put(&g->waited, tids[i], waited, &ignored);
@@ -53,16 +54,19 @@ void guard_clear(struct guard *g)
 	hash_map_clear(&g->waited);
 }
 
-/* Part of @wall in which the thread had a processor or wanted none. */
-static double own_time(struct guard *g, pid_t tid, double wall)
+/* Part of @wall in which the thread had a processor or wanted none; what it
+ * waited for is known since the note, which is a little longer. */
+static double own_time(const struct guard *g, pid_t tid, double wall)
 {
 	uint64_t *before = hash_map_get(&g->waited, tid);
+	double since = (double)(clock_now_ns() - g->noted_ns), share;
 	u64 waited;
 
-	if (!before || !read_waited(tid, &waited) || waited < *before)
+	if (!before || !read_waited(tid, &waited) || waited < *before || since <= 0)
 		return wall;
-	wall -= (double)(waited - *before);
-	return wall > 1 ? wall : 1;
+	share = 1 - (double)(waited - *before) / since;
+	/* it ran at least enough to be hit */
+	return wall * (share > 0.02 ? share : 0.02);
 }
 
 static struct alloc_counters snapshot(const struct engine_bpf *e)

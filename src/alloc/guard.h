@@ -30,6 +30,7 @@ struct guard {
 	 * instead is not the target's: on a busy machine a thread that is half as
 	 * fast as alone would look half as much slowed down by us. */
 	struct hash_map waited;
+	u64 noted_ns; /* when that was read */
 };
 
 void guard_clear(struct guard *g);
