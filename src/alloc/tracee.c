@@ -168,6 +168,19 @@ static int begin(pid_t pid, u32 slot, struct tracee **ret, struct error *err)
 	return 0;
 }
 
+/* On its way out a process has no memory any more, but is no zombie yet. */
+static bool is_ending(const struct tracee *t)
+{
+	cleanup_free char *maps = NULL;
+	struct error ignored;
+	size_t len = 0;
+
+	if (target_has_ended(t->target))
+		return true;
+	return target_proc_file(t->target, "maps", 1 << 28, &maps, &len, &ignored) == -ESRCH ||
+	       (maps && !len);
+}
+
 int tracee_open(pid_t pid, u32 slot, struct symbol_pool *pool, const char *allocators,
                 struct tracee **ret, struct error *err)
 {
@@ -180,7 +193,7 @@ int tracee_open(pid_t pid, u32 slot, struct symbol_pool *pool, const char *alloc
 	if (r < 0)
 		return r;
 	r = look(t, pool, allocators, err);
-	if (r < 0 && target_has_ended(t->target)) {
+	if (r < 0 && is_ending(t)) {
 		error_set(err, ESRCH, "process %d (%s) ended while memwho looked at it", pid,
 		          t->command);
 		return error_hint(err, "`memwho run -- COMMAND` records a program from its "

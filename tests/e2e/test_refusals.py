@@ -4,6 +4,7 @@
 for what is looked at first); processes that end at any moment of the attach;
 kernels that have less."""
 import os
+import pathlib
 import shutil
 import subprocess
 import time
@@ -197,13 +198,21 @@ def test_go_is_refused_with_the_reason(target, needs_bpf, tmp_path):
 
 # ---- processes that end ----
 
+def started_sleep():
+    """A process that has its libraries."""
+    process = subprocess.Popen(["sleep", "1000"])
+    while "/libc" not in pathlib.Path(f"/proc/{process.pid}/maps").read_text():
+        time.sleep(0.001)
+    return process
+
+
 @pytest.mark.parametrize("reaped", [True, False])
 @pytest.mark.parametrize("step, times", [(0.008, 10), (0.06, 14)])
 def test_exit_while_it_attaches(needs_bpf, reaped, step, times):
     """Ended in any phase: a sentence, or a result that says "exit". Killed and
     not reaped, it is a zombie to which probes can be attached without an error."""
     for i in range(times):
-        process = subprocess.Popen(["sleep", "1000"])
+        process = started_sleep()
         r = subprocess.Popen([conftest.MEMWHO, "alloc", str(process.pid), "--json"],
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE, text=True)
@@ -226,7 +235,7 @@ def test_one_of_several_ends_while_it_attaches(needs_bpf):
     """The others are recorded all the same."""
     with Hold(PROGRAMS / "hold") as hold:
         for i in range(12):
-            others = [subprocess.Popen(["sleep", "1000"]) for _ in range(2)]
+            others = [started_sleep() for _ in range(2)]
             r = subprocess.Popen(
                 [conftest.MEMWHO, "alloc", *(str(p.pid) for p in others), str(hold.pid),
                  "-d", "200ms", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
