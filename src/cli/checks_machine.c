@@ -42,6 +42,21 @@ static int check_capabilities(struct checks *to, const struct kernel_facts *f, s
 	                  "no CAP_SYS_PTRACE: only processes of this user can be read");
 }
 
+/* Newer kernels let perf set uprobes for CAP_SYS_ADMIN alone (engine_permission.c);
+ * uprobe_multi is set without it, but stays in forked children. */
+static int check_administrator(struct checks *to, const struct kernel_facts *f, struct error *err)
+{
+	if (!kernel_capable(f, KERNEL_CAP_BPF) || kernel_capable(f, KERNEL_CAP_SYS_ADMIN))
+		return 0;
+	if (f->features[KERNEL_UPROBE_MULTI] == KERNEL_YES)
+		return checks_add(to, "forking processes", CHECKS_LIMITED, PERMISSION_SETCAP_ADMIN,
+		                  err,
+		                  "no CAP_SYS_ADMIN: their children may be slowed down, too, until "
+		                  "the end");
+	return checks_add(to, "uprobes without CAP_SYS_ADMIN", CHECKS_LIMITED,
+	                  PERMISSION_SETCAP_ADMIN, err, "kernels since 2025 refuse them");
+}
+
 static int check_bpf(struct checks *to, const struct kernel_facts *f, struct error *err)
 {
 	switch (f->features[KERNEL_BPF]) {
@@ -148,6 +163,8 @@ int checks_machine(struct checks *to, struct error *err)
 	r = check_kernel(to, &facts, err);
 	if (r == 0)
 		r = check_capabilities(to, &facts, err);
+	if (r == 0)
+		r = check_administrator(to, &facts, err);
 	if (r == 0)
 		r = check_bpf(to, &facts, err);
 	if (r == 0)
