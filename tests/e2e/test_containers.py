@@ -114,7 +114,7 @@ while not os.path.exists(ready) and r.poll() is None:
     time.sleep(0.02)
 say("mark"), say("many 70")
 child = int(say("fork")[1])
-time.sleep(0.5)
+time.sleep(1.5)
 say("child mark"), say("child many 5"), say("many 7"), say("sleep 200")
 os.kill(hold.pid, 9), os.kill(child, 9)
 hold.wait()
