@@ -267,10 +267,15 @@ static int on_look(void *arg, const struct profile *p, struct error *err)
 
 static int write_result(const struct record *r, const struct profile *p, struct error *err)
 {
+	struct error ignored;
 	int rc = show_profile(&r->show, p, err);
 
-	if (rc < 0)
+	if (rc < 0) {
+		/* the recording cannot be made again: what can be shown is shown */
+		if (strcmp(r->show.path, "-") != 0)
+			show_table(r, p, &ignored);
 		return rc;
+	}
 	if (r->table_too)
 		rc = show_table(r, p, err);
 	if (rc == 0 && (r->table_too || is_table(&r->show)))

@@ -205,6 +205,7 @@ def test_a_full_disk_keeps_the_old_file(memwho, target, tmp_path):
         old.write_text("old")
         r = alloc(memwho, t.pid, "-o", old)
         assert r.code == 1 and "No space left" in r.err, r
+        assert "memory held" in r.out  # what was recorded is not lost
         assert old.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["held.html"]
     finally:
         subprocess.run(["umount", tmp_path], check=True)
