@@ -398,8 +398,13 @@ void alloc_detach(struct alloc_recorder *r)
 	r->detached = true;
 	r->ended_ns = start;
 	follow_give_up(r);
-	for (size_t i = 0; i < r->n_tracees; i++)
-		tracee_learn(r->tracees[i]);
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		struct tracee *t = r->tracees[i];
+
+		if (t->wants_refresh && !t->ended && engine_bpf_is_active(r->engine, t->slot))
+			tracee_look_again(t, r->engine);
+		tracee_learn(t);
+	}
 	for (size_t i = 0; i < r->n_tracees; i++) {
 		engine_bpf_end_process(r->engine, r->tracees[i]->slot);
 		if (tracee_give_links(r->tracees[i], &all, &ignored) < 0)

@@ -442,6 +442,16 @@ bool engine_bpf_is_active(const struct engine_bpf *e, u32 slot)
 	       __atomic_load_n(&e->skel->bss->processes[slot].active, __ATOMIC_ACQUIRE);
 }
 
+u32 engine_bpf_modules_changed(const struct engine_bpf *e, u32 slot)
+{
+	return __atomic_load_n(&e->skel->bss->processes[slot].modules_changed, __ATOMIC_ACQUIRE);
+}
+
+void engine_bpf_set_modules_seen(struct engine_bpf *e, u32 slot, u32 changed)
+{
+	__atomic_store_n(&e->skel->bss->processes[slot].modules_seen, changed, __ATOMIC_RELEASE);
+}
+
 static void deactivate(struct engine_bpf *e, u32 slot)
 {
 	e->skel->bss->processes[slot].active = 0;

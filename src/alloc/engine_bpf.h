@@ -68,6 +68,10 @@ void engine_bpf_end_process(struct engine_bpf *e, u32 slot);
 void engine_bpf_end_program(struct engine_bpf *e, u32 slot);
 /* Has it neither ended nor replaced its program? */
 bool engine_bpf_is_active(const struct engine_bpf *e, u32 slot);
+/* How often ld.so has changed the list of modules; and: with the last
+ * description it is right up to this change. */
+u32 engine_bpf_modules_changed(const struct engine_bpf *e, u32 slot);
+void engine_bpf_set_modules_seen(struct engine_bpf *e, u32 slot, u32 changed);
 /* Watch this thread group for fork, exec and exit. What it does while @slot is
  * ALLOC_SLOT_PENDING is told with that slot: with sizes.follow children begin so,
  * and so does a process that has replaced its program. */

@@ -3,9 +3,11 @@
 
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/array.h"
 #include "base/log.h"
+#include "target/elf_file.h"
 #include "unwind/table.h"
 
 void modules_clear(struct modules *m)
@@ -15,6 +17,20 @@ void modules_clear(struct modules *m)
 	free(m->items);
 	hash_map_clear(&m->by_module);
 	*m = (struct modules){ 0 };
+}
+
+/* The note is name size, description size, type, "GNU", build-id. */
+static void find_check(struct modules_item *item)
+{
+	struct elf_file *elf = symbol_module_elf(item->module);
+	uint8_t id[ELF_FILE_BUILD_ID_BYTES];
+	struct elf_section note;
+
+	if (!elf || elf_file_build_id(elf, id) < sizeof(item->check_value) ||
+	    !elf_file_section(elf, ".note.gnu.build-id", &note) || !note.vaddr)
+		return;
+	memcpy(&item->check_value, id, sizeof(item->check_value));
+	item->check_vaddr = note.vaddr + 16;
 }
 
 static int add_module(struct modules *m, struct symbol_module *module, struct error *err)
@@ -38,6 +54,7 @@ static int add_module(struct modules *m, struct symbol_module *module, struct er
 	}
 	if (item.table)
 		m->n_followed += item.table->n_followed;
+	find_check(&item);
 	m->items[m->n_items++] = item;
 	return 0;
 }
@@ -95,6 +112,17 @@ const struct engine_bpf_module *modules_find(const struct modules *m,
 	return index && m->items[*index].loaded ? &m->items[*index].at : NULL;
 }
 
+static void put_check(const struct modules *m, const struct symbol_mapping *map,
+                      struct alloc_span *to)
+{
+	uint64_t *index = map->module ? hash_map_get(&m->by_module, (uintptr_t)map->module) : NULL;
+
+	if (!index || !m->items[*index].check_vaddr)
+		return;
+	to->check_at = m->items[*index].check_vaddr + map->bias;
+	to->check_value = m->items[*index].check_value;
+}
+
 int modules_spans(const struct modules *m, const struct symbol_space *space,
                   struct alloc_span **ret, size_t *ret_n, struct error *err)
 {
@@ -112,7 +140,9 @@ int modules_spans(const struct modules *m, const struct symbol_space *space,
 			continue;
 		spans[n] = (struct alloc_span){ .start = map->start,
 			                        .end = map->end,
-			                        .bias = map->bias };
+			                        .bias = map->bias,
+			                        .snapshot = map->first };
+		put_check(m, map, &spans[n]);
 		if (at) {
 			spans[n].text_base = at->text_base;
 			spans[n].first_row = at->first_row;

@@ -14,8 +14,9 @@ struct modules {
 	struct hash_map by_module; /* symbol_module pointer -> index */
 	struct modules_item {
 		struct symbol_module *module;
-		struct unwind_table *table; /* until it is in the engine */
-		bool loaded;                /* engine has it */
+		struct unwind_table *table;   /* until it is in the engine */
+		bool loaded;                  /* engine has it */
+		u64 check_vaddr, check_value; /* see struct alloc_span; 0: no build-id */
 		struct engine_bpf_module at;
 	} * items;
 	size_t n_items, cap_items;

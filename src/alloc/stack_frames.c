@@ -80,10 +80,11 @@ static int look_up(struct stack_frames *f, struct tracee *t, u64 pc, struct stac
 {
 	struct symbol_frame names[MAX_INLINED];
 	struct symbol_module *module = NULL;
-	u64 address = pc & ~ALLOC_PC_EXACT, vaddr = 0;
+	u64 address = pc & ALLOC_PC_ADDRESS, vaddr = 0;
+	u64 at = pc & ALLOC_PC_EXACT || !address ? address : address - 1;
 	u32 path = 0;
-	size_t n = symbol_space_frames(t->space, address, !(pc & ALLOC_PC_EXACT), names,
-	                               MAX_INLINED, &module, &vaddr);
+	size_t n = symbol_space_frames_of(t->space, tracee_mapping(t, pc, at), at, names,
+	                                  MAX_INLINED, &module, &vaddr);
 	int r = module ? module_path(f, module, &path, err) : 0;
 
 	ret->first = f->n_ids;
@@ -161,10 +162,11 @@ int stack_frames_of(struct stack_frames *f, struct tracee *t, u32 stack, u32 *id
  * and musl's thread start. */
 static bool is_start(struct tracee *t, u64 pc)
 {
-	const struct symbol_mapping *m = symbol_space_find(t->space, pc);
+	u64 address = pc & ALLOC_PC_ADDRESS;
+	const struct symbol_mapping *m = tracee_mapping(t, pc, address - 1);
 	struct elf_file *elf = m && m->module ? symbol_module_elf(m->module) : NULL;
 	struct symbol_frame name = { 0 };
-	u64 vaddr = m ? pc - m->bias - 1 : 0, entry;
+	u64 vaddr = m ? address - m->bias - 1 : 0, entry;
 
 	if (!elf)
 		return false;
@@ -183,5 +185,5 @@ bool stack_frames_is_complete(struct tracee *t, const struct engine_bpf *e,
 	if (s->stop == UNWIND_STOP_END)
 		return true;
 	return s->stop == UNWIND_STOP_NO_TABLE && s->n &&
-	       is_start(t, engine_bpf_table_pcs(e, s)[s->n - 1] & ~ALLOC_PC_EXACT);
+	       is_start(t, engine_bpf_table_pcs(e, s)[s->n - 1]);
 }

@@ -261,6 +261,7 @@ struct tracee *tracee_close(struct tracee *t)
 	hash_map_clear(&t->thread_index);
 	free(t->contexts);
 	free(t->thread_names);
+	free(t->snapshots);
 	free(t);
 	return NULL;
 }
@@ -642,18 +643,85 @@ static int find_new_probes(struct tracee *t, struct error *err)
 	return 0;
 }
 
-int tracee_refresh(struct tracee *t, struct engine_bpf *e, struct modules *m, struct error *err)
+/* The maps were read between two looks at the count of changes: if it has not
+ * moved, they belong to it. */
+static bool note_snapshot(struct tracee *t, const struct engine_bpf *e, u32 changed)
+{
+	struct tracee_snapshot now = { symbol_space_snapshot(t->space), changed };
+	struct error ignored;
+
+	if (engine_bpf_modules_changed(e, t->slot) != changed)
+		return false;
+	if (array_reserve(&t->snapshots, &t->cap_snapshots, t->n_snapshots + 1, &ignored) == 0)
+		t->snapshots[t->n_snapshots++] = now;
+	return true;
+}
+
+static int look_for_new(struct tracee *t, struct engine_bpf *e, struct modules *m,
+                        struct error *err)
 {
 	struct error ignored;
-	int r = symbol_space_refresh(t->space, t->target, err);
+	int r;
 
-	if (r <= 0)
-		return r;
 	/* contexts' tables do not come by dlopen; a torn look must not end it all */
 	if (find_new_probes(t, &ignored) < 0)
 		log_note(LOG_DEBUG, "process %d: %s", t->pid, ignored.message);
 	r = tracee_publish(t, e, m, err);
 	return r < 0 ? r : tracee_attach(t, e, err);
+}
+
+int tracee_refresh(struct tracee *t, struct engine_bpf *e, struct modules *m, struct error *err)
+{
+	u32 changed = engine_bpf_modules_changed(e, t->slot);
+	int r = symbol_space_refresh(t->space, t->target, err);
+	bool settled;
+
+	if (r < 0)
+		return r;
+	settled = note_snapshot(t, e, changed);
+	r = r ? look_for_new(t, e, m, err) : 0;
+	if (r == 0 && settled)
+		engine_bpf_set_modules_seen(e, t->slot, changed);
+	return r;
+}
+
+void tracee_look_again(struct tracee *t, const struct engine_bpf *e)
+{
+	u32 changed = engine_bpf_modules_changed(e, t->slot);
+	struct error ignored;
+
+	if (symbol_space_refresh(t->space, t->target, &ignored) >= 0)
+		note_snapshot(t, e, changed);
+}
+
+/* Of the snapshots that were taken at that count of changes; when it has come
+ * round and they do not agree, nothing. */
+static const struct symbol_mapping *unseen_mapping(const struct tracee *t, u64 count, u64 at)
+{
+	const struct symbol_mapping *found = NULL;
+
+	for (size_t i = 0; i < t->n_snapshots; i++) {
+		const struct symbol_mapping *m;
+
+		if ((t->snapshots[i].modules_changed & ALLOC_PC_MASK) != count)
+			continue;
+		m = symbol_space_find_in(t->space, at, t->snapshots[i].number);
+		if (m && found && (m->module != found->module || m->bias != found->bias))
+			return NULL;
+		found = m ? m : found;
+	}
+	return found;
+}
+
+const struct symbol_mapping *tracee_mapping(const struct tracee *t, u64 pc, u64 at)
+{
+	u64 tag = pc >> ALLOC_PC_SHIFT & ALLOC_PC_MASK;
+
+	if (pc & ALLOC_PC_UNSEEN)
+		return unseen_mapping(t, tag, at);
+	if (tag)
+		return symbol_space_find_in(t->space, at, tag);
+	return symbol_space_is_sure(t->space, at) ? symbol_space_find(t->space, at) : NULL;
 }
 
 /* ---- names ---- */

@@ -38,6 +38,12 @@ struct tracee {
 	bool no_throwing; /* functions that may throw are left out; why: throw_reason */
 	const char *throw_reason;
 	bool watches_linker; /* a probe on ld.so's _dl_debug_state */
+	/* snapshots of the maps, and after how many changes of ld.so's list each was
+	 * taken: see ALLOC_PC_UNSEEN */
+	struct tracee_snapshot {
+		u32 number, modules_changed;
+	} * snapshots;
+	size_t n_snapshots, cap_snapshots;
 
 	char command[64];
 	char kind[64]; /* what the runtime calls this process; "" */
@@ -93,6 +99,13 @@ int tracee_expect_forks(struct tracee *t, struct engine_bpf *e, struct error *er
 
 /* The maps have changed: new modules, perhaps with new allocators. */
 int tracee_refresh(struct tracee *t, struct engine_bpf *e, struct modules *m, struct error *err);
+
+/* Only look at the maps, for the names of what is recorded: at the end. */
+void tracee_look_again(struct tracee *t, const struct engine_bpf *e);
+
+/* The mapping that a recorded pc was in, for its address @at (one less for a
+ * return address); NULL when that is not known for sure. */
+const struct symbol_mapping *tracee_mapping(const struct tracee *t, u64 pc, u64 at);
 
 /* Is it time to? Soon and often after the attach (a child may be short-lived),
  * then every second. */

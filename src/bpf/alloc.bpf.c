@@ -880,8 +880,10 @@ static __always_inline int modules_changed(struct pt_regs *ctx)
 {
 	struct call c;
 
-	if (find_call(bpf_get_attach_cookie(ctx), &c))
-		send_event(ALLOC_EVENT_MODULES, c.slot, c.process->tgid, 0);
+	if (!find_call(bpf_get_attach_cookie(ctx), &c))
+		return 0;
+	__sync_fetch_and_add(&c.process->modules_changed, 1);
+	send_event(ALLOC_EVENT_MODULES, c.slot, c.process->tgid, 0);
 	return 0;
 }
 

@@ -27,6 +27,17 @@ enum {
 
 /* A pc of a stack that is not a return address (interrupted by a signal). */
 #define ALLOC_PC_EXACT (1ULL << 62)
+/*
+ * Libraries come and go, and another may be at the same place: a pc of a stack
+ * says which one it was in. Bits 48..60: the snapshot of the maps in which its
+ * mapping was first seen (symbol.h), 0 when that does not fit; or, with
+ * ALLOC_PC_UNSEEN, how often ld.so had changed its list when the pc was met in
+ * code that we had not seen yet.
+ */
+#define ALLOC_PC_UNSEEN  (1ULL << 61)
+#define ALLOC_PC_SHIFT   48
+#define ALLOC_PC_MASK    0x1fffULL
+#define ALLOC_PC_ADDRESS ((1ULL << ALLOC_PC_SHIFT) - 1)
 
 /* One live allocation. Its key is the address. */
 struct alloc_entry {
@@ -70,6 +81,10 @@ struct alloc_span {
 	u64 start, end;
 	u64 bias;      /* run-time address - bias = vaddr */
 	u64 text_base; /* vaddr of row pc 0 */
+	/* Whether it is still there: these 8 bytes (of its build-id) are at that
+	 * address; 0: it cannot be told. */
+	u64 check_at, check_value;
+	u32 snapshot, pad; /* of the maps, in which it was first seen */
 	u32 first_row, n_rows;
 	u32 first_index, n_index;
 };
@@ -87,6 +102,9 @@ struct alloc_process {
 	u32 generation; /* entries by links of another one are ignored */
 	u32 pad;
 	u64 trampoline; /* of return probes, once seen; 0 */
+	/* how often ld.so has changed its list of modules; up to which change the
+	 * spans are known to be right */
+	u32 modules_changed, modules_seen;
 };
 
 enum alloc_event_kind {

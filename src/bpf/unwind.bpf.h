@@ -45,7 +45,8 @@ struct walk {
 	u8 stop;
 	u8 exact; /* pc is not a return address */
 	u8 instances_read;
-	u8 pad;
+	u8 doubtful; /* libraries have changed since the spans were made */
+	u32 modules_changed, pad;
 	u64 window_at; /* address of the stack's words that have been read at once */
 	u64 window_words;
 	u64 window[WALK_WINDOW_WORDS];
@@ -238,23 +239,47 @@ static __always_inline long step_caller(struct walk *w, u64 cfa, u32 rbp_slot)
 	return 0;
 }
 
+static __always_inline int is_still_there(const struct alloc_span *span)
+{
+	u64 now = 0;
+
+	if (!span->check_at)
+		return 1;
+	return !bpf_probe_read_user(&now, 8, (void *)span->check_at) && now == span->check_value;
+}
+
+/* What a recorded pc says besides its address (alloc_format.h). */
+static __always_inline u64 origin_of(const struct walk *w, const struct alloc_span *span)
+{
+	u64 origin = w->exact ? ALLOC_PC_EXACT : 0;
+
+	if (!span)
+		return origin | ALLOC_PC_UNSEEN |
+		       (w->modules_changed & ALLOC_PC_MASK) << ALLOC_PC_SHIFT;
+	if (span->snapshot <= ALLOC_PC_MASK)
+		origin |= (u64)span->snapshot << ALLOC_PC_SHIFT;
+	return origin;
+}
+
 static long walk_step(u32 i, struct walk **ctx)
 {
 	struct walk *w = *ctx;
-	u64 recorded = w->exact ? w->pc | ALLOC_PC_EXACT : w->pc;
-	struct alloc_span *span;
+	struct alloc_span *span = find_span(w, w->pc);
+	u64 recorded = w->pc;
 	struct unwind_row *row;
 	u32 n = w->n;
 	u64 cfa;
 
 	if (n >= UNWIND_MAX_FRAMES)
 		return stop_walk(w, UNWIND_STOP_DEEP);
+	if (span && w->doubtful && !is_still_there(span))
+		span = 0;
+	recorded |= origin_of(w, span);
 	w->pcs[n] = recorded;
 	w->n = n + 1;
 	w->hash = (w->hash ^ recorded) * 0x9E3779B97F4A7C15ull;
 	w->hash ^= w->hash >> 29;
 
-	span = find_span(w, w->pc);
 	if (!span)
 		return stop_walk(w, UNWIND_STOP_NO_MODULE);
 	row = find_row(span, (u32)(w->pc - !w->exact - span->bias - span->text_base));
@@ -295,6 +320,8 @@ static __always_inline void walk_stack(struct walk *w, const struct alloc_proces
 	w->exact = 0;
 	w->instances_read = 0;
 	w->instance = 0;
+	w->modules_changed = p->modules_changed;
+	w->doubtful = w->modules_changed != p->modules_seen;
 	/* one load: the loader may publish another list at any time */
 	spans_of = *(const volatile u64 *)&p->first_span;
 	w->first_span = (u32)spans_of;

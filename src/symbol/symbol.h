@@ -44,8 +44,9 @@ struct elf_file *symbol_module_elf(struct symbol_module *m);   /* NULL: could no
 
 /*
  * The modules of one process over time. Mappings that vanish (dlclose) stay
- * known until another one takes their place, so that addresses recorded before
- * keep their names.
+ * known, also when another one takes their place: an address means something
+ * together with a snapshot only. A snapshot is the number of a refresh that
+ * found something changed.
  */
 struct symbol_space;
 
@@ -70,10 +71,18 @@ struct symbol_mapping {
 	uint64_t start, end, bias;
 	struct symbol_module *module; /* NULL: executable but not an ELF file (JIT) */
 	bool gone;                    /* not in the last refresh */
+	uint32_t first, last;         /* snapshots in which it was seen */
 };
+uint32_t symbol_space_snapshot(const struct symbol_space *s); /* the last one */
 size_t symbol_space_n(const struct symbol_space *s);
 const struct symbol_mapping *symbol_space_at(const struct symbol_space *s, size_t i); /* by start */
 const struct symbol_mapping *symbol_space_find(const struct symbol_space *s, uint64_t addr);
+/* What was at @addr in @snapshot, or NULL (also: too long ago to be known). The
+ * pointer is valid until the next refresh. */
+const struct symbol_mapping *symbol_space_find_in(const struct symbol_space *s, uint64_t addr,
+                                                  uint32_t snapshot);
+/* Has nothing else ever been at @addr? */
+bool symbol_space_is_sure(const struct symbol_space *s, uint64_t addr);
 
 /* Names of a run-time address; uses the perf map of a JIT
  * (/tmp/perf-PID.map in the target's root) where no module covers it.
@@ -82,3 +91,8 @@ const struct symbol_mapping *symbol_space_find(const struct symbol_space *s, uin
 size_t symbol_space_frames(struct symbol_space *s, uint64_t addr, bool is_return_address,
                            struct symbol_frame *frames, size_t max, struct symbol_module **module,
                            uint64_t *vaddr);
+/* The same for @pc (inside the call already) in a mapping that was found before;
+ * NULL: in no code that is known. */
+size_t symbol_space_frames_of(struct symbol_space *s, const struct symbol_mapping *m, uint64_t pc,
+                              struct symbol_frame *frames, size_t max,
+                              struct symbol_module **module, uint64_t *vaddr);

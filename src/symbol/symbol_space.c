@@ -23,6 +23,8 @@ struct places {
 struct symbol_space {
 	struct symbol_pool *pool;
 	struct places places;
+	struct places replaced; /* by others, in the order of their end */
+	uint32_t snapshot;
 	struct perf_map perf_map;
 	struct intern strings; /* names of the perf map */
 };
@@ -64,6 +66,7 @@ struct symbol_space *symbol_space_free(struct symbol_space *s)
 	if (!s)
 		return NULL;
 	places_clear(&s->places);
+	places_clear(&s->replaced);
 	perf_map_clear(&s->perf_map);
 	intern_clear(&s->strings);
 	free(s);
@@ -107,7 +110,7 @@ static int make_place(struct symbol_space *s, const struct target *t, const stru
                       struct place *ret, struct error *err)
 {
 	struct place one = {
-		.mapping = { .start = m->start, .end = m->end },
+		.mapping = { .start = m->start, .end = m->end, .first = s->snapshot + 1 },
 		.offset = m->offset,
 		.inode = m->inode,
 		.dev_major = m->dev_major,
@@ -159,6 +162,7 @@ static int add_current(struct symbol_space *s, const struct target *t, const str
 				return r;
 			n_new++;
 		}
+		one.mapping.last = s->snapshot + 1;
 		r = places_add(to, &one, err);
 		if (r < 0)
 			return r;
@@ -173,8 +177,45 @@ static int by_start(const void *a, const void *b)
 	return (x->mapping.start > y->mapping.start) - (x->mapping.start < y->mapping.start);
 }
 
-/* Keep what was there before and is not overlapped now. @to is sorted. */
-static int add_gone(const struct symbol_space *s, struct places *to, struct error *err)
+/* The same file at the same distance: mprotect has cut or joined mappings. And
+ * one JIT's code is as good as another's. */
+static bool is_same_code(const struct place *x, const struct place *y)
+{
+	return x->mapping.module == y->mapping.module && x->inode == y->inode &&
+	       (x->mapping.bias == y->mapping.bias || !x->inode);
+}
+
+/* Is @old still there in all that overlaps it (from @at on)? Then that is as old. */
+static bool goes_on(struct places *now, size_t at, const struct place *old)
+{
+	size_t end = at;
+
+	for (; end < now->n_items && now->items[end].mapping.start < old->mapping.end; end++) {
+		if (!is_same_code(&now->items[end], old))
+			return false;
+	}
+	for (; at < end; at++) {
+		if (now->items[at].mapping.first > old->mapping.first)
+			now->items[at].mapping.first = old->mapping.first;
+	}
+	return true;
+}
+
+/* The oldest are forgotten: what was recorded in them has no name then. */
+static int add_replaced(struct symbol_space *s, const struct place *old, struct error *err)
+{
+	enum { MANY = 1 << 14 };
+	struct places *p = &s->replaced;
+
+	if (p->n_items == MANY) {
+		memmove(p->items, p->items + MANY / 2, MANY / 2 * sizeof(*p->items));
+		p->n_items = MANY / 2;
+	}
+	return places_add(p, old, err);
+}
+
+/* Keep what was there before, apart where it is overlapped now. @to is sorted. */
+static int add_gone(struct symbol_space *s, struct places *to, struct error *err)
 {
 	size_t n_current = to->n_items;
 
@@ -184,16 +225,27 @@ static int add_gone(const struct symbol_space *s, struct places *to, struct erro
 		size_t at = first_behind(&current, old.mapping.start);
 		int r;
 
-		if (at < n_current && to->items[at].mapping.start < old.mapping.end)
-			continue;
-		old.mapping.gone = true;
-		r = places_add(to, &old, err);
+		if (at < n_current && to->items[at].mapping.start < old.mapping.end) {
+			r = goes_on(&current, at, &old) ? 0 : add_replaced(s, &old, err);
+		} else {
+			old.mapping.gone = true;
+			r = places_add(to, &old, err);
+		}
 		if (r < 0)
 			return r;
 	}
 	if (to->n_items)
 		qsort(to->items, to->n_items, sizeof(*to->items), by_start);
 	return 0;
+}
+
+static size_t count_gone(const struct places *p)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->n_items; i++)
+		n += p->items[i].mapping.gone;
+	return n;
 }
 
 /* Code of no file that we know: a JIT's, perhaps in a memfd that we may not open. */
@@ -211,10 +263,25 @@ static bool has_jit(const struct places *p)
 	return false;
 }
 
+/* Places say that they were seen in the one after s->snapshot: nothing has
+ * changed, so that was the same one. */
+static void finish_snapshot(struct symbol_space *s, bool changed)
+{
+	if (changed) {
+		s->snapshot++;
+		return;
+	}
+	for (size_t i = 0; i < s->places.n_items; i++) {
+		if (s->places.items[i].mapping.last > s->snapshot)
+			s->places.items[i].mapping.last = s->snapshot;
+	}
+}
+
 int symbol_space_refresh(struct symbol_space *s, const struct target *t, struct error *err)
 {
 	cleanup(places_clear) struct places now = { 0 };
 	cleanup(maps_clear) struct maps maps = { 0 };
+	size_t gone = count_gone(&s->places);
 	int n_new, r = maps_read(t, &maps, err);
 
 	if (r < 0)
@@ -228,6 +295,7 @@ int symbol_space_refresh(struct symbol_space *s, const struct target *t, struct 
 	places_clear(&s->places);
 	s->places = now;
 	now = (struct places){ 0 };
+	finish_snapshot(s, n_new || count_gone(&s->places) != gone);
 	if (has_jit(&s->places))
 		perf_map_open(&s->perf_map, t);
 	return n_new;
@@ -252,6 +320,40 @@ const struct symbol_mapping *symbol_space_find(const struct symbol_space *s, uin
 	return &s->places.items[i].mapping;
 }
 
+uint32_t symbol_space_snapshot(const struct symbol_space *s)
+{
+	return s->snapshot;
+}
+
+static bool holds(const struct symbol_mapping *m, uint64_t addr)
+{
+	return m->start <= addr && addr < m->end;
+}
+
+const struct symbol_mapping *symbol_space_find_in(const struct symbol_space *s, uint64_t addr,
+                                                  uint32_t snapshot)
+{
+	const struct symbol_mapping *m = symbol_space_find(s, addr);
+
+	if (m && m->first <= snapshot && snapshot <= m->last)
+		return m;
+	for (size_t i = s->replaced.n_items; i-- > 0;) {
+		m = &s->replaced.items[i].mapping;
+		if (holds(m, addr) && m->first <= snapshot && snapshot <= m->last)
+			return m;
+	}
+	return NULL;
+}
+
+bool symbol_space_is_sure(const struct symbol_space *s, uint64_t addr)
+{
+	for (size_t i = 0; i < s->replaced.n_items; i++) {
+		if (holds(&s->replaced.items[i].mapping, addr))
+			return false;
+	}
+	return true;
+}
+
 /* A JIT's names are the compiler's own, or mangled ones (perf demangles too). */
 static const char *perf_map_name(struct symbol_space *s, uint64_t addr)
 {
@@ -266,12 +368,10 @@ static const char *perf_map_name(struct symbol_space *s, uint64_t addr)
 	return shown ? intern_put(&s->strings, shown, strlen(shown)) : NULL;
 }
 
-size_t symbol_space_frames(struct symbol_space *s, uint64_t addr, bool is_return_address,
-                           struct symbol_frame *frames, size_t max, struct symbol_module **module,
-                           uint64_t *vaddr)
+size_t symbol_space_frames_of(struct symbol_space *s, const struct symbol_mapping *m, uint64_t pc,
+                              struct symbol_frame *frames, size_t max,
+                              struct symbol_module **module, uint64_t *vaddr)
 {
-	uint64_t pc = is_return_address && addr ? addr - 1 : addr;
-	const struct symbol_mapping *m = symbol_space_find(s, pc);
 	const char *name = !m || may_be_jit(m) ? perf_map_name(s, pc) : NULL;
 
 	*module = m ? m->module : NULL;
@@ -282,4 +382,13 @@ size_t symbol_space_frames(struct symbol_space *s, uint64_t addr, bool is_return
 		return 0;
 	frames[0] = (struct symbol_frame){ .name = name };
 	return 1;
+}
+
+size_t symbol_space_frames(struct symbol_space *s, uint64_t addr, bool is_return_address,
+                           struct symbol_frame *frames, size_t max, struct symbol_module **module,
+                           uint64_t *vaddr)
+{
+	uint64_t pc = is_return_address && addr ? addr - 1 : addr;
+
+	return symbol_space_frames_of(s, symbol_space_find(s, pc), pc, frames, max, module, vaddr);
 }

@@ -125,6 +125,28 @@ def test_children_that_stay_are_recorded_each_for_itself(record, target, needs_b
         assert by_site(result, child).get("site_malloc", [0, 0])[0] <= 10 * 1000
 
 
+@pytest.mark.parametrize("rounds,ms", [(30, 20), (8, 500)], ids=["quick", "slow"])
+def test_libraries_at_the_same_place(record, target, needs_bpf, rounds, ms):
+    """A stack has the name of the library that was there, not of the one that has
+    come in its place; what came and went before we could look has none."""
+    result, truth, pid = storm(record, target, "plugins", PROGRAMS / "stress_first.so",
+                               PROGRAMS / "stress_second.so", rounds, ms)
+    named, unknown = {"first_site": 0, "second_site": 0}, 0
+    for s in result["stacks"]:
+        if s["frames"][0] in named:
+            assert s["bytes"] == s["count"] * (1000 if s["frames"][0] == "first_site" else 2000)
+            named[s["frames"][0]] += s["count"]
+        elif s["bytes"] % 1000 == 0 and s["bytes"]:
+            assert s["frames"][0].startswith("[") or "+0x" in s["frames"][0], s
+            unknown += s["bytes"]
+    assert named["first_site"] * 1000 + named["second_site"] * 2000 + unknown == rounds * 3000
+    # the second call of each visit comes when it has been seen
+    if ms == 500:
+        assert named == {"first_site": rounds, "second_site": rounds} and not unknown
+        assert sum(s["count"] for s in result["stacks"]
+                   if s["frames"][0] in named and "main" in s["frames"]) >= rounds
+
+
 def test_throws_and_jumps_by_the_thousand(record, needs_bpf):
     for preload in (None, "libjemalloc.so.2"):
         with Hold(PROGRAMS / "hold", preload=preload) as hold:

@@ -263,7 +263,7 @@ static void fork_storm(int n, int hold_ms)
 }
 
 /* Two libraries that come and go at the same place. */
-static void plugins(const char *first, const char *second, int rounds)
+static void plugins(const char *first, const char *second, int rounds, int ms)
 {
 	void **kept = mmap(NULL, sizeof(void *) * 2 * (size_t)rounds, PROT_READ | PROT_WRITE,
 	                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -278,7 +278,7 @@ static void plugins(const char *first, const char *second, int rounds)
 		for (int k = 0; k < 2; k++) {
 			kept[2 * i + k] = fn(i % 2 ? 2000 : 1000);
 			if (!k)
-				usleep(20000);
+				usleep((useconds_t)ms * 1000);
 		}
 		if (dlclose(handle))
 			abort();
@@ -342,7 +342,7 @@ static void work(char **argv)
 	} else if (!strcmp(mode, "forks")) {
 		fork_storm(number(argv, 2), number(argv, 3));
 	} else if (!strcmp(mode, "plugins")) {
-		plugins(argv[2], argv[3], number(argv, 4));
+		plugins(argv[2], argv[3], number(argv, 4), number(argv, 5));
 	}
 }
 
