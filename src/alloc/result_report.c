@@ -209,7 +209,7 @@ static int put_allocators(const struct alloc_recorder *r, struct report *to, str
 {
 	char text[256] = "";
 	size_t used = 0;
-	int64_t probes = 0, stepped = 0;
+	int64_t probes = 0, stepped = 0, sessions = 0;
 
 	for (size_t i = 0; i < r->n_tracees; i++) {
 		const struct tracee *t = r->tracees[i];
@@ -221,12 +221,15 @@ static int put_allocators(const struct alloc_recorder *r, struct report *to, str
 			                 t->runtimes[k]->name);
 		}
 		probes += t->probes.n_probes;
+		sessions += t->n_session_probes;
 		for (size_t k = 0; k < t->probes.n_probes; k++)
 			stepped += t->probes.probes[k].single_stepped;
 	}
 	const struct row rows[] = {
 		{ "probes", NULL, probes, "" },
 		{ "probes_single_stepped", "probes on slow instructions", stepped, "" },
+		{ "session_probes", "sessions on operator new: forked children pay until detach",
+		  sessions, "" },
 	};
 	int rc = report_text(to, "allocators", "allocators", text, err);
 

@@ -529,6 +529,8 @@ int tracee_attach(struct tracee *t, struct engine_bpf *e, struct error *err)
 	if (r == 0)
 		r = attach_plain(t, e, &plain, err);
 	if (r == 0)
+		t->n_session_probes += sessions.n;
+	if (r == 0)
 		t->n_attached = t->probes.n_probes;
 	return r;
 }

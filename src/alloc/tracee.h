@@ -33,6 +33,7 @@ struct tracee {
 	size_t n_attached;                /* probes[0 .. n_attached) have their links */
 	struct engine_bpf_links links;    /* of this generation */
 	struct engine_bpf_links sessions; /* of functions that may throw */
+	size_t n_session_probes;
 	u32 generation;
 	bool forks;       /* has been seen to, or has children: see enum engine_bpf_how */
 	bool no_throwing; /* functions that may throw are left out; why: throw_reason */
