@@ -13,13 +13,31 @@
 #define WINDOW_NS  1000000000ULL
 
 /* Mean cost of a hit: allocations cost their return and their stack. */
-static double hit_ns(const struct guard *g, u64 hits, u64 allocations, u64 walks, u64 frames)
+static double hit_ns(const struct calibrate_costs *costs, const struct guard_sample *s)
 {
-	double share = hits ? (double)allocations / (double)hits : 0;
-	double depth = walks ? (double)frames / (double)walks : 0;
+	double share = s->hits ? (double)s->allocations / (double)s->hits : 0;
+	double depth = s->walks ? (double)s->frames / (double)s->walks : 0;
 
-	return share * (g->costs.allocation + depth * g->costs.frame) +
-	       (1 - share) * g->costs.entry;
+	return share * (costs->allocation + depth * costs->frame) + (1 - share) * costs->entry;
+}
+
+double guard_estimate(const struct calibrate_costs *costs, const struct guard_sample *s,
+                      double *hits_per_second)
+{
+	double counting = (double)s->busiest_hits * costs->count, own = s->wall_ns - counting;
+
+	/* the time that the counting itself took is not the target's pace */
+	if (own <= s->wall_ns / 100)
+		own = s->wall_ns / 100; /* hardly anything but counting: hotter than can be told */
+	*hits_per_second = (double)s->busiest_hits * 1e9 / own;
+	return 1 + (double)s->busiest_hits / own * hit_ns(costs, s);
+}
+
+double guard_recorded(const struct calibrate_costs *costs, const struct guard_sample *s)
+{
+	double share = (double)s->busiest_hits * hit_ns(costs, s) / s->wall_ns;
+
+	return 1 / (1 - (share < 0.999 ? share : 0.999));
 }
 
 /* ns that a thread was ready to run and did not: the second figure of schedstat
@@ -82,8 +100,9 @@ void guard_count(struct guard *g, struct engine_bpf *e)
 {
 	u64 start = clock_now_ns(), wall;
 	struct engine_bpf_thread busiest = { 0 };
+	struct guard_sample sample;
 	struct alloc_counters c;
-	double free_wall;
+	double pace;
 
 	engine_bpf_reset_counters(e);
 	do {
@@ -92,15 +111,16 @@ void guard_count(struct guard *g, struct engine_bpf *e)
 	} while (wall < COUNT_NS && engine_bpf_counters(e)->hits < COUNT_HITS);
 	c = snapshot(e);
 	engine_bpf_threads(e, &busiest, 1);
-	/* the time that the counting itself took is not the target's pace */
-	free_wall = own_time(g, busiest.tid, (double)wall);
-	if (free_wall - (double)busiest.hits * g->costs.count > free_wall / 100)
-		free_wall -= (double)busiest.hits * g->costs.count;
-	else
-		free_wall /= 100; /* hardly anything but counting: hotter than can be told */
-	g->hits_per_second = (u64)((double)busiest.hits * 1e9 / free_wall);
-	g->estimate = 1 + (double)busiest.hits / free_wall *
-	                          hit_ns(g, c.hits, c.allocs, c.walks, c.frames);
+	sample = (struct guard_sample){
+		.wall_ns = own_time(g, busiest.tid, (double)wall),
+		.busiest_hits = busiest.hits,
+		.hits = c.hits,
+		.allocations = c.allocs,
+		.walks = c.walks,
+		.frames = c.frames,
+	};
+	g->estimate = guard_estimate(&g->costs, &sample, &pace);
+	g->hits_per_second = (u64)pace;
 }
 
 void guard_begin(struct guard *g, struct engine_bpf *e)
@@ -117,18 +137,19 @@ static double close_window(struct guard *g, struct engine_bpf *e, u64 now)
 {
 	struct alloc_counters c = snapshot(e);
 	struct engine_bpf_thread busiest = { 0 };
-	u64 allocations = c.allocs + c.reallocs - g->seen.allocs - g->seen.reallocs;
-	double share, wall;
+	struct guard_sample sample = {
+		.hits = c.hits - g->seen.hits,
+		.allocations = c.allocs + c.reallocs - g->seen.allocs - g->seen.reallocs,
+		.walks = c.walks - g->seen.walks,
+		.frames = c.frames - g->seen.frames,
+	};
 
 	engine_bpf_threads(e, &busiest, 1);
-	wall = own_time(g, busiest.tid, (double)(now - g->window_ns));
-	share = (double)busiest.hits *
-	        hit_ns(g, c.hits - g->seen.hits, allocations, c.walks - g->seen.walks,
-	               c.frames - g->seen.frames) /
-	        wall;
+	sample.busiest_hits = busiest.hits;
+	sample.wall_ns = own_time(g, busiest.tid, (double)(now - g->window_ns));
 	g->seen = c;
 	g->window_ns = now;
-	return 1 / (1 - (share < 0.999 ? share : 0.999));
+	return guard_recorded(&g->costs, &sample);
 }
 
 bool guard_is_due(const struct guard *g, u64 now_ns)

@@ -33,6 +33,19 @@ struct guard {
 	u64 noted_ns; /* when that was read */
 };
 
+/* What was seen in a while; the arithmetic on it is apart so that it can be tested. */
+struct guard_sample {
+	double wall_ns;   /* in which the busiest thread had a processor or wanted none */
+	u64 busiest_hits; /* of that thread */
+	u64 hits, allocations, walks, frames;
+};
+/* The slowdown that recording would mean, from counting at costs->count a hit;
+ * *hits_per_second: at the thread's own pace. */
+double guard_estimate(const struct calibrate_costs *costs, const struct guard_sample *s,
+                      double *hits_per_second);
+/* The slowdown while recording. */
+double guard_recorded(const struct calibrate_costs *costs, const struct guard_sample *s);
+
 void guard_clear(struct guard *g);
 /* Begin to watch these threads' waiting (the busiest is only known later). */
 void guard_note_threads(struct guard *g, const pid_t *tids, size_t n);
