@@ -728,24 +728,28 @@ const struct symbol_mapping *tracee_mapping(const struct tracee *t, u64 pc, u64 
 
 /* ---- names ---- */
 
+/* A thread that still has the name of its process may be given its own. */
 static void learn_thread(struct tracee *t, pid_t tid)
 {
+	uint64_t *known = hash_map_get(&t->thread_index, tid);
 	char name[64];
 	cleanup_free char *text = NULL;
 	struct error ignored;
-	size_t len;
+	size_t len, at = known ? *known : t->n_threads;
 
-	if (hash_map_get(&t->thread_index, tid))
+	if (known && strcmp(t->thread_names[at], t->command))
 		return;
 	snprintf(name, sizeof(name), "task/%d/comm", tid);
 	if (target_proc_file(t->target, name, 256, &text, &len, &ignored) < 0)
 		return;
-	if (len && text[len - 1] == '\n') /* a name may have one itself */
-		text[len - 1] = '\0';
-	if (array_reserve(&t->thread_names, &t->cap_threads, t->n_threads + 1, &ignored) < 0 ||
-	    hash_map_put(&t->thread_index, tid, t->n_threads, &ignored) < 0)
-		return;
-	snprintf(t->thread_names[t->n_threads++], sizeof(*t->thread_names), "%s", text);
+	text[strcspn(text, "\n")] = '\0';
+	if (!known) {
+		if (array_reserve(&t->thread_names, &t->cap_threads, at + 1, &ignored) < 0 ||
+		    hash_map_put(&t->thread_index, tid, at, &ignored) < 0)
+			return;
+		t->n_threads++;
+	}
+	snprintf(t->thread_names[at], sizeof(*t->thread_names), "%s", text);
 }
 
 bool tracee_is_to_learn(struct tracee *t, u64 now_ns)

@@ -95,6 +95,13 @@ def test_thousands_of_threads(record, target, needs_bpf):
     nothing_lost(result)
 
 
+def test_a_thread_that_is_named_later(record, target, needs_bpf):
+    result, truth, pid = storm(record, target, "named")
+    assert sites_only(by_site(result)) == truth
+    assert {s["labels"]["thread"] for s in result["stacks"]
+            if "site_malloc" in s["frames"]} == {"worker"}
+
+
 @pytest.mark.parametrize("env", [None, NO_MULTI], ids=["multi", "perf"])
 def test_a_fork_storm_disturbs_nothing(record, target, needs_bpf, env):
     result, truth, pid = storm(record, target, "forks", 1500, 0, env=env)

@@ -326,6 +326,17 @@ static void grow(int n)
 	}
 }
 
+/* A thread that is named after its first allocation, as threads are. */
+static void *named_late(void *arg)
+{
+	account(site_malloc(400), 0, 400);
+	usleep(500000);
+	pthread_setname_np(pthread_self(), "worker");
+	account(site_malloc(400), 0, 400);
+	usleep(3000000);
+	return NULL;
+}
+
 static void work(char **argv)
 {
 	const char *mode = argv[1];
@@ -339,6 +350,8 @@ static void work(char **argv)
 	} else if (!strcmp(mode, "threads")) {
 		for (int left = number(argv, 2); left > 0; left -= 50)
 			run_threads(50, short_life, 0);
+	} else if (!strcmp(mode, "named")) {
+		run_threads(3, named_late, 0);
 	} else if (!strcmp(mode, "forks")) {
 		fork_storm(number(argv, 2), number(argv, 3));
 	} else if (!strcmp(mode, "plugins")) {
