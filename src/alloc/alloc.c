@@ -334,9 +334,9 @@ static void learn(struct alloc_recorder *r, u64 now)
 	for (size_t i = 0; i < r->n_tracees; i++) {
 		struct tracee *t = r->tracees[i];
 
-		if (!tracee_is_to_learn(t, now))
+		if (!tracee_names_are_due(t, now))
 			continue;
-		tracee_learn(t);
+		tracee_names_learn(t);
 		contexts |= t->n_runtimes && t->runtimes[0]->has_contexts;
 	}
 	if (contexts)
@@ -403,7 +403,7 @@ void alloc_detach(struct alloc_recorder *r)
 
 		if (t->wants_refresh && !t->ended && engine_bpf_is_active(r->engine, t->slot))
 			tracee_look_again(t, r->engine);
-		tracee_learn(t);
+		tracee_names_learn(t);
 	}
 	for (size_t i = 0; i < r->n_tracees; i++) {
 		engine_bpf_end_process(r->engine, r->tracees[i]->slot);

@@ -63,7 +63,7 @@ static int process_labels(struct filling *f, const struct tracee *t, struct erro
 
 static int context_labels(struct filling *f, const struct tracee *t, u64 address, struct error *err)
 {
-	const struct runtime_context *c = tracee_context(t, address);
+	const struct runtime_context *c = tracee_names_context(t, address);
 	char unknown[64];
 	int r;
 
@@ -105,7 +105,7 @@ static int add_group(struct filling *f, const struct recorder_group *g, struct e
 	values[RESULT_AGE] = (int64_t)(f->now_ms * g->objects - g->birth_sum_ms) * 1000000;
 	r = process_labels(f, t, err);
 	if (r == 0)
-		r = label_text(f, "thread", tracee_thread(t, g->tid, buf), err);
+		r = label_text(f, "thread", tracee_names_thread(t, g->tid, buf), err);
 	if (r == 0)
 		r = context_labels(f, t, g->context, err);
 	if (r < 0)
@@ -160,7 +160,7 @@ static int name_contexts_of(struct tracee *t, const struct recorder_groups *grou
 		if (!distinct || addresses[i] != addresses[distinct - 1])
 			addresses[distinct++] = addresses[i];
 	}
-	return tracee_name_contexts(t, addresses, distinct, err);
+	return tracee_names_of_contexts(t, addresses, distinct, err);
 }
 
 int result_profile_name_contexts(struct alloc_recorder *r, const struct recorder_groups *groups,

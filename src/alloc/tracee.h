@@ -110,12 +110,13 @@ const struct symbol_mapping *tracee_mapping(const struct tracee *t, u64 pc, u64 
 
 /* Is it time to? Soon and often after the attach (a child may be short-lived),
  * then every second. */
-bool tracee_is_to_learn(struct tracee *t, u64 now_ns);
+bool tracee_names_are_due(struct tracee *t, u64 now_ns);
 /* Learn names that will be gone with the process: threads, contexts, kind. */
-void tracee_learn(struct tracee *t);
+void tracee_names_learn(struct tracee *t);
 /* Names of @n contexts as of now, or as last known. */
-int tracee_name_contexts(struct tracee *t, const u64 *addresses, size_t n, struct error *err);
-const struct runtime_context *tracee_context(const struct tracee *t, u64 address); /* or NULL */
+int tracee_names_of_contexts(struct tracee *t, const u64 *addresses, size_t n, struct error *err);
+const struct runtime_context *tracee_names_context(const struct tracee *t,
+                                                   u64 address); /* or NULL */
 /* Name of a thread ("tid 17" when it is gone unseen), valid until the next call
  * on @t; @buf is used for that. */
-const char *tracee_thread(const struct tracee *t, u32 tid, char buf[32]);
+const char *tracee_names_thread(const struct tracee *t, u32 tid, char buf[32]);
