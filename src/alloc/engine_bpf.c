@@ -554,21 +554,35 @@ static void keep_busiest(struct engine_bpf_thread *ret, size_t *n, size_t max,
 	ret[i] = t;
 }
 
+/* The keys first, all of them: an update moves an element to the head of its
+ * bucket, and a walk that updates would meet the others of it for ever. */
+static size_t thread_keys(int fd, u32 *tids, size_t max)
+{
+	u32 *prev = NULL;
+	size_t n = 0;
+
+	while (n < max && !bpf_map_get_next_key(fd, prev, &tids[n])) {
+		prev = &tids[n];
+		n++;
+	}
+	return n;
+}
+
 size_t engine_bpf_threads(struct engine_bpf *e, struct engine_bpf_thread *ret, size_t max)
 {
 	int fd = bpf_map__fd(e->skel->maps.thread_hits);
-	u32 tid, *prev = NULL, key;
-	size_t n = 0;
+	size_t room = bpf_map__max_entries(e->skel->maps.thread_hits), n_tids, n = 0;
+	cleanup_free u32 *tids = calloc(room, sizeof(*tids));
 	u64 hits;
 
-	while (!bpf_map_get_next_key(fd, prev, &tid)) {
-		if (!bpf_map_lookup_elem(fd, &tid, &hits))
-			keep_busiest(ret, &n, max, (struct engine_bpf_thread){ tid, hits });
-		key = tid;
-		prev = &key;
+	if (!tids)
+		return 0;
+	n_tids = thread_keys(fd, tids, room);
+	for (size_t i = 0; i < n_tids; i++) {
+		if (!bpf_map_lookup_elem(fd, &tids[i], &hits))
+			keep_busiest(ret, &n, max, (struct engine_bpf_thread){ tids[i], hits });
 		/* taken: the next call counts anew */
-		hits = 0;
-		bpf_map_update_elem(fd, &tid, &hits, BPF_EXIST);
+		bpf_map_delete_elem(fd, &tids[i]);
 	}
 	return n;
 }
