@@ -118,10 +118,12 @@ class Recorder:
         return self
 
     def spawn(self, argv, env=None, **kw):
-        # a session of its own: a Ctrl-C of ours reaches it only from here
+        # a session of its own: a Ctrl-C of ours reaches it only from here. A shell
+        # that started us in the background has SIGINT ignored, and bash keeps it so.
         self.process = subprocess.Popen(
             [str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=open(self.folder / "out", "wb"),
             stderr=open(self.folder / "err", "wb"), start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             env={**os.environ, **(env or {})}, **kw)
 
     def output(self, which="out"):
@@ -201,8 +203,7 @@ class Heaptrack(Recorder):
         self.wait_until("injection", lambda: "injection finished" in self.output(), 120)
 
     def stop(self):
-        self.interrupt(group=True)
-        self.kill()
+        self.interrupt(timeout=60, group=True)
 
     def stacks(self):
         """What is held at the end: heaptrack_print's leaks as a flame graph."""

@@ -45,7 +45,11 @@ class MemleakReport(Memleak):
     """With reports every two seconds; the last one is read."""
 
     def __init__(self, object=None):
-        super().__init__("-T", "1000000", *(["-O", str(object)] if object else []), "2")
+        super().__init__("-T", "1000000", "2")
+        if object:  # it cuts paths at 31 characters
+            link = self.folder / "o"
+            link.symlink_to(object)
+            self.options = ("-O", str(link), *self.options)
 
     def stop(self):
         # a report that began after now
@@ -91,23 +95,21 @@ class Massif(Recorder):
 
     @staticmethod
     def parse(text):
-        """Leaves of the tree: {stack, leaf first: bytes}. A node's bytes are its
-        children's sum, but for what massif has cut off."""
-        stacks, path = {}, []
+        """[(stack, root first, bytes)]: a node's bytes less its children's, which are
+        above 0 for a leaf and for what massif has cut off."""
+        nodes, open_nodes = [], []
         for line in text.split("heap_tree=detailed\n", 1)[1].splitlines():
             m = re.match(r"( *)n(\d+): (\d+) (?:0x\w+: (\S+)|(.*))", line)
             if not m:
                 break
-            depth = len(m[1])
-            if depth == 0:
-                path = []
-                continue
-            path = path[:depth - 1] + [m[4] or "?"]
-            stacks[tuple(path)] = int(m[3])
-            parent = tuple(path[:-1])
-            if parent in stacks:
-                stacks[parent] -= int(m[3])
-        return {k: v for k, v in stacks.items() if v}
+            del open_nodes[len(m[1]):]
+            if open_nodes:
+                open_nodes[-1][1] -= int(m[3])
+            above = open_nodes[-1][0] if open_nodes else []
+            node = [[m[4] or "?"] + above if open_nodes else [], int(m[3])]
+            nodes.append(node)
+            open_nodes.append(node)
+        return [(path, size) for path, size in nodes if size]
 
 
 def drive(hold):
@@ -133,16 +135,8 @@ def score_massif(name, massif):
     program, preload = program_of(name)
     env = {"HOLD_NO_PVALLOC": "1"}  # valgrind aborts there
     with Hold(program, preload=preload, wrapper=massif.wrapper(), env=env) as hold:
-        hold.command("warm 20", 600)
-        before = massif.parse(massif.snapshot(hold.pid))
-        hold.command("mark")
-        truth = drive(hold)
-        after = massif.parse(massif.snapshot(hold.pid))
-    stacks = []
-    for path in set(before) | set(after):
-        size = after.get(path, 0) - before.get(path, 0)
-        if size:
-            stacks.append((list(reversed(path)), size))
+        truth = drive(hold)  # nothing is older: it counts from the program's start
+        stacks = massif.parse(massif.snapshot(hold.pid))
     return compare(stacks, truth), complete_share(stacks, ("_start", "main", "clone"))
 
 
