@@ -35,17 +35,13 @@ from hold import Hold, library  # noqa: E402,F401
 
 # ---- targets ----
 
-def compiled(name, *flags, source=None, compiler="gcc"):
-    """bench/NAME.c (or @source, a text), built as users build theirs."""
+def compiled(name, *flags):
+    """bench/NAME.c, built as users build theirs."""
     OUT.mkdir(parents=True, exist_ok=True)
     file = pathlib.Path(__file__).with_name(f"{name}.c")
-    if source is not None:
-        file = OUT / f"{name}.{'cc' if compiler == 'g++' else 'c'}"
-        if not file.exists() or file.read_text() != source:
-            file.write_text(source)
-    program = OUT / name
+    program = OUT / "".join((name, *flags))
     if not program.exists() or program.stat().st_mtime < file.stat().st_mtime:
-        subprocess.run([compiler, "-O2", "-fomit-frame-pointer", "-fno-builtin",
+        subprocess.run(["gcc", "-O2", "-fomit-frame-pointer", "-fno-builtin",
                         "-fno-optimize-sibling-calls", *flags, "-o", program, file], check=True)
     return program
 
@@ -53,8 +49,8 @@ def compiled(name, *flags, source=None, compiler="gcc"):
 class Hot(Hold):
     """bench/hot.c."""
 
-    def __init__(self, preload=None):
-        super().__init__(compiled("hot"), preload=preload)
+    def __init__(self, *flags):
+        super().__init__(compiled("hot", *flags))
 
     def spin_ns(self, depth, ms, child=False):
         """CPU ns of a malloc/free pair."""
@@ -174,7 +170,7 @@ class Memwho(Recorder):
     def start(self, pid):
         ready = self.folder / "ready"
         ready.unlink(missing_ok=True)
-        self.spawn([MEMWHO, "alloc", pid, "--max-slowdown", "1000000", "--quiet",
+        self.spawn([MEMWHO, "alloc", pid, "--max-slowdown", "1000000000000", "--quiet",
                     "-o", self.folder / "result.json", "--format", "json",
                     "--ready-file", ready, *self.options], env=self.env)
         self.wait_until("ready file", ready.exists)

@@ -12,7 +12,9 @@ MS = 200 if common.QUICK else 1000
 
 def once(data):
     m = Memwho(name="memwho")
-    with Hot() as hot:
+    # Static: a libc of its own. While somebody else records another process of
+    # the same libc file, Linux leaves all breakpoints there in forked children.
+    with Hot("-static") as hot:
         before = hot.spin_ns(5, MS)
         m.attach(hot.pid)
         hot.command("fork")
