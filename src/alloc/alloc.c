@@ -226,6 +226,7 @@ static int attach_all(struct alloc_recorder *r, struct error *err)
 	r->attach_seconds += (double)(r->begun_ns - start) / 1e9;
 	note_threads(r);
 	guard_begin(&r->guard, r->engine);
+	engine_bpf_links_preload(r->engine);
 	return 0;
 }
 

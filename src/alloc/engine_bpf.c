@@ -262,6 +262,7 @@ struct engine_bpf *engine_bpf_close(struct engine_bpf *e)
 {
 	if (!e)
 		return NULL;
+	engine_bpf_links_join(e);
 	engine_bpf_links_wait(e);
 	ring_buffer__free(e->ring);
 	engine_bpf_table_close(e);

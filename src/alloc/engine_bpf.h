@@ -130,6 +130,8 @@ int engine_bpf_links_move(struct engine_bpf_links *to, struct engine_bpf_links *
 void engine_bpf_links_detach_later(struct engine_bpf *e, struct engine_bpf_links *links);
 /* Wait for all that. */
 void engine_bpf_links_wait(struct engine_bpf *e);
+/* Recording has begun: have what a first fork needs ready, in the background. */
+void engine_bpf_links_preload(struct engine_bpf *e);
 
 /* Live counters; valid while the engine is open. */
 const volatile struct alloc_counters *engine_bpf_counters(const struct engine_bpf *e);

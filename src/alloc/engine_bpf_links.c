@@ -108,26 +108,51 @@ static int share_maps(struct alloc_bpf *to, const struct alloc_bpf *from, struct
 
 /* The verifier takes a quarter of a second for the programs of either kind of
  * link; perf's are loaded when a process needs them. */
-int engine_bpf_links_load_perf(struct engine_bpf *e, struct error *err)
+static int load_perf(struct engine_bpf *e, struct error *err)
 {
+	struct alloc_bpf *perf = alloc_bpf__open();
 	int r;
 
-	if (e->perf || !e->multi)
-		return 0;
-	e->perf = alloc_bpf__open();
-	if (!e->perf)
+	if (!perf)
 		return error_sys(err, errno, "cannot open the BPF programs");
-	prepare_multi(e->perf, false);
-	prepare_perf(e->perf, true);
-	prepare_rest(e->perf, false, false);
-	r = share_maps(e->perf, e->skel, err);
-	if (r == 0 && alloc_bpf__load(e->perf))
+	prepare_multi(perf, false);
+	prepare_perf(perf, true);
+	prepare_rest(perf, false, false);
+	r = share_maps(perf, e->skel, err);
+	if (r == 0 && alloc_bpf__load(perf))
 		r = error_sys(err, errno, "cannot load the BPF programs for perf events");
-	if (r < 0) {
-		alloc_bpf__destroy(e->perf);
-		e->perf = NULL;
-	}
+	if (r == 0)
+		e->perf = perf;
+	else
+		alloc_bpf__destroy(perf);
 	return r;
+}
+
+static void *load_perf_aside(void *arg)
+{
+	struct error ignored; /* who needs them will try again, and say why not */
+
+	load_perf(arg, &ignored);
+	return NULL;
+}
+
+void engine_bpf_links_preload(struct engine_bpf *e)
+{
+	if (e->multi && !e->perf && !e->loading)
+		e->loading = !pthread_create(&e->loader, NULL, load_perf_aside, e);
+}
+
+void engine_bpf_links_join(struct engine_bpf *e)
+{
+	if (e->loading)
+		pthread_join(e->loader, NULL);
+	e->loading = false;
+}
+
+int engine_bpf_links_load_perf(struct engine_bpf *e, struct error *err)
+{
+	engine_bpf_links_join(e);
+	return e->perf || !e->multi ? 0 : load_perf(e, err);
 }
 
 static struct bpf_program *perf_program(struct engine_bpf *e, enum engine_bpf_probe kind)

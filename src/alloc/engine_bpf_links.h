@@ -11,3 +11,5 @@ bool engine_bpf_links_kernel_has_multi(void);
 void engine_bpf_links_prepare(struct engine_bpf *e);
 /* The programs for perf events, if they are not there yet. */
 int engine_bpf_links_load_perf(struct engine_bpf *e, struct error *err);
+/* Wait for a load in the background. */
+void engine_bpf_links_join(struct engine_bpf *e);

@@ -52,6 +52,8 @@ struct engine_bpf {
 	struct hash_map known_resets; /* context key -> epoch of its last reset that was read */
 	bool growth_refused;
 
+	pthread_t loader; /* of the programs for perf events */
+	bool loading;
 	pthread_t detaching[ENGINE_BPF_MAX_DETACHING];
 	size_t n_detaching;
 
