@@ -25,7 +25,9 @@ static void learn_thread(struct tracee *t, pid_t tid)
 	snprintf(name, sizeof(name), "task/%d/comm", tid);
 	if (target_proc_file(t->target, name, 256, &text, &len, &ignored) < 0)
 		return;
-	text[strcspn(text, "\n")] = '\0';
+	/* the kernel's newline at the end; a name may have its own */
+	if (len && text[len - 1] == '\n')
+		text[len - 1] = '\0';
 	if (!known) {
 		if (array_reserve(&t->thread_names, &t->cap_threads, at + 1, &ignored) < 0 ||
 		    hash_map_put(&t->thread_index, tid, at, &ignored) < 0)
