@@ -157,6 +157,14 @@ def test_cases_are_counted_and_not_programs(tmp_path):
         0, ["skipped: memwho:e2e / odd: no tool", "1 passed, 0 failed, 1 skipped"])
 
 
+def test_a_unit_test_does_not_count_the_cases_of_its_namesake(tmp_path):
+    (tmp_path / "junit").mkdir()
+    (tmp_path / "junit" / "render.xml").write_text('<testsuite><testcase name="p"/></testsuite>')
+    unit = {**entry("render", stdout="[==========] Running 2 test(s).\n[       OK ] a\n[       OK ] b\n"),
+            "name": "memwho:unit+plain / render"}
+    assert count(tmp_path, [unit, entry("render")]) == (0, ["3 passed, 0 failed"])
+
+
 def test_a_crash_a_timeout_and_silence_are_failures(tmp_path):
     crashed = entry("unit", "FAIL", CMOCKA.split("[ RUN      ] b")[0])
     assert count(tmp_path, [crashed])[1][-1] == "1 passed, 1 failed"
