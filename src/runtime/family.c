@@ -376,3 +376,31 @@ int family_finish(struct runtime_probes *to, const struct runtime_ops *owner,
 
 	return r < 0 ? r : add_ranges(to, owner, m, err);
 }
+
+int family_detect(const struct runtime_view *v, enum family which)
+{
+	struct symbol_module *m;
+
+	for (size_t pos = 0; (m = runtime_next_module(v, &pos));)
+		if (family_of_malloc(symbol_module_elf(m)) == which)
+			return 1;
+	return 0;
+}
+
+int family_probes(const struct runtime_view *v, enum family which, const struct runtime_ops *owner,
+                  const struct runtime_function *const *lists, struct runtime_probes *to,
+                  struct error *err)
+{
+	struct symbol_module *m;
+	int r = 0;
+
+	for (size_t pos = 0; !r && (m = runtime_next_module(v, &pos));) {
+		if (family_of_malloc(symbol_module_elf(m)) != which)
+			continue;
+		for (size_t i = 0; !r && lists[i]; i++)
+			r = family_add(to, owner, m, "", lists[i], err);
+		if (!r)
+			r = family_finish(to, owner, m, err);
+	}
+	return r;
+}

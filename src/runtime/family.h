@@ -61,3 +61,11 @@ enum family {
 };
 /* Whose is the plain name "malloc" in this file? */
 enum family family_of_malloc(struct elf_file *f);
+
+/* For allocators that are found by that name alone. Does any module have such a
+ * malloc? 1 or 0. */
+int family_detect(const struct runtime_view *v, enum family which);
+/* Probes for the functions of @lists (NULL-terminated) in each such module. */
+int family_probes(const struct runtime_view *v, enum family which, const struct runtime_ops *owner,
+                  const struct runtime_function *const *lists, struct runtime_probes *to,
+                  struct error *err);

@@ -5,29 +5,14 @@
 
 static int detect(const struct runtime_view *v, struct error *err)
 {
-	struct symbol_module *m;
-
-	for (size_t pos = 0; (m = runtime_next_module(v, &pos));)
-		if (family_of_malloc(symbol_module_elf(m)) == FAMILY_OTHER)
-			return 1;
-	return 0;
+	return family_detect(v, FAMILY_OTHER);
 }
 
 static int alloc_probes(const struct runtime_view *v, struct runtime_probes *to, struct error *err)
 {
-	struct symbol_module *m;
-	int r = 0;
+	static const struct runtime_function *const lists[] = { family_malloc, family_cxx, NULL };
 
-	for (size_t pos = 0; !r && (m = runtime_next_module(v, &pos));) {
-		if (family_of_malloc(symbol_module_elf(m)) != FAMILY_OTHER)
-			continue;
-		r = family_add(to, &other_runtime, m, "", family_malloc, err);
-		if (!r)
-			r = family_add(to, &other_runtime, m, "", family_cxx, err);
-		if (!r)
-			r = family_finish(to, &other_runtime, m, err);
-	}
-	return r;
+	return family_probes(v, FAMILY_OTHER, &other_runtime, lists, to, err);
 }
 
 const struct runtime_ops other_runtime = {
