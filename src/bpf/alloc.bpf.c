@@ -247,8 +247,8 @@ static __always_inline void note_replaced(const struct alloc_entry *e)
 		COUNT(replaced);
 }
 
-/* Into the active level; when that is full, into any. @flags: BPF_ANY or
- * BPF_NOEXIST (checked by the caller against the other levels). */
+/* Into the active level; when that is full, into any. Copies in other levels are
+ * the caller's business. */
 static __always_inline void put_in(u64 key, const struct alloc_entry *e)
 {
 	u32 first = active_level;
