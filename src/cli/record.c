@@ -143,7 +143,8 @@ static bool is_recorded(const char *type, bool grows)
 		if (!strcmp(type, profile_heap_types[i].name))
 			return true;
 	}
-	return !strcmp(type, "inuse_age") || (grows && !strcmp(type, "growth_space"));
+	return !strcmp(type, "inuse_age") || !strcmp(type, SHOW_CHURN) ||
+	       (grows && !strcmp(type, "growth_space"));
 }
 
 static int check_type(const struct cli_args *args, struct error *err)
@@ -155,7 +156,7 @@ static int check_type(const struct cli_args *args, struct error *err)
 		return 0;
 	error_set(err, EINVAL, "--type %s: no such value is recorded", type);
 	return error_hint(err, "values: inuse_space, inuse_objects, alloc_space, alloc_objects, "
-	                       "inuse_age, and with --every growth_space");
+	                       "inuse_age, " SHOW_CHURN ", and with --every growth_space");
 }
 
 int record_parse(const struct cli_args *args, struct record *ret, struct error *err)

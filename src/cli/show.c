@@ -203,7 +203,7 @@ int show_profile(const struct show *s, const struct profile *p, struct error *er
 	struct render_options o = s->options;
 	int r = 0;
 
-	if (s->type_name && !strcmp(s->type_name, "churn"))
+	if (s->type_name && !strcmp(s->type_name, SHOW_CHURN))
 		return show_churn(s, p, err);
 	if (s->type_name)
 		r = find_type(p, s->type_name, &o.type, err);

@@ -10,6 +10,9 @@
 #include "cli/cli.h"
 #include "render/render.h"
 
+/* --type: what was allocated and freed again; made of the others, not recorded. */
+#define SHOW_CHURN "churn"
+
 struct show {
 	const struct render_format *format;
 	const char *path;      /* "-": standard output */

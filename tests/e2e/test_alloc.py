@@ -348,3 +348,16 @@ def test_churn_is_what_was_freed_again(record, needs_bpf, tmp_path):
     churn = run_memwho("render", out, "--type", "churn", "--json").json()
     freed = sum(s["bytes"] for s in churn["stacks"] if "site_01" in s["frames"])
     assert freed == before - after > 0
+
+
+def test_churn_is_a_view_of_a_recording_too(record, needs_bpf):
+    with Hold(PROGRAMS / "hold") as hold:
+        r = record("alloc", hold.pid, "--type", "churn", "--json", *ALL_SLOWDOWNS)
+        hold.command("mark")
+        hold.command("many 300")
+        before = sum(row["bytes"] for row in hold.truth()["sites"].values())
+        hold.command("free 50")
+        after = sum(row["bytes"] for row in hold.truth()["sites"].values())
+        result = r.interrupt().json()
+    freed = sum(s["bytes"] for s in result["stacks"] if "site_01" in s["frames"])
+    assert freed == before - after > 0
