@@ -2,6 +2,7 @@
 #include "runtime/postgres/pg_server.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -73,7 +74,32 @@ static int look_once(struct pg_server *s, struct pg_tree *tree, struct pg_check 
 	return r;
 }
 
-/* The same message at every look is no tear: the layout is another one. */
+/* Nanoseconds that the process's first thread has run for; 0: not known. */
+static uint64_t run_time_ns(const struct target *t)
+{
+	cleanup_free char *text = NULL;
+	struct error unused;
+
+	if (target_proc_file(t, "schedstat", 4096, &text, NULL, &unused) < 0)
+		return 0;
+	return strtoull(text, NULL, 10);
+}
+
+/* One that waits for a processor in the middle of an update changes nothing either. */
+static bool is_runnable(const struct target *t)
+{
+	cleanup_free char *text = NULL;
+	struct error unused;
+	const char *state;
+
+	if (target_proc_file(t, "stat", 4096, &text, NULL, &unused) < 0)
+		return false;
+	state = strrchr(text, ')'); /* the name before may hold anything */
+	return state && strncmp(state, ") R", 3) == 0;
+}
+
+/* A server that did not run between the looks and gave the same answer at each is no tear: the
+ * layout is another one. (The same answer alone proves nothing: a loop tears at the same place.) */
 static int give_up(const struct pg_server *s, bool same, struct error *err)
 {
 	char version[32];
@@ -92,6 +118,7 @@ static int give_up(const struct pg_server *s, bool same, struct error *err)
 int pg_server_look(struct pg_server *s, struct pg_tree *tree, struct pg_check *check,
                    uint64_t max_chunks, struct error *err)
 {
+	const uint64_t ran_ns = run_time_ns(s->target);
 	struct error last, first;
 	bool same = true;
 	long pause_us = FIRST_PAUSE_US;
@@ -112,5 +139,5 @@ int pg_server_look(struct pg_server *s, struct pg_tree *tree, struct pg_check *c
 		pause_us = 2 * pause_us < MAX_PAUSE_US ? 2 * pause_us : MAX_PAUSE_US;
 	}
 	*err = last;
-	return give_up(s, same, err);
+	return give_up(s, same && run_time_ns(s->target) == ran_ns && !is_runnable(s->target), err);
 }
