@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "bpf/plan_format.h"
+#include "runtime/regions.h"
 #include "symbol/symbol.h"
 #include "target/target.h"
 
@@ -134,6 +135,17 @@ struct runtime_ops {
 	 * left out), so that the change over a recording can be compared with what
 	 * was recorded. -EAGAIN: torn by a running target. May be NULL. */
 	int (*used_bytes)(const struct runtime_view *v, uint64_t *ret, struct error *err);
+
+	/* Add the heaps and regions of this runtime, found by shape, without symbols,
+	 * whatever detect() says (0 also when there are none). A target that changes
+	 * meanwhile is no error: what could be proven is added, contradictions are
+	 * counted in the heaps. May be NULL. */
+	int (*label_regions)(const struct runtime_view *v, const struct regions_input *in,
+	                     struct regions *to, struct error *err);
+
+	/* The block around @addr: 1 filled, 0 not this runtime's, -errno. May be NULL. */
+	int (*find_block)(const struct runtime_view *v, const struct regions_input *in,
+	                  uint64_t addr, struct regions_block *ret, struct error *err);
 };
 
 /* registry.c */

@@ -465,3 +465,49 @@ int reader_present(const struct target *t, uint64_t start, uint64_t end, uint64_
 	r = present_by_scan(s, start, end, ret_start, ret_end);
 	return r == -ENOTTY ? present_by_entries(s, start, end, ret_start, ret_end) : r;
 }
+
+enum { FILL_PIECE = 1 << 20 }; /* what is asked for at once: it must not be old when it is read */
+
+static int fill_piece(const struct target *t, uint64_t addr, char *buf, size_t len,
+                      uint64_t *missing)
+{
+	const uint64_t page = t->reader->page, end = addr + len;
+	uint64_t at = addr;
+
+	while (at < end) {
+		uint64_t from, to;
+		int r = reader_present(t, at / page * page, (end + page - 1) / page * page, &from,
+		                       &to);
+
+		if (r < 0)
+			return r;
+		from = r == 0 || from > end ? end : from < at ? at : from;
+		to = r == 0 || to > end ? end : to;
+		memset(buf + (at - addr), 0, from - at);
+		*missing += from - at;
+		if (from < to && copy_piece(t->reader, from, buf + (from - addr), to - from) < 0) {
+			memset(buf + (from - addr), 0, to - from); /* unmapped meanwhile */
+			*missing += to - from;
+		}
+		at = to;
+	}
+	return 0;
+}
+
+int reader_fill(const struct target *t, uint64_t addr, void *buf, size_t len, uint64_t *ret_missing)
+{
+	struct reader_state *s;
+	uint64_t missing = 0;
+	int r = get_state(t, &s);
+
+	if (r == 0 && (addr + len < addr || addr + len > INT64_MAX))
+		r = -EFAULT;
+	for (size_t at = 0; r == 0 && at < len; at += FILL_PIECE)
+		r = fill_piece(t, addr + at, (char *)buf + at,
+		               len - at < FILL_PIECE ? len - at : FILL_PIECE, &missing);
+	if (r == 0 && missing == len && target_alive(t) < 0)
+		r = -ESRCH;
+	if (r == 0 && ret_missing)
+		*ret_missing = missing;
+	return r;
+}

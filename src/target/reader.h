@@ -38,6 +38,12 @@ int reader_string(const struct target *t, uint64_t addr, char *buf, size_t size)
 int reader_present(const struct target *t, uint64_t start, uint64_t end, uint64_t *ret_start,
                    uint64_t *ret_end);
 
+/* Read what is there of [@addr, @addr + @len), in large pieces; the rest of @buf becomes zeros.
+ * Any addresses. *ret_missing (may be NULL): bytes that were not there. 0, or -errno when nothing
+ * can be read at all (-ESRCH, -EPERM). For walks over whole heaps. */
+int reader_fill(const struct target *t, uint64_t addr, void *buf, size_t len,
+                uint64_t *ret_missing);
+
 /* For target_close(). NULL is fine. */
 struct reader_state;
 void reader_state_free(struct reader_state *s);

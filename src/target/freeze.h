@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * Stop all threads of a target for a moment, and let them go as if nothing had
+ * happened. The surprising rule: stopping a thread inside a system call can
+ * make the call return early (EINTR, a shorter sleep); which calls, and how the
+ * registers are repaired, is in freeze.c. When memwho dies, the kernel lets the
+ * threads go.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "target/target.h"
+
+struct freeze;
+
+/* Bounded by @timeout_ms; threads that come meanwhile are stopped, too. Refused with its own
+ * sentence: traced by somebody else (-EBUSY), no permission (-EPERM), a thread that cannot be
+ * stopped in time (-ETIMEDOUT; everything runs again then). */
+int freeze_target(const struct target *t, unsigned timeout_ms, struct freeze **ret,
+                  struct error *err);
+/* Let it run. NULL is fine; returns NULL. */
+struct freeze *freeze_release(struct freeze *f);
+void freeze_releasep(struct freeze **f);
+/* How long the target stood still so far. */
+uint64_t freeze_ns(const struct freeze *f);

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * How many pages of a range are really there, counted from page tables:
+ * PAGEMAP_SCAN (Linux 6.7), else /proc/PID/pagemap. Nothing is read from the
+ * memory itself. The surprising rule: the shared zero page, which a read of an
+ * untouched page maps, is present but not resident, and is counted apart.
+ */
+
+#include <stdint.h>
+
+#include "base/error.h"
+#include "target/target.h"
+
+struct pages_count {
+	uint64_t resident_bytes; /* zero page not included; huge pages whole */
+	uint64_t zero_bytes;     /* the shared zero page (unknown without PAGEMAP_SCAN: 0) */
+	uint64_t swap_bytes;
+	uint64_t file_bytes; /* of resident: page cache or shared memory */
+	uint64_t huge_bytes; /* of resident: mapped by huge pages */
+};
+
+/* Of [@start, @end), page-aligned. */
+int pages_count(const struct target *t, uint64_t start, uint64_t end, struct pages_count *ret,
+                struct error *err);
+/* The same for many ranges, ascending and disjoint, in few calls: 60,000 mappings in one second. */
+struct pages_range {
+	uint64_t start, end;
+	struct pages_count count;
+};
+int pages_count_all(const struct target *t, struct pages_range *ranges, size_t n,
+                    struct error *err);
