@@ -8,137 +8,13 @@
 #include <sys/resource.h>
 
 #include "alloc/engine_permission.h"
+#include "alloc/tracee_probes.h"
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
 
 /* ---- opening ---- */
-
-static bool is_in_list(const char *list, const char *name)
-{
-	size_t len = strlen(name);
-
-	for (const char *p = list; *p; p += strcspn(p, ",") + (p[strcspn(p, ",")] == ',')) {
-		if (strcspn(p, ",") == len && !strncmp(p, name, len))
-			return true;
-	}
-	return false;
-}
-
-/* Every name that the user gave must exist. */
-static int check_list(const char *list, struct error *err)
-{
-	char name[64];
-
-	if (!list[0]) {
-		error_set(err, EINVAL, "--allocator: an empty list");
-		return error_hint(err, "leave it out to have the allocators found");
-	}
-	for (const char *p = list; *p; p += strcspn(p, ",") + (p[strcspn(p, ",")] == ',')) {
-		snprintf(name, sizeof(name), "%.*s", (int)strcspn(p, ","), p);
-		if (!registry_find(name)) {
-			error_set(err, EINVAL, "no allocator '%s'", name);
-			return error_hint(err, "see `memwho alloc --help` for the list");
-		}
-	}
-	return 0;
-}
-
-/* Go's heap is not malloc's: what malloc holds in it says nothing. Every Go
- * program since 1.13 has this section (cmd/link/internal/ld/data.go). */
-static bool is_go(const struct tracee *t)
-{
-	struct elf_section ignored;
-	size_t pos = 0;
-	struct runtime_view view = { t->target, t->space };
-	struct symbol_module *m = runtime_next_module(&view, &pos);
-
-	for (; m; m = runtime_next_module(&view, &pos)) {
-		struct elf_file *elf = symbol_module_elf(m);
-
-		if (elf && !strcmp(symbol_module_path(m), t->target->exe) &&
-		    elf_file_section(elf, ".go.buildinfo", &ignored))
-			return true;
-	}
-	return false;
-}
-
-static int refuse_go(struct error *err)
-{
-	error_set(err, ENOTSUP, "this is a Go program: its heap is not malloc's");
-	return error_hint(err, "use Go's own heap profile (net/http/pprof); --allocator libc "
-	                       "records what its C code allocates");
-}
-
-static int add_runtime(struct tracee *t, const struct runtime_ops *ops, struct error *err)
-{
-	struct runtime_view view = { t->target, t->space };
-	int r;
-
-	if (!ops->detect || !ops->alloc_probes || t->n_runtimes == TRACEE_MAX_RUNTIMES)
-		return 0;
-	r = ops->detect(&view, err);
-	if (r <= 0)
-		return r;
-	r = ops->alloc_probes(&view, &t->probes, err);
-	if (r < 0)
-		return error_context(err, "%s", ops->title);
-	t->runtimes[t->n_runtimes++] = ops;
-	return 0;
-}
-
-/* Contexts first: the kind of process and the names are theirs. malloc's blocks
- * under a context are internal to it by its ranges, so that all allocators of a
- * process can be recorded together without counting a byte twice. */
-static int find_runtimes(struct tracee *t, const char *allocators, struct error *err)
-{
-	for (int pass = 0; pass < 2; pass++) {
-		for (size_t i = 0; registry_runtimes[i]; i++) {
-			const struct runtime_ops *ops = registry_runtimes[i];
-			int r = 0;
-
-			if (ops->has_contexts != (pass == 0))
-				continue;
-			if (!allocators || is_in_list(allocators, ops->name))
-				r = add_runtime(t, ops, err);
-			if (r < 0)
-				return r;
-		}
-	}
-	return 0;
-}
-
-static int no_allocator(const struct tracee *t, const char *allocators, struct error *err)
-{
-	if (allocators) {
-		error_set(err, ENOTSUP, "no allocator of '%s' in process %d", allocators, t->pid);
-		return error_hint(err,
-		                  "leave --allocator out to have it found; `memwho doctor "
-		                  "%d` lists what is there",
-		                  t->pid);
-	}
-	error_set(err, ENOTSUP, "process %d has no allocator function that memwho knows", t->pid);
-	return error_hint(err,
-	                  "it is static and stripped, or has its own allocator; `memwho "
-	                  "doctor %d` lists what was looked for",
-	                  t->pid);
-}
-
-static int look(struct tracee *t, struct symbol_pool *pool, const char *allocators,
-                struct error *err)
-{
-	int r = symbol_space_new(pool, t->target, &t->space, err);
-
-	if (r < 0)
-		return r;
-	if (!allocators && is_go(t))
-		return refuse_go(err);
-	r = find_runtimes(t, allocators, err);
-	if (r < 0)
-		return r;
-	return t->probes.n_probes ? 0 : no_allocator(t, allocators, err);
-}
 
 static bool has_children(pid_t pid)
 {
@@ -185,14 +61,17 @@ int tracee_open(pid_t pid, u32 slot, struct symbol_pool *pool, const char *alloc
                 struct tracee **ret, struct error *err)
 {
 	cleanup(tracee_closep) struct tracee *t = NULL;
-	int r = allocators ? check_list(allocators, err) : 0;
+	int r = allocators ? tracee_probes_check_list(allocators, err) : 0;
 
 	if (r < 0)
 		return r;
 	r = begin(pid, slot, &t, err);
 	if (r < 0)
 		return r;
-	r = look(t, pool, allocators, err);
+	t->allocators = allocators;
+	r = symbol_space_new(pool, t->target, &t->space, err);
+	if (r == 0)
+		r = tracee_probes_find(t, err);
 	if (r < 0 && is_ending(t)) {
 		error_set(err, ESRCH, "process %d (%s) ended while memwho looked at it", pid,
 		          t->command);
@@ -203,25 +82,6 @@ int tracee_open(pid_t pid, u32 slot, struct symbol_pool *pool, const char *alloc
 		return r;
 	tracee_names_learn(t);
 	*ret = take_ptr(t);
-	return 0;
-}
-
-static int copy_probes(struct runtime_probes *to, const struct runtime_probes *from,
-                       struct error *err)
-{
-	int r = array_reserve(&to->probes, &to->cap_probes, from->n_probes, err);
-
-	if (r < 0)
-		return r;
-	r = array_reserve(&to->ranges, &to->cap_ranges, from->n_ranges, err);
-	if (r < 0)
-		return r;
-	if (from->n_probes)
-		memcpy(to->probes, from->probes, from->n_probes * sizeof(*to->probes));
-	if (from->n_ranges)
-		memcpy(to->ranges, from->ranges, from->n_ranges * sizeof(*to->ranges));
-	to->n_probes = from->n_probes;
-	to->n_ranges = from->n_ranges;
 	return 0;
 }
 
@@ -238,11 +98,9 @@ int tracee_fork(const struct tracee *parent, pid_t pid, u32 slot, struct symbol_
 	r = symbol_space_new(pool, t->target, &t->space, err);
 	if (r < 0)
 		return r;
-	r = copy_probes(&t->probes, &parent->probes, err);
+	r = tracee_probes_copy(t, parent, err);
 	if (r < 0)
 		return r;
-	memcpy(t->runtimes, parent->runtimes, sizeof(t->runtimes));
-	t->n_runtimes = parent->n_runtimes;
 	t->no_throwing = parent->no_throwing;
 	t->throw_reason = parent->throw_reason;
 	*ret = take_ptr(t);
@@ -610,41 +468,6 @@ int tracee_give_links(struct tracee *t, struct engine_bpf_links *to, struct erro
 
 /* ---- change ---- */
 
-static bool has_probe(const struct tracee *t, const struct runtime_probe *p)
-{
-	for (size_t i = 0; i < t->probes.n_probes; i++) {
-		if (t->probes.probes[i].module == p->module && t->probes.probes[i].at == p->at)
-			return true;
-	}
-	return false;
-}
-
-/* Allocators in modules that were not there before. */
-static int find_new_probes(struct tracee *t, struct error *err)
-{
-	cleanup(runtime_probes_clear) struct runtime_probes found = { 0 };
-	struct runtime_view view = { t->target, t->space };
-
-	for (size_t i = 0; i < t->n_runtimes; i++) {
-		int r = t->runtimes[i]->alloc_probes(&view, &found, err);
-
-		if (r < 0)
-			return r;
-	}
-	for (size_t i = 0; i < found.n_probes; i++) {
-		int r;
-
-		if (has_probe(t, &found.probes[i]))
-			continue;
-		r = array_reserve(&t->probes.probes, &t->probes.cap_probes, t->probes.n_probes + 1,
-		                  err);
-		if (r < 0)
-			return r;
-		t->probes.probes[t->probes.n_probes++] = found.probes[i];
-	}
-	return 0;
-}
-
 /* The maps were read between two looks at the count of changes: if it has not
  * moved, they belong to it. */
 static bool note_snapshot(struct tracee *t, const struct engine_bpf *e, u32 changed)
@@ -659,6 +482,19 @@ static bool note_snapshot(struct tracee *t, const struct engine_bpf *e, u32 chan
 	return true;
 }
 
+/* The first functions that may throw have come: the engine loads what they need
+ * at its start only. */
+static void decide_late_throws(struct tracee *t, const struct engine_bpf *e)
+{
+	bool has_sessions = engine_bpf_has_sessions(e);
+
+	if (t->no_throwing || t->n_session_probes)
+		return;
+	tracee_decide_throws(t, has_sessions);
+	if (t->no_throwing && !has_sessions)
+		t->throw_reason = "came after the recording began";
+}
+
 static int look_for_new(struct tracee *t, struct engine_bpf *e, struct modules *m,
                         struct error *err)
 {
@@ -666,8 +502,9 @@ static int look_for_new(struct tracee *t, struct engine_bpf *e, struct modules *
 	int r;
 
 	/* contexts' tables do not come by dlopen; a torn look must not end it all */
-	if (find_new_probes(t, &ignored) < 0)
+	if (tracee_probes_find_new(t, &ignored) < 0)
 		log_note(LOG_DEBUG, "process %d: %s", t->pid, ignored.message);
+	decide_late_throws(t, e);
 	r = tracee_publish(t, e, m, err);
 	return r < 0 ? r : tracee_attach(t, e, err);
 }

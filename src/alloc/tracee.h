@@ -29,6 +29,7 @@ struct tracee {
 	struct symbol_space *space;
 	const struct runtime_ops *runtimes[TRACEE_MAX_RUNTIMES];
 	size_t n_runtimes;
+	const char *allocators; /* --allocator, the recorder's; NULL: all that are found */
 	struct runtime_probes probes;
 	size_t n_attached;                /* probes[0 .. n_attached) have their links */
 	struct engine_bpf_links links;    /* of this generation */

@@ -184,6 +184,23 @@ def test_a_late_module_is_added(record, needs_bpf):
     nothing_lost(result)
 
 
+def test_a_late_allocator_of_another_family_is_added(record, needs_bpf):
+    """mimalloc comes by dlopen into a program that had glibc's malloc alone."""
+    plugin = PROGRAMS / "hold_plugin_own.so"
+    with Hold(PROGRAMS / "hold") as hold:
+        r = record("alloc", hold.pid, "--json", *ALL_SLOWDOWNS)
+        hold.command("mark")
+        hold.command(f"dlopen {plugin} 5")
+        hold.command("sleep 500")
+        hold.command(f"dlopen {plugin} 50")
+        result = r.interrupt().json()
+    named = [s for s in result["stacks"] if s["frames"][:2] == ["mi_malloc", "plugin_site"]]
+    # what came before the probes were there is not seen
+    assert 50 <= sum(s["count"] for s in named) <= 55
+    assert all(s["bytes"] == 128 * s["count"] for s in named)
+    assert "mimalloc" in result["allocators"], result["allocators"]
+
+
 def test_stacks_are_walked_to_their_start(record, needs_bpf):
     with Hold(PROGRAMS / "hold") as hold:
         r = record("alloc", hold.pid, "--format", "folded", *ALL_SLOWDOWNS)
