@@ -194,7 +194,7 @@ def test_a_late_allocator_of_another_family_is_added(record, needs_bpf):
         hold.command("sleep 500")
         hold.command(f"dlopen {plugin} 50")
         result = r.interrupt().json()
-    named = [s for s in result["stacks"] if s["frames"][:2] == ["mi_malloc", "plugin_site"]]
+    named = [s for s in result["stacks"] if "plugin_site" in s["frames"][:2]]  # not what dlopen itself took
     # what came before the probes were there is not seen
     assert 50 <= sum(s["count"] for s in named) <= 55
     assert all(s["bytes"] == 128 * s["count"] for s in named)
