@@ -9,11 +9,12 @@ MAY_USE = {
     "base": "",
     "profile": "base",
     "target": "base",
-    "bpf": "",
+    # programs include nothing; what loads them includes these
+    "bpf": "base target",
     "agent": "",
     "symbol": "base target",
-    # the row format is shared with the BPF unwinder
-    "unwind": "base target bpf",
+    # rows go into BPF maps, and stacks that come out of them become frames of a profile
+    "unwind": "base profile target symbol bpf",
     "inject": "base target symbol unwind agent",
     # plans are shared with the BPF interpreter
     "runtime": "base profile target symbol inject bpf",

@@ -89,8 +89,8 @@ static int open_engine(struct alloc_recorder *r, struct error *err)
 {
 	bool many = r->options.follow || r->n_tracees > 1;
 	struct engine_bpf_sizes sizes = {
-		.stacks = many ? 1 << 18 : 1 << 16,
-		.pcs = many ? 1 << 22 : 1 << 21,
+		.tables.stacks = many ? 1 << 18 : 1 << 16,
+		.tables.pcs = many ? 1 << 22 : 1 << 21,
 		.first_level = r->options.table_entries ? r->options.table_entries
 		                                        : DEFAULT_FIRST_LEVEL,
 		.reset_contexts = 1 << 16,
@@ -105,9 +105,9 @@ static int open_engine(struct alloc_recorder *r, struct error *err)
 		if (rc < 0)
 			return rc;
 	}
-	modules_sizes(&r->modules, &sizes.rows, &sizes.index);
-	sizes.rows += ROW_HEADROOM;
-	sizes.index += ROW_HEADROOM;
+	modules_sizes(&r->modules, &sizes.tables.rows, &sizes.tables.index);
+	sizes.tables.rows += ROW_HEADROOM;
+	sizes.tables.index += ROW_HEADROOM;
 	return engine_bpf_open(&sizes, &r->engine, err);
 }
 

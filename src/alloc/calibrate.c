@@ -186,17 +186,17 @@ static int find_self(struct self *s, struct error *err)
 static int publish_self(struct engine_bpf *e, struct modules *m, const struct self *s, pid_t pid,
                         struct error *err)
 {
-	cleanup_free struct alloc_span *spans = NULL;
+	cleanup_free struct stack_span *spans = NULL;
 	size_t n;
 	int r = modules_add_space(m, s->space, err);
 
 	if (r == 0)
-		r = modules_load(m, e, err);
+		r = modules_load(m, engine_bpf_tables(e), err);
 	if (r == 0)
 		r = modules_spans(m, s->space, &spans, &n, err);
 	if (r < 0)
 		return r;
-	return engine_bpf_set_process(e, ALLOC_MAX_PROCESSES - 1, pid, spans, n, NULL, 0, err);
+	return engine_bpf_set_process(e, STACK_MAX_PROCESSES - 1, pid, spans, n, NULL, 0, err);
 }
 
 static int attach(struct engine_bpf *e, const struct self *s, pid_t pid, enum engine_bpf_probe kind,
@@ -206,7 +206,7 @@ static int attach(struct engine_bpf *e, const struct self *s, pid_t pid, enum en
 
 	if (!elf_file_offset(s->elf, (uintptr_t)function - s->bias, &point.offset))
 		return error_set(err, ENOENT, "memwho cannot find its own code");
-	return engine_bpf_links_attach(e, ENGINE_BPF_MULTI, pid, ALLOC_MAX_PROCESSES - 1, 0, &point,
+	return engine_bpf_links_attach(e, ENGINE_BPF_MULTI, pid, STACK_MAX_PROCESSES - 1, 0, &point,
 	                               1, to, err);
 }
 
@@ -307,7 +307,7 @@ int calibrate_run(struct engine_bpf *e, struct modules *m, struct symbol_pool *p
 
 	if (r == 0)
 		r = run_with_child(e, m, pool, &child, ret, err);
-	engine_bpf_end_process(e, ALLOC_MAX_PROCESSES - 1);
+	engine_bpf_end_process(e, STACK_MAX_PROCESSES - 1);
 	stop_child(&child);
 	return r < 0 ? error_context(err, "measuring what a probe costs") : 0;
 }

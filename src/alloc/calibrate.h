@@ -8,9 +8,9 @@
  */
 
 #include "alloc/engine_bpf.h"
-#include "alloc/modules.h"
 #include "base/error.h"
 #include "symbol/symbol.h"
+#include "unwind/modules.h"
 
 struct calibrate_costs {   /* ns of the target's CPU */
 	double count;      /* a hit of the counting probe */

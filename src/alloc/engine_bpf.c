@@ -2,10 +2,7 @@
 #include "alloc/engine_bpf.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdarg.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <bpf/btf.h>
@@ -14,31 +11,15 @@
 #include "alloc/engine_bpf_links.h"
 #include "alloc/engine_bpf_state.h"
 #include "alloc/engine_bpf_table.h"
-#include "alloc/engine_permission.h"
-#include "alloc/libbpf_old.h"
-#include "alloc/plain_btf.h"
 #include "base/cleanup.h"
 #include "base/feature.h"
-#include "base/kernel.h"
-#include "base/log.h"
+#include "bpf/bpf_load.h"
+#include "bpf/libbpf_old.h"
 
 enum {
-	MAX_SPANS = 1 << 16, /* of all processes, in each of two halves */
-	MAX_RANGES = 1 << 15,
-	MAX_SPANS_OF_ONE = 1 << 12, /* what the program's search can step through */
-	MAX_RANGES_OF_ONE = 1 << 11,
+	MAX_RANGES = 1 << 15,        /* of all processes, in each of two halves */
+	MAX_RANGES_OF_ONE = 1 << 11, /* what the program's search can step through */
 };
-
-/* What libbpf said last: the kernel's reason when a load fails. */
-static char libbpf_said[512];
-
-static int keep_libbpf_message(enum libbpf_print_level level, const char *fmt, va_list ap)
-{
-	if (level == LIBBPF_WARN)
-		vsnprintf(libbpf_said, sizeof(libbpf_said), fmt, ap);
-	libbpf_said[strcspn(libbpf_said, "\n")] = '\0';
-	return 0;
-}
 
 /* ---- opening ---- */
 
@@ -58,44 +39,19 @@ static bool kernel_has_sessions(void)
 	return has;
 }
 
-static int explain_load(int r, struct error *err)
+static int set_sizes(struct alloc_bpf *skel, const struct engine_bpf_sizes *s, struct error *err)
 {
-	/* EACCES is the verifier's word */
-	if (r != -EACCES && engine_permission_is_refusal(r))
-		return engine_permission_explain(ENGINE_PERMISSION_LOAD, -r, err);
-	if (!feature_allowed("bpf") || r == -ENOSYS) {
-		error_set(err, ENOTSUP, "this kernel takes no BPF programs");
-		return error_hint(err, "boot a kernel with CONFIG_BPF_SYSCALL and "
-		                       "CONFIG_BPF_EVENTS");
-	}
-	if (!feature_allowed("btf") || access("/sys/kernel/btf/vmlinux", R_OK) < 0) {
-		error_set(err, ENOTSUP, "this kernel has no type information (BTF)");
-		return error_hint(err, "the exact engine needs /sys/kernel/btf/vmlinux "
-		                       "(CONFIG_DEBUG_INFO_BTF); distributions' kernels since "
-		                       "2021 have it");
-	}
-	if (kernel_has(KERNEL_BPF_LOOP) == KERNEL_NO) {
-		error_set(err, ENOTSUP, "this kernel's BPF has no bpf_loop");
-		return error_hint(err, "the exact engine needs Linux 5.17 or later");
-	}
-	error_sys(err, -r, "cannot load the BPF programs");
-	return error_hint(err, "libbpf says: %s; `memwho doctor` shows what this kernel has",
-	                  libbpf_said);
-}
+	int r = bpf_tables_set_sizes(skel->obj, &s->tables, err);
 
-static int set_sizes(struct alloc_bpf *skel, const struct engine_bpf_sizes *s)
-{
-	skel->rodata->max_stacks = s->stacks;
-	skel->rodata->max_pcs = s->pcs;
+	if (r < 0)
+		return r;
+	skel->rodata->max_stacks = s->tables.stacks;
+	skel->rodata->max_pcs = s->tables.pcs;
 	skel->rodata->want_stacks = s->want_stacks;
 	skel->rodata->follows = s->follow;
-	return bpf_map__set_max_entries(skel->maps.rows, s->rows) ||
-	       bpf_map__set_max_entries(skel->maps.row_index, s->index) ||
-	       bpf_map__set_max_entries(skel->maps.spans, 2 * MAX_SPANS) ||
-	       bpf_map__set_max_entries(skel->maps.ranges, 2 * MAX_RANGES) ||
-	       bpf_map__set_max_entries(skel->maps.stacks, s->stacks) ||
-	       bpf_map__set_max_entries(skel->maps.stack_ids, s->stacks) ||
-	       bpf_map__set_max_entries(skel->maps.pcs, s->pcs);
+	if (bpf_map__set_max_entries(skel->maps.ranges, 2 * MAX_RANGES))
+		return error_set(err, EINVAL, "cannot size the BPF tables");
+	return 0;
 }
 
 /* What the inner tables of @outer look like. libbpf would make such a template
@@ -116,18 +72,15 @@ static int open_skel(struct engine_bpf *e, int *btf_fd, struct error *err)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts);
 	char path[32];
+	int r = bpf_load_btf(btf_fd, path, err);
 
-	if (LIBBPF_IS_OLD || !feature_allowed("btf_enum64")) {
-		int r = plain_btf_open(btf_fd, err);
-
-		if (r < 0)
-			return r;
-		snprintf(path, sizeof(path), "/proc/self/fd/%d", *btf_fd);
+	if (r < 0)
+		return r;
+	if (path[0])
 		opts.btf_custom_path = path;
-	}
 	e->skel = alloc_bpf__open_opts(&opts);
 	if (!e->skel)
-		return explain_load(-errno, err);
+		return bpf_load_explain(-errno, err);
 	libbpf_old_types(e->skel->obj);
 	return 0;
 }
@@ -137,59 +90,36 @@ static int load(struct engine_bpf *e, const struct engine_bpf_sizes *sizes, stru
 	cleanup_close int level = -1, resets = -1, btf = -1;
 	int r;
 
-	libbpf_set_print(keep_libbpf_message);
-	libbpf_said[0] = '\0';
-	libbpf_old_begin();
-	if (!feature_allowed("bpf") || !feature_allowed("btf") || !feature_allowed("bpf_loop"))
-		return explain_load(-ENOTSUP, err);
+	r = bpf_load_begin(err);
+	if (r < 0)
+		return r;
 	r = open_skel(e, &btf, err);
 	if (r < 0)
 		return r;
 	e->sessions = sizes->want_sessions && kernel_has_sessions();
 	e->multi = engine_bpf_links_kernel_has_multi();
 	engine_bpf_links_prepare(e);
-	if (set_sizes(e->skel, sizes))
-		return error_set(err, EINVAL, "cannot size the BPF tables");
-	r = set_template(e->skel->maps.levels, sizeof(struct alloc_entry), &level);
+	r = set_sizes(e->skel, sizes, err);
+	if (r == 0)
+		r = set_template(e->skel->maps.levels, sizeof(struct alloc_entry), &level);
 	if (r == 0)
 		r = set_template(e->skel->maps.resets, sizeof(u64), &resets);
 	if (r == 0)
 		r = alloc_bpf__load(e->skel);
-	return r < 0 ? explain_load(r, err) : 0;
-}
-
-static int map_array(struct bpf_map *map, struct engine_bpf_array *ret, struct error *err)
-{
-	size_t page = (size_t)sysconf(_SC_PAGESIZE), n = bpf_map__max_entries(map);
-	size_t bytes = n * ((bpf_map__value_size(map) + 7) & ~7UL);
-	void *data;
-
-	bytes = (bytes + page - 1) & ~(page - 1);
-	data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
-	if (data == MAP_FAILED)
-		return error_sys(err, errno, "cannot map the BPF table %s", bpf_map__name(map));
-	*ret = (struct engine_bpf_array){ .data = data, .bytes = bytes, .n = n };
-	return 0;
+	return r < 0 ? bpf_load_explain(r, err) : 0;
 }
 
 static int map_arrays(struct engine_bpf *e, struct error *err)
 {
-	struct {
-		struct bpf_map *map;
-		struct engine_bpf_array *array;
-	} all[] = {
-		{ e->skel->maps.rows, &e->rows },     { e->skel->maps.row_index, &e->index },
-		{ e->skel->maps.spans, &e->spans },   { e->skel->maps.ranges, &e->ranges },
-		{ e->skel->maps.stacks, &e->stacks }, { e->skel->maps.pcs, &e->pcs },
-	};
+	struct stack_process *processes = e->skel->bss->processes;
+	int r = bpf_tables_open(e->skel->obj, processes, &e->skel->data->used_stacks, &e->tables,
+	                        err);
 
-	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
-		int r = map_array(all[i].map, all[i].array, err);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	if (r < 0)
+		return r;
+	return bpf_tables_open_lists(e->skel->maps.ranges, sizeof(struct alloc_range),
+	                             &processes[0].first_range, sizeof(*processes), &e->ranges,
+	                             err);
 }
 
 static int on_ring(void *ctx, void *data, size_t size)
@@ -252,12 +182,6 @@ int engine_bpf_open(const struct engine_bpf_sizes *sizes, struct engine_bpf **re
 	return 0;
 }
 
-static void unmap(struct engine_bpf_array *a)
-{
-	if (a->data)
-		munmap(a->data, a->bytes);
-}
-
 struct engine_bpf *engine_bpf_close(struct engine_bpf *e)
 {
 	if (!e)
@@ -266,16 +190,8 @@ struct engine_bpf *engine_bpf_close(struct engine_bpf *e)
 	engine_bpf_links_wait(e);
 	ring_buffer__free(e->ring);
 	engine_bpf_table_close(e);
-	unmap(&e->rows);
-	unmap(&e->index);
-	unmap(&e->spans);
-	unmap(&e->ranges);
-	unmap(&e->stacks);
-	unmap(&e->pcs);
-	for (size_t i = 0; i < ALLOC_MAX_PROCESSES; i++) {
-		free(e->lists[i].spans);
-		free(e->lists[i].ranges);
-	}
+	bpf_tables_close(&e->tables);
+	bpf_tables_close_lists(&e->ranges);
 	alloc_bpf__destroy(e->perf);
 	alloc_bpf__destroy(e->skel);
 	free(e);
@@ -302,144 +218,37 @@ void engine_bpf_set_generation(struct engine_bpf *e, u32 slot, u32 generation)
 	__atomic_store_n(&e->skel->bss->processes[slot].generation, generation, __ATOMIC_RELEASE);
 }
 
-/* ---- tables and processes ---- */
+/* ---- processes ---- */
 
-int engine_bpf_add_table(struct engine_bpf *e, const struct unwind_table *t,
-                         struct engine_bpf_module *ret, struct error *err)
+struct bpf_tables *engine_bpf_tables(struct engine_bpf *e)
 {
-	struct unwind_row *rows = e->rows.data;
-	u64 *index = e->index.data;
-
-	if (t->n_rows > e->rows.n - e->rows.used || t->n_index > e->index.n - e->index.used)
-		return error_set(err, ENOSPC, "no room for %zu more unwind rows", t->n_rows);
-	memcpy(rows + e->rows.used, t->rows, t->n_rows * sizeof(*rows));
-	for (size_t i = 0; i < t->n_index; i++) {
-		u32 next = i + 1 < t->n_index ? t->index[i + 1] : (u32)t->n_rows - 1;
-
-		/* low: where the search begins; high: how many rows follow in the slot */
-		index[e->index.used + i] = t->index[i] |
-		                           (u64)(next > t->index[i] ? next - t->index[i] : 0) << 32;
-	}
-	*ret = (struct engine_bpf_module){
-		.first_row = e->rows.used,
-		.n_rows = t->n_rows,
-		.first_index = e->index.used,
-		.n_index = t->n_index,
-		.text_base = t->text_base,
-	};
-	e->rows.used += t->n_rows;
-	e->index.used += t->n_index;
-	return 0;
-}
-
-/* Write a list into the current half and point the slot at it in one store
- * (position and length are one aligned word). */
-static void publish(struct engine_bpf_array *a, size_t half_n, unsigned half, const void *items,
-                    u32 n, size_t item_bytes, u32 *position_and_length)
-{
-	u64 word = (half * half_n + a->used) | (u64)n << 32;
-
-	if (n)
-		memcpy((char *)a->data + (half * half_n + a->used) * item_bytes, items,
-		       n * item_bytes);
-	a->used += n;
-	__atomic_store_n((u64 *)(void *)position_and_length, word, __ATOMIC_RELEASE);
-}
-
-static void publish_spans(struct engine_bpf *e, u32 slot)
-{
-	publish(&e->spans, MAX_SPANS, e->span_half, e->lists[slot].spans, e->lists[slot].n_spans,
-	        sizeof(struct alloc_span), &e->skel->bss->processes[slot].first_span);
-}
-
-static void publish_ranges(struct engine_bpf *e, u32 slot)
-{
-	publish(&e->ranges, MAX_RANGES, e->range_half, e->lists[slot].ranges,
-	        e->lists[slot].n_ranges, sizeof(struct alloc_range),
-	        &e->skel->bss->processes[slot].first_range);
-}
-
-static u32 list_length(const struct engine_bpf *e, const struct engine_bpf_array *a, u32 slot)
-{
-	return a == &e->spans ? e->lists[slot].n_spans : e->lists[slot].n_ranges;
-}
-
-/* Turn to the other half when this one is full; lists in use stay valid while
- * they are written anew. */
-static int make_room(struct engine_bpf *e, struct engine_bpf_array *a, size_t half_n,
-                     unsigned *half, u32 need, void (*publish_one)(struct engine_bpf *, u32),
-                     struct error *err)
-{
-	size_t total = need;
-
-	if (need <= half_n - a->used)
-		return 0;
-	for (u32 i = 0; i < ALLOC_MAX_PROCESSES; i++)
-		total += list_length(e, a, i);
-	if (total > half_n)
-		return error_set(err, ENOSPC, "too many mappings in the traced processes");
-	*half ^= 1;
-	a->used = 0;
-	for (u32 i = 0; i < ALLOC_MAX_PROCESSES; i++) {
-		if (list_length(e, a, i))
-			publish_one(e, i);
-	}
-	return 0;
-}
-
-static int keep_lists(struct engine_bpf_lists *l, const struct alloc_span *spans, size_t n_spans,
-                      const struct alloc_range *ranges, size_t n_ranges, struct error *err)
-{
-	cleanup_free struct alloc_span *s = malloc((n_spans + 1) * sizeof(*s));
-	cleanup_free struct alloc_range *r = malloc((n_ranges + 1) * sizeof(*r));
-
-	if (!s || !r)
-		return error_oom(err);
-	if (n_spans)
-		memcpy(s, spans, n_spans * sizeof(*s));
-	if (n_ranges)
-		memcpy(r, ranges, n_ranges * sizeof(*r));
-	free(l->spans);
-	free(l->ranges);
-	l->spans = take_ptr(s);
-	l->ranges = take_ptr(r);
-	l->n_spans = n_spans;
-	l->n_ranges = n_ranges;
-	return 0;
+	return &e->tables;
 }
 
 int engine_bpf_set_process(struct engine_bpf *e, u32 slot, pid_t tgid,
-                           const struct alloc_span *spans, size_t n_spans,
+                           const struct stack_span *spans, size_t n_spans,
                            const struct alloc_range *ranges, size_t n_ranges, struct error *err)
 {
 	int r;
 
-	if (slot >= ALLOC_MAX_PROCESSES)
-		return error_set(err, ENOSPC, "more than %d processes", ALLOC_MAX_PROCESSES);
-	if (n_spans > MAX_SPANS_OF_ONE || n_ranges > MAX_RANGES_OF_ONE)
-		return error_set(err, ENOSPC, "%zu executable mappings are too many", n_spans);
-	r = make_room(e, &e->spans, MAX_SPANS, &e->span_half, n_spans, publish_spans, err);
+	if (n_ranges > MAX_RANGES_OF_ONE)
+		return error_set(err, ENOSPC, "%zu functions of allocators are too many", n_ranges);
+	r = bpf_tables_set_spans(&e->tables, slot, spans, n_spans, err);
+	if (r == 0)
+		r = bpf_tables_set_list(&e->ranges, slot, ranges, n_ranges, err);
 	if (r < 0)
 		return r;
-	r = make_room(e, &e->ranges, MAX_RANGES, &e->range_half, n_ranges, publish_ranges, err);
-	if (r < 0)
-		return r;
-	r = keep_lists(&e->lists[slot], spans, n_spans, ranges, n_ranges, err);
-	if (r < 0)
-		return r;
-	publish_spans(e, slot);
-	publish_ranges(e, slot);
 	e->skel->bss->processes[slot].tgid = tgid;
 	/* not again: it may have ended (exec) since the description was made */
-	if (!e->lists[slot].begun)
+	if (!e->begun[slot])
 		e->skel->bss->processes[slot].active = 1;
-	e->lists[slot].begun = true;
+	e->begun[slot] = true;
 	return 0;
 }
 
 bool engine_bpf_is_active(const struct engine_bpf *e, u32 slot)
 {
-	return slot < ALLOC_MAX_PROCESSES &&
+	return slot < STACK_MAX_PROCESSES &&
 	       __atomic_load_n(&e->skel->bss->processes[slot].active, __ATOMIC_ACQUIRE);
 }
 
@@ -457,9 +266,8 @@ static void deactivate(struct engine_bpf *e, u32 slot)
 {
 	e->skel->bss->processes[slot].active = 0;
 	/* its place is free for others; what is written there is not read any more */
-	free(e->lists[slot].spans);
-	free(e->lists[slot].ranges);
-	e->lists[slot] = (struct engine_bpf_lists){ .begun = e->lists[slot].begun };
+	bpf_tables_drop_list(&e->tables.spans, slot);
+	bpf_tables_drop_list(&e->ranges, slot);
 }
 
 void engine_bpf_end_process(struct engine_bpf *e, u32 slot)
@@ -467,7 +275,7 @@ void engine_bpf_end_process(struct engine_bpf *e, u32 slot)
 	int groups = bpf_map__fd(e->skel->maps.groups);
 	u32 tgid, watched;
 
-	if (slot >= ALLOC_MAX_PROCESSES)
+	if (slot >= STACK_MAX_PROCESSES)
 		return;
 	deactivate(e, slot);
 	tgid = e->skel->bss->processes[slot].tgid;
@@ -477,9 +285,9 @@ void engine_bpf_end_process(struct engine_bpf *e, u32 slot)
 
 void engine_bpf_end_program(struct engine_bpf *e, u32 slot)
 {
-	u32 tgid, pending = ALLOC_SLOT_PENDING;
+	u32 tgid, pending = STACK_SLOT_PENDING;
 
-	if (slot >= ALLOC_MAX_PROCESSES)
+	if (slot >= STACK_MAX_PROCESSES)
 		return;
 	deactivate(e, slot);
 	tgid = e->skel->bss->processes[slot].tgid;

@@ -16,12 +16,7 @@
 #include "base/error.h"
 #include "bpf/plan_format.h"
 #include "bpf/unwind_format.h"
-#include "unwind/table.h"
-
-typedef uint8_t u8;
-typedef uint16_t u16;
-typedef uint32_t u32;
-typedef uint64_t u64;
+#include "unwind/bpf_tables.h"
 
 #include "bpf/alloc_format.h"
 
@@ -29,8 +24,7 @@ struct engine_bpf;
 
 /* What the tables must hold; they cannot grow later except the live table. */
 struct engine_bpf_sizes {
-	size_t rows, index; /* unwind rows and index slots of all modules, with headroom */
-	size_t stacks, pcs; /* distinct stacks and their frames */
+	struct bpf_tables_sizes tables;
 	size_t first_level; /* live blocks; more levels are added as needed */
 	size_t reset_contexts;
 	bool want_stacks;
@@ -47,19 +41,12 @@ void engine_bpf_closep(struct engine_bpf **e);
 
 bool engine_bpf_has_sessions(const struct engine_bpf *e);
 
-/* Where a module's rows are in the tables. */
-struct engine_bpf_module {
-	u32 first_row, n_rows;
-	u32 first_index, n_index;
-	u64 text_base;
-};
-/* -ENOSPC when the rows do not fit any more. */
-int engine_bpf_add_table(struct engine_bpf *e, const struct unwind_table *t,
-                         struct engine_bpf_module *ret, struct error *err);
+/* Unwind tables and stacks. */
+struct bpf_tables *engine_bpf_tables(struct engine_bpf *e);
 
 /* Describe (or describe anew) the process in @slot; takes effect at once. */
 int engine_bpf_set_process(struct engine_bpf *e, u32 slot, pid_t tgid,
-                           const struct alloc_span *spans, size_t n_spans,
+                           const struct stack_span *spans, size_t n_spans,
                            const struct alloc_range *ranges, size_t n_ranges, struct error *err);
 /* Hits of this slot are dropped from now on, and its process is not watched any
  * more, unless another program runs in it already. */
@@ -73,7 +60,7 @@ bool engine_bpf_is_active(const struct engine_bpf *e, u32 slot);
 u32 engine_bpf_modules_changed(const struct engine_bpf *e, u32 slot);
 void engine_bpf_set_modules_seen(struct engine_bpf *e, u32 slot, u32 changed);
 /* Watch this thread group for fork, exec and exit. What it does while @slot is
- * ALLOC_SLOT_PENDING is told with that slot: with sizes.follow children begin so,
+ * STACK_SLOT_PENDING is told with that slot: with sizes.follow children begin so,
  * and so does a process that has replaced its program. */
 int engine_bpf_watch(struct engine_bpf *e, u32 slot, pid_t tgid, struct error *err);
 
@@ -162,8 +149,3 @@ int engine_bpf_table_each(struct engine_bpf *e,
 /* Memory of the live table in the kernel, about; and blocks it can hold. */
 u64 engine_bpf_table_capacity(const struct engine_bpf *e);
 u64 engine_bpf_table_swept_bytes(const struct engine_bpf *e);
-
-/* A stored stack; NULL if there is none with this id. */
-const struct alloc_stack *engine_bpf_table_stack(const struct engine_bpf *e, u32 id);
-size_t engine_bpf_table_n_stacks(const struct engine_bpf *e);
-const u64 *engine_bpf_table_pcs(const struct engine_bpf *e, const struct alloc_stack *s);

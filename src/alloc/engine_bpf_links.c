@@ -11,12 +11,12 @@
 
 #include "alloc.skel.h"
 #include "alloc/engine_bpf_state.h"
-#include "alloc/engine_permission.h"
-#include "alloc/libbpf_old.h"
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/feature.h"
 #include "base/kernel.h"
+#include "bpf/bpf_permission.h"
+#include "bpf/libbpf_old.h"
 
 enum {
 	TRACE_UPROBE_MULTI = 48,   /* enum bpf_attach_type since Linux 6.6 */
@@ -201,10 +201,10 @@ struct attaching {
 	struct engine_bpf_links *to;
 };
 
-static int cannot_attach(pid_t pid, int errnum, enum engine_permission what, struct error *err)
+static int cannot_attach(pid_t pid, int errnum, enum bpf_permission what, struct error *err)
 {
-	if (engine_permission_is_refusal(-errnum))
-		return engine_permission_explain(what, errnum, err);
+	if (bpf_permission_is_refusal(-errnum))
+		return bpf_permission_explain(what, errnum, err);
 	if (errnum == ESRCH || (kill(pid, 0) < 0 && errno == ESRCH))
 		return error_set(err, ESRCH, "process %d ended while memwho attached to it", pid);
 	return error_sys(err, errnum, "cannot attach uprobes to process %d", pid);
@@ -240,7 +240,7 @@ static int attach_multi(const struct attaching *a, const struct engine_bpf_point
 	path_of(file, path);
 	fd = syscall(SYS_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
 	if (fd < 0)
-		return cannot_attach(a->pid, errno, ENGINE_PERMISSION_LOAD, err);
+		return cannot_attach(a->pid, errno, BPF_PERMISSION_LOAD, err);
 	a->to->items[a->to->n++] = (struct engine_bpf_link){ NULL, fd };
 	return 0;
 }
@@ -262,7 +262,7 @@ static int attach_perf(const struct attaching *a, const struct engine_bpf_point 
 	link = bpf_program__attach_uprobe_opts(perf_program(a->e, p->kind), a->pid, path, p->offset,
 	                                       &opts);
 	if (!link)
-		return cannot_attach(a->pid, errno, ENGINE_PERMISSION_UPROBE, err);
+		return cannot_attach(a->pid, errno, BPF_PERMISSION_UPROBE, err);
 	a->to->items[a->to->n++] = (struct engine_bpf_link){ link, -1 };
 	return 0;
 }

@@ -12,12 +12,6 @@
 
 struct alloc_bpf;
 
-/* An array map that is mapped into memwho. */
-struct engine_bpf_array {
-	void *data;
-	size_t bytes, n, used;
-};
-
 /* One hash map of the live table. */
 struct engine_bpf_level {
 	int fd;
@@ -32,16 +26,10 @@ struct engine_bpf {
 	struct ring_buffer *ring;
 	bool sessions, multi;
 
-	struct engine_bpf_array rows, index, spans, ranges, stacks, pcs;
+	struct bpf_tables tables;
+	struct bpf_tables_lists ranges; /* internal to the allocators */
 	u32 n_plans;
-	/* spans and ranges are rewritten in the half that no program reads */
-	unsigned span_half, range_half;
-	struct engine_bpf_lists { /* what each slot has now, to rewrite it */
-		struct alloc_span *spans;
-		struct alloc_range *ranges;
-		u32 n_spans, n_ranges;
-		bool begun; /* only the first description makes it active */
-	} lists[ALLOC_MAX_PROCESSES];
+	bool begun[STACK_MAX_PROCESSES]; /* only the first description makes a slot active */
 
 	struct engine_bpf_level levels[ALLOC_MAX_LEVELS];
 	u32 n_levels;

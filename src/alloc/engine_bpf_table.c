@@ -19,11 +19,11 @@
 
 #include "alloc.skel.h"
 #include "alloc/engine_bpf_state.h"
-#include "alloc/libbpf_old.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/feature.h"
 #include "base/log.h"
+#include "bpf/libbpf_old.h"
 
 enum {
 	BATCH = 16384,
@@ -414,27 +414,4 @@ int engine_bpf_table_each(struct engine_bpf *e,
 			return r;
 	}
 	return each_in_hand(&each);
-}
-
-/* ---- stacks ---- */
-
-size_t engine_bpf_table_n_stacks(const struct engine_bpf *e)
-{
-	u32 used = __atomic_load_n(&e->skel->data->used_stacks, __ATOMIC_ACQUIRE);
-
-	return used < e->stacks.n ? used : e->stacks.n;
-}
-
-const struct alloc_stack *engine_bpf_table_stack(const struct engine_bpf *e, u32 id)
-{
-	const struct alloc_stack *s = (const struct alloc_stack *)e->stacks.data + id;
-
-	if (!id || id >= engine_bpf_table_n_stacks(e) || s->first + s->n > e->pcs.n)
-		return NULL;
-	return s;
-}
-
-const u64 *engine_bpf_table_pcs(const struct engine_bpf *e, const struct alloc_stack *s)
-{
-	return (const u64 *)e->pcs.data + s->first;
 }

@@ -52,9 +52,9 @@ static int take_in(struct alloc_recorder *r, struct tracee *t, u64 since_ns, str
 	int rc;
 
 	/* the last one is calibrate.c's */
-	if (r->n_slots >= ALLOC_MAX_PROCESSES - 1) {
+	if (r->n_slots >= STACK_MAX_PROCESSES - 1) {
 		tracee_close(t);
-		return error_set(err, ENOSPC, "more than %d processes", ALLOC_MAX_PROCESSES - 1);
+		return error_set(err, ENOSPC, "more than %d processes", STACK_MAX_PROCESSES - 1);
 	}
 	r->n_slots++;
 	tracee_decide_throws(t, engine_bpf_has_sessions(r->engine));
@@ -105,7 +105,7 @@ static struct tracee *of_event(const struct alloc_recorder *r, u32 slot, pid_t p
 {
 	struct tracee *t = living(r, pid);
 
-	return t || slot == ALLOC_SLOT_PENDING ? t : recorder_tracee(r, slot);
+	return t || slot == STACK_SLOT_PENDING ? t : recorder_tracee(r, slot);
 }
 
 static void on_fork(struct alloc_recorder *r, const struct alloc_event *event)

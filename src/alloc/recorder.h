@@ -6,8 +6,8 @@
 #include "alloc/alloc.h"
 #include "alloc/engine_bpf.h"
 #include "alloc/guard.h"
-#include "alloc/modules.h"
 #include "alloc/tracee.h"
+#include "unwind/modules.h"
 
 /* Live blocks of one (process, stack, context, thread). */
 struct recorder_group {

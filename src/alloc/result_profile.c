@@ -4,10 +4,10 @@
 #include <errno.h>
 #include <string.h>
 
-#include "alloc/stack_frames.h"
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "unwind/stack_frames.h"
 
 /* The four of every heap profile, and the ages (for the mean: ns x objects). */
 enum { RESULT_AGE = PROFILE_HEAP_TYPES, RESULT_TYPES };
@@ -86,7 +86,7 @@ static int add_sample(struct filling *f, struct tracee *t, u32 stack, const int6
                       struct error *err)
 {
 	u32 ids[PROFILE_MAX_FRAMES];
-	int n = stack_frames_of(&f->frames, t, stack, ids, err);
+	int n = stack_frames_of(&f->frames, tracee_history(t), t->slot, stack, ids, err);
 
 	if (n < 0)
 		return n;
@@ -118,7 +118,7 @@ static int add_group(struct filling *f, const struct recorder_group *g, struct e
 /* What a stack allocated and freed again. */
 static int add_churn(struct filling *f, u32 id, struct error *err)
 {
-	const struct alloc_stack *s = engine_bpf_table_stack(f->r->engine, id);
+	const struct stack_record *s = bpf_tables_stack(engine_bpf_tables(f->r->engine), id);
 	int64_t values[RESULT_TYPES] = { 0 };
 	struct tracee *t;
 	int r;
@@ -179,7 +179,7 @@ int result_profile_name_contexts(struct alloc_recorder *r, const struct recorder
 
 static int fill(struct filling *f, const struct recorder_groups *groups, struct error *err)
 {
-	size_t n = engine_bpf_table_n_stacks(f->r->engine);
+	size_t n = bpf_tables_n_stacks(engine_bpf_tables(f->r->engine));
 	int r = result_profile_name_contexts(f->r, groups, err);
 
 	for (size_t i = 0; r == 0 && i < groups->n_items; i++)
@@ -192,11 +192,13 @@ static int fill(struct filling *f, const struct recorder_groups *groups, struct 
 int result_profile_fill(struct alloc_recorder *r, const struct recorder_groups *groups,
                         struct profile *p, struct error *err)
 {
-	size_t n = engine_bpf_table_n_stacks(r->engine) + 1;
+	size_t n = bpf_tables_n_stacks(engine_bpf_tables(r->engine)) + 1;
 	struct filling f = { .r = r, .p = p, .now_ms = groups->taken_ns / 1000000 };
 	int rc;
 
-	f.frames.recorder = r;
+	f.frames.tables = engine_bpf_tables(r->engine);
+	f.frames.no_stack = r->options.no_stacks ? "[stacks off]"
+	                                         : "[stack not stored: table full]";
 	f.frames.profile = p;
 	f.live = calloc(n + 1, sizeof(*f.live));
 	if (!f.live)

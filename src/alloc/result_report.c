@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "alloc/stack_frames.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "unwind/stack_frames.h"
 
 struct row {
 	const char *key, *title;
@@ -30,17 +30,18 @@ static int put_rows(struct report *to, const struct row *rows, size_t n, struct 
 /* Share of allocations whose stack was walked to its start. */
 static double complete_percent(const struct alloc_recorder *r)
 {
+	const struct bpf_tables *tables = engine_bpf_tables(r->engine);
 	u64 all = 0, complete = 0;
 
-	for (u32 id = 1; id < engine_bpf_table_n_stacks(r->engine); id++) {
-		const struct alloc_stack *s = engine_bpf_table_stack(r->engine, id);
+	for (u32 id = 1; id < bpf_tables_n_stacks(tables); id++) {
+		const struct stack_record *s = bpf_tables_stack(tables, id);
 
 		struct tracee *t = s ? recorder_tracee(r, s->slot) : NULL;
 
 		if (!t)
 			continue; /* the calibration's */
 		all += s->alloc_objects;
-		if (stack_frames_is_complete(t, r->engine, s))
+		if (stack_frames_is_complete(tracee_history(t), tables, s))
 			complete += s->alloc_objects;
 	}
 	all += engine_bpf_counters(r->engine)->stack_full;

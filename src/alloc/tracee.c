@@ -7,12 +7,12 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "alloc/engine_permission.h"
 #include "alloc/tracee_probes.h"
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "bpf/bpf_permission.h"
 
 /* ---- opening ---- */
 
@@ -119,7 +119,7 @@ struct tracee *tracee_close(struct tracee *t)
 	hash_map_clear(&t->thread_index);
 	free(t->contexts);
 	free(t->thread_names);
-	free(t->snapshots);
+	code_history_clear(&t->history);
 	free(t);
 	return NULL;
 }
@@ -253,14 +253,14 @@ static int internal_ranges(const struct tracee *t, struct alloc_range **ret, siz
 
 int tracee_publish(struct tracee *t, struct engine_bpf *e, struct modules *m, struct error *err)
 {
-	cleanup_free struct alloc_span *spans = NULL;
+	cleanup_free struct stack_span *spans = NULL;
 	cleanup_free struct alloc_range *ranges = NULL;
 	size_t n_spans = 0, n_ranges = 0;
 	int r = modules_add_space(m, t->space, err);
 
 	if (r < 0)
 		return r;
-	r = modules_load(m, e, err);
+	r = modules_load(m, engine_bpf_tables(e), err);
 	if (r < 0)
 		return r;
 	r = modules_spans(m, t->space, &spans, &n_spans, err);
@@ -365,7 +365,7 @@ static int attach_plain(struct tracee *t, struct engine_bpf *e, const struct poi
 	int r = engine_bpf_links_attach(e, how, t->pid, t->slot, t->generation, points->items,
 	                                points->n, &fresh, err);
 
-	if (how == ENGINE_BPF_PERF && engine_permission_is_refusal(r) && engine_bpf_has_multi(e)) {
+	if (how == ENGINE_BPF_PERF && bpf_permission_is_refusal(r) && engine_bpf_has_multi(e)) {
 		log_note(LOG_WARN,
 		         "children that process %d forks are slowed down, too, until the end: %s",
 		         t->pid, err->message);
@@ -472,13 +472,10 @@ int tracee_give_links(struct tracee *t, struct engine_bpf_links *to, struct erro
  * moved, they belong to it. */
 static bool note_snapshot(struct tracee *t, const struct engine_bpf *e, u32 changed)
 {
-	struct tracee_snapshot now = { symbol_space_snapshot(t->space), changed };
-	struct error ignored;
-
 	if (engine_bpf_modules_changed(e, t->slot) != changed)
 		return false;
-	if (array_reserve(&t->snapshots, &t->cap_snapshots, t->n_snapshots + 1, &ignored) == 0)
-		t->snapshots[t->n_snapshots++] = now;
+	t->history.space = t->space;
+	code_history_note(&t->history, changed);
 	return true;
 }
 
@@ -533,32 +530,8 @@ void tracee_look_again(struct tracee *t, const struct engine_bpf *e)
 		note_snapshot(t, e, changed);
 }
 
-/* Of the snapshots that were taken at that count of changes; when it has come
- * round and they do not agree, nothing. */
-static const struct symbol_mapping *unseen_mapping(const struct tracee *t, u64 count, u64 at)
+const struct code_history *tracee_history(struct tracee *t)
 {
-	const struct symbol_mapping *found = NULL;
-
-	for (size_t i = 0; i < t->n_snapshots; i++) {
-		const struct symbol_mapping *m;
-
-		if ((t->snapshots[i].modules_changed & ALLOC_PC_MASK) != count)
-			continue;
-		m = symbol_space_find_in(t->space, at, t->snapshots[i].number);
-		if (m && found && (m->module != found->module || m->bias != found->bias))
-			return NULL;
-		found = m ? m : found;
-	}
-	return found;
-}
-
-const struct symbol_mapping *tracee_mapping(const struct tracee *t, u64 pc, u64 at)
-{
-	u64 tag = pc >> ALLOC_PC_SHIFT & ALLOC_PC_MASK;
-
-	if (pc & ALLOC_PC_UNSEEN)
-		return unseen_mapping(t, tag, at);
-	if (tag)
-		return symbol_space_find_in(t->space, at, tag);
-	return symbol_space_is_sure(t->space, at) ? symbol_space_find(t->space, at) : NULL;
+	t->history.space = t->space;
+	return &t->history;
 }

@@ -13,12 +13,13 @@
 
 #include "alloc/alloc.h"
 #include "alloc/engine_bpf.h"
-#include "alloc/modules.h"
 #include "base/error.h"
 #include "base/hash.h"
 #include "runtime/runtime.h"
 #include "symbol/symbol.h"
 #include "target/target.h"
+#include "unwind/code_history.h"
+#include "unwind/modules.h"
 
 enum { TRACEE_MAX_RUNTIMES = 16 };
 
@@ -40,12 +41,7 @@ struct tracee {
 	bool no_throwing; /* functions that may throw are left out; why: throw_reason */
 	const char *throw_reason;
 	bool watches_linker; /* a probe on ld.so's _dl_debug_state */
-	/* snapshots of the maps, and after how many changes of ld.so's list each was
-	 * taken: see ALLOC_PC_UNSEEN */
-	struct tracee_snapshot {
-		u32 number, modules_changed;
-	} * snapshots;
-	size_t n_snapshots, cap_snapshots;
+	struct code_history history;
 
 	char command[64];
 	char kind[64]; /* what the runtime calls this process; "" */
@@ -105,9 +101,8 @@ int tracee_refresh(struct tracee *t, struct engine_bpf *e, struct modules *m, st
 /* Only look at the maps, for the names of what is recorded: at the end. */
 void tracee_look_again(struct tracee *t, const struct engine_bpf *e);
 
-/* The mapping that a recorded pc was in, for its address @at (one less for a
- * return address); NULL when that is not known for sure. */
-const struct symbol_mapping *tracee_mapping(const struct tracee *t, u64 pc, u64 at);
+/* What recorded pcs were in. */
+const struct code_history *tracee_history(struct tracee *t);
 
 /* Is it time to? Soon and often after the attach (a child may be short-lived),
  * then every second. */

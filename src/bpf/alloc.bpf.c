@@ -32,7 +32,7 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 struct alloc_counters counters;
-struct alloc_process processes[ALLOC_MAX_PROCESSES];
+struct stack_process processes[STACK_MAX_PROCESSES];
 
 #define COUNT(what)       __sync_fetch_and_add(&counters.what, 1)
 #define COUNT_BY(what, n) __sync_fetch_and_add(&counters.what, (n))
@@ -41,7 +41,6 @@ struct alloc_process processes[ALLOC_MAX_PROCESSES];
 #include "bpf/unwind.bpf.h"
 
 /* set by the loader before the load */
-const volatile u32 max_stacks = 1, max_pcs = 1;
 const volatile u8 want_stacks = 1;
 const volatile u8 follows = 0; /* children are to be taken in */
 /* A throwing function that is asked for more than this is not waited for: its
@@ -54,8 +53,6 @@ u32 active_level; /* where new blocks go */
 u32 active_resets;
 u32 closed_levels; /* one bit each: nothing new may go there, it is being swept */
 u64 epoch = 1;
-u32 used_stacks = 1; /* id 0 means "no stack" */
-u32 used_pcs;
 u64 level_entries[ALLOC_MAX_LEVELS];
 u64 modules_asked_ns;
 
@@ -94,30 +91,6 @@ struct {
 	__type(value, struct alloc_stash);
 } stashes SEC(".maps");
 
-/* hash of a stack's pcs -> id */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1);
-	__type(key, u64);
-	__type(value, u32);
-} stack_ids SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, struct alloc_stack);
-} stacks SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, u64);
-} pcs SEC(".maps");
-
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -137,7 +110,7 @@ struct {
 /* traced thread groups, as the initial pid namespace numbers them -> slot */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, ALLOC_MAX_PROCESSES);
+	__uint(max_entries, STACK_MAX_PROCESSES);
 	__type(key, u32);
 	__type(value, u32);
 } groups SEC(".maps");
@@ -152,26 +125,8 @@ struct work {
 	struct plan_vm vm;
 	struct walk walk;
 };
-static struct work works[ALLOC_WORK_SLOTS];
 
-static __always_inline struct work *claim_work(void)
-{
-	u32 h = (u32)bpf_get_current_pid_tgid() * 0x9E3779B1u >> 16;
-
-	for (u32 i = 0; i < ALLOC_WORK_TRIES; i++) {
-		struct work *w = &works[(h + 17 * i) & (ALLOC_WORK_SLOTS - 1)];
-
-		if (!__sync_val_compare_and_swap(&w->lock, 0, 1))
-			return w;
-	}
-	COUNT(busy);
-	return 0;
-}
-
-static __always_inline void give_back(struct work *w)
-{
-	__sync_lock_test_and_set(&w->lock, 0);
-}
+#include "bpf/stacks.bpf.h"
 
 static __always_inline u64 key_of(u32 slot, u64 address)
 {
@@ -235,7 +190,7 @@ GLOBAL int take_out(u64 key, struct alloc_entry *ret)
 static __always_inline void lose(const struct alloc_entry *e)
 {
 	u32 id = e->stack;
-	struct alloc_stack *s = bpf_map_lookup_elem(&stacks, &id);
+	struct stack_record *s = bpf_map_lookup_elem(&stacks, &id);
 
 	COUNT(table_full);
 	COUNT_BY(table_full_bytes, e->size);
@@ -313,83 +268,6 @@ static __always_inline void insert(u64 key, const struct alloc_entry *e)
 
 /* ---- stacks ---- */
 
-struct compare {
-	struct walk *w;
-	u32 first;
-	u32 differs;
-};
-
-static long compare_step(u32 i, struct compare *c)
-{
-	u32 at = c->first + i;
-	u64 *pc = bpf_map_lookup_elem(&pcs, &at);
-
-	if (!pc || *pc != c->w->pcs[i & (UNWIND_MAX_FRAMES - 1)]) {
-		c->differs = 1;
-		return 1;
-	}
-	return 0;
-}
-
-static long store_step(u32 i, struct compare *c)
-{
-	u32 at = c->first + i;
-	u64 *pc = bpf_map_lookup_elem(&pcs, &at);
-
-	if (!pc)
-		return 1;
-	*pc = c->w->pcs[i & (UNWIND_MAX_FRAMES - 1)];
-	return 0;
-}
-
-/* Id of the stack in @w, stored on first sight; 0 when there is no room. The
- * pcs are compared, so a collision of hashes cannot merge two stacks. */
-static __always_inline u32 stack_id(struct walk *w)
-{
-	u64 key = w->hash;
-
-	for (int i = 0; i < 4; i++, key++) {
-		u32 *known = bpf_map_lookup_elem(&stack_ids, &key);
-		struct compare c = { w, 0, 0 };
-		struct alloc_stack *s;
-		u32 id;
-
-		if (!known) {
-			id = __sync_fetch_and_add(&used_stacks, 1);
-			c.first = __sync_fetch_and_add(&used_pcs, w->n);
-			if (id >= max_stacks || c.first + w->n > max_pcs)
-				break;
-			s = bpf_map_lookup_elem(&stacks, &id);
-			if (!s)
-				break;
-			helper_loop(w->n, store_step, &c, 0);
-			s->first = c.first;
-			s->n = w->n;
-			s->stop = w->stop;
-			s->slot = w->slot;
-			if (!bpf_map_update_elem(&stack_ids, &key, &id, BPF_NOEXIST))
-				return id;
-			/* another thread was quicker: its id holds, ours is wasted */
-			known = bpf_map_lookup_elem(&stack_ids, &key);
-			if (!known)
-				break;
-		}
-		id = *known;
-		s = bpf_map_lookup_elem(&stacks, &id);
-		if (!s)
-			break;
-		if (s->n == w->n && s->stop == w->stop && s->slot == w->slot) {
-			c.first = s->first;
-			helper_loop(w->n, compare_step, &c, 0);
-			if (!c.differs)
-				return id;
-		}
-		COUNT(stack_collisions);
-	}
-	COUNT(stack_full);
-	return 0;
-}
-
 /* A walk met code that is in no mapping we know: have the maps read again, at
  * most every 50 ms. */
 static __always_inline void ask_for_modules(u32 slot, u32 tgid)
@@ -402,25 +280,20 @@ static __always_inline void ask_for_modules(u32 slot, u32 tgid)
 	send_event(ALLOC_EVENT_MODULES, slot, tgid, 0);
 }
 
-static __always_inline u32 record_stack(struct work *work, u32 slot, const struct alloc_process *p,
+static __always_inline u32 record_stack(struct work *work, u32 slot, const struct stack_process *p,
                                         u64 pc, u64 sp, u64 bp)
 {
-	struct walk *w = &work->walk;
+	u32 id = store_stack(&work->walk, slot, p, pc, sp, bp);
 
-	walk_stack(w, p, slot, pc, sp, bp);
-	COUNT(walks);
-	COUNT_BY(frames, w->n);
-	if (w->stop < 8)
-		COUNT(stops[w->stop]);
-	if (w->stop == UNWIND_STOP_NO_MODULE)
+	if (work->walk.stop == UNWIND_STOP_NO_MODULE)
 		ask_for_modules(slot, p->tgid);
-	return stack_id(w);
+	return id;
 }
 
 /* ---- the probes ---- */
 
 /* Does @address lie in code that belongs to an allocator of this process? */
-static __always_inline int is_internal(const struct alloc_process *p, u64 address)
+static __always_inline int is_internal(const struct stack_process *p, u64 address)
 {
 	u64 where = *(const volatile u64 *)&p->first_range; /* one load, as in walk_stack() */
 	u32 first = (u32)where, lo = 0, hi = where >> 32, key;
@@ -459,7 +332,7 @@ static __always_inline void charge_thread(void)
 
 struct call {
 	u32 slot, plan, role;
-	struct alloc_process *process;
+	struct stack_process *process;
 };
 
 /* The cookie is (generation << 32 | slot << 16 | plan); false when the process
@@ -471,7 +344,7 @@ static __always_inline int find_call(u64 cookie, struct call *c)
 	/* else clang 18 checks one copy and uses another, which the verifier refuses */
 	ONE_COPY(slot);
 	ONE_COPY(plan);
-	if (slot >= ALLOC_MAX_PROCESSES || plan >= ALLOC_MAX_PLANS)
+	if (slot >= STACK_MAX_PROCESSES || plan >= ALLOC_MAX_PLANS)
 		return 0;
 	c->slot = slot;
 	c->plan = plan;
@@ -686,7 +559,7 @@ static __always_inline void record(struct pt_regs *ctx, struct work *w, const st
 	COUNT_BY(alloc_bytes, e.size);
 	if (e.stack) {
 		u32 id = e.stack;
-		struct alloc_stack *s = bpf_map_lookup_elem(&stacks, &id);
+		struct stack_record *s = bpf_map_lookup_elem(&stacks, &id);
 
 		if (s) {
 			__sync_fetch_and_add(&s->alloc_objects, 1);
@@ -736,7 +609,7 @@ static __always_inline struct alloc_entry *find_entry(u64 key)
 static __always_inline void settle_outer(struct work *w, const struct call *c, u64 ptr)
 {
 	struct alloc_entry *e = find_entry(key_of(c->slot, ptr));
-	struct alloc_stack *s;
+	struct stack_record *s;
 	u64 more;
 	u32 id;
 
@@ -939,7 +812,7 @@ int process_fork(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct task_struct *parent = (void *)ctx->args[0], *child = (void *)ctx->args[1];
 	u32 group = numbers_group(parent), pid = numbers_group(child);
-	u32 *slot = bpf_map_lookup_elem(&groups, &group), pending = ALLOC_SLOT_PENDING;
+	u32 *slot = bpf_map_lookup_elem(&groups, &group), pending = STACK_SLOT_PENDING;
 
 	if (!slot || pid == group)
 		return 0;
@@ -960,10 +833,10 @@ int process_exec(struct bpf_raw_tracepoint_args *ctx)
 	if (!slot)
 		return 0;
 	was = *slot;
-	if (was < ALLOC_MAX_PROCESSES)
+	if (was < STACK_MAX_PROCESSES)
 		processes[was].active = 0;
 	if (follows)
-		*slot = ALLOC_SLOT_PENDING;
+		*slot = STACK_SLOT_PENDING;
 	send_event(ALLOC_EVENT_EXEC, was, group, 0);
 	return 0;
 }
@@ -980,7 +853,7 @@ int process_exit(struct bpf_raw_tracepoint_args *ctx)
 	was = *slot;
 	/* nobody else would: the number may be another process's soon */
 	bpf_map_delete_elem(&groups, &group);
-	if (was != ALLOC_SLOT_PENDING)
+	if (was != STACK_SLOT_PENDING)
 		send_event(ALLOC_EVENT_EXIT, was, group, 0);
 	return 0;
 }

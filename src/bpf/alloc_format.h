@@ -3,41 +3,25 @@
 
 /*
  * What the alloc programs (alloc.bpf.c) and their loader (alloc/) share. The
- * includer brings u8..u64 (BPF: bpf/types.h; user space: alloc/engine_bpf.h).
+ * includer brings u8..u64 (BPF: bpf/types.h; user space: unwind/bpf_tables.h), and
+ * stack_format.h has what all programs that record stacks share.
  *
  * Keys of the live table, the resets and the stashes are user addresses with
  * the process's slot in the top 16 bits: user addresses have 47 bits here, and
  * one at or above 2^48 is counted as lost rather than folded.
  */
 
+#include "bpf/stack_format.h"
+
 enum {
-	ALLOC_MAX_PROCESSES = 1 << 14, /* of one recording: a slot is not used again */
 	ALLOC_MAX_PLANS = 512,
 	ALLOC_MAX_LEVELS = 16,
 	ALLOC_SLOT_SHIFT = 48,
-	/* more than can be in the middle of a hit: with preemption that is not the
-	 * number of processors. A power of two. */
-	ALLOC_WORK_SLOTS = 512,
-	ALLOC_WORK_TRIES = 64,
 	ALLOC_RECLAIM_TRIES = 8,
 	/* every how many hits one is charged to its thread; a prime, so that the
 	 * choice does not beat with a loop of the target */
 	ALLOC_THREAD_STRIDE = 13,
 };
-
-/* A pc of a stack that is not a return address (interrupted by a signal). */
-#define ALLOC_PC_EXACT (1ULL << 62)
-/*
- * Libraries come and go, and another may be at the same place: a pc of a stack
- * says which one it was in. Bits 48..60: the snapshot of the maps in which its
- * mapping was first seen (symbol.h), 0 when that does not fit; or, with
- * ALLOC_PC_UNSEEN, how often ld.so had changed its list when the pc was met in
- * code that we had not seen yet.
- */
-#define ALLOC_PC_UNSEEN  (1ULL << 61)
-#define ALLOC_PC_SHIFT   48
-#define ALLOC_PC_MASK    0x1fffULL
-#define ALLOC_PC_ADDRESS ((1ULL << ALLOC_PC_SHIFT) - 1)
 
 /* One live allocation. Its key is the address. */
 struct alloc_entry {
@@ -65,46 +49,8 @@ struct alloc_stash {
 	u64 settled_ptr;
 };
 
-/* A distinct stack of one process: pcs[first .. first + n). */
-struct alloc_stack {
-	u32 first;
-	u16 n;
-	u8 stop; /* enum unwind_stop */
-	u8 pad;
-	u32 slot, pad2;
-	u64 alloc_objects, alloc_bytes;
-	u64 lost_objects, lost_bytes; /* allocations that found the live table full */
-};
-
-/* An executable mapping of a process. */
-struct alloc_span {
-	u64 start, end;
-	u64 bias;      /* run-time address - bias = vaddr */
-	u64 text_base; /* vaddr of row pc 0 */
-	/* Whether it is still there: these 8 bytes (of its build-id) are at that
-	 * address; 0: it cannot be told. */
-	u64 check_at, check_value;
-	u32 snapshot, pad; /* of the maps, in which it was first seen */
-	u32 first_row, n_rows;
-	u32 first_index, n_index;
-};
-
 struct alloc_range {
 	u64 start, end;
-};
-
-/* One process. */
-struct alloc_process {
-	u32 first_span, n_spans;   /* sorted by start */
-	u32 first_range, n_ranges; /* sorted: code that is internal to the allocators */
-	u32 tgid;
-	u32 active;     /* 0: ended (exec, exit); hits are dropped */
-	u32 generation; /* entries by links of another one are ignored */
-	u32 pad;
-	u64 trampoline; /* of return probes, once seen; 0 */
-	/* how often ld.so has changed its list of modules; up to which change the
-	 * spans are known to be right */
-	u32 modules_changed, modules_seen;
 };
 
 enum alloc_event_kind {
@@ -113,9 +59,6 @@ enum alloc_event_kind {
 	ALLOC_EVENT_EXIT,
 	ALLOC_EVENT_MODULES, /* ld.so has changed its list, or a pc was in no module */
 };
-
-/* The slot of a child that nobody has looked at yet: its exec is told, too. */
-#define ALLOC_SLOT_PENDING 0xffffffffu
 
 struct alloc_event {
 	u32 kind, slot;

@@ -30,7 +30,7 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, u32);
-	__type(value, struct alloc_span);
+	__type(value, struct stack_span);
 } spans SEC(".maps");
 
 enum { WALK_WINDOW_WORDS = 64, WALK_PAGE = 4096 };
@@ -81,10 +81,10 @@ static __always_inline int read_stack(struct walk *w, u64 address, u64 *ret)
 }
 
 /* The mapping that holds @pc, or NULL. */
-static __always_inline struct alloc_span *find_span(struct walk *w, u64 pc)
+static __always_inline struct stack_span *find_span(struct walk *w, u64 pc)
 {
 	u32 lo = 0, hi = w->n_spans, key = w->last_span;
-	struct alloc_span *span = bpf_map_lookup_elem(&spans, &key);
+	struct stack_span *span = bpf_map_lookup_elem(&spans, &key);
 
 	if (span && key - w->first_span < w->n_spans && span->start <= pc && pc < span->end)
 		return span;
@@ -108,7 +108,7 @@ static __always_inline struct alloc_span *find_span(struct walk *w, u64 pc)
 }
 
 /* The row that holds at text-relative @pc of @span, or NULL. */
-static __always_inline struct unwind_row *find_row(const struct alloc_span *span, u32 pc)
+static __always_inline struct unwind_row *find_row(const struct stack_span *span, u32 pc)
 {
 	u32 slot = span->first_index + (pc >> UNWIND_INDEX_SHIFT), lo, hi, key;
 	struct unwind_row *row;
@@ -144,7 +144,7 @@ static __always_inline u64 trampoline_of(u32 slot)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 
-	if (slot >= ALLOC_MAX_PROCESSES)
+	if (slot >= STACK_MAX_PROCESSES)
 		return 0;
 	if (!processes[slot].trampoline)
 		processes[slot].trampoline = BPF_CORE_READ(task, mm, uprobes_state.xol_area, vaddr);
@@ -239,7 +239,7 @@ static __always_inline long step_caller(struct walk *w, u64 cfa, u32 rbp_slot)
 	return 0;
 }
 
-static __always_inline int is_still_there(const struct alloc_span *span)
+static __always_inline int is_still_there(const struct stack_span *span)
 {
 	u64 now = 0;
 
@@ -248,23 +248,23 @@ static __always_inline int is_still_there(const struct alloc_span *span)
 	return !bpf_probe_read_user(&now, 8, (void *)span->check_at) && now == span->check_value;
 }
 
-/* What a recorded pc says besides its address (alloc_format.h). */
-static __always_inline u64 origin_of(const struct walk *w, const struct alloc_span *span)
+/* What a recorded pc says besides its address (stack_format.h). */
+static __always_inline u64 origin_of(const struct walk *w, const struct stack_span *span)
 {
-	u64 origin = w->exact ? ALLOC_PC_EXACT : 0;
+	u64 origin = w->exact ? STACK_PC_EXACT : 0;
 
 	if (!span)
-		return origin | ALLOC_PC_UNSEEN |
-		       (w->modules_changed & ALLOC_PC_MASK) << ALLOC_PC_SHIFT;
-	if (span->snapshot <= ALLOC_PC_MASK)
-		origin |= (u64)span->snapshot << ALLOC_PC_SHIFT;
+		return origin | STACK_PC_UNSEEN |
+		       (w->modules_changed & STACK_PC_MASK) << STACK_PC_SHIFT;
+	if (span->snapshot <= STACK_PC_MASK)
+		origin |= (u64)span->snapshot << STACK_PC_SHIFT;
 	return origin;
 }
 
 static long walk_step(u32 i, struct walk **ctx)
 {
 	struct walk *w = *ctx;
-	struct alloc_span *span = find_span(w, w->pc);
+	struct stack_span *span = find_span(w, w->pc);
 	u64 recorded = w->pc;
 	struct unwind_row *row;
 	u32 n = w->n;
@@ -304,7 +304,7 @@ static long walk_step(u32 i, struct walk **ctx)
 }
 
 /* Walk from the given registers; w->pcs, w->n, w->hash and w->stop are the result. */
-static __always_inline void walk_stack(struct walk *w, const struct alloc_process *p, u32 slot,
+static __always_inline void walk_stack(struct walk *w, const struct stack_process *p, u32 slot,
                                        u64 pc, u64 sp, u64 bp)
 {
 	struct walk *ctx = w;

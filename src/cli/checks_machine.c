@@ -42,7 +42,7 @@ static int check_capabilities(struct checks *to, const struct kernel_facts *f, s
 	                  "no CAP_SYS_PTRACE: only processes of this user can be read");
 }
 
-/* Newer kernels let perf set uprobes for CAP_SYS_ADMIN alone (engine_permission.c);
+/* Newer kernels let perf set uprobes for CAP_SYS_ADMIN alone (bpf_permission.c);
  * uprobe_multi is set without it, but stays in forked children. */
 static int check_administrator(struct checks *to, const struct kernel_facts *f, struct error *err)
 {

@@ -12,8 +12,8 @@
 
 #include <cmocka.h>
 
-#include "alloc/plain_btf.h"
 #include "base/cleanup.h"
+#include "bpf/plain_btf.h"
 
 /* name offsets: "" 0, "a" 1, "b" 3 */
 static const char strings[8] = "\0a\0b\0";

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "alloc/modules.h"
+#include "unwind/modules.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -84,7 +84,7 @@ void modules_sizes(const struct modules *m, size_t *rows, size_t *index)
 	}
 }
 
-int modules_load(struct modules *m, struct engine_bpf *e, struct error *err)
+int modules_load(struct modules *m, struct bpf_tables *t, struct error *err)
 {
 	for (size_t i = 0; i < m->n_items; i++) {
 		struct modules_item *item = &m->items[i];
@@ -92,7 +92,7 @@ int modules_load(struct modules *m, struct engine_bpf *e, struct error *err)
 
 		if (item->loaded || !item->table)
 			continue;
-		if (engine_bpf_add_table(e, item->table, &item->at, &full) < 0) {
+		if (bpf_tables_add(t, item->table, &item->at, &full) < 0) {
 			m->n_without_table++;
 			log_note(LOG_WARN, "%s: stacks through it will be cut (%s)",
 			         symbol_module_path(item->module), full.message);
@@ -104,7 +104,7 @@ int modules_load(struct modules *m, struct engine_bpf *e, struct error *err)
 	return 0;
 }
 
-const struct engine_bpf_module *modules_find(const struct modules *m,
+const struct bpf_tables_module *modules_find(const struct modules *m,
                                              const struct symbol_module *module)
 {
 	uint64_t *index = hash_map_get(&m->by_module, (uintptr_t)module);
@@ -113,7 +113,7 @@ const struct engine_bpf_module *modules_find(const struct modules *m,
 }
 
 static void put_check(const struct modules *m, const struct symbol_mapping *map,
-                      struct alloc_span *to)
+                      struct stack_span *to)
 {
 	uint64_t *index = map->module ? hash_map_get(&m->by_module, (uintptr_t)map->module) : NULL;
 
@@ -124,21 +124,21 @@ static void put_check(const struct modules *m, const struct symbol_mapping *map,
 }
 
 int modules_spans(const struct modules *m, const struct symbol_space *space,
-                  struct alloc_span **ret, size_t *ret_n, struct error *err)
+                  struct stack_span **ret, size_t *ret_n, struct error *err)
 {
 	size_t n = 0;
-	struct alloc_span *spans = calloc(symbol_space_n(space) + 1, sizeof(*spans));
+	struct stack_span *spans = calloc(symbol_space_n(space) + 1, sizeof(*spans));
 
 	if (!spans)
 		return error_oom(err);
 	for (size_t i = 0; i < symbol_space_n(space); i++) {
 		const struct symbol_mapping *map = symbol_space_at(space, i);
-		const struct engine_bpf_module *at = map->module ? modules_find(m, map->module)
+		const struct bpf_tables_module *at = map->module ? modules_find(m, map->module)
 		                                                 : NULL;
 
 		if (map->gone)
 			continue;
-		spans[n] = (struct alloc_span){ .start = map->start,
+		spans[n] = (struct stack_span){ .start = map->start,
 			                        .end = map->end,
 			                        .bias = map->bias,
 			                        .snapshot = map->first };

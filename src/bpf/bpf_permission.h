@@ -10,12 +10,12 @@
 
 #include "base/error.h"
 
-enum engine_permission {
-	ENGINE_PERMISSION_LOAD,   /* bpf(BPF_PROG_LOAD), maps, links */
-	ENGINE_PERMISSION_UPROBE, /* perf_event_open() of an uprobe */
+enum bpf_permission {
+	BPF_PERMISSION_LOAD,   /* bpf(BPF_PROG_LOAD), maps, links */
+	BPF_PERMISSION_UPROBE, /* perf_event_open() of an uprobe */
 };
 
 /* Is @r (-errno) a refusal? */
-bool engine_permission_is_refusal(int r);
+bool bpf_permission_is_refusal(int r);
 /* Fill @err; @errnum is what the kernel said. Returns -errnum. */
-int engine_permission_explain(enum engine_permission what, int errnum, struct error *err);
+int bpf_permission_explain(enum bpf_permission what, int errnum, struct error *err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "alloc/plain_btf.h"
+#include "bpf/plain_btf.h"
 
 #include <errno.h>
 #include <fcntl.h>

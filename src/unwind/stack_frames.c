@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "alloc/stack_frames.h"
+#include "unwind/stack_frames.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -75,15 +75,15 @@ static int add_frame(struct stack_frames *f, const struct symbol_frame *s, u32 m
 }
 
 /* Frames of one address: the inlined functions and the one that holds them. */
-static int look_up(struct stack_frames *f, struct tracee *t, u64 pc, struct stack_frames_span *ret,
-                   struct error *err)
+static int look_up(struct stack_frames *f, const struct code_history *h, u64 pc,
+                   struct stack_frames_span *ret, struct error *err)
 {
 	struct symbol_frame names[MAX_INLINED];
 	struct symbol_module *module = NULL;
-	u64 address = pc & ALLOC_PC_ADDRESS, vaddr = 0;
-	u64 at = pc & ALLOC_PC_EXACT || !address ? address : address - 1;
+	u64 address = pc & STACK_PC_ADDRESS, vaddr = 0;
+	u64 at = pc & STACK_PC_EXACT || !address ? address : address - 1;
 	u32 path = 0;
-	size_t n = symbol_space_frames_of(t->space, tracee_mapping(t, pc, at), at, names,
+	size_t n = symbol_space_frames_of(h->space, code_history_mapping(h, pc, at), at, names,
 	                                  MAX_INLINED, &module, &vaddr);
 	int r = module ? module_path(f, module, &path, err) : 0;
 
@@ -94,10 +94,10 @@ static int look_up(struct stack_frames *f, struct tracee *t, u64 pc, struct stac
 	return r;
 }
 
-static int of_address(struct stack_frames *f, struct tracee *t, u64 pc,
+static int of_address(struct stack_frames *f, const struct code_history *h, u32 slot, u64 pc,
                       struct stack_frames_span *ret, struct error *err)
 {
-	u64 key = hash_u64(pc) ^ (u64)t->slot << 48 ^ t->slot;
+	u64 key = hash_u64(pc) ^ (u64)slot << 48 ^ slot;
 	uint64_t *known = hash_map_get(&f->by_address, key);
 	int r;
 
@@ -107,7 +107,7 @@ static int of_address(struct stack_frames *f, struct tracee *t, u64 pc,
 	}
 	r = array_reserve(&f->spans, &f->cap_spans, f->n_spans + 1, err);
 	if (r == 0)
-		r = look_up(f, t, pc, &f->spans[f->n_spans], err);
+		r = look_up(f, h, pc, &f->spans[f->n_spans], err);
 	if (r == 0)
 		r = hash_map_put(&f->by_address, key, f->n_spans, err);
 	if (r == 0)
@@ -122,7 +122,7 @@ static int mark(struct stack_frames *f, const char *text, u32 *ids, int n, struc
 	return r < 0 ? r : n + 1;
 }
 
-static const char *why_cut(const struct alloc_stack *s)
+static const char *why_cut(const struct stack_record *s)
 {
 	switch (s->stop) {
 	case UNWIND_STOP_DEEP: return "[deeper than 512 frames]";
@@ -132,38 +132,33 @@ static const char *why_cut(const struct alloc_stack *s)
 	}
 }
 
-int stack_frames_of(struct stack_frames *f, struct tracee *t, u32 stack, u32 *ids,
-                    struct error *err)
+int stack_frames_of(struct stack_frames *f, const struct code_history *h, u32 slot, u32 stack,
+                    u32 *ids, struct error *err)
 {
-	const struct alloc_stack *s = engine_bpf_table_stack(f->recorder->engine, stack);
-	const u64 *pcs = s ? engine_bpf_table_pcs(f->recorder->engine, s) : NULL;
+	const struct stack_record *s = bpf_tables_stack(f->tables, stack);
+	const u64 *pcs = s ? bpf_tables_pcs(f->tables, s) : NULL;
 	int n = 0;
 
 	if (!s)
-		return mark(f,
-		            f->recorder->options.no_stacks ? "[stacks off]"
-		                                           : "[stack not stored: table full]",
-		            ids, 0, err);
+		return mark(f, f->no_stack, ids, 0, err);
 	for (u32 i = 0; i < s->n; i++) {
 		struct stack_frames_span span = { 0 };
-		int r = of_address(f, t, pcs[i], &span, err);
+		int r = of_address(f, h, slot, pcs[i], &span, err);
 
 		if (r < 0)
 			return r;
 		for (u32 k = 0; k < span.n && n < PROFILE_MAX_FRAMES - 1; k++)
 			ids[n++] = f->ids[span.first + k];
 	}
-	return stack_frames_is_complete(t, f->recorder->engine, s)
-	               ? n
-	               : mark(f, why_cut(s), ids, n, err);
+	return stack_frames_is_complete(h, f->tables, s) ? n : mark(f, why_cut(s), ids, n, err);
 }
 
 /* Code without unwind rows that nothing can have called: the program's entry,
  * and musl's thread start. */
-static bool is_start(struct tracee *t, u64 pc)
+static bool is_start(const struct code_history *h, u64 pc)
 {
-	u64 address = pc & ALLOC_PC_ADDRESS;
-	const struct symbol_mapping *m = tracee_mapping(t, pc, address - 1);
+	u64 address = pc & STACK_PC_ADDRESS;
+	const struct symbol_mapping *m = code_history_mapping(h, pc, address - 1);
 	struct elf_file *elf = m && m->module ? symbol_module_elf(m->module) : NULL;
 	struct symbol_frame name = { 0 };
 	u64 vaddr = m ? address - m->bias - 1 : 0, entry;
@@ -179,11 +174,11 @@ static bool is_start(struct tracee *t, u64 pc)
 	                     !strcmp(name.name, "clone3"));
 }
 
-bool stack_frames_is_complete(struct tracee *t, const struct engine_bpf *e,
-                              const struct alloc_stack *s)
+bool stack_frames_is_complete(const struct code_history *h, const struct bpf_tables *t,
+                              const struct stack_record *s)
 {
 	if (s->stop == UNWIND_STOP_END)
 		return true;
 	return s->stop == UNWIND_STOP_NO_TABLE && s->n &&
-	       is_start(t, engine_bpf_table_pcs(e, s)[s->n - 1]);
+	       is_start(h, bpf_tables_pcs(t, s)[s->n - 1]);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "alloc/engine_permission.h"
+#include "bpf/bpf_permission.h"
 
 #include <errno.h>
 #include <linux/capability.h>
@@ -16,17 +16,17 @@
 #endif
 
 static const char *const deeds[] = {
-	[ENGINE_PERMISSION_LOAD] = "load BPF programs",
-	[ENGINE_PERMISSION_UPROBE] = "set uprobes",
+	[BPF_PERMISSION_LOAD] = "load BPF programs",
+	[BPF_PERMISSION_UPROBE] = "set uprobes",
 };
 
-bool engine_permission_is_refusal(int r)
+bool bpf_permission_is_refusal(int r)
 {
 	return r == -EPERM || r == -EACCES;
 }
 
 /* CAP_SYS_ADMIN stands for both CAP_BPF and CAP_PERFMON (capabilities(7)). */
-static const char *missing(enum engine_permission what)
+static const char *missing(enum bpf_permission what)
 {
 	bool bpf = permission_has(CAP_BPF), perfmon = permission_has(CAP_PERFMON);
 
@@ -34,7 +34,7 @@ static const char *missing(enum engine_permission what)
 		return NULL;
 	/* kernel/events/core.c, perf_uprobe_event_init(): CAP_PERFMON was enough
 	 * between 5.8 and 6.16 and in stable series of that time */
-	if (what == ENGINE_PERMISSION_UPROBE)
+	if (what == BPF_PERMISSION_UPROBE)
 		return "CAP_SYS_ADMIN is missing";
 	if (bpf && perfmon)
 		return NULL;
@@ -42,9 +42,9 @@ static const char *missing(enum engine_permission what)
 	           : (perfmon ? "CAP_BPF is missing" : "CAP_BPF and CAP_PERFMON are missing");
 }
 
-static int hint_missing(enum engine_permission what, struct error *err)
+static int hint_missing(enum bpf_permission what, struct error *err)
 {
-	bool admin = what == ENGINE_PERMISSION_UPROBE;
+	bool admin = what == BPF_PERMISSION_UPROBE;
 
 	if (geteuid() == 0)
 		return error_hint(err,
@@ -56,7 +56,7 @@ static int hint_missing(enum engine_permission what, struct error *err)
 	                  admin ? PERMISSION_SETCAP_ADMIN : PERMISSION_SETCAP);
 }
 
-static int forbidden_to_all(enum engine_permission what, int errnum, struct error *err)
+static int forbidden_to_all(enum bpf_permission what, int errnum, struct error *err)
 {
 	struct kernel_facts facts;
 
@@ -73,7 +73,7 @@ static int forbidden_to_all(enum engine_permission what, int errnum, struct erro
 	                       "allow bpf() and perf_event_open(), or run memwho on the host");
 }
 
-int engine_permission_explain(enum engine_permission what, int errnum, struct error *err)
+int bpf_permission_explain(enum bpf_permission what, int errnum, struct error *err)
 {
 	const char *which = missing(what);
 
