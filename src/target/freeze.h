@@ -4,9 +4,13 @@
 /*
  * Stop all threads of a target for a moment, and let them go as if nothing had
  * happened. The surprising rule: stopping a thread inside a system call can
- * make the call return early (EINTR, a shorter sleep); which calls, and how the
- * registers are repaired, is in freeze.c. When memwho dies, the kernel lets the
- * threads go.
+ * make the call return early (EINTR); which calls, and how the registers are
+ * repaired, is in freeze_regs.h. When memwho dies, the kernel lets the threads
+ * go: they were repaired when they stopped, not when they leave.
+ *
+ * A process that a signal had stopped stays stopped. Signals that come while it
+ * stands still are delivered afterwards. A thread of memwho's own does the
+ * tracing, so a freeze may be released from any thread.
  */
 
 #include <stdbool.h>
@@ -19,11 +23,11 @@ struct freeze;
 
 /* Bounded by @timeout_ms; threads that come meanwhile are stopped, too. Refused with its own
  * sentence: traced by somebody else (-EBUSY), no permission (-EPERM), a thread that cannot be
- * stopped in time (-ETIMEDOUT; everything runs again then). */
+ * stopped in time (-ETIMEDOUT; everything runs again then), ended (-ESRCH). */
 int freeze_target(const struct target *t, unsigned timeout_ms, struct freeze **ret,
                   struct error *err);
-/* Let it run. NULL is fine; returns NULL. */
+/* Let it run; it does when this returns. NULL is fine; returns NULL. */
 struct freeze *freeze_release(struct freeze *f);
 void freeze_releasep(struct freeze **f);
-/* How long the target stood still so far. */
+/* How long the target stood still so far, from the first thread's stop on. */
 uint64_t freeze_ns(const struct freeze *f);

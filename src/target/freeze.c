@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "target/freeze.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/array.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "target/freeze_regs.h"
+#include "target/permission.h"
+#include "target/proc.h"
+
+#ifndef PTRACE_EVENT_STOP
+#define PTRACE_EVENT_STOP 128
+#endif
+
+enum {
+	FIRST_PAUSE_NS = 20000,
+	MAX_PAUSE_NS = 500000,
+	STATUS_MAX_BYTES = 1 << 16,
+	SLACK_NS = 1, /* of the tracing thread's sleeps; 50 us is what a thread has */
+};
+
+struct frozen {
+	pid_t tid;
+	bool stopped, gone;
+	struct freeze_regs regs;
+};
+
+struct freeze {
+	const struct target *target;
+	uint64_t deadline_ns, since_ns; /* since_ns 0: nobody was asked to stop yet */
+	struct frozen *threads;         /* by tid */
+	size_t n, cap;
+	pthread_t tracer;
+	sem_t stopped, release;
+	int result;
+	struct error *err; /* of freeze_target(), which waits */
+};
+
+static int by_tid(const void *a, const void *b)
+{
+	pid_t x = ((const struct frozen *)a)->tid, y = ((const struct frozen *)b)->tid;
+
+	return (x > y) - (x < y);
+}
+
+static char *task_status(const struct target *t, pid_t tid)
+{
+	char name[48], *text = NULL;
+
+	snprintf(name, sizeof(name), "task/%d/status", tid);
+	return proc_read(t->proc_fd, name, STATUS_MAX_BYTES, &text, NULL) < 0 ? NULL : text;
+}
+
+/* State letter of /proc; 'X' for one that is not there any more. */
+static char state_of(const struct target *t, pid_t tid)
+{
+	cleanup_free char *status = task_status(t, tid);
+	const char *state = status ? proc_status_line(status, "State") : NULL;
+
+	return state ? *state : 'X';
+}
+
+static bool has_ended(const struct target *t, pid_t tid)
+{
+	char state = state_of(t, tid);
+
+	return state == 'Z' || state == 'X';
+}
+
+static pid_t tracer_of(const struct target *t, pid_t tid)
+{
+	cleanup_free char *status = task_status(t, tid);
+	const char *tracer = status ? proc_status_line(status, "TracerPid") : NULL;
+
+	return tracer ? (pid_t)strtol(tracer, NULL, 10) : 0;
+}
+
+static int refused(const struct target *t, pid_t tid, int errnum, struct error *err)
+{
+	pid_t tracer = tracer_of(t, tid);
+
+	if (tracer > 0) {
+		error_set(err, EBUSY,
+		          "process %d cannot be stopped: process %d traces it (a debugger, "
+		          "strace)",
+		          t->pid, tracer);
+		return error_hint(err, "only one can trace a process at a time");
+	}
+	permission_explain(t->pid, t->proc_fd, PERMISSION_ATTACH, errnum, err);
+	return error_context(err, "process %d cannot be stopped", t->pid);
+}
+
+/* 1 seized, 0 it has ended meanwhile. */
+static int seize(const struct target *t, pid_t tid, struct error *err)
+{
+	int errnum;
+
+	/* no PTRACE_O_EXITKILL: when we die it is to live on */
+	if (ptrace(PTRACE_SEIZE, tid, NULL, NULL) == 0)
+		return 1;
+	errnum = errno;
+	if (errnum == ESRCH || has_ended(t, tid)) /* the kernel says EPERM for a zombie */
+		return 0;
+	if (tracer_of(t, tid) == gettid()) /* it took this number over in an exec */
+		return 1;
+	return refused(t, tid, errnum, err);
+}
+
+static void drop_gone(struct freeze *f)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < f->n; i++)
+		if (!f->threads[i].gone)
+			f->threads[n++] = f->threads[i];
+	f->n = n;
+}
+
+/* Seize the threads that are not ours yet. 1: there were some. */
+static int seize_new(struct freeze *f)
+{
+	cleanup_free pid_t *tids = NULL;
+	size_t n_tids, n_known;
+	int r = target_threads(f->target, &tids, &n_tids, f->err);
+
+	drop_gone(f);
+	n_known = f->n;
+
+	for (size_t i = 0; i < n_tids && r >= 0; i++) {
+		struct frozen new = { .tid = tids[i] };
+
+		if (n_known && bsearch(&new, f->threads, n_known, sizeof(new), by_tid))
+			continue;
+		r = array_reserve(&f->threads, &f->cap, f->n + 1, f->err);
+		if (r == 0)
+			r = seize(f->target, tids[i], f->err);
+		if (r > 0)
+			f->threads[f->n++] = new;
+	}
+	/* the number could be somebody else's by now */
+	if (r >= 0 && target_alive(f->target) < 0)
+		return error_set(f->err, ESRCH, "process %d has ended", f->target->pid);
+	return r < 0 ? r : f->n > n_known;
+}
+
+static void interrupt_new(struct freeze *f)
+{
+	if (!f->since_ns)
+		f->since_ns = clock_now_ns();
+	for (size_t i = 0; i < f->n; i++)
+		if (!f->threads[i].stopped && !f->threads[i].gone)
+			ptrace(PTRACE_INTERRUPT, f->threads[i].tid, NULL, NULL);
+	qsort(f->threads, f->n, sizeof(*f->threads), by_tid);
+}
+
+/* A stop with a signal that is being delivered: let it be, our own stop comes before the next. */
+static void take_stop(struct frozen *x, int status)
+{
+	if (status >> 8 == PTRACE_EVENT_STOP)
+		x->stopped = freeze_regs_stopped(x->tid, &x->regs);
+	else
+		ptrace(PTRACE_CONT, x->tid, NULL, (void *)(long)(status & 0xff));
+}
+
+/* Ask without waiting. Its end is left for its parent, who may be ourselves, to collect. */
+static void poll_thread(const struct freeze *f, struct frozen *x)
+{
+	const int how = WNOHANG | __WALL | __WNOTHREAD;
+	siginfo_t info = { 0 };
+
+	if (waitid(P_PID, x->tid, &info, how | WSTOPPED) < 0) {
+		x->gone = errno == ECHILD;
+		return;
+	}
+	if (info.si_pid)
+		take_stop(x, info.si_status);
+	else if (has_ended(f->target, x->tid))
+		x->gone = true;
+}
+
+static size_t poll_all(struct freeze *f)
+{
+	size_t n_running = 0;
+
+	for (size_t i = 0; i < f->n; i++) {
+		struct frozen *x = &f->threads[i];
+
+		if (!x->stopped && !x->gone)
+			poll_thread(f, x);
+		n_running += !x->stopped && !x->gone;
+	}
+	return n_running;
+}
+
+static int too_late(const struct freeze *f)
+{
+	for (size_t i = 0; i < f->n; i++) {
+		const struct frozen *x = &f->threads[i];
+		char state;
+
+		if (x->stopped || x->gone)
+			continue;
+		state = state_of(f->target, x->tid);
+		error_set(f->err, ETIMEDOUT,
+		          "process %d was not stopped in time: thread %d is in state %c",
+		          f->target->pid, x->tid, state);
+		if (state == 'D')
+			error_hint(f->err, "it waits in the kernel (a slow disk, a vfork child, a "
+			                   "frozen cgroup)");
+		return f->err->code;
+	}
+	return error_set(f->err, ETIMEDOUT,
+	                 "process %d starts threads faster than they can be stopped",
+	                 f->target->pid);
+}
+
+static int wait_stopped(struct freeze *f)
+{
+	struct timespec pause = { 0, FIRST_PAUSE_NS };
+
+	while (poll_all(f)) {
+		if (clock_now_ns() > f->deadline_ns)
+			return too_late(f);
+		nanosleep(&pause, NULL);
+		if (pause.tv_nsec < MAX_PAUSE_NS)
+			pause.tv_nsec *= 2;
+	}
+	return 0;
+}
+
+/* An exec gives another thread the number of the first one: all must answer at the end. */
+static bool all_answer(struct freeze *f)
+{
+	bool all = true;
+
+	for (size_t i = 0; i < f->n; i++) {
+		struct frozen *x = &f->threads[i];
+
+		if (!x->stopped)
+			continue;
+		x->stopped = freeze_regs_stopped(x->tid, &x->regs);
+		all = all && x->stopped;
+	}
+	return all;
+}
+
+/* The list is whole when nobody new is on it while all that were known stand still. */
+static int stop_all(struct freeze *f)
+{
+	for (;;) {
+		int r = seize_new(f);
+
+		if (r == 0 && all_answer(f))
+			return f->n ? 0
+			            : error_set(f->err, ESRCH, "process %d has ended",
+			                        f->target->pid);
+		if (r < 0)
+			return r;
+		interrupt_new(f);
+		r = wait_stopped(f);
+		if (r < 0)
+			return r;
+		if (clock_now_ns() > f->deadline_ns)
+			return too_late(f);
+	}
+}
+
+static void let_go(struct freeze *f)
+{
+	for (size_t i = 0; i < f->n; i++) {
+		struct frozen *x = &f->threads[i];
+
+		if (!x->stopped)
+			continue;
+		freeze_regs_leave(x->tid, &x->regs);
+		ptrace(PTRACE_DETACH, x->tid, NULL, NULL);
+	}
+}
+
+/* The end of this thread also lets go what it could not stop in time: the kernel takes the
+ * request to stop back with the tracer. */
+static void *trace(void *arg)
+{
+	struct freeze *f = arg;
+
+	prctl(PR_SET_TIMERSLACK, SLACK_NS);
+	f->result = stop_all(f);
+	if (f->result < 0)
+		let_go(f);
+	sem_post(&f->stopped);
+	if (f->result < 0)
+		return NULL;
+	while (sem_wait(&f->release) < 0)
+		;
+	let_go(f);
+	return NULL;
+}
+
+static void freeze_free(struct freeze *f)
+{
+	sem_destroy(&f->stopped);
+	sem_destroy(&f->release);
+	free(f->threads);
+	free(f);
+}
+
+/* Signals stay with the threads that wait for them. */
+static int start_tracer(struct freeze *f, struct error *err)
+{
+	sigset_t all, old;
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&f->tracer, NULL, trace, f);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return r ? error_sys(err, r, "no thread to stop process %d from", f->target->pid) : 0;
+}
+
+int freeze_target(const struct target *t, unsigned timeout_ms, struct freeze **ret,
+                  struct error *err)
+{
+	struct freeze *f;
+	int r;
+
+	if (t->pid == getpid())
+		return error_set(err, EINVAL, "memwho cannot stop itself");
+	f = calloc(1, sizeof(*f));
+	if (!f)
+		return error_oom(err);
+	f->target = t;
+	f->err = err;
+	f->deadline_ns = clock_now_ns() + timeout_ms * UINT64_C(1000000);
+	sem_init(&f->stopped, 0, 0);
+	sem_init(&f->release, 0, 0);
+	r = start_tracer(f, err);
+	if (r == 0) {
+		while (sem_wait(&f->stopped) < 0)
+			;
+		r = f->result;
+		if (r < 0)
+			pthread_join(f->tracer, NULL);
+	}
+	if (r < 0) {
+		freeze_free(f);
+		return r;
+	}
+	*ret = f;
+	return 0;
+}
+
+struct freeze *freeze_release(struct freeze *f)
+{
+	if (!f)
+		return NULL;
+	sem_post(&f->release);
+	pthread_join(f->tracer, NULL);
+	freeze_free(f);
+	return NULL;
+}
+
+void freeze_releasep(struct freeze **f)
+{
+	*f = freeze_release(*f);
+}
+
+uint64_t freeze_ns(const struct freeze *f)
+{
+	return clock_now_ns() - f->since_ns;
+}
