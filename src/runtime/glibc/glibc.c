@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "runtime/glibc/glibc.h"
 
+#include "base/cleanup.h"
 #include "runtime/family.h"
+#include "runtime/glibc/glibc_heap.h"
 
 /* The word before a block is its chunk's size, in bytes, header included; the
  * low 3 bits are flags, of which 2 is "a mapping of its own". Usable are 8 less,
@@ -71,9 +73,29 @@ static int alloc_probes(const struct runtime_view *v, struct runtime_probes *to,
 	return r;
 }
 
+static int label_regions(const struct runtime_view *v, const struct regions_input *in,
+                         struct regions *to, struct error *err)
+{
+	cleanup(peek_close) struct peek p = { 0 };
+	int r = peek_open(&p, v->target, err);
+
+	return r < 0 ? r : glibc_heap_label(&p, v->target->exe, in, to, err);
+}
+
+static int find_block(const struct runtime_view *v, const struct regions_input *in, uint64_t addr,
+                      struct regions_block *ret, struct error *err)
+{
+	cleanup(peek_close) struct peek p = { 0 };
+	int r = peek_open(&p, v->target, err);
+
+	return r < 0 ? r : glibc_heap_find_block(&p, v->target->exe, in, addr, ret, err);
+}
+
 const struct runtime_ops glibc_runtime = {
 	.name = "libc",
 	.title = "glibc's malloc",
 	.detect = detect,
 	.alloc_probes = alloc_probes,
+	.label_regions = label_regions,
+	.find_block = find_block,
 };
