@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "runtime/family.h"
+#include "runtime/jemalloc/jemalloc_label.h"
 
 enum { MAX_PREFIXES = 4, PREFIX_BYTES = 64 };
 
@@ -144,4 +145,6 @@ const struct runtime_ops jemalloc_runtime = {
 	.title = "jemalloc",
 	.detect = detect,
 	.alloc_probes = alloc_probes,
+	.label_regions = jemalloc_label_regions,
+	.find_block = jemalloc_label_block,
 };

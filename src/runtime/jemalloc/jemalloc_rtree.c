@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "runtime/jemalloc/jemalloc_rtree.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/hash.h"
+
+enum {
+	PIECE = 64 * 1024,
+	VOTES = 64,          /* entries of a leaf that are asked */
+	VOTE_PAGES = 16,     /* of the leaf's pages, at most */
+	ENOUGH = 2,          /* entries that agree: both ends of one extent */
+	MAX_TRIES = 1 << 17, /* words of one module that look like a leaf's address */
+};
+#define MAX_DATA (1ull << 30) /* present bytes of a module's data */
+
+#define LEAF_PAGE_MASK ((1ull << JEMALLOC_LAYOUT_TABLE_LG) - 1)
+#define LEAF_SPAN      (1ull << JEMALLOC_LAYOUT_LEAF_LG)
+
+bool jemalloc_rtree_is_anonymous(const struct mapping *m)
+{
+	return m && !m->inode && (m->prot & MAPS_WRITE) && !(m->prot & MAPS_SHARED) &&
+	       (m->name[0] != '[' || !strcmp(m->name, "[heap]") || !strncmp(m->name, "[anon:", 6));
+}
+
+/* May a leaf be at @addr? */
+static bool is_leaf_place(const struct maps *maps, uint64_t addr)
+{
+	const struct mapping *m;
+
+	if (addr % 64 || addr < JEMALLOC_LAYOUT_PAGE || addr >> 47)
+		return false;
+	m = maps_find(maps, addr);
+	return jemalloc_rtree_is_anonymous(m) && m->end - addr >= JEMALLOC_LAYOUT_TABLE;
+}
+
+bool jemalloc_rtree_record(struct heap_memory *m, const struct jemalloc_layout *l, uint64_t entry,
+                           bool fresh, struct jemalloc_record *ret)
+{
+	uint64_t words[JEMALLOC_LAYOUT_EDATA / 8], at = jemalloc_layout_pointer(l, entry);
+	int r;
+
+	if (at < JEMALLOC_LAYOUT_PAGE)
+		return false;
+	r = fresh ? heap_memory_fresh(m, at, words, sizeof(words))
+	          : heap_memory_read(m, at, words, sizeof(words));
+	return r == 0 && jemalloc_layout_record(l, words, ret);
+}
+
+struct votes {
+	uint64_t index; /* of the leaf in the root; UINT64_MAX: not known yet */
+	unsigned yes, no;
+};
+
+/* What entry @k of a leaf says under one layout. */
+static void vote(struct heap_memory *m, const struct jemalloc_layout *l, uint64_t k, uint64_t entry,
+                 struct votes *v)
+{
+	struct jemalloc_record r;
+	uint64_t addr, index;
+
+	if (!jemalloc_rtree_record(m, l, entry, false, &r) ||
+	    !jemalloc_layout_agrees(l, entry, &r)) {
+		v->no++;
+		return;
+	}
+	addr = r.start / LEAF_SPAN * LEAF_SPAN + k * JEMALLOC_LAYOUT_PAGE;
+	if (addr < r.start)
+		addr += LEAF_SPAN;
+	index = addr / LEAF_SPAN;
+	if (addr - r.start >= r.size || (v->index != UINT64_MAX && v->index != index)) {
+		v->no++;
+		return;
+	}
+	v->index = index;
+	v->yes++;
+}
+
+static int vote_leaf(struct heap_memory *m, uint64_t leaf, struct votes votes[JEMALLOC_N_LAYOUTS])
+{
+	const uint64_t page = HEAP_MEMORY_PAGE, end = leaf + JEMALLOC_LAYOUT_TABLE;
+	uint64_t words[HEAP_MEMORY_PAGE / 8], pos = leaf / page * page, at;
+	unsigned asked = 0, pages = 0;
+	ssize_t n = 0;
+
+	while (asked < VOTES && pages++ < VOTE_PAGES &&
+	       (n = heap_memory_next(m, &pos, (end + page - 1) / page * page, words, sizeof(words),
+	                             &at)) > 0) {
+		for (ssize_t i = 0; i < n / 8 && asked < VOTES; i++) {
+			uint64_t place = at + 8 * i;
+
+			if (!words[i] || place < leaf || place >= end)
+				continue;
+			asked++;
+			for (unsigned l = 0; l < JEMALLOC_N_LAYOUTS; l++)
+				vote(m, &jemalloc_layout_all[l], (place - leaf) / 8, words[i],
+				     &votes[l]);
+			/* eight that nobody understands: no leaf */
+			if (asked == 8 && !votes[0].yes && !votes[1].yes)
+				return 0;
+		}
+	}
+	return n < 0 ? n : 0;
+}
+
+/* Is the word at @place, @leaf, one of a root? */
+static int try_leaf(struct heap_memory *m, const struct regions_data *d, uint64_t place,
+                    uint64_t leaf, struct jemalloc_rtree *ret)
+{
+	struct votes votes[JEMALLOC_N_LAYOUTS] = { { UINT64_MAX, 0, 0 }, { UINT64_MAX, 0, 0 } };
+	unsigned best = 0;
+	uint64_t before;
+	int r = vote_leaf(m, leaf, votes);
+
+	if (r < 0)
+		return r;
+	for (unsigned l = 1; l < JEMALLOC_N_LAYOUTS; l++)
+		if (votes[l].yes > votes[best].yes)
+			best = l;
+	if (votes[best].yes < ENOUGH || votes[best].yes < 4 * votes[best].no)
+		return 0;
+	before = 8 * votes[best].index;
+	if (place - d->start < before || d->end - (place - before) < JEMALLOC_LAYOUT_TABLE)
+		return 0;
+	*ret = (struct jemalloc_rtree){ &jemalloc_layout_all[best], place - before, *d };
+	return 1;
+}
+
+int jemalloc_rtree_find(struct heap_memory *m, const struct maps *maps,
+                        const struct regions_data *d, uint64_t *pos, struct jemalloc_rtree *ret)
+{
+	cleanup_free uint64_t *words = NULL;
+	uint64_t at, seen = 0, last = 0;
+	unsigned tries = 0;
+	ssize_t n = 0;
+
+	if (d->end - d->start < JEMALLOC_LAYOUT_TABLE)
+		return 0;
+	words = malloc(PIECE);
+	if (!words)
+		return -ENOMEM;
+	while (seen < MAX_DATA && (n = heap_memory_next(m, pos, d->end, words, PIECE, &at)) > 0) {
+		seen += n;
+		for (ssize_t i = 0; i < n / 8; i++) {
+			int r;
+
+			if (!words[i] || words[i] == last || !is_leaf_place(maps, words[i]))
+				continue;
+			last = words[i];
+			if (tries++ > MAX_TRIES)
+				return 0;
+			r = try_leaf(m, d, at + 8 * i, words[i], ret);
+			if (r > 0)
+				*pos = (ret->root + JEMALLOC_LAYOUT_TABLE + HEAP_MEMORY_PAGE - 1) /
+				       HEAP_MEMORY_PAGE * HEAP_MEMORY_PAGE;
+			if (r)
+				return r;
+		}
+	}
+	return n < 0 ? n : 0;
+}
+
+struct walk {
+	struct heap_memory *m;
+	const struct maps *maps;
+	uint64_t (*each)(const struct jemalloc_entry *e, void *arg);
+	void *arg;
+	uint64_t skip, bad;
+	struct hash_map leaves; /* addresses in steps of a leaf's size: leaves are disjoint */
+	uint64_t words[PIECE / 8];
+};
+
+static int walk_leaf(struct walk *w, uint64_t index, uint64_t leaf)
+{
+	const uint64_t page = HEAP_MEMORY_PAGE, end = leaf + JEMALLOC_LAYOUT_TABLE;
+	uint64_t pos = leaf / page * page, at;
+	ssize_t n = 0;
+
+	while (w->skip != UINT64_MAX &&
+	       (n = heap_memory_next(w->m, &pos, (end + page - 1) / page * page, w->words,
+	                             sizeof(w->words), &at)) > 0) {
+		for (ssize_t i = 0; i < n / 8; i++) {
+			struct jemalloc_entry e = { .entry = w->words[i], .slot = at + 8 * i };
+
+			if (!e.entry || e.slot < leaf || e.slot >= end)
+				continue;
+			e.addr = index * LEAF_SPAN + (e.slot - leaf) / 8 * JEMALLOC_LAYOUT_PAGE;
+			if (e.addr < w->skip)
+				continue;
+			w->skip = w->each(&e, w->arg);
+			if (w->skip == UINT64_MAX)
+				return 0;
+		}
+	}
+	return n < 0 ? n : 0;
+}
+
+/* A leaf is taken once, and only for addresses that are mapped at all. */
+static bool is_new_leaf(struct walk *w, uint64_t index, uint64_t leaf, struct error *err)
+{
+	uint64_t start = index * LEAF_SPAN;
+	size_t lo = 0, hi = w->maps->n_items;
+
+	if (!is_leaf_place(w->maps, leaf) || hash_map_get(&w->leaves, leaf / JEMALLOC_LAYOUT_TABLE))
+		return false;
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (w->maps->items[mid].end <= start)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < w->maps->n_items && w->maps->items[lo].start < start + LEAF_SPAN &&
+	       hash_map_put(&w->leaves, leaf / JEMALLOC_LAYOUT_TABLE, 1, err) == 0;
+}
+
+static void walk_clear(struct walk **w)
+{
+	if (*w)
+		hash_map_clear(&(*w)->leaves);
+	free(*w);
+}
+
+int jemalloc_rtree_walk(struct heap_memory *m, const struct maps *maps,
+                        const struct jemalloc_rtree *t,
+                        uint64_t (*each)(const struct jemalloc_entry *e, void *arg), void *arg,
+                        uint64_t *ret_bad)
+{
+	const uint64_t page = HEAP_MEMORY_PAGE, end = t->root + JEMALLOC_LAYOUT_TABLE;
+	cleanup(walk_clear) struct walk *w = calloc(1, sizeof(*w));
+	uint64_t pos = t->root / page * page, at, words[HEAP_MEMORY_PAGE / 8];
+	struct error err;
+	ssize_t n = 0;
+	int r = 0;
+
+	if (!w)
+		return -ENOMEM;
+	*w = (struct walk){ .m = m, .maps = maps, .each = each, .arg = arg };
+	while (r == 0 && (n = heap_memory_next(m, &pos, (end + page - 1) / page * page, words,
+	                                       sizeof(words), &at)) > 0) {
+		for (ssize_t i = 0; r == 0 && i < n / 8; i++) {
+			uint64_t place = at + 8 * i;
+
+			if (!words[i] || place < t->root || place >= end)
+				continue;
+			if (is_new_leaf(w, (place - t->root) / 8, words[i], &err))
+				r = walk_leaf(w, (place - t->root) / 8, words[i]);
+			else
+				w->bad++;
+		}
+	}
+	*ret_bad = w->bad;
+	return r < 0 ? r : n < 0 ? n : 0;
+}
