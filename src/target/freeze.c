@@ -45,8 +45,12 @@ struct freeze {
 	size_t n, cap;
 	pthread_t tracer;
 	sem_t stopped, release;
+	int (*work)(void *arg, struct error *err); /* NULL: until release is posted */
+	void *arg;
+	uint64_t stood_ns; /* after work() */
+	bool was_stopped;
 	int result;
-	struct error *err; /* of freeze_target(), which waits */
+	struct error *err; /* of the one who waits */
 };
 
 static int by_tid(const void *a, const void *b)
@@ -290,6 +294,19 @@ static void let_go(struct freeze *f)
 	}
 }
 
+static void stand_still(struct freeze *f)
+{
+	f->was_stopped = true;
+	if (f->work) {
+		f->result = f->work(f->arg, f->err);
+		f->stood_ns = freeze_ns(f);
+		return;
+	}
+	sem_post(&f->stopped);
+	while (sem_wait(&f->release) < 0)
+		;
+}
+
 /* The end of this thread also lets go what it could not stop in time: the kernel takes the
  * request to stop back with the tracer. */
 static void *trace(void *arg)
@@ -298,14 +315,11 @@ static void *trace(void *arg)
 
 	prctl(PR_SET_TIMERSLACK, SLACK_NS);
 	f->result = stop_all(f);
-	if (f->result < 0)
-		let_go(f);
-	sem_post(&f->stopped);
-	if (f->result < 0)
-		return NULL;
-	while (sem_wait(&f->release) < 0)
-		;
+	if (f->result == 0)
+		stand_still(f);
 	let_go(f);
+	if (!f->was_stopped)
+		sem_post(&f->stopped);
 	return NULL;
 }
 
@@ -330,11 +344,10 @@ static int start_tracer(struct freeze *f, struct error *err)
 	return r ? error_sys(err, r, "no thread to stop process %d from", f->target->pid) : 0;
 }
 
-int freeze_target(const struct target *t, unsigned timeout_ms, struct freeze **ret,
-                  struct error *err)
+static int freeze_new(const struct target *t, unsigned timeout_ms, struct freeze **ret,
+                      struct error *err)
 {
 	struct freeze *f;
-	int r;
 
 	if (t->pid == getpid())
 		return error_set(err, EINVAL, "memwho cannot stop itself");
@@ -346,13 +359,26 @@ int freeze_target(const struct target *t, unsigned timeout_ms, struct freeze **r
 	f->deadline_ns = clock_now_ns() + timeout_ms * UINT64_C(1000000);
 	sem_init(&f->stopped, 0, 0);
 	sem_init(&f->release, 0, 0);
+	*ret = f;
+	return 0;
+}
+
+int freeze_target(const struct target *t, unsigned timeout_ms, struct freeze **ret,
+                  struct error *err)
+{
+	struct freeze *f;
+	int r = freeze_new(t, timeout_ms, &f, err);
+
+	if (r < 0)
+		return r;
 	r = start_tracer(f, err);
 	if (r == 0) {
 		while (sem_wait(&f->stopped) < 0)
 			;
-		r = f->result;
-		if (r < 0)
+		if (!f->was_stopped) {
 			pthread_join(f->tracer, NULL);
+			r = f->result;
+		}
 	}
 	if (r < 0) {
 		freeze_free(f);
@@ -360,6 +386,26 @@ int freeze_target(const struct target *t, unsigned timeout_ms, struct freeze **r
 	}
 	*ret = f;
 	return 0;
+}
+
+int freeze_call(const struct target *t, unsigned timeout_ms, int (*work)(void *arg, struct error *),
+                void *arg, uint64_t *ret_ns, struct error *err)
+{
+	struct freeze *f;
+	int r = freeze_new(t, timeout_ms, &f, err);
+
+	if (r < 0)
+		return r;
+	f->work = work;
+	f->arg = arg;
+	r = start_tracer(f, err);
+	if (r == 0) {
+		pthread_join(f->tracer, NULL);
+		r = f->result;
+		*ret_ns = f->stood_ns;
+	}
+	freeze_free(f);
+	return r;
 }
 
 struct freeze *freeze_release(struct freeze *f)

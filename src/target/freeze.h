@@ -29,5 +29,10 @@ int freeze_target(const struct target *t, unsigned timeout_ms, struct freeze **r
 /* Let it run; it does when this returns. NULL is fine; returns NULL. */
 struct freeze *freeze_release(struct freeze *f);
 void freeze_releasep(struct freeze **f);
+/* Call @work while the target stands still, in the thread that stops it: the shortest stop there
+ * is, because nobody has to be woken. *ret_ns: how long it stood still. What @work returns is
+ * returned (with *err as it left it); refused as above, @work is not called. */
+int freeze_call(const struct target *t, unsigned timeout_ms, int (*work)(void *arg, struct error *),
+                void *arg, uint64_t *ret_ns, struct error *err);
 /* How long the target stood still so far, from the first thread's stop on. */
 uint64_t freeze_ns(const struct freeze *f);

@@ -163,18 +163,58 @@ def test_names_are_paths(server):
     s.close()
 
 
-def test_a_busy_backend_is_never_half_read(server):
+BUSY = ("do $$ declare x text; begin for i in 1..400000 loop "
+        "select string_agg(b, ',') into x from t where a between i % 900 and i % 900 + 20; end loop; end $$")
+
+
+def walks(pid, n, *how):
+    return {k: int(v) for k, v in (line.split("\t") for line in
+                                   postgres.pgtree(pid, "walks", n, *how).splitlines())}
+
+
+def busy(server):
     s = server.session()
     s.do("create table if not exists t(a int primary key, b text);"
          "insert into t select g, 'x' from generate_series(1, 1000) g on conflict do nothing")
-    s.send("do $$ declare x text; begin for i in 1..400000 loop "
-           "select string_agg(b, ',') into x from t where a between i % 900 and i % 900 + 20; end loop; end $$")
-    counted = dict(line.split("\t") for line in postgres.pgtree(s.pid, "walks", 60).splitlines())
+    s.send(BUSY)
+    return s
+
+
+def test_a_busy_backend_is_never_half_read(server):
+    """Torn twice it is stopped for the time of a copy; none is given up."""
+    s = busy(server)
+    counted = walks(s.pid, 60)
     assert s.pid in server.processes()
-    assert int(counted["walks"]) == 60 and int(counted["given up"]) <= 30
+    assert counted["walks"] == 60 and counted["given up"] == 0
+    # stopped in the middle of an update it is torn as well: seldom
+    stopped = walks(s.pid, 60, "stopped")
+    assert stopped["given up"] == 0 and 60 <= stopped["stops"] < 90, stopped
+    assert 0 < stopped["mean stop us"] < 20000, stopped
     for seen in (postgres.seen(s.pid) for _ in range(5)):
         assert seen[0].row.name == "TopMemoryContext"
         assert all(x.row.used == x.row.total - x.row.free and x.row.free >= 0 for x in seen)
+    subprocess.run(["kill", "-INT", str(s.pid)], check=True)
+    s.close()
+
+
+def test_a_busy_backend_that_somebody_else_traces(server):
+    """It is not stopped then: looked at again and again, and the tracer does not notice."""
+    s = busy(server)
+    tracer = subprocess.Popen(["gdb", "-nx", "-batch", "-p", str(s.pid), "-ex", "continue"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True)
+    try:
+        postgres.wait_for("the tracer", lambda: re.search(
+            rf"^TracerPid:\s+{tracer.pid}$", open(f"/proc/{s.pid}/status").read(), re.M))
+        postgres.wait_for("running", lambda: re.search(
+            r"^State:\s+[RS]", open(f"/proc/{s.pid}/status").read(), re.M))
+        counted = walks(s.pid, 10)
+        assert counted["walks"] == 10 and counted["stops"] == 0
+        assert tracer.poll() is None
+    finally:
+        tracer.terminate()
+        tracer.wait()
+        tracer.stdout.close()
     subprocess.run(["kill", "-INT", str(s.pid)], check=True)
     s.close()
 
@@ -237,6 +277,12 @@ def test_a_heap_too_large_to_copy():
         assert sum(x.row.total for x in seen) > 256 << 20
         leaked = next(x for x in seen if x.row.name == "CacheMemoryContext")
         assert leaked.chunk_bytes > 1900000 * 144
+        # stopped, it is read on demand
+        s.send("do $$ begin for i in 1..10000000 loop perform i::text; end loop; end $$")
+        counted = walks(s.pid, 20)
+        assert counted["given up"] == 0 and counted["longest stop us"] < 1000000, counted
+        subprocess.run(["kill", "-INT", str(s.pid)], check=True)
+        s.do("select 1")
         start = time.monotonic()
         assert "AllocSetAlloc" in postgres.pgtree(s.pid, "probes")
         assert time.monotonic() - start < 5  # a sample of chunks, not all

@@ -9,7 +9,8 @@
  *	pgtree PID probes   name vaddr at single_stepped role; "range" and "gap" lines
  *	pgtree PID kind     kind of process
  *	pgtree PID names ADDRESS...
- *	pgtree PID walks N  N looks: how many were given up
+ *	pgtree PID walks N [running|stopped]  N trees: how many were given up, how often and how
+ *	                    long the process was stopped
  */
 
 #include <errno.h>
@@ -104,19 +105,27 @@ static int names(const struct runtime_view *v, char **args, struct error *err)
 	return 0;
 }
 
+/* "running": without stopping it; "stopped": each time. */
 static int walks(const struct runtime_view *v, char **args, struct error *err)
 {
+	cleanup(pg_server_clear) struct pg_server s = { 0 };
+	cleanup(pg_tree_clear) struct pg_tree t = { 0 };
 	long n = *args ? strtol(*args, NULL, 10) : 1, given_up = 0;
+	int r = pg_server_open(v, &s, err);
 
-	for (long i = 0; i < n; i++) {
-		uint64_t used;
-		int r = postgres_runtime.used_bytes(v, &used, err);
-
-		if (r < 0 && r != -EAGAIN)
-			return r;
-		given_up += r < 0;
+	if (*args && args[1])
+		s.stop = !strcmp(args[1], "running") ? PG_STOP_NEVER : PG_STOP_ALWAYS;
+	for (long i = 0; i < n && r == 0; i++) {
+		r = pg_server_look(&s, &t, NULL, 0, err);
+		given_up += r == -EAGAIN;
+		r = r == -EAGAIN ? 0 : r;
 	}
-	printf("walks\t%ld\ngiven up\t%ld\n", n, given_up);
+	if (r < 0)
+		return r;
+	printf("walks\t%ld\ngiven up\t%ld\nlooks\t%u\nstops\t%u\n", n, given_up, s.n_looks,
+	       s.n_stops);
+	printf("mean stop us\t%" PRIu64 "\nlongest stop us\t%" PRIu64 "\n",
+	       s.n_stops ? s.stopped_ns / s.n_stops / 1000 : 0, s.longest_stop_ns / 1000);
 	return 0;
 }
 

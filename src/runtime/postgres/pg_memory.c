@@ -15,7 +15,13 @@ enum {
 	PAGE = 4096,
 	STEP = 64 * PAGE, /* tried as a whole before page by page */
 };
-static const uint64_t max_copy_bytes = 256 << 20;
+static const uint64_t max_copy_bytes = 256 << 20, max_stopped_copy_bytes = 16 << 20;
+
+enum pg_page {
+	PG_PAGE_UNKNOWN, /* not asked for: read it from the target, when there is one */
+	PG_PAGE_HERE,
+	PG_PAGE_ABSENT,
+};
 
 static void piece_clear(struct pg_piece *p)
 {
@@ -24,10 +30,16 @@ static void piece_clear(struct pg_piece *p)
 	*p = (struct pg_piece){ 0 };
 }
 
-void pg_memory_clear(struct pg_memory *m)
+static void clear_pieces(struct pg_memory *m)
 {
 	for (size_t i = 0; i < m->n_pieces; i++)
 		piece_clear(&m->pieces[i]);
+	m->n_pieces = 0;
+}
+
+void pg_memory_clear(struct pg_memory *m)
+{
+	clear_pieces(m);
 	free(m->pieces);
 	for (size_t i = 0; i < m->n_files; i++)
 		if (m->files[i].fd >= 0)
@@ -69,7 +81,7 @@ static int copy_run(const struct target *t, struct pg_piece *p, uint64_t from, s
 	int r = reader_try(t, p->start + from, p->bytes + from, len);
 
 	if (r == 0)
-		memset(p->present + from / PAGE, 1, len / PAGE);
+		memset(p->present + from / PAGE, PG_PAGE_HERE, len / PAGE);
 	return r;
 }
 
@@ -95,34 +107,91 @@ static int copy_piece(const struct target *t, struct pg_piece *p, uint64_t *copi
 	return 0;
 }
 
-int pg_memory_copy(const struct target *t, struct pg_memory *m, struct error *err)
+/* A look again at the same process mostly finds the same ranges: memory that is there already
+ * takes a copy in half the time. */
+static bool has_pieces_of(const struct pg_memory *m, const struct maps *maps)
 {
-	const struct maps *maps = &m->maps;
-	uint64_t total = 0;
-	int r;
+	size_t n = 0;
 
-	pg_memory_clear(m);
-	m->target = t;
-	r = maps_read(t, &m->maps, err);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < maps->n_items; i++)
-		total += is_heap(&maps->items[i]) ? maps->items[i].end - maps->items[i].start : 0;
-	if (total > max_copy_bytes)
-		return 0;
 	for (size_t i = 0; i < maps->n_items; i++) {
 		const struct mapping *map = &maps->items[i];
-		struct pg_piece *p;
 
 		if (!is_heap(map))
 			continue;
-		r = piece_new(m, map->start, map->end, &p, err);
-		if (r == 0 && copy_piece(t, p, &m->copied_bytes) == -ESRCH)
-			r = error_set(err, ESRCH, "process %d has gone", (int)t->pid);
-		if (r < 0)
-			return r;
+		if (n == m->n_pieces || m->pieces[n].start != map->start ||
+		    m->pieces[n].end != map->end)
+			return false;
+		n++;
 	}
+	return n == m->n_pieces;
+}
+
+static int new_pieces(struct pg_memory *m, const struct maps *maps, struct error *err)
+{
+	struct pg_piece *unused;
+	int r = 0;
+
+	clear_pieces(m);
+	for (size_t i = 0; i < maps->n_items && r == 0; i++)
+		if (is_heap(&maps->items[i]))
+			r = piece_new(m, maps->items[i].start, maps->items[i].end, &unused, err);
+	return r;
+}
+
+/* Empty pieces for all private writable memory, none if that is more than @max. */
+static int make_pieces(const struct target *t, struct pg_memory *m, uint64_t max, uint64_t *total,
+                       struct error *err)
+{
+	cleanup(maps_clear) struct maps maps = { 0 };
+	int r = maps_read(t, &maps, err);
+
+	m->target = t;
+	m->copied_bytes = 0;
+	m->on_demand = false;
+	*total = 0;
+	for (size_t i = 0; i < maps.n_items && r == 0; i++)
+		*total += is_heap(&maps.items[i]) ? maps.items[i].end - maps.items[i].start : 0;
+	if (r == 0 && *total > max)
+		clear_pieces(m);
+	else if (r == 0 && has_pieces_of(m, &maps))
+		for (size_t i = 0; i < m->n_pieces; i++)
+			memset(m->pieces[i].present, PG_PAGE_UNKNOWN,
+			       (m->pieces[i].end - m->pieces[i].start) / PAGE);
+	else if (r == 0)
+		r = new_pieces(m, &maps, err);
+	if (r < 0)
+		return r;
+	maps_clear(&m->maps);
+	m->maps = maps;
+	maps = (struct maps){ 0 };
 	return 0;
+}
+
+static int copy_pieces(const struct target *t, struct pg_memory *m, struct error *err)
+{
+	for (size_t i = 0; i < m->n_pieces; i++)
+		if (copy_piece(t, &m->pieces[i], &m->copied_bytes) == -ESRCH)
+			return error_set(err, ESRCH, "process %d has gone", (int)t->pid);
+	return 0;
+}
+
+int pg_memory_copy(const struct target *t, struct pg_memory *m, struct error *err)
+{
+	uint64_t total;
+	int r = make_pieces(t, m, max_copy_bytes, &total, err);
+
+	return r < 0 ? r : copy_pieces(t, m, err);
+}
+
+int pg_memory_copy_stopped(const struct target *t, struct pg_memory *m, struct error *err)
+{
+	uint64_t total;
+	int r = make_pieces(t, m, UINT64_MAX, &total, err);
+
+	if (r < 0)
+		return r;
+	m->on_demand = total > max_stopped_copy_bytes;
+	return m->on_demand ? 0 : copy_pieces(t, m, err);
 }
 
 int pg_memory_add(struct pg_memory *m, uint64_t start, const void *bytes, size_t len,
@@ -136,12 +205,12 @@ int pg_memory_add(struct pg_memory *m, uint64_t start, const void *bytes, size_t
 		return r;
 	memset(p->bytes, 0, size);
 	memcpy(p->bytes, bytes, len);
-	memset(p->present, 1, size / PAGE);
+	memset(p->present, PG_PAGE_HERE, size / PAGE);
 	return 0;
 }
 
-/* The piece that has all of [addr, addr + len) present; NULL: none. */
-static const struct pg_piece *find_piece(const struct pg_memory *m, uint64_t addr, size_t len)
+/* The piece that [addr, addr + len) is in; NULL: none. */
+static struct pg_piece *find_piece(const struct pg_memory *m, uint64_t addr, size_t len)
 {
 	size_t lo = 0, hi = m->n_pieces;
 
@@ -155,12 +224,42 @@ static const struct pg_piece *find_piece(const struct pg_memory *m, uint64_t add
 	}
 	if (lo == m->n_pieces || addr < m->pieces[lo].start || len > m->pieces[lo].end - addr)
 		return NULL;
-	for (uint64_t page = (addr - m->pieces[lo].start) / PAGE,
-	              last = (addr + len - 1 - m->pieces[lo].start) / PAGE;
-	     page <= last; page++)
-		if (!m->pieces[lo].present[page])
-			return NULL;
 	return &m->pieces[lo];
+}
+
+static bool is_here(const struct pg_piece *p, uint64_t addr, size_t len)
+{
+	for (uint64_t page = (addr - p->start) / PAGE, last = (addr + len - 1 - p->start) / PAGE;
+	     page <= last; page++)
+		if (p->present[page] != PG_PAGE_HERE)
+			return false;
+	return true;
+}
+
+/* Bring in the part of STEP bytes around @page; what is not there is not asked for again. */
+static void bring_in_part(struct pg_memory *m, struct pg_piece *p, uint64_t page)
+{
+	const uint64_t size = p->end - p->start, from = page * PAGE / STEP * STEP;
+	const size_t len = size - from < STEP ? size - from : STEP;
+
+	if (copy_run(m->target, p, from, len) == 0) {
+		m->copied_bytes += len;
+		return;
+	}
+	for (size_t at = from; at < from + len; at += PAGE) {
+		if (copy_run(m->target, p, at, PAGE) == 0)
+			m->copied_bytes += PAGE;
+		else
+			p->present[at / PAGE] = PG_PAGE_ABSENT;
+	}
+}
+
+static void bring_in(struct pg_memory *m, struct pg_piece *p, uint64_t addr, size_t len)
+{
+	for (uint64_t page = (addr - p->start) / PAGE, last = (addr + len - 1 - p->start) / PAGE;
+	     page <= last; page++)
+		if (p->present[page] == PG_PAGE_UNKNOWN)
+			bring_in_part(m, p, page);
 }
 
 static int file_of(struct pg_memory *m, const struct mapping *map)
@@ -197,13 +296,15 @@ static int read_file_page(struct pg_memory *m, uint64_t addr, void *buf, size_t 
 
 int pg_memory_read(struct pg_memory *m, uint64_t addr, void *buf, size_t len)
 {
-	const struct pg_piece *p;
+	struct pg_piece *p;
 	int r;
 
 	if (!len || addr + len < addr)
 		return -EFAULT;
 	p = find_piece(m, addr, len);
-	if (p) {
+	if (p && m->on_demand)
+		bring_in(m, p, addr, len);
+	if (p && is_here(p, addr, len)) {
 		memcpy(buf, p->bytes + (addr - p->start), len);
 		return 0;
 	}

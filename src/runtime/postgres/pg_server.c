@@ -7,9 +7,13 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
+#include "target/freeze.h"
 
 enum {
 	LOOKS = 12, /* a busy server tears a few in a row when it is preempted in an update */
+	LOOKS_BEFORE_STOP = 2,
+	STOP_TIMEOUT_MS = 500,
 	FIRST_PAUSE_US = 300,
 	MAX_PAUSE_US = 40000,
 };
@@ -55,14 +59,12 @@ int pg_server_open(const struct runtime_view *v, struct pg_server *ret, struct e
 	return 0;
 }
 
-static int look_once(struct pg_server *s, struct pg_tree *tree, struct pg_check *check,
-                     uint64_t max_chunks, struct error *err)
+static int read_all(struct pg_server *s, struct pg_tree *tree, struct pg_check *check,
+                    uint64_t max_chunks, struct error *err)
 {
 	struct elf_symbol top;
-	int r = pg_memory_copy(s->target, &s->memory, err);
+	int r;
 
-	if (r < 0)
-		return r;
 	if (elf_file_symbol(s->elf, ELF_DYNSYM, "TopMemoryContext", &top) < 0)
 		return error_set(err, ENOTSUP, "no TopMemoryContext");
 	r = pg_layout_find(&s->memory, &s->methods, s->bias,
@@ -72,6 +74,57 @@ static int look_once(struct pg_server *s, struct pg_tree *tree, struct pg_check 
 	if (r == 0 && check)
 		r = pg_check_chunks(&s->memory, &s->layout, tree, max_chunks, check, err);
 	return r;
+}
+
+static int look_once(struct pg_server *s, struct pg_tree *tree, struct pg_check *check,
+                     uint64_t max_chunks, struct error *err)
+{
+	int r = pg_memory_copy(s->target, &s->memory, err);
+
+	return r < 0 ? r : read_all(s, tree, check, max_chunks, err);
+}
+
+struct look {
+	struct pg_server *s;
+	struct pg_tree *tree;
+	struct pg_check *check;
+	uint64_t max_chunks;
+	bool is_stopped;
+};
+
+/* While it stands still: the copy, and the walk as well only if that reads the process. */
+static int copy_or_walk(void *arg, struct error *err)
+{
+	struct look *l = arg;
+	struct pg_memory *m = &l->s->memory;
+	int r = pg_memory_copy_stopped(l->s->target, m, err);
+
+	l->is_stopped = true;
+	if (r == 0 && m->on_demand)
+		r = read_all(l->s, l->tree, l->check, l->max_chunks, err);
+	return r;
+}
+
+/* It can still be torn: the server may have been stopped in the middle of an update. */
+static int look_stopped(struct pg_server *s, struct pg_tree *tree, struct pg_check *check,
+                        uint64_t max_chunks, struct error *err)
+{
+	struct look l = { s, tree, check, max_chunks };
+	uint64_t ns = 0;
+	bool walked;
+	int r = freeze_call(s->target, STOP_TIMEOUT_MS, copy_or_walk, &l, &ns, err);
+
+	if (!l.is_stopped) {
+		log_note(LOG_DEBUG, "not stopped: %s", err->message);
+		s->stop = PG_STOP_NEVER;
+		return look_once(s, tree, check, max_chunks, err);
+	}
+	s->n_stops++;
+	s->stopped_ns += ns;
+	s->longest_stop_ns = ns > s->longest_stop_ns ? ns : s->longest_stop_ns;
+	walked = s->memory.on_demand;
+	s->memory.on_demand = false; /* from now on it changes */
+	return r < 0 || walked ? r : read_all(s, tree, check, max_chunks, err);
 }
 
 /* Nanoseconds that the process's first thread has run for; 0: not known. */
@@ -115,6 +168,15 @@ static int give_up(const struct pg_server *s, bool same, struct error *err)
 	return err->code;
 }
 
+/* One that did not run since @ran_ns gains nothing from being stopped. */
+static bool is_to_stop(const struct pg_server *s, int n_looks, uint64_t ran_ns)
+{
+	if (s->stop != PG_STOP_WHEN_TORN)
+		return s->stop == PG_STOP_ALWAYS;
+	return n_looks >= LOOKS_BEFORE_STOP &&
+	       (run_time_ns(s->target) != ran_ns || is_runnable(s->target));
+}
+
 int pg_server_look(struct pg_server *s, struct pg_tree *tree, struct pg_check *check,
                    uint64_t max_chunks, struct error *err)
 {
@@ -125,8 +187,10 @@ int pg_server_look(struct pg_server *s, struct pg_tree *tree, struct pg_check *c
 
 	for (int i = 0; i < LOOKS; i++) {
 		struct timespec pause = { 0, pause_us * 1000 };
-		int r = look_once(s, tree, check, max_chunks, &last);
+		int r = is_to_stop(s, i, ran_ns) ? look_stopped(s, tree, check, max_chunks, &last)
+		                                 : look_once(s, tree, check, max_chunks, &last);
 
+		s->n_looks++;
 		if (r != -EAGAIN) {
 			if (r < 0)
 				*err = last;
