@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "inject/area.h"
+
+#include <elf.h>
+#include <errno.h>
+
+#include "base/cleanup.h"
+#include "inject/journal.h"
+#include "target/elf_file.h"
+
+enum { PAGE = 4096, CAVE_ALIGN = 64 };
+
+#define LOWEST    0x10000ull
+#define HIGHEST   0x7fff00000000ull
+#define LEAST_GAP (256ull << 20)
+
+static bool is_anonymous(const struct mapping *m, uint64_t start, uint64_t end, unsigned prot)
+{
+	return m && m->start == start && m->end == end && m->prot == prot && !m->inode &&
+	       !m->name[0];
+}
+
+bool area_is_at(const struct maps *m, uint64_t area)
+{
+	const uint64_t data = area + JOURNAL_CODE_BYTES, end = area + JOURNAL_AREA_BYTES;
+
+	return is_anonymous(maps_find(m, area), area, data, MAPS_READ | MAPS_EXEC) &&
+	       is_anonymous(maps_find(m, data), data, end, MAPS_READ | MAPS_WRITE);
+}
+
+uint64_t area_find(const struct maps *m)
+{
+	for (size_t i = 0; i < m->n_items; i++) {
+		if (area_is_at(m, m->items[i].start))
+			return m->items[i].start;
+	}
+	return 0;
+}
+
+uint64_t area_choose(const struct maps *m, uint64_t random)
+{
+	uint64_t before = LOWEST, best = 0, at = 0;
+
+	for (size_t i = 0; i <= m->n_items; i++) {
+		uint64_t next = i < m->n_items ? m->items[i].start : HIGHEST;
+
+		if (next > HIGHEST)
+			next = HIGHEST;
+		if (next > before && next - before > best) {
+			best = next - before;
+			at = before + best / 2;
+		}
+		if (i < m->n_items && m->items[i].end > before)
+			before = m->items[i].end;
+	}
+	if (best < LEAST_GAP)
+		return 0;
+	/* within the middle eighth of the gap */
+	at += random % (best / 8 / JOURNAL_AREA_BYTES) * JOURNAL_AREA_BYTES;
+	return at / PAGE * PAGE;
+}
+
+/* What is left of the page behind the code of the segment that @m maps. */
+static struct area_cave tail_of(const struct elf_file *f, const struct mapping *m)
+{
+	for (size_t i = 0; i < elf_file_n_segments(f); i++) {
+		struct elf_segment s = elf_file_segment(f, i);
+		uint64_t end;
+
+		if (s.type != PT_LOAD || !(s.flags & PF_X) || s.offset / PAGE * PAGE != m->offset)
+			continue;
+		end = m->start + s.offset % PAGE + s.memsz;
+		end = (end + CAVE_ALIGN - 1) / CAVE_ALIGN * CAVE_ALIGN;
+		if (end > m->start && end < m->end && m->end - end < PAGE)
+			return (struct area_cave){ end, m->end - end };
+	}
+	return (struct area_cave){ 0 };
+}
+
+int area_find_cave(const struct target *t, const struct maps *m, uint64_t need,
+                   struct area_cave *ret, struct error *err)
+{
+	struct area_cave best = { 0 };
+
+	for (size_t i = 0; i < m->n_items; i++) {
+		const struct mapping *k = &m->items[i];
+		cleanup(elf_file_closep) struct elf_file *f = NULL;
+		struct area_cave c;
+		struct error unused;
+		int fd;
+
+		if (!(k->prot & MAPS_EXEC) || (k->prot & MAPS_SHARED) || !k->inode ||
+		    maps_open_file(t, k, &fd, &unused) < 0 ||
+		    elf_file_open(fd, k->name, &f, &unused) < 0)
+			continue;
+		c = tail_of(f, k);
+		if (c.bytes > best.bytes)
+			best = c;
+	}
+	if (best.bytes < need)
+		return error_set(err, ENOSPC,
+		                 "no code page of process %d has room for a first stub",
+		                 (int)t->pid);
+	*ret = best;
+	return 0;
+}

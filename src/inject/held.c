@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "inject/held.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/array.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "inject/steps.h"
+#include "target/proc.h"
+#include "target/reader.h"
+
+enum {
+	STACK_WORDS = 8192, /* 64 KiB above sp are searched for what points into a stub */
+	RED_ZONE = 128,
+	PATH_BYTES = 64,
+};
+
+/* Linux 5.13, include/uapi/linux/ptrace.h; our build headers may be older. */
+#define GET_RSEQ_CONFIGURATION 0x420f
+struct rseq_configuration_ {
+	uint64_t pointer;
+	uint32_t size, signature, flags, pad;
+};
+/* include/uapi/linux/rseq.h */
+struct rseq_section_ {
+	uint32_t version, flags;
+	uint64_t start, length, abort;
+};
+enum { RSEQ_SECTION_AT = 8 };
+
+static long request(int what, pid_t tid, uint64_t addr, void *data, const char *name)
+{
+	steps_before(name);
+	return ptrace(what, tid, (void *)(uintptr_t)addr, data);
+}
+
+/* ---- what /proc says ---- */
+
+char held_state(const struct target *t, pid_t tid)
+{
+	cleanup_free char *text = NULL;
+	struct proc_stat stat;
+	char path[PATH_BYTES];
+	size_t len;
+
+	snprintf(path, sizeof(path), "task/%d/stat", (int)tid);
+	if (proc_read(t->proc_fd, path, 4096, &text, &len) < 0 ||
+	    proc_stat_parse(text, len, &stat) < 0)
+		return 'X';
+	return stat.state;
+}
+
+bool held_is_blocked(const struct target *t, pid_t tid)
+{
+	cleanup_free char *text = NULL;
+	char path[PATH_BYTES];
+
+	snprintf(path, sizeof(path), "task/%d/syscall", (int)tid);
+	/* "running", "-1 ..." (blocked, but in no call), or the number of a call */
+	return proc_read(t->proc_fd, path, 4096, &text, NULL) == 0 && text[0] >= '0' &&
+	       text[0] <= '9';
+}
+
+/* ---- repair ---- */
+
+/* include/linux/errno.h: what the kernel would do by itself, were the pc left alone. */
+static void restart_by_hand(struct user_regs_struct *r)
+{
+	enum { RESTARTSYS = 512, RESTARTNOINTR = 513, RESTARTNOHAND = 514, RESTART_BLOCK = 516 };
+	long value = (long)r->rax;
+
+	if ((long)r->orig_rax < 0)
+		return;
+	if (value == -RESTARTSYS || value == -RESTARTNOINTR || value == -RESTARTNOHAND) {
+		r->rax = r->orig_rax;
+		r->rip -= 2;
+	} else if (value == -RESTART_BLOCK) {
+		r->rax = SYS_restart_syscall;
+		r->rip -= 2;
+	}
+	r->orig_rax = -1;
+}
+
+/* A section that was interrupted must be left by its abort handler: the kernel
+ * would see to it, did we not move the pc out of it. */
+static void abort_rseq(const struct target *t, pid_t tid, struct user_regs_struct *r)
+{
+	struct rseq_configuration_ c;
+	struct rseq_section_ s;
+	uint64_t at;
+
+	if (ptrace(GET_RSEQ_CONFIGURATION, tid, sizeof(c), &c) <= 0 || !c.pointer ||
+	    reader_try(t, c.pointer + RSEQ_SECTION_AT, &at, sizeof(at)) < 0 || !at ||
+	    reader_try(t, at, &s, sizeof(s)) < 0)
+		return;
+	if (r->rip - s.start < s.length)
+		r->rip = s.abort;
+}
+
+/* ---- stopping ---- */
+
+static void nap_us(long us)
+{
+	const struct timespec t = { 0, us * 1000 };
+
+	nanosleep(&t, NULL);
+}
+
+static bool is_in_limbo(const struct held_limbo *l, pid_t tid)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		if (l->tids[i] == tid)
+			return true;
+	}
+	return false;
+}
+
+/* 1: it stands still; 0: not yet; -ESRCH: gone. A signal that came first is
+ * delivered; the interrupt is still to come. */
+static int look_for_stop(pid_t tid)
+{
+	int status;
+	pid_t r = waitpid(tid, &status, __WALL | WNOHANG);
+
+	if (r == 0 || (r < 0 && errno == EINTR))
+		return 0;
+	if (r < 0 || WIFEXITED(status) || WIFSIGNALED(status))
+		return -ESRCH;
+	if (!WIFSTOPPED(status))
+		return 0;
+	if (status >> 16 == PTRACE_EVENT_STOP)
+		return 1;
+	request(PTRACE_CONT, tid, 0, (void *)(uintptr_t)WSTOPSIG(status), "deliver signal");
+	return 0;
+}
+
+static int wait_for_stop(struct held_limbo *l, pid_t tid)
+{
+	const uint64_t end = clock_now_ns() + HELD_STOP_MS * 1000000ull;
+	long us = 10;
+
+	for (;;) {
+		int r;
+
+		steps_before("wait");
+		r = look_for_stop(tid);
+		if (r)
+			return r < 0 ? r : 0;
+		if (clock_now_ns() >= end)
+			break;
+		nap_us(us);
+		us = us < 500 ? us * 2 : us;
+	}
+	if (l->n < HELD_MAX_LIMBO)
+		l->tids[l->n++] = tid;
+	l->n_ever++;
+	return -ETIMEDOUT;
+}
+
+static int stop(struct held_limbo *l, pid_t tid)
+{
+	if (is_in_limbo(l, tid))
+		return -EBUSY;
+	if (request(PTRACE_SEIZE, tid, 0, NULL, "seize") < 0)
+		return -errno;
+	if (request(PTRACE_INTERRUPT, tid, 0, NULL, "interrupt") < 0)
+		return -errno;
+	return wait_for_stop(l, tid);
+}
+
+int held_take(const struct target *t, struct held_limbo *limbo, pid_t tid, struct held *ret,
+              struct error *err)
+{
+	struct held h = { .tid = tid };
+	int r = stop(limbo, tid);
+
+	if (r == -EPERM)
+		return error_set(err, EPERM,
+		                 "thread %d cannot be stopped: traced by another "
+		                 "process, or not permitted",
+		                 (int)tid);
+	if (r < 0)
+		return error_sys(err, -r, "thread %d cannot be stopped", (int)tid);
+	/* at once: should we be killed now, nobody would do it */
+	steps_before("repair");
+	if (!freeze_regs_stopped(tid, &h.repair) ||
+	    request(PTRACE_GETREGS, tid, 0, &h.regs, "getregs") < 0) {
+		r = -errno;
+		request(PTRACE_DETACH, tid, 0, NULL, "detach");
+		return error_sys(err, -r, "registers of thread %d", (int)tid);
+	}
+	h.back = h.regs;
+	restart_by_hand(&h.back);
+	abort_rseq(t, tid, &h.back);
+	*ret = h;
+	return 0;
+}
+
+void held_release(struct held *h)
+{
+	steps_before("leave");
+	freeze_regs_leave(h->tid, &h->repair);
+	request(PTRACE_DETACH, h->tid, 0, NULL, "detach");
+}
+
+int held_commit(const struct held *h, uint64_t pc, struct error *err)
+{
+	struct user_regs_struct r = h->regs;
+	int e;
+
+	r.rip = pc;
+	r.orig_rax = -1; /* no restart by the kernel: the stub does it */
+	if (request(PTRACE_SETREGS, h->tid, 0, &r, "commit") < 0) {
+		e = errno;
+		request(PTRACE_DETACH, h->tid, 0, NULL, "detach");
+		return error_sys(err, e, "thread %d cannot be moved", (int)h->tid);
+	}
+	request(PTRACE_DETACH, h->tid, 0, NULL, "let go");
+	return 0;
+}
+
+int held_withdraw(struct held_limbo *limbo, const struct held *h, uint64_t pc)
+{
+	struct user_regs_struct r;
+	int e = stop(limbo, h->tid);
+
+	if (e < 0)
+		return e;
+	if (request(PTRACE_GETREGS, h->tid, 0, &r, "getregs") < 0)
+		e = -errno;
+	/* with the kernel's note of the call, so that it restarts it itself */
+	if (e == 0 && r.rip == pc)
+		e = request(PTRACE_SETREGS, h->tid, 0, (void *)&h->regs, "withdraw") < 0 ? -errno
+		                                                                         : 1;
+	request(PTRACE_DETACH, h->tid, 0, NULL, "detach");
+	return e;
+}
+
+static bool words_point_into(const struct target *t, uint64_t sp, uint64_t start, uint64_t end)
+{
+	cleanup_free uint64_t *words = malloc(STACK_WORDS * sizeof(*words));
+
+	if (!words)
+		return true;
+	reader_fill(t, sp, words, STACK_WORDS * sizeof(*words), NULL);
+	for (size_t i = 0; i < STACK_WORDS; i++) {
+		if (words[i] >= start && words[i] < end)
+			return true;
+	}
+	return false;
+}
+
+int held_is_out_of(const struct target *t, struct held_limbo *limbo, pid_t tid, uint64_t start,
+                   uint64_t end)
+{
+	char state = held_state(t, tid);
+	struct error unused;
+	struct held h;
+	int r;
+
+	if (state == 'X' || state == 'Z')
+		return 1;
+	r = held_take(t, limbo, tid, &h, &unused);
+	if (r < 0)
+		return r == -ESRCH ? 1 : r;
+	r = !(h.regs.rip >= start && h.regs.rip < end) &&
+	    !words_point_into(t, h.regs.rsp - RED_ZONE, start, end);
+	held_release(&h);
+	return r;
+}
+
+bool held_settle(struct held_limbo *l)
+{
+	for (size_t i = 0; i < l->n;) {
+		struct held h = { .tid = l->tids[i] };
+		int r = look_for_stop(h.tid);
+
+		if (r == 0) {
+			i++;
+			continue;
+		}
+		if (r > 0) {
+			freeze_regs_stopped(h.tid, &h.repair);
+			held_release(&h);
+		}
+		l->tids[i] = l->tids[--l->n];
+	}
+	return l->n == 0;
+}

@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "inject/inject.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "inject/steps.h"
+#include "inject/transaction.h"
+#include "target/permission.h"
+#include "target/proc.h"
+
+enum {
+	TIMEOUT_MS = 3000,
+	LEAST_CAVE = 320, /* two mmap calls and the way back */
+	TAKE_OVER_MS = 2000,
+	MXCSR_DEFAULT = 0x1f80,
+};
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+
+/* ---- opening ---- */
+
+struct inject *inject_close(struct inject *in)
+{
+	if (!in)
+		return NULL;
+	/* whoever was asked to stop must not stop for good when we are gone: the
+	 * kernel lets them go, but an interrupted call would not be repaired */
+	for (unsigned i = 0; i < 1000 && !held_settle(&in->limbo); i++)
+		nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
+	safe_point_close(in->safe);
+	if (in->mem_fd >= 0)
+		close(in->mem_fd);
+	if (in->lock_fd >= 0)
+		close(in->lock_fd);
+	free(in);
+	return NULL;
+}
+
+void inject_closep(struct inject **in)
+{
+	inject_close(*in);
+}
+
+/* A name that the kernel gives back when we end, however we end. */
+static int lock(struct inject *in, struct error *err)
+{
+	struct sockaddr_un name = { .sun_family = AF_UNIX };
+	int n, fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return error_sys(err, errno, "a lock for process %d", (int)in->target->pid);
+	in->lock_fd = fd;
+	n = snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "memwho-inject-%d-%" PRIu64,
+	             (int)in->target->pid, in->target->start_ticks);
+	if (bind(fd, (struct sockaddr *)&name, offsetof(struct sockaddr_un, sun_path) + 1 + n) == 0)
+		return 0;
+	if (errno == EADDRINUSE)
+		return error_set(err, EBUSY, "another memwho is at work in process %d",
+		                 (int)in->target->pid);
+	return error_sys(err, errno, "a lock for process %d", (int)in->target->pid);
+}
+
+static int open_memory(struct inject *in, struct error *err)
+{
+	in->mem_fd = openat(in->target->proc_fd, "mem", O_RDWR | O_CLOEXEC);
+	if (in->mem_fd >= 0)
+		return 0;
+	if (errno == EACCES || errno == EPERM)
+		return permission_explain(in->target->pid, in->target->proc_fd, PERMISSION_ATTACH,
+		                          errno, err);
+	return error_sys(err, errno, "memory of process %d", (int)in->target->pid);
+}
+
+/* Our stub calls and jumps as a shadow stack would not expect; not tried. */
+static int refuse_shadow_stack(const struct target *t, struct error *err)
+{
+	cleanup_free char *status = NULL;
+	const char *line;
+
+	if (target_proc_file(t, "status", 1 << 16, &status, NULL, err) < 0)
+		return err->code;
+	line = proc_status_line(status, "x86_Thread_features");
+	if (line && strncmp(line, "shstk", 5) == 0)
+		return error_set(err, ENOTSUP, "process %d runs with a shadow stack", (int)t->pid);
+	return 0;
+}
+
+static int begin(const struct target *t, const struct inject_options *o, struct inject **ret,
+                 struct error *err)
+{
+	cleanup(inject_closep) struct inject *in = calloc(1, sizeof(*in));
+	int r;
+
+	if (!in)
+		return error_oom(err);
+	in->target = t;
+	in->mem_fd = in->lock_fd = -1;
+	in->timeout_ms = o && o->timeout_ms ? o->timeout_ms : TIMEOUT_MS;
+	in->prefer_running = o && o->prefer_running;
+#ifndef __x86_64__
+	return error_set(err, ENOTSUP, "calls into a process are for x86-64 only, so far");
+#endif
+	r = refuse_shadow_stack(t, err);
+	if (r == 0)
+		r = lock(in, err);
+	if (r == 0)
+		r = open_memory(in, err);
+	if (r < 0)
+		return r;
+	*ret = take_ptr(in);
+	return 0;
+}
+
+static int find_places(struct inject *in, struct error *err)
+{
+	cleanup(maps_clear) struct maps maps = { 0 };
+	int r = maps_read(in->target, &maps, err);
+
+	if (r < 0)
+		return r;
+	in->area = area_find(&maps);
+	return area_find_cave(in->target, &maps, LEAST_CAVE, &in->cave, err);
+}
+
+/* ---- making the area ---- */
+
+static bool area_is_made(struct inject *in)
+{
+	cleanup(maps_clear) struct maps maps = { 0 };
+	struct error unused;
+
+	return maps_read(in->target, &maps, &unused) == 0 && area_is_at(&maps, in->area);
+}
+
+static uint64_t random_number(void)
+{
+	uint64_t v = clock_now_ns();
+
+	if (getrandom(&v, sizeof(v), GRND_NONBLOCK) < 0)
+		v ^= (uint64_t)getpid() << 20;
+	return v;
+}
+
+static int write_first_journal(struct inject *in, struct error *err)
+{
+	in->journal = (struct journal){ .magic = JOURNAL_MAGIC };
+	return transaction_write_journal(in, err);
+}
+
+static int make_area(struct inject *in, struct error *err)
+{
+	const unsigned flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+	cleanup(maps_clear) struct maps maps = { 0 };
+	uint64_t at;
+	int r = maps_read(in->target, &maps, err);
+
+	if (r < 0)
+		return r;
+	at = area_choose(&maps, random_number());
+	if (!at)
+		return error_set(err, ENOMEM, "process %d has no free address range",
+		                 (int)in->target->pid);
+	const struct stub_call calls[] = {
+		{ SYS_mmap, { at, JOURNAL_CODE_BYTES, PROT_READ | PROT_EXEC, flags, -1, 0 } },
+		{ SYS_mmap,
+		  { at + JOURNAL_CODE_BYTES, JOURNAL_DATA_BYTES + JOURNAL_STACK_BYTES,
+		    PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, -1, 0 } },
+	};
+	in->area = at;
+	r = transaction_raw(in, calls, 2, area_is_made, err);
+	if (r == 0)
+		return write_first_journal(in, err);
+	in->area = 0;
+	return error_context(err, "an area in process %d", (int)in->target->pid);
+}
+
+/* ---- taking over what another memwho has left ---- */
+
+static bool is_over(struct inject *in)
+{
+	const uint64_t end = in->area + JOURNAL_CODE_BYTES;
+	struct error unused;
+
+	if (transaction_read_journal(in, &unused) < 0)
+		return false;
+	if (!in->journal.tid || in->journal.state == JOURNAL_DONE)
+		return true;
+	if (in->journal.state != JOURNAL_IDLE)
+		return held_state(in->target, in->journal.tid) == 'X';
+	/* committed and not begun, or never committed: who is not in it never will be */
+	return held_is_out_of(in->target, &in->limbo, in->journal.tid, in->area, end) == 1;
+}
+
+static int take_over(struct inject *in, struct error *err)
+{
+	const uint64_t until = clock_now_ns() + TAKE_OVER_MS * 1000000ull;
+	uint64_t magic;
+	int r = inject_read(in, in->area + JOURNAL_CODE_BYTES, &magic, sizeof(magic), err);
+
+	if (r < 0)
+		return r;
+	if (!magic) /* mapped, and its memwho was killed before it wrote here */
+		return write_first_journal(in, err);
+	r = transaction_read_journal(in, err);
+	while (r == 0 && !is_over(in)) {
+		if (clock_now_ns() > until)
+			return error_set(err, EBUSY,
+			                 "a call that an earlier memwho began in thread %d of "
+			                 "process %d is still under way",
+			                 (int)in->journal.tid, (int)in->target->pid);
+		nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
+	}
+	if (r == 0 && in->journal.tid) {
+		in->journal.tid = 0;
+		r = transaction_write_journal(in, err);
+	}
+	return r;
+}
+
+int inject_open(const struct target *t, struct symbol_space *space, const struct inject_options *o,
+                struct inject **ret, struct error *err)
+{
+	cleanup(inject_closep) struct inject *in = NULL;
+	int r = begin(t, o, &in, err);
+
+	if (r < 0)
+		return r;
+	in->space = space;
+	r = find_places(in, err);
+	if (r == 0)
+		r = in->area ? take_over(in, err) : make_area(in, err);
+	if (r < 0)
+		return r;
+	*ret = take_ptr(in);
+	return 0;
+}
+
+/* ---- calls ---- */
+
+int inject_read(struct inject *in, uint64_t addr, void *bytes, size_t n, struct error *err)
+{
+	ssize_t r = pread(in->mem_fd, bytes, n, (off_t)addr);
+
+	if (r == (ssize_t)n)
+		return 0;
+	if (target_has_ended(in->target))
+		return error_set(err, ESRCH, "process %d has ended", (int)in->target->pid);
+	return error_sys(err, r < 0 ? errno : EIO, "memory of process %d at 0x%" PRIx64,
+	                 (int)in->target->pid, addr);
+}
+
+int inject_write(struct inject *in, uint64_t addr, const void *bytes, size_t n, struct error *err)
+{
+	ssize_t r;
+
+	steps_before("write");
+	r = pwrite(in->mem_fd, bytes, n, (off_t)addr);
+	if (r == (ssize_t)n)
+		return 0;
+	if (target_has_ended(in->target))
+		return error_set(err, ESRCH, "process %d has ended", (int)in->target->pid);
+	return error_sys(err, r < 0 ? errno : EIO, "writing to process %d at 0x%" PRIx64,
+	                 (int)in->target->pid, addr);
+}
+
+uint64_t inject_scratch(const struct inject *in)
+{
+	return in->area + JOURNAL_CODE_BYTES + JOURNAL_SCRATCH_AT;
+}
+
+uint64_t inject_scratch_bytes(const struct inject *in)
+{
+	return JOURNAL_SCRATCH_BYTES;
+}
+
+const struct inject_stats *inject_stats_of(const struct inject *in)
+{
+	((struct inject *)in)->stats.limbo = in->limbo.n_ever;
+	return &in->stats;
+}
+
+int inject_syscall(struct inject *in, long number, const uint64_t args[6], int64_t *ret,
+                   struct error *err)
+{
+	struct stub_call call = { .function = number };
+	struct stub stub;
+	struct held h;
+	uint64_t slot;
+	int r = transaction_begin(in, false, &h, &slot, err);
+
+	if (r < 0)
+		return r;
+	memcpy(call.args, args, sizeof(call.args));
+	stub_syscall(&stub, in->area, &call, &h.back);
+	r = transaction_run(in, &h, slot, &stub, err);
+	if (r == 0)
+		*ret = (int64_t)in->journal.result;
+	return r;
+}
+
+/* All but the faults that the call itself may raise: blocked, those would end
+ * the process without its handler. */
+static uint64_t signals_to_block(void)
+{
+	static const int faults[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS };
+	uint64_t mask = ~0ull;
+
+	for (size_t i = 0; i < ARRAY_SIZE(faults); i++)
+		mask &= ~(1ull << (faults[i] - 1));
+	return mask;
+}
+
+static int open_safe_point(struct inject *in, uint64_t function, struct error *err)
+{
+	if (!in->space)
+		return error_set(err, EINVAL, "a call needs the target's modules");
+	if (in->safe && in->safe_function == function)
+		return 0;
+	in->safe = safe_point_close(in->safe);
+	in->safe_function = function;
+	return safe_point_open(in->target, in->space, function, &in->safe, err);
+}
+
+int inject_function(struct inject *in, uint64_t function, uint64_t errno_location,
+                    const uint64_t args[6], uint64_t *ret, struct error *err)
+{
+	struct stub_call call = { .function = function };
+	struct stub stub;
+	struct held h;
+	uint64_t slot;
+	int r = open_safe_point(in, function, err);
+
+	if (r == 0)
+		r = transaction_begin(in, true, &h, &slot, err);
+	if (r < 0)
+		return r;
+	in->journal.new_mask = signals_to_block();
+	in->journal.mxcsr = MXCSR_DEFAULT;
+	memcpy(call.args, args, sizeof(call.args));
+	stub_function(&stub, in->area, &call, errno_location, &h.back);
+	r = transaction_run(in, &h, slot, &stub, err);
+	if (r == 0)
+		*ret = in->journal.result;
+	return r;
+}
+
+/* ---- the way out ---- */
+
+static bool area_is_gone(struct inject *in)
+{
+	cleanup(maps_clear) struct maps maps = { 0 };
+	struct error unused;
+
+	return maps_read(in->target, &maps, &unused) == 0 && !maps_find(&maps, in->area) &&
+	       !maps_find(&maps, in->area + JOURNAL_AREA_BYTES - 1);
+}
+
+static int all_are_out(struct inject *in, struct error *err)
+{
+	const uint64_t end = in->area + JOURNAL_CODE_BYTES;
+	cleanup_free pid_t *tids = NULL;
+	size_t n = 0;
+	int r = target_threads(in->target, &tids, &n, err);
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		int out = 0;
+
+		for (unsigned k = 0; k < 1000 && out != 1; k++) {
+			out = held_is_out_of(in->target, &in->limbo, tids[i], in->area, end);
+			if (out != 1)
+				nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
+		}
+		if (out != 1)
+			r = error_set(err, EBUSY, "thread %d of process %d is in a stub",
+			              (int)tids[i], (int)in->target->pid);
+	}
+	return r;
+}
+
+int inject_clean(const struct target *t, struct error *err)
+{
+	cleanup(inject_closep) struct inject *in = NULL;
+	struct stub_call unmap = { .function = SYS_munmap };
+	int r = begin(t, NULL, &in, err);
+
+	if (r == 0)
+		r = find_places(in, err);
+	if (r < 0 || !in->area)
+		return r;
+	r = take_over(in, err);
+	if (r == 0)
+		r = all_are_out(in, err);
+	if (r < 0)
+		return r;
+	unmap.args[0] = in->area;
+	unmap.args[1] = JOURNAL_AREA_BYTES;
+	r = transaction_raw(in, &unmap, 1, area_is_gone, err);
+	return r < 0 ? r : 1;
+}
+
+bool inject_find(const struct target *t, uint64_t *area, pid_t *tid, struct error *err)
+{
+	cleanup(inject_closep) struct inject *in = calloc(1, sizeof(*in));
+	cleanup(maps_clear) struct maps maps = { 0 };
+
+	if (!in)
+		return error_oom(err), false;
+	in->target = t;
+	in->lock_fd = in->mem_fd = -1;
+	if (open_memory(in, err) < 0 || maps_read(t, &maps, err) < 0)
+		return false;
+	in->area = area_find(&maps);
+	if (!in->area || transaction_read_journal(in, err) < 0)
+		return false;
+	*area = in->area;
+	*tid = in->journal.tid;
+	return true;
+}

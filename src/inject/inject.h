@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * The one transaction that everything which touches a target uses: choose a
+ * thread, stop it at a safe point, write a stub that puts everything back by
+ * itself, commit by moving nothing but the thread's pc, let go, watch a word of
+ * memory. Before the commit nothing has happened; after it the thread finishes
+ * alone, whether memwho lives or not.
+ *
+ * The surprising rule: never with all threads stopped. Another thread may hold
+ * the lock that the call needs, and has to run on to give it back.
+ *
+ * What is left in the target when memwho dies: one area of 336 KiB address
+ * space, reused by the next memwho and taken away by inject_clean(); and, if it
+ * dies between a stop and the repair of an interrupted call (microseconds), one
+ * EINTR for calls of the kind of epoll_wait.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "symbol/symbol.h"
+#include "target/target.h"
+
+struct inject;
+
+struct inject_options {
+	unsigned timeout_ms; /* for a thread at a safe point, and for the call; 0: 3000 */
+	bool prefer_running; /* default: a blocked thread, as it holds no locks of its own */
+};
+
+struct inject_stats {
+	uint64_t transactions;
+	uint64_t stops;     /* threads that were stopped to be looked at */
+	uint64_t refused;   /* of these: not at a safe point */
+	uint64_t withdrawn; /* commits taken back because the thread did not begin */
+	uint64_t limbo;     /* threads that did not stop in time */
+	uint64_t last_stop_ns, last_total_ns, longest_stop_ns;
+	char why[128]; /* of the last refusal */
+};
+
+/* @space is for safe points (inject_function()); NULL if only system calls are
+ * wanted. Makes the area, or takes over one that is there, with what was begun
+ * in it. -EBUSY: another memwho is at work there; -EPERM; -ENOTSUP on other
+ * machines or with shadow stacks. */
+int inject_open(const struct target *t, struct symbol_space *space, const struct inject_options *o,
+                struct inject **ret, struct error *err);
+/* The area stays, for the next time. */
+struct inject *inject_close(struct inject *in);
+void inject_closep(struct inject **in);
+
+/* A system call by some thread. *ret is what the kernel returned (-errno as a
+ * value). -EAGAIN no thread could be lent; -EINPROGRESS it has begun and does
+ * not end: it will, by itself. */
+int inject_syscall(struct inject *in, long number, const uint64_t args[6], int64_t *ret,
+                   struct error *err);
+
+/* Call @function(args...) in a thread that is at a safe point. @errno_location:
+ * address of the libc's __errno_location, so that errno survives; 0 if there is
+ * none. As above. */
+int inject_function(struct inject *in, uint64_t function, uint64_t errno_location,
+                    const uint64_t args[6], uint64_t *ret, struct error *err);
+
+/* Bytes in the target for arguments that are pointers. */
+uint64_t inject_scratch(const struct inject *in);
+uint64_t inject_scratch_bytes(const struct inject *in);
+int inject_write(struct inject *in, uint64_t addr, const void *bytes, size_t n, struct error *err);
+int inject_read(struct inject *in, uint64_t addr, void *bytes, size_t n, struct error *err);
+
+const struct inject_stats *inject_stats_of(const struct inject *in);
+
+/* Take the area away: 1 done, 0 there was none. -EBUSY: a thread is in it. */
+int inject_clean(const struct target *t, struct error *err);
+/* Is there an area of ours? What was under way when its memwho ended: *tid (0: nothing). */
+bool inject_find(const struct target *t, uint64_t *area, pid_t *tid, struct error *err);

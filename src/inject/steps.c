@@ -1,0 +1,6 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "inject/steps.h"
+
+#include <stddef.h>
+
+void (*steps_hook)(const char *what) = NULL;

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/*
+ * inject/ by hand, for the tests:
+ *
+ *	injector [OPTION...] PID getpid
+ *	injector [OPTION...] PID call FUNCTION [ARG...]    a number, or s:TEXT
+ *	injector PID clean | find
+ *
+ *	-n N      that many times
+ *	-k STEP   be killed before this step
+ *	-r        running threads first
+ *	-t MS     time for one call
+ *
+ * Prints "name value" lines.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "inject/inject.h"
+#include "inject/steps.h"
+#include "symbol/symbol.h"
+#include "target/elf_file.h"
+#include "target/target.h"
+
+static long kill_step = -1, n_steps;
+
+static void step(const char *what)
+{
+	if (getenv("INJECTOR_STEPS"))
+		fprintf(stderr, "%ld %s\n", n_steps, what);
+	if (n_steps++ != kill_step)
+		return;
+	kill(getpid(), SIGKILL);
+	for (;;)
+		pause();
+}
+
+static uint64_t address_of(struct symbol_space *space, const char *name)
+{
+	for (size_t i = 0; i < symbol_space_n(space); i++) {
+		const struct symbol_mapping *m = symbol_space_at(space, i);
+		struct elf_file *elf = m->module ? symbol_module_elf(m->module) : NULL;
+		struct elf_symbol s;
+
+		if (elf && elf_file_symbol(elf, ELF_ALL, name, &s) == 0)
+			return s.value + m->bias;
+	}
+	return 0;
+}
+
+static int fail(const struct error *err)
+{
+	error_print(err, stderr);
+	return err->code == -EINPROGRESS ? 3 : err->code == -EAGAIN ? 5 : 1;
+}
+
+static void report(const struct inject *in, long done)
+{
+	const struct inject_stats *s = inject_stats_of(in);
+
+	printf("done %ld\nstops %" PRIu64 "\nrefused %" PRIu64 "\nwithdrawn %" PRIu64
+	       "\nlimbo %" PRIu64 "\nlongest_stop_us %" PRIu64 "\nsteps %ld\nwhy %s\n",
+	       done, s->stops, s->refused, s->withdrawn, s->limbo, s->longest_stop_ns / 1000,
+	       n_steps, s->why);
+}
+
+static int read_args(struct inject *in, char **words, uint64_t args[6], struct error *err)
+{
+	uint64_t at = inject_scratch(in);
+
+	for (int i = 0; i < 6 && words[i]; i++) {
+		size_t len = strlen(words[i]) + 1 - 2;
+		int r;
+
+		if (strncmp(words[i], "s:", 2)) {
+			args[i] = strtoull(words[i], NULL, 0);
+			continue;
+		}
+		r = inject_write(in, at, words[i] + 2, len, err);
+		if (r < 0)
+			return r;
+		args[i] = at;
+		at += (len + 15) & ~15ull;
+	}
+	return 0;
+}
+
+static int call_all(struct inject *in, struct symbol_space *space, char **words, long n)
+{
+	uint64_t function = 0, errno_location = 0, args[6] = { 0 }, result = 0;
+	bool is_call = !strcmp(words[0], "call");
+	struct error err;
+	long done = 0;
+	int r = 0;
+
+	if (is_call) {
+		function = address_of(space, words[1]);
+		errno_location = address_of(space, "__errno_location");
+		if (!function)
+			return 4;
+		r = read_args(in, words + 2, args, &err);
+	}
+	for (; r == 0 && done < n; done += r == 0) {
+		int64_t value = 0;
+
+		if (is_call)
+			r = inject_function(in, function, errno_location, args, &result, &err);
+		else
+			r = inject_syscall(in, SYS_getpid, args, &value, &err);
+		result = is_call ? result : (uint64_t)value;
+	}
+	report(in, done);
+	printf("result %" PRIu64 "\n", result);
+	return r < 0 ? fail(&err) : 0;
+}
+
+static int work(pid_t pid, char **words, long n, const struct inject_options *o)
+{
+	static const struct symbol_options options = { .no_debuginfod = true, .no_inline = true };
+	cleanup(target_closep) struct target *t = NULL;
+	cleanup(symbol_pool_freep) struct symbol_pool *pool = NULL;
+	cleanup(symbol_space_freep) struct symbol_space *space = NULL;
+	cleanup(inject_closep) struct inject *in = NULL;
+	struct error err;
+	uint64_t area;
+	pid_t tid;
+	int r;
+
+	if (target_open(pid, &t, &err) < 0)
+		return fail(&err);
+	if (!strcmp(words[0], "clean")) {
+		r = inject_clean(t, &err);
+		printf("cleaned %d\nsteps %ld\n", r, n_steps);
+		return r < 0 ? fail(&err) : 0;
+	}
+	if (!strcmp(words[0], "find")) {
+		err.code = 0;
+		if (!inject_find(t, &area, &tid, &err))
+			return err.code ? fail(&err) : 4;
+		printf("area 0x%" PRIx64 "\ntid %d\n", area, tid);
+		return 0;
+	}
+	if (symbol_pool_new(&options, &pool, &err) < 0 ||
+	    symbol_space_new(pool, t, &space, &err) < 0 ||
+	    symbol_space_refresh(space, t, &err) < 0 || inject_open(t, space, o, &in, &err) < 0)
+		return fail(&err);
+	return call_all(in, space, words, n);
+}
+
+int main(int argc, char **argv)
+{
+	struct inject_options o = { 0 };
+	long n = 1;
+	int c;
+
+	steps_hook = step;
+	while ((c = getopt(argc, argv, "+n:k:rt:")) > 0) {
+		switch (c) {
+		case 'n': n = strtol(optarg, NULL, 10); break;
+		case 'k': kill_step = strtol(optarg, NULL, 10); break;
+		case 'r': o.prefer_running = true; break;
+		case 't': o.timeout_ms = (unsigned)strtoul(optarg, NULL, 10); break;
+		default: return 2;
+		}
+	}
+	if (argc - optind < 2)
+		return 2;
+	return work(strtol(argv[optind], NULL, 10), argv + optind + 1, n, &o);
+}
