@@ -11,6 +11,7 @@
  * Commands on stdin, one line each, answered by lines and then "ok":
  *	list FILE   every block held: address, usable size (of the request where
  *	            the allocator does not tell), in hexadecimal and decimal
+ *	freed FILE  every block that was freed for good (not with "running"): address
  *	stats       "held BLOCKS BYTES", and what the allocator reports: lines
  *	            "own NAME VALUE" (mallinfo2, mallctl, MallocExtension)
  *	info FILE   malloc_info() as XML
@@ -35,7 +36,7 @@
 #include <unistd.h>
 
 struct block {
-	void *at;
+	void *at, *freed;
 	size_t asked;
 };
 
@@ -96,6 +97,7 @@ static void drop_third(struct block *blocks, uint64_t seed)
 		if (next_random(&seed) % 3 != 0 || !blocks[i].at)
 			continue;
 		free(blocks[i].at);
+		blocks[i].freed = blocks[i].at;
 		blocks[i].at = NULL;
 	}
 }
@@ -166,7 +168,7 @@ static size_t usable(const struct block *b)
 	return size_of ? size_of(b->at) : b->asked;
 }
 
-static void list(const char *path)
+static void list(const char *path, bool freed)
 {
 	static char buf[1 << 16];
 	FILE *f = fopen(path, "w");
@@ -178,7 +180,9 @@ static void list(const char *path)
 		for (long i = 0; i < n_blocks; i++) {
 			const struct block *b = &workers[t].blocks[i];
 
-			if (b->at)
+			if (freed && b->freed)
+				fprintf(f, "%lx\n", (unsigned long)b->freed);
+			if (!freed && b->at)
 				fprintf(f, "%lx %zu\n", (unsigned long)b->at, usable(b));
 		}
 	}
@@ -330,7 +334,9 @@ static void serve(void)
 		arg[0] = '\0';
 		sscanf(line, "%*s %4099s", arg);
 		if (!strncmp(line, "list ", 5))
-			list(arg);
+			list(arg, false);
+		else if (!strncmp(line, "freed ", 6))
+			list(arg, true);
 		else if (!strncmp(line, "stats", 5))
 			stats();
 		else if (!strncmp(line, "info ", 5))

@@ -79,6 +79,19 @@ static int print_blocks(const struct runtime_view *v, const struct runtime_ops *
 	return r < 0 ? r : 0;
 }
 
+#ifdef NO_THREADS
+static int read_threads(const struct target *t, const struct maps *m, struct threads *ret,
+                        struct error *err)
+{
+	return 0;
+}
+#define threads_read  read_threads
+#define threads_clear no_threads_clear
+static void no_threads_clear(struct threads *t)
+{
+}
+#endif
+
 static int look(const struct runtime_ops *ops, char **args, bool stop, struct error *err)
 {
 	cleanup(target_closep) struct target *t = NULL;

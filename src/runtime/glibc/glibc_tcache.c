@@ -7,8 +7,8 @@
 enum {
 	SMALL_BINS = 64, /* of one size each: 32, 48, ... */
 	MAX_BINS = 76,
-	MAX_COUNT = 65535, /* a loop else */
-	MAX_FILL = 65535,
+	MAX_COUNT = 65535,    /* a loop else */
+	MAX_CACHED = 1 << 22, /* of all caches */
 	MIN_CHUNK = 32,
 };
 
@@ -35,10 +35,12 @@ void glibc_tcache_clear(struct glibc_tcaches *t)
 	*t = (struct glibc_tcaches){ 0 };
 }
 
+/* A chunk is 16 bytes larger where the rest of a free one would have been too small. */
 static int form_of(uint64_t chunk_bytes)
 {
 	for (int i = GLIBC_TCACHE_BYTE; i <= GLIBC_TCACHE_SLOTS; i++) {
-		if (shapes[i].chunk_bytes == chunk_bytes)
+		if (chunk_bytes == shapes[i].chunk_bytes ||
+		    chunk_bytes == shapes[i].chunk_bytes + 16u)
 			return i;
 	}
 	return -1;
@@ -53,7 +55,7 @@ static bool read_content(struct peek *p, uint64_t at, enum glibc_tcache_form for
                          struct content *ret)
 {
 	const struct shape *s = &shapes[form];
-	uint8_t b[0x300];
+	uint8_t b[2 * MAX_BINS + 8 * MAX_BINS];
 
 	if (!peek_read(p, at, b, s->entries + 8u * s->bins))
 		return false;
@@ -78,14 +80,14 @@ static bool is_head(struct peek *p, const struct maps *m, uint64_t entry, unsign
 	return bin < SMALL_BINS ? size == MIN_CHUNK + 16 * bin : size >= MIN_CHUNK;
 }
 
-/* How many a bin holds. */
+/* How many a bin holds; SLOTS: at least. */
 static unsigned held(const struct glibc_tcache *t, const struct content *c, unsigned bin)
 {
 	if (t->form != GLIBC_TCACHE_SLOTS)
 		return c->counts[bin];
 	if (!c->entries[bin]) /* a bin may be switched off: no slots, nothing in it */
 		return 0;
-	return c->counts[bin] <= t->fill ? t->fill - c->counts[bin] : 0;
+	return c->counts[bin] < t->fill ? t->fill - c->counts[bin] : 1;
 }
 
 bool glibc_tcache_parse(struct peek *p, const struct maps *m, uint64_t chunk, uint64_t bytes,
@@ -99,10 +101,8 @@ bool glibc_tcache_parse(struct peek *p, const struct maps *m, uint64_t chunk, ui
 	if (form < 0 || !read_content(p, t.at, form, &c))
 		return false;
 	t.form = form;
-	for (unsigned i = 0; i < SMALL_BINS; i++) { /* large ones may be switched off */
-		if (form == GLIBC_TCACHE_SLOTS && c.counts[i] > t.fill)
-			t.fill = c.counts[i];
-	}
+	for (unsigned i = 0; form == GLIBC_TCACHE_SLOTS && i < c.bins; i++)
+		t.fill = c.counts[i] > t.fill ? c.counts[i] : t.fill;
 	for (unsigned i = 0; i < c.bins; i++) {
 		if (c.entries[i])
 			t.empty = false;
@@ -137,7 +137,7 @@ static int walk_bin(struct peek *p, const struct glibc_arenas *all, uint64_t ent
 {
 	unsigned i = 0;
 
-	for (; i < n && entry; i++) {
+	for (; i < n && entry && to->n < MAX_CACHED; i++) {
 		uint64_t size, stored;
 		size_t arena;
 		int r;
@@ -169,8 +169,9 @@ int glibc_tcache_chunks(struct peek *p, const struct glibc_arenas *all,
 	if (!read_content(p, t->at, t->form, &c))
 		return 0;
 	for (unsigned i = 0; i < c.bins; i++) {
-		/* a large bin's list ends by itself: how many it holds is by tunables */
-		unsigned n = i < SMALL_BINS ? held(t, &c, i) : MAX_COUNT;
+		/* with slots the list ends by itself: what a full bin may take is not told
+		 * when all bins hold something */
+		unsigned n = t->form == GLIBC_TCACHE_SLOTS ? MAX_COUNT : held(t, &c, i);
 		int found;
 
 		if (!c.entries[i] || n > MAX_COUNT)
@@ -179,6 +180,7 @@ int glibc_tcache_chunks(struct peek *p, const struct glibc_arenas *all,
 		if (found < 0)
 			return found;
 		*checked += found + 1;
+		n = held(t, &c, i);
 		if (i < SMALL_BINS && (unsigned)found < n) {
 			(*inconsistent)++;
 			bytes_of_arena[own] += (uint64_t)(n - found) * (MIN_CHUNK + 16 * i);

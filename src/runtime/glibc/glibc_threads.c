@@ -89,6 +89,16 @@ static int index_all(const struct glibc_arenas *arenas, const struct glibc_tcach
 	return r;
 }
 
+/* Two threads can't have one thread pointer: then neither is known. */
+static bool is_single(const struct threads *threads, size_t i)
+{
+	for (size_t k = 0; k < threads->n_items; k++) {
+		if (k != i && threads->items[k].tcb == threads->items[i].tcb)
+			return false;
+	}
+	return true;
+}
+
 static int list_threads(const struct threads *threads, struct glibc_threads *t, struct error *err)
 {
 	t->items = calloc(threads->n_items + 1, sizeof(*t->items));
@@ -97,7 +107,7 @@ static int list_threads(const struct threads *threads, struct glibc_threads *t, 
 	for (size_t i = 0; i < threads->n_items; i++) {
 		const struct thread *thread = &threads->items[i];
 
-		if (thread->tcb)
+		if (thread->tcb && is_single(threads, i))
 			t->items[t->n++] = (struct glibc_thread){ thread, GLIBC_THREADS_NONE,
 				                                  GLIBC_THREADS_NONE };
 	}
@@ -130,7 +140,6 @@ int glibc_threads_match(struct peek *p, const struct threads *threads,
 			t.items[i].tcache = index_of(&by_tcache,
 			                             peek_word(p, tcb - 8 * tcache_place));
 	}
-	t.tcache_found = tcache_place != 0;
 	*ret = t;
 	t = (struct glibc_threads){ 0 };
 	return 0;

@@ -22,7 +22,6 @@ struct glibc_thread {
 struct glibc_threads {
 	struct glibc_thread *items; /* those whose thread pointer is known */
 	size_t n;
-	bool tcache_found; /* the variable was: a cache that no thread has is none */
 };
 void glibc_threads_clear(struct glibc_threads *t); /* usable with cleanup() */
 

@@ -149,20 +149,27 @@ static bool has_thread(const struct glibc_view *v, size_t cache)
 	return false;
 }
 
-/* All threads' variables known: a cache that none of them has is some block
- * that looks like one. */
-static bool is_real(const struct glibc_view *v, size_t cache)
+/* Each thread has one that was found: then any other is some block that looks
+ * like one. */
+static bool all_known(const struct glibc_view *v)
 {
-	if (has_thread(v, cache))
-		return true;
-	return !v->tcaches.items[cache].empty && !(v->threads.tcache_found && v->in->threads &&
-	                                           v->threads.n == v->in->threads->n_items);
+	for (size_t i = 0; i < v->threads.n; i++) {
+		if (v->threads.items[i].tcache == GLIBC_THREADS_NONE)
+			return false;
+	}
+	return v->in->threads && v->threads.n && v->threads.n == v->in->threads->n_items;
+}
+
+static bool is_real(const struct glibc_view *v, size_t cache, bool known)
+{
+	return has_thread(v, cache) || (!known && !v->tcaches.items[cache].empty);
 }
 
 static int read_caches(struct glibc_view *v, struct error *err)
 {
 	cleanup_free uint64_t *bytes = calloc(v->arenas->n, sizeof(*bytes));
 	struct glibc_lists_votes votes = { 0 };
+	bool known = all_known(v);
 	int r = 0;
 
 	if (!bytes)
@@ -173,7 +180,7 @@ static int read_caches(struct glibc_view *v, struct error *err)
 		glibc_tcache_vote(v->peek, v->in->maps, &v->tcaches.items[i], &votes);
 	v->mangled = glibc_lists_mangled(&votes);
 	for (size_t i = 0; r == 0 && i < v->tcaches.n; i++) {
-		if (is_real(v, i))
+		if (is_real(v, i, known))
 			r = glibc_tcache_chunks(v->peek, v->arenas, &v->tcaches.items[i],
 			                        v->tcache_arena[i], v->mangled, &v->cached, bytes,
 			                        &v->checked, &v->inconsistent, err);
@@ -215,8 +222,10 @@ struct search {
 static bool search(void *ctx, const struct glibc_walk_chunk *c)
 {
 	struct search *s = ctx;
+	/* a block in use goes on over the next chunk's first word */
+	uint64_t over = c->state == GLIBC_WALK_USED ? 8 : 0;
 
-	if (s->addr < c->at || s->addr >= c->at + c->bytes)
+	if (s->addr < c->at || s->addr >= c->at + c->bytes + over)
 		return c->at < s->addr;
 	s->found = *c;
 	return false;
@@ -232,7 +241,6 @@ static void describe(const struct glibc_view *v, const struct glibc_walk_chunk *
 	                   : cached                      ? "in a thread's cache"
 	                                                 : "in use";
 
-	/* a block in use goes on over the next chunk's first word */
 	*ret = (struct regions_block){
 		.kind = REGIONS_GLIBC_ARENA,
 		.start = c->at + 16,
