@@ -131,6 +131,75 @@ def test_parallel_and_walreceiver_kinds(server):
     s.close()
 
 
+def regions(pid):
+    """({heap: fields}, {heap: figures}, [(heap, start, end, claim)])"""
+    heaps, figures, ranges = {}, collections.defaultdict(dict), []
+    for kind, *f in (line.split("\t") for line in postgres.pgtree(pid, "regions").splitlines()):
+        if kind == "heap":
+            heaps[f[1]] = dict(zip(("kind", "name", "inside", "in_use", "detail", "evidence", "why"), f))
+        elif kind == "figure":
+            figures[f[0]][f[1]] = int(f[2])
+        else:
+            ranges.append((f[0], int(f[1], 0), int(f[2], 0), f[3]))
+    assert all(h["kind"] == "postgres" for h in heaps.values())
+    return heaps, figures, ranges
+
+
+def shared_mappings(pid):
+    with open(f"/proc/{pid}/maps") as f:
+        found = [line.split(None, 5) for line in f]
+    return {tuple(int(x, 16) for x in f[0].split("-")): f[5].strip() for f in found if f[1] == "rw-s"}
+
+
+def test_shared_memory_is_named(server):
+    """All of it, in each kind of process, with the server's own figures."""
+    s = server.session()
+    s.do("set parallel_setup_cost = 0; set parallel_tuple_cost = 0; set min_parallel_table_scan_size = 0;"
+         "set max_parallel_workers_per_gather = 2; create table if not exists wide as "
+         "select g from generate_series(1, 30000) g")
+    s.send("select count(*) from wide where pg_sleep(0.0005) is not null")
+    worker = server.process("parallel worker")
+    unused = int(server.sql("select size from pg_shmem_allocations where name is null")[0])
+    for pid in (server.postmaster, s.pid, worker, server.process("checkpointer")):
+        heaps, figures, ranges = regions(pid)
+        assert {(start, end) for _, start, end, _ in ranges} == set(shared_mappings(pid))
+        assert all(claim == "proven" for *_, claim in ranges)
+        main = figures["shared memory"]
+        assert main["shared_buffers_bytes"] == 32 << 20
+        assert heaps["shared memory"]["detail"] == "shared buffers 32.0 MiB"
+        assert main["total_bytes"] - int(heaps["shared memory"]["in_use"]) == unused
+        segments = sum("PostgreSQL." in name for name in shared_mappings(pid).values())
+        assert figures["dynamic shared memory"]["segments"] == segments
+        if pid in (s.pid, worker):
+            assert segments >= 2
+    subprocess.run(["kill", "-INT", str(s.pid)], check=True)
+    s.close()
+
+
+def test_system_v_shared_memory():
+    """The other way to have it: the segment is its own header, and keeps others out itself."""
+    postgres.need(postgres.DISTRIBUTION)
+    with postgres.Server(postgres.DISTRIBUTION, config="shared_memory_type = sysv") as server:
+        pid = server.session().pid
+        heaps, figures, ranges = regions(pid)
+        assert {(start, end) for _, start, end, _ in ranges} == set(shared_mappings(pid))
+        assert [claim for name, *_, claim in ranges if name == "shared memory"] == ["proven"]
+        assert figures["shared memory"]["shared_buffers_bytes"] == 32 << 20
+        assert all("SYSV" in name or "PostgreSQL." in name for name in shared_mappings(pid).values())
+
+
+def test_contexts_are_inside_malloc(server):
+    pid = server.session().pid
+    postgres.rest(pid)
+    heaps, figures, _ = regions(pid)
+    contexts, seen = heaps["memory contexts"], postgres.seen(pid)
+    assert contexts["inside"] == "glibc-arena" and not contexts["why"]
+    assert int(contexts["in_use"]) == sum(x.row.used for x in seen)
+    assert figures["memory contexts"] == {
+        "total_bytes": sum(x.row.total for x in seen), "free_bytes": sum(x.row.free for x in seen),
+        "contexts": len(seen), "blocks": sum(x.row.blocks for x in seen)}
+
+
 def test_probes_sit_on_emulated_instructions(server):
     lines = [line.split("\t") for line in postgres.pgtree(server.session().pid, "probes").splitlines()]
     probes = {f[1]: f for f in lines if f[0] == "probe"}

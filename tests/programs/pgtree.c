@@ -9,6 +9,7 @@
  *	pgtree PID probes   name vaddr at single_stepped role; "range" and "gap" lines
  *	pgtree PID kind     kind of process
  *	pgtree PID names ADDRESS...
+ *	pgtree PID regions  what label_regions() says: heap, figure and range lines
  *	pgtree PID walks N [running|stopped]  N trees: how many were given up, how often and how
  *	                    long the process was stopped
  */
@@ -129,12 +130,38 @@ static int walks(const struct runtime_view *v, char **args, struct error *err)
 	return 0;
 }
 
+static int regions(const struct runtime_view *v, char **args, struct error *err)
+{
+	cleanup(maps_clear) struct maps maps = { 0 };
+	cleanup(regions_clear) struct regions to = { 0 };
+	struct threads none = { 0 };
+	struct regions_input in = { .maps = &maps, .threads = &none };
+	int r = maps_read(v->target, &maps, err);
+
+	if (r == 0)
+		r = postgres_runtime.label_regions(v, &in, &to, err);
+	for (size_t i = 0; i < to.n_heaps && r == 0; i++) {
+		const struct regions_heap *h = &to.heaps[i];
+
+		printf("heap\t%s\t%s\t%s\t%" PRId64 "\t%s\t%s\t%s\n", h->kind, h->name, h->inside,
+		       h->in_use_bytes, h->detail, h->evidence, h->unknown_why);
+		for (size_t k = 0; k < h->n_figures; k++)
+			printf("figure\t%s\t%s\t%" PRId64 "\n", h->name, h->figures[k].key,
+			       h->figures[k].value);
+	}
+	for (size_t i = 0; i < to.n_ranges && r == 0; i++)
+		printf("range\t%s\t0x%" PRIx64 "\t0x%" PRIx64 "\t%s\n",
+		       to.heaps[to.ranges[i].heap].name, to.ranges[i].start, to.ranges[i].end,
+		       to.ranges[i].claim == REGIONS_PROVEN ? "proven" : "shape");
+	return r;
+}
+
 static const struct {
 	const char *name;
 	int (*run)(const struct runtime_view *v, char **args, struct error *err);
 } commands[] = {
-	{ "tree", tree }, { "check", check }, { "probes", probes },
-	{ "kind", kind }, { "names", names }, { "walks", walks },
+	{ "tree", tree },   { "check", check }, { "probes", probes },   { "kind", kind },
+	{ "names", names }, { "walks", walks }, { "regions", regions },
 };
 
 static int run(pid_t pid, char **args, struct error *err)
@@ -167,7 +194,7 @@ int main(int argc, char **argv)
 	struct error err = { 0 };
 
 	if (argc < 3) {
-		fputs("usage: pgtree PID tree|check|probes|kind|names|walks\n", stderr);
+		fputs("usage: pgtree PID tree|check|probes|kind|names|walks|regions\n", stderr);
 		return 2;
 	}
 	if (run(strtol(argv[1], NULL, 10), argv + 2, &err) < 0) {

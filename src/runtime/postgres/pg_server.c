@@ -138,8 +138,9 @@ static uint64_t run_time_ns(const struct target *t)
 	return strtoull(text, NULL, 10);
 }
 
-/* One that waits for a processor in the middle of an update changes nothing either. */
-static bool is_runnable(const struct target *t)
+/* One that waits for a processor, or was stopped, in the middle of an update changes nothing
+ * either. */
+static bool is_in_the_middle(const struct target *t)
 {
 	cleanup_free char *text = NULL;
 	struct error unused;
@@ -148,7 +149,7 @@ static bool is_runnable(const struct target *t)
 	if (target_proc_file(t, "stat", 4096, &text, NULL, &unused) < 0)
 		return false;
 	state = strrchr(text, ')'); /* the name before may hold anything */
-	return state && strncmp(state, ") R", 3) == 0;
+	return state && state[1] && strchr("RTtD", state[2]);
 }
 
 /* A server that did not run between the looks and gave the same answer at each is no tear: the
@@ -174,7 +175,7 @@ static bool is_to_stop(const struct pg_server *s, int n_looks, uint64_t ran_ns)
 	if (s->stop != PG_STOP_WHEN_TORN)
 		return s->stop == PG_STOP_ALWAYS;
 	return n_looks >= LOOKS_BEFORE_STOP &&
-	       (run_time_ns(s->target) != ran_ns || is_runnable(s->target));
+	       (run_time_ns(s->target) != ran_ns || is_in_the_middle(s->target));
 }
 
 int pg_server_look(struct pg_server *s, struct pg_tree *tree, struct pg_check *check,
@@ -203,5 +204,6 @@ int pg_server_look(struct pg_server *s, struct pg_tree *tree, struct pg_check *c
 		pause_us = 2 * pause_us < MAX_PAUSE_US ? 2 * pause_us : MAX_PAUSE_US;
 	}
 	*err = last;
-	return give_up(s, same && run_time_ns(s->target) == ran_ns && !is_runnable(s->target), err);
+	return give_up(s, same && run_time_ns(s->target) == ran_ns && !is_in_the_middle(s->target),
+	               err);
 }

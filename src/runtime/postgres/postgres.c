@@ -11,6 +11,7 @@
 #include "runtime/postgres/pg_plan.h"
 #include "runtime/postgres/pg_process.h"
 #include "runtime/postgres/pg_ranges.h"
+#include "runtime/postgres/pg_regions.h"
 #include "runtime/postgres/pg_server.h"
 
 enum {
@@ -156,4 +157,5 @@ const struct runtime_ops postgres_runtime = {
 	.name_contexts = name_contexts,
 	.process_kind = process_kind,
 	.used_bytes = used_bytes,
+	.label_regions = pg_regions_label,
 };
