@@ -2,6 +2,7 @@
 #include "runtime/tcmalloc/tcmalloc.h"
 
 #include "runtime/family.h"
+#include "runtime/tcmalloc/tcmalloc_label.h"
 
 /* Names of its own: gperftools 2.x (tcmalloc.h) and Google's tcmalloc
  * (libc_override.h, new_extension.h). Most are second names of malloc and the
@@ -99,4 +100,6 @@ const struct runtime_ops tcmalloc_runtime = {
 	.title = "tcmalloc",
 	.detect = detect,
 	.alloc_probes = alloc_probes,
+	.label_regions = tcmalloc_label_regions,
+	.find_block = tcmalloc_label_block,
 };
