@@ -2,6 +2,7 @@
 #include "runtime/mimalloc/mimalloc.h"
 
 #include "runtime/family.h"
+#include "runtime/mimalloc/mimalloc_label.h"
 
 /* mi_heap_ functions have the heap as argument 0. */
 #define HEAP_SIZE     "RET PTR ARG1 SIZE END"
@@ -149,4 +150,6 @@ const struct runtime_ops mimalloc_runtime = {
 	.title = "mimalloc",
 	.detect = detect,
 	.alloc_probes = alloc_probes,
+	.label_regions = mimalloc_label_regions,
+	.find_block = mimalloc_label_block,
 };

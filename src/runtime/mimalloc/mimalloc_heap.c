@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "runtime/mimalloc/mimalloc_heap.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/array.h"
+#include "base/cleanup.h"
+
+enum {
+	SLICES = MIMALLOC_HEAP_SEGMENT / MIMALLOC_HEAP_SLICE,
+	HEADER_WORDS = 64,    /* the fields are in the first 512 bytes */
+	FIRST_FIELD = 16,     /* word, at least: two masks of 8 words are before it */
+	N_FIELDS = 5,         /* segment_slices, info slices, kind, entries, thread id */
+	SLICE_BYTES = 80,     /* mi_slice_t = mi_page_t */
+	MAX_SLICES = 1 << 20, /* of a huge segment */
+	MAX_SEGMENTS = 1 << 18,
+	MAX_PROBES = 1 << 20,
+	MAX_DELAYED = 1 << 24,
+	OWNER_WORDS = 480, /* of a mi_heap_t: its queues of pages are in them */
+	QUEUE_WORDS = 3,   /* first, last, block_size */
+};
+#define SEGMENT ((uint64_t)MIMALLOC_HEAP_SEGMENT)
+#define SLICE   ((uint64_t)MIMALLOC_HEAP_SLICE)
+
+void mimalloc_heap_clear(struct mimalloc_heap *h)
+{
+	free(h->segments);
+	free(h->pages);
+	free(h->owners);
+	hash_map_clear(&h->offsets);
+	*h = (struct mimalloc_heap){ 0 };
+}
+
+static bool is_anonymous(const struct mapping *m)
+{
+	return m && !m->inode && (m->prot & MAPS_WRITE) && !(m->prot & MAPS_SHARED) &&
+	       (m->name[0] != '[' || !strncmp(m->name, "[anon:", 6));
+}
+
+/* ---- segments ---- */
+
+/* Fields at word @k? Entry 0 of the slice table, right behind them, counts the
+ * slices of the header itself. */
+static bool are_fields(const uint64_t *w, unsigned k)
+{
+	return w[k] && w[k] <= MAX_SLICES && w[k + 1] && w[k + 1] < w[k] && w[k + 1] < SLICES &&
+	       (uint32_t)w[k + 2] <= 1 && w[k + 3] && w[k + 3] <= SLICES && w[k + 3] <= w[k] &&
+	       (uint32_t)w[k + N_FIELDS] == w[k + 1] && !(w[k + N_FIELDS] >> 32);
+}
+
+static bool read_segment(struct heap_memory *m, struct mimalloc_heap *h, uint64_t at, uint64_t end,
+                         struct mimalloc_segment *ret)
+{
+	uint64_t w[HEADER_WORDS];
+	unsigned k = h->fields ? h->fields / 8 : FIRST_FIELD;
+
+	if (heap_memory_fresh(m, at, w, sizeof(w)) < 0)
+		return false;
+	while (!are_fields(w, k))
+		if (h->fields || ++k + N_FIELDS >= HEADER_WORDS)
+			return false;
+	*ret = (struct mimalloc_segment){ .start = at,
+		                          .size = w[k] * SLICE,
+		                          .cookie = w[k - 1] ^ at,
+		                          .owner = w[k + 4],
+		                          .slices = w[k + 3],
+		                          .first = w[k + 1] };
+	if (ret->size > end - at || (h->n_segments && h->segments[0].cookie != ret->cookie))
+		return false;
+	h->fields = 8 * k;
+	return true;
+}
+
+/* A page of a segment, of slice @k. Returns how many slices it takes, 0: torn. */
+static unsigned read_page(const struct mimalloc_segment *s, unsigned k,
+                          const uint64_t w[SLICE_BYTES / 8], struct mimalloc_page *ret)
+{
+	uint32_t n = w[0], bytes = w[3] >> 32;
+	uint16_t capacity = w[1] >> 16, reserved = w[1] >> 32;
+	bool huge = s->size > SEGMENT || bytes >= 1u << 31;
+
+	*ret = (struct mimalloc_page){ .start = s->start + k * SLICE,
+		                       .size = n * SLICE,
+		                       .block_bytes = bytes,
+		                       .lists = { w[2], w[4], w[5] & ~3ull },
+		                       .heap = w[6],
+		                       .used = w[3],
+		                       .capacity = capacity };
+	if (!n || (n > s->slices - k && !huge) || k * SLICE + ret->size > s->size)
+		return 0;
+	if (bytes <= 1 || !capacity) { /* a free span, or one that is being made */
+		ret->capacity = 0;
+		return n;
+	}
+	if (huge)
+		ret->block_bytes = ret->size;
+	if (capacity > reserved || ret->used > capacity ||
+	    (uint64_t)reserved * ret->block_bytes > ret->size)
+		return 0;
+	return n;
+}
+
+static int add_owner(struct mimalloc_heap *h, uint64_t owner, struct error *err)
+{
+	int r;
+
+	if (!owner || owner % 8 || owner >> 47)
+		return 0;
+	for (size_t i = h->n_owners; i-- > 0;)
+		if (h->owners[i] == owner)
+			return 0;
+	if (h->n_owners >= 65536)
+		return 0;
+	r = array_reserve(&h->owners, &h->cap_owners, h->n_owners + 1, err);
+	if (r == 0)
+		h->owners[h->n_owners++] = owner;
+	return r;
+}
+
+static int add_page(struct mimalloc_heap *h, const struct mimalloc_page *p, struct error *err)
+{
+	int r = array_reserve(&h->pages, &h->cap_pages, h->n_pages + 1, err);
+
+	if (r < 0)
+		return r;
+	h->pages[h->n_pages++] = *p;
+	h->used += p->used * p->block_bytes;
+	h->n_used += p->used;
+	h->page_bytes += p->size;
+	return add_owner(h, p->heap, err);
+}
+
+/* All pages; 1 the slices end where the table ends, 0 they don't, -errno. */
+static int read_pages(struct heap_memory *m, struct mimalloc_heap *h,
+                      const struct mimalloc_segment *s, struct error *err)
+{
+	uint64_t table = s->start + h->fields + N_FIELDS * 8;
+	struct mimalloc_page p;
+	unsigned k = s->first;
+
+	while (k < s->slices) {
+		uint64_t w[SLICE_BYTES / 8];
+		unsigned n = 0;
+		int r;
+
+		for (unsigned i = 0; !n && i < 2; i++) /* torn: look again */
+			if (heap_memory_fresh(m, table + (uint64_t)k * SLICE_BYTES, w, sizeof(w)) ==
+			    0)
+				n = read_page(s, k, w, &p);
+		h->checked++;
+		if (!n)
+			return 0;
+		r = p.capacity ? add_page(h, &p, err) : 0;
+		if (r < 0)
+			return r;
+		k += n;
+	}
+	return 1;
+}
+
+static int add_segment(struct heap_memory *m, struct mimalloc_heap *h, struct mimalloc_segment *s,
+                       struct error *err)
+{
+	struct mimalloc_heap before = *h;
+	int r = array_reserve(&h->segments, &h->cap_segments, h->n_segments + 1, err);
+
+	before.segments = h->segments;
+	before.cap_segments = h->cap_segments;
+	if (r < 0)
+		return r;
+	r = read_pages(m, h, s, err);
+	if (r < 0)
+		return r;
+	/* The first one must be whole to be believed; a later one has the cookie. */
+	if (r == 0 && !h->n_segments) {
+		before.pages = h->pages;
+		before.cap_pages = h->cap_pages;
+		before.owners = h->owners;
+		before.cap_owners = h->cap_owners;
+		*h = before;
+		h->fields = 0;
+		return 0;
+	}
+	h->inconsistent += r == 0;
+	h->segments[h->n_segments++] = *s;
+	h->segment_bytes += s->size;
+	h->abandoned += !s->owner;
+	return 0;
+}
+
+static int scan(struct heap_memory *m, struct mimalloc_heap *h, uint64_t start, uint64_t end,
+                unsigned *probes, struct error *err)
+{
+	uint64_t at = (start + SEGMENT - 1) / SEGMENT * SEGMENT;
+
+	while (at < end && h->n_segments < MAX_SEGMENTS && (*probes)++ < MAX_PROBES) {
+		struct mimalloc_segment s;
+		size_t n = h->n_segments;
+
+		if (read_segment(m, h, at, end, &s)) {
+			int r = add_segment(m, h, &s, err);
+
+			if (r < 0)
+				return r;
+		}
+		at += h->n_segments > n ? (s.size + SEGMENT - 1) / SEGMENT * SEGMENT : SEGMENT;
+	}
+	return 0;
+}
+
+static int find_segments(struct heap_memory *m, const struct maps *maps, struct mimalloc_heap *h,
+                         struct error *err)
+{
+	unsigned probes = 0;
+
+	for (size_t i = 0; i < maps->n_items; i++) {
+		uint64_t start = maps->items[i].start, end = maps->items[i].end;
+		int r;
+
+		if (!is_anonymous(&maps->items[i]))
+			continue;
+		/* parts may be protected (guards), or advised */
+		while (i + 1 < maps->n_items && maps->items[i + 1].start == end &&
+		       !maps->items[i + 1].inode && !(maps->items[i + 1].prot & MAPS_SHARED))
+			end = maps->items[++i].end;
+		r = scan(m, h, start, end, &probes, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* ---- blocks ---- */
+
+const struct mimalloc_page *mimalloc_heap_find(const struct mimalloc_heap *h, uint64_t addr)
+{
+	size_t lo = 0, hi = h->n_pages;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (h->pages[mid].start + h->pages[mid].size <= addr)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < h->n_pages && h->pages[lo].start <= addr ? &h->pages[lo] : NULL;
+}
+
+/* Where blocks begin in a page is another formula in each release (2.0.9: 384
+ * bytes, up to 1 KiB blocks); but each free block shows it. */
+static int learn_offset(struct mimalloc_heap *h, const struct mimalloc_page *p, struct error *err)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		uint64_t block = p->lists[i], *known, offset;
+
+		if (!block)
+			continue;
+		h->checked++;
+		if (block < p->start || block - p->start >= p->size) {
+			h->inconsistent++;
+			continue;
+		}
+		offset = (block - p->start) % p->block_bytes;
+		known = hash_map_get(&h->offsets, p->block_bytes);
+		if (known) {
+			h->inconsistent += *known != offset;
+		} else {
+			int r = hash_map_put(&h->offsets, p->block_bytes, offset, err);
+
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+uint64_t mimalloc_heap_first(const struct mimalloc_heap *h, const struct mimalloc_page *p)
+{
+	const uint64_t *offset = hash_map_get(&h->offsets, p->block_bytes);
+
+	if (offset)
+		return p->start + *offset;
+	return p->start + (p->block_bytes <= 1024 ? 384 % p->block_bytes : 0);
+}
+
+/* Nodes of a list of blocks of one page. */
+static uint32_t list_length(struct heap_memory *m, struct mimalloc_heap *h,
+                            const struct mimalloc_page *p, uint64_t at)
+{
+	uint64_t first = mimalloc_heap_first(h, p);
+	uint32_t n = 0;
+
+	for (; at && n < p->used; n++, at = heap_memory_word(m, at)) {
+		h->checked++;
+		if (at < first || at - p->start >= p->size || (at - first) % p->block_bytes) {
+			h->inconsistent++;
+			break;
+		}
+	}
+	return n;
+}
+
+/* The word behind a mi_heap_t's queues of pages: thread_delayed_free. The queues
+ * are known by their block sizes: 8, 8, 16, 24, ... and at the end, for huge and for
+ * full pages, the largest ordinary size plus one and two words. 0: not found. */
+static uint64_t find_delayed(struct heap_memory *m, uint64_t owner)
+{
+	uint64_t w[OWNER_WORDS];
+	const unsigned q = QUEUE_WORDS;
+
+	if (heap_memory_read(m, owner, w, sizeof(w)) < 0)
+		return 0;
+	for (unsigned i = 2; i + 3 * q < OWNER_WORDS; i++) {
+		if (w[i] != 8 || w[i + q] != 8 || w[i + 2 * q] != 16 || w[i + 3 * q] != 24)
+			continue;
+		for (unsigned k = i + 4 * q; k + q + 1 < OWNER_WORDS; k += q)
+			if (w[k] > 4096 && w[k] % 4096 == 8 && w[k + q] == w[k] + 8)
+				return owner + 8 * (k + q + 1);
+	}
+	return 0;
+}
+
+/* Blocks of full pages that other threads have freed. With @wanted, only: is it
+ * among them? */
+static bool walk_delayed(struct heap_memory *m, struct mimalloc_heap *h, uint64_t owner,
+                         uint64_t wanted)
+{
+	uint64_t at = find_delayed(m, owner);
+	unsigned n = 0;
+
+	for (at = at ? heap_memory_word(m, at) : 0; at && n < MAX_DELAYED;
+	     n++, at = heap_memory_word(m, at)) {
+		const struct mimalloc_page *p = mimalloc_heap_find(h, at);
+
+		if (wanted) {
+			if (at == wanted)
+				return true;
+			continue;
+		}
+		h->checked++;
+		if (!p || h->n_foreign >= h->n_used) {
+			h->inconsistent++;
+			break;
+		}
+		h->n_foreign++;
+		h->foreign_free += p->block_bytes;
+	}
+	return false;
+}
+
+int mimalloc_heap_read(struct heap_memory *m, const struct maps *maps, struct mimalloc_heap *h,
+                       struct error *err)
+{
+	int r = find_segments(m, maps, h, err);
+
+	for (size_t i = 0; r == 0 && i < h->n_pages; i++)
+		r = learn_offset(h, &h->pages[i], err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < h->n_pages; i++) {
+		const struct mimalloc_page *p = &h->pages[i];
+		uint32_t n = list_length(m, h, p, p->lists[2]);
+
+		h->n_foreign += n;
+		h->foreign_free += n * p->block_bytes;
+	}
+	for (size_t i = 0; i < h->n_owners; i++)
+		walk_delayed(m, h, h->owners[i], 0);
+	return m->failed ? error_sys(err, -m->failed, "the segments of mimalloc") : 0;
+}
+
+bool mimalloc_heap_is_free(struct heap_memory *m, const struct mimalloc_heap *h,
+                           const struct mimalloc_page *p, uint64_t start)
+{
+	if (start < p->start || (start - p->start) / p->block_bytes >= p->capacity)
+		return true; /* never given out */
+	for (unsigned i = 0; i < 3; i++) {
+		uint64_t at = p->lists[i];
+
+		for (uint32_t n = 0; at && n <= p->capacity; n++, at = heap_memory_word(m, at))
+			if (at == start)
+				return true;
+	}
+	for (size_t i = 0; i < h->n_owners; i++)
+		if (walk_delayed(m, (struct mimalloc_heap *)h, h->owners[i], start))
+			return true;
+	return false;
+}
