@@ -16,7 +16,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Victim:
-    def __init__(self, board, modes, program="victim", preload=None, args=(), env=None):
+    def __init__(self, board, modes, program="victim", preload=None, args=(), env=None, prepare=None):
         self.modes, self.path = modes, board
         if board.exists():
             board.unlink()
@@ -25,7 +25,7 @@ class Victim:
             environment["LD_PRELOAD"] = preload
         path = program if str(program).startswith("/") else conftest.PROGRAMS / program
         self.process = subprocess.Popen([path, board, modes, *args], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, env=environment)
+                                        stdout=subprocess.PIPE, env=environment, preexec_fn=prepare)
         self.pid = self.process.pid
         self.pipe = int(self.process.stdout.readline())
         self.fd = os.open(board, os.O_RDWR)

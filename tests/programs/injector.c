@@ -5,12 +5,14 @@
  *
  *	injector [OPTION...] PID getpid
  *	injector [OPTION...] PID call FUNCTION [ARG...]    a number, or s:TEXT
- *	injector PID clean | find
+ *	injector [OPTION...] PID snapshot MS               keep a copy for MS
+ *	injector PID clean | find | reap
  *
  *	-n N      that many times
  *	-k STEP   be killed before this step
  *	-r        running threads first
  *	-t MS     time for one call
+ *	-a        registers of all threads
  *
  * Prints "name value" lines.
  */
@@ -22,13 +24,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "inject/inject.h"
+#include "inject/snapshot.h"
 #include "inject/steps.h"
 #include "symbol/symbol.h"
 #include "target/elf_file.h"
+#include "target/reader.h"
 #include "target/target.h"
 
 static long kill_step = -1, n_steps;
@@ -123,7 +128,40 @@ static int call_all(struct inject *in, struct symbol_space *space, char **words,
 	return r < 0 ? fail(&err) : 0;
 }
 
-static int work(pid_t pid, char **words, long n, const struct inject_options *o)
+/* Words that the target goes on counting in, and its copy must not. */
+static int read_rounds(const struct target *t, uint64_t at, const char *name)
+{
+	uint64_t words[4];
+
+	if (!at || reader_try(t, at, words, sizeof(words)) < 0)
+		return 1;
+	printf("%s %" PRIu64 "\n", name, words[0]);
+	return 0;
+}
+
+static int keep_copy(struct inject *in, const struct target *t, struct symbol_space *space, long ms,
+                     bool all)
+{
+	const struct snapshot_options o = { .registers = all };
+	const struct timespec time = { ms / 1000, ms % 1000 * 1000000 };
+	cleanup(snapshot_closep) struct snapshot *s = NULL;
+	uint64_t rounds = address_of(space, "victim_rounds");
+	struct error err;
+
+	if (snapshot_take(in, &o, &s, &err) < 0)
+		return fail(&err);
+	printf("copy %d\ntwice %d\npause_us %" PRIu64 "\nthreads %zu\n", (int)s->copy->pid,
+	       s->twice, s->pause_ns / 1000, s->n_threads);
+	if (read_rounds(s->copy, rounds, "first"))
+		return 6;
+	fflush(stdout);
+	nanosleep(&time, NULL);
+	if (read_rounds(s->copy, rounds, "later") || read_rounds(t, rounds, "target"))
+		return 6;
+	return 0;
+}
+
+static int work(pid_t pid, char **words, long n, bool all, const struct inject_options *o)
 {
 	static const struct symbol_options options = { .no_debuginfod = true, .no_inline = true };
 	cleanup(target_closep) struct target *t = NULL;
@@ -153,18 +191,27 @@ static int work(pid_t pid, char **words, long n, const struct inject_options *o)
 	    symbol_space_new(pool, t, &space, &err) < 0 ||
 	    symbol_space_refresh(space, t, &err) < 0 || inject_open(t, space, o, &in, &err) < 0)
 		return fail(&err);
+	if (!strcmp(words[0], "snapshot"))
+		return keep_copy(in, t, space, strtol(words[1], NULL, 10), all);
+	if (!strcmp(words[0], "reap")) {
+		r = snapshot_reap_leftovers(in, &err);
+		printf("reaped %d\n", r);
+		return r < 0 ? fail(&err) : 0;
+	}
 	return call_all(in, space, words, n);
 }
 
 int main(int argc, char **argv)
 {
 	struct inject_options o = { 0 };
+	bool all = false;
 	long n = 1;
 	int c;
 
 	steps_hook = step;
-	while ((c = getopt(argc, argv, "+n:k:rt:")) > 0) {
+	while ((c = getopt(argc, argv, "+an:k:rt:")) > 0) {
 		switch (c) {
+		case 'a': all = true; break;
 		case 'n': n = strtol(optarg, NULL, 10); break;
 		case 'k': kill_step = strtol(optarg, NULL, 10); break;
 		case 'r': o.prefer_running = true; break;
@@ -174,5 +221,5 @@ int main(int argc, char **argv)
 	}
 	if (argc - optind < 2)
 		return 2;
-	return work(strtol(argv[optind], NULL, 10), argv + optind + 1, n, &o);
+	return work(strtol(argv[optind], NULL, 10), argv + optind + 1, n, all, &o);
 }

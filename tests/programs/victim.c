@@ -45,6 +45,9 @@ struct board {
 	uint32_t futex_word, pad;
 };
 
+/* As the board's rounds, in memory that a copy has for itself. */
+volatile uint64_t victim_rounds[MAX_THREADS];
+
 static struct board *board;
 static const char *modes;
 static int wake_pipe[2]; /* 'e' waits for its reading end */
@@ -285,6 +288,7 @@ static void *work(void *arg)
 
 	epoll_ctl(epoll, EPOLL_CTL_ADD, wake_pipe[0], &event);
 	for (;; note(&board->rounds[i], 1)) {
+		victim_rounds[i]++;
 		switch (modes[i]) {
 		case 'c': compute(); break;
 		case 'a': allocate(&seed); break;
