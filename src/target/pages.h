@@ -19,9 +19,13 @@ struct pages_count {
 	uint64_t swap_bytes;
 	uint64_t file_bytes; /* of resident: page cache or shared memory */
 	uint64_t huge_bytes; /* of resident: mapped by huge pages */
+	/* Of huge: anonymous and not this process's alone. Either shared since a fork, or the
+	 * huge zero page, which older kernels don't tell apart; smaps does. */
+	uint64_t doubtful_bytes;
 };
 
-/* Of [@start, @end), page-aligned. */
+/* Of [@start, @end). Need not be page-aligned: of a page that is only partly in the range,
+ * these bytes are counted. -ESRCH: has ended, or runs another program meanwhile. */
 int pages_count(const struct target *t, uint64_t start, uint64_t end, struct pages_count *ret,
                 struct error *err);
 /* The same for many ranges, ascending and disjoint, in few calls: 60,000 mappings in one second. */

@@ -27,6 +27,7 @@ struct thread {
 	/* The stack: the part of the mapping that holds sp, or that thread memory
 	 * (tcb) proves; 0, 0: not known. Without its guard page. */
 	uint64_t stack_start, stack_end;
+	uint64_t guard_bytes; /* directly below stack_start, as thread memory says; 0: not known */
 };
 
 struct threads {

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/hash.h"
+#include "target/reader.h"
+#include "target/threads_internal.h"
+
+/*
+ * A thread's own structure (struct pthread) lies above its stack, in the same
+ * mapping, and begins with its own address. Two C libraries on x86-64:
+ *
+ * glibc 2.31 to 2.43 (sysdeps/x86_64/nptl/tls.h, nptl/descr.h): own address at
+ * +0 and +16, list at +0x2c0, thread id at +0x2d0; further behind, in a row:
+ * stackblock, stackblock_size, guardsize.
+ * musl 1.1.20 to 1.2.5 (src/internal/pthread_impl.h): own address at +0, thread
+ * id at +48, then in a row: map_base, map_size, stack (its upper end), stack_size.
+ */
+enum {
+	GLIBC_LIST = 0x2c0,
+	GLIBC_TID = 0x2d0,
+	GLIBC_BYTES = 0xa00, /* 0x900 in 2.36; grows */
+	MUSL_TID = 48,
+	MUSL_BYTES = 0x100,
+
+	TOP_BYTES = 16 << 10, /* of a mapping: struct pthread is in here */
+	PIECE_BYTES = 256 << 10,
+	DEEP_BYTES = 16 << 20, /* how far above sp we look */
+	MAIN_MAPPING_BYTES = 4 << 20,
+	MAIN_BYTES = 16 << 20, /* how much we read to find the first thread's */
+	MAX_LIST = 1 << 17,
+};
+
+struct finder {
+	const struct target *t;
+	const struct maps *m;
+	struct threads *threads;
+	struct hash_map by_ns_tid; /* to index + 1 */
+	size_t n_left;             /* threads without tcb */
+	char *piece;               /* PIECE_BYTES */
+};
+
+static uint64_t word(const char *at)
+{
+	uint64_t w;
+
+	memcpy(&w, at, sizeof(w));
+	return w;
+}
+
+static struct thread *thread_of(const struct finder *f, const char *tid_at)
+{
+	uint64_t *index;
+	int32_t tid;
+
+	memcpy(&tid, tid_at, sizeof(tid));
+	index = tid > 0 ? hash_map_get(&f->by_ns_tid, (uint64_t)tid) : NULL;
+	return index ? &f->threads->items[*index] : NULL;
+}
+
+/* The structure at @at: as much as is there, at most @size, which is zeroed. */
+static size_t read_struct(const struct finder *f, uint64_t at, char *buf, size_t size)
+{
+	const struct mapping *m = maps_find(f->m, at);
+	size_t len = !m ? 0 : m->end - at < size ? m->end - at : size;
+
+	memset(buf, 0, size);
+	return len && reader_fill(f->t, at, buf, len, NULL) == 0 ? len : 0;
+}
+
+static bool is_page(uint64_t x)
+{
+	return x % (uint64_t)sysconf(_SC_PAGESIZE) == 0;
+}
+
+static bool glibc_stack(struct thread *th, const char *p, size_t len)
+{
+	for (size_t i = GLIBC_TID; i + 24 <= len; i += 8) {
+		uint64_t block = word(p + i), size = word(p + i + 8), guard = word(p + i + 16);
+
+		if (block && block <= th->tcb && size < 1ull << 40 && block + size > th->tcb &&
+		    guard < size && is_page(guard) && size % 16 == 0 &&
+		    (!guard || (is_page(block) && is_page(size)))) {
+			th->stack_start = block + guard;
+			th->guard_bytes = guard;
+			th->stack_end = block + size;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool musl_stack(struct thread *th, const char *p)
+{
+	for (size_t i = MUSL_TID + 8; i + 32 <= MUSL_BYTES; i += 8) {
+		uint64_t base = word(p + i), size = word(p + i + 8), top = word(p + i + 16),
+			 bytes = word(p + i + 24);
+
+		if (base && is_page(base) && is_page(size) && base <= th->tcb &&
+		    size < 1ull << 40 && base + size > th->tcb && top > base && bytes &&
+		    top <= th->tcb && bytes <= top - base) {
+			th->stack_start = top - bytes;
+			th->stack_end = base + size;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool claim(struct finder *f, struct thread *th, uint64_t at)
+{
+	if (!th || th->tcb)
+		return false;
+	th->tcb = at;
+	f->n_left--;
+	return true;
+}
+
+/* Is the structure of one of our threads, still without one, at @at? */
+static bool try_at(struct finder *f, uint64_t at)
+{
+	char buf[GLIBC_BYTES];
+	size_t len = read_struct(f, at, buf, sizeof(buf));
+	struct thread *th;
+
+	if (len < MUSL_BYTES || word(buf) != at)
+		return false;
+	th = len > GLIBC_TID + 4 && word(buf + 16) == at ? thread_of(f, buf + GLIBC_TID) : NULL;
+	if (claim(f, th, at)) {
+		glibc_stack(th, buf, len);
+		return true;
+	}
+	th = thread_of(f, buf + MUSL_TID);
+	if (!th || th->tcb || (!musl_stack(th, buf) && th->tid != f->t->pid))
+		return false;
+	return claim(f, th, at);
+}
+
+/* All of [start, end), at every 16 bytes. */
+static void scan(struct finder *f, uint64_t start, uint64_t end)
+{
+	start = (start + 15) / 16 * 16;
+	while (start < end && f->n_left) {
+		size_t len = end - start < PIECE_BYTES ? end - start : PIECE_BYTES;
+		uint64_t missing;
+
+		if (reader_fill(f->t, start, f->piece, len, &missing) < 0)
+			return;
+		for (size_t i = 0; missing < len && i + 8 <= len; i += 16) {
+			if (word(f->piece + i) == start + i)
+				try_at(f, start + i);
+		}
+		start += len;
+	}
+}
+
+static bool is_anonymous(const struct mapping *m)
+{
+	return !m->inode && (m->prot & MAPS_WRITE) && !(m->prot & MAPS_SHARED);
+}
+
+static void scan_top(struct finder *f, const struct mapping *m)
+{
+	scan(f, m->end - m->start > TOP_BYTES ? m->end - TOP_BYTES : m->start, m->end);
+}
+
+/* Where newer glibc guards stacks without a mapping of their own (2.42), or a
+ * program makes its own stacks, several lie in one mapping: look above sp. */
+static void find_above(struct finder *f, struct thread *th)
+{
+	const struct mapping *m = th->sp ? maps_find(f->m, th->sp) : NULL;
+
+	if (!m || !is_anonymous(m) || !strcmp(m->name, "[stack]"))
+		return;
+	scan_top(f, m);
+	if (!th->tcb)
+		scan(f, th->sp, m->end - th->sp > DEEP_BYTES ? th->sp + DEEP_BYTES : m->end);
+}
+
+static bool is_guarded(const struct maps *m, size_t i)
+{
+	const struct mapping *below = i ? &m->items[i - 1] : NULL;
+
+	return below && below->end == m->items[i].start && !below->inode &&
+	       !(below->prot & (MAPS_READ | MAPS_WRITE | MAPS_EXEC | MAPS_SHARED));
+}
+
+/* Running threads, and those whose sp we may not see. */
+static void find_in_stacks(struct finder *f)
+{
+	for (size_t i = 0; i < f->m->n_items && f->n_left; i++) {
+		const struct mapping *m = &f->m->items[i];
+
+		if (is_anonymous(m) && is_guarded(f->m, i))
+			scan_top(f, m);
+	}
+}
+
+/* glibc's threads are in lists (stack_used, stack_user): each leads to all. */
+static void follow_list(struct finder *f, uint64_t tcb)
+{
+	uint64_t first = tcb + GLIBC_LIST, at = first;
+	uint64_t links[2];
+
+	if (reader_try(f->t, tcb + 16, links, 8) < 0 || links[0] != tcb) /* not glibc's */
+		return;
+	for (int i = 0; i < MAX_LIST && f->n_left; i++) {
+		if (reader_try(f->t, at, links, sizeof(links)) < 0 || links[0] == first)
+			return;
+		at = links[0];
+		if (at % 16 || at < GLIBC_LIST)
+			return;
+		try_at(f, at - GLIBC_LIST);
+	}
+}
+
+static void follow_lists(struct finder *f)
+{
+	for (size_t i = 0; i < f->threads->n_items && f->n_left; i++) {
+		if (f->threads->items[i].tcb)
+			follow_list(f, f->threads->items[i].tcb);
+	}
+}
+
+/* The first thread's structure lies where the loader or the C library's start
+ * put it: a small mapping, .bss, or the beginning of the heap. */
+static void find_main(struct finder *f)
+{
+	uint64_t left = MAIN_BYTES;
+
+	for (size_t i = 0; i < f->m->n_items && f->n_left && left; i++) {
+		const struct mapping *m = &f->m->items[i];
+		bool is_heap = !strcmp(m->name, "[heap]");
+		bool is_data = m->inode && (m->prot & MAPS_WRITE) && !(m->prot & MAPS_SHARED);
+		uint64_t bytes = m->end - m->start;
+
+		if (!is_data && (!is_anonymous(m) || !strcmp(m->name, "[stack]")))
+			continue;
+		if (bytes > MAIN_MAPPING_BYTES && !is_heap)
+			continue;
+		bytes = bytes > MAIN_MAPPING_BYTES ? MAIN_MAPPING_BYTES : bytes;
+		bytes = bytes > left ? left : bytes;
+		scan(f, m->start, m->start + bytes);
+		left -= bytes;
+	}
+}
+
+/* What sp alone shows: a writable mapping with a guard below it. */
+static void by_shape(const struct maps *maps, struct thread *th)
+{
+	const struct mapping *m = th->sp ? maps_find(maps, th->sp) : NULL;
+
+	if (th->stack_end || !m)
+		return;
+	if (!strcmp(m->name, "[stack]") ||
+	    (is_anonymous(m) && is_guarded(maps, (size_t)(m - maps->items)))) {
+		th->stack_start = m->start;
+		th->stack_end = m->end;
+	}
+}
+
+/* The structure of the first thread says nothing of its stack. */
+static void main_stack(const struct finder *f, struct thread *th)
+{
+	for (size_t i = f->m->n_items; i-- > 0;) {
+		const struct mapping *m = &f->m->items[i];
+
+		if (strcmp(m->name, "[stack]") != 0)
+			continue;
+		if (!th->sp || (th->sp >= m->start && th->sp < m->end)) {
+			th->stack_start = m->start;
+			th->stack_end = m->end;
+		}
+		return;
+	}
+}
+
+static int index_threads(struct finder *f)
+{
+	struct error ignored;
+
+	for (size_t i = 0; i < f->threads->n_items; i++) {
+		struct thread *th = &f->threads->items[i];
+
+		if (hash_map_put(&f->by_ns_tid, (uint64_t)th->ns_tid, i, &ignored) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static void find_all(struct finder *f)
+{
+	struct threads *all = f->threads;
+
+	for (size_t i = 0; i < all->n_items; i++) {
+		if (!all->items[i].tcb)
+			find_above(f, &all->items[i]);
+	}
+	follow_lists(f);
+	if (f->n_left)
+		find_main(f);
+	if (f->n_left)
+		find_in_stacks(f);
+	follow_lists(f);
+}
+
+void threads_stack_find(const struct target *t, const struct maps *m, struct threads *to)
+{
+	cleanup_free char *piece = malloc(PIECE_BYTES);
+	struct finder f = { .t = t, .m = m, .threads = to, .n_left = to->n_items, .piece = piece };
+
+	if (piece && index_threads(&f) == 0)
+		find_all(&f);
+	hash_map_clear(&f.by_ns_tid);
+	for (size_t i = 0; i < to->n_items; i++) {
+		if (to->items[i].tid == t->pid)
+			main_stack(&f, &to->items[i]);
+		by_shape(m, &to->items[i]);
+	}
+}
