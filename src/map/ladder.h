@@ -47,6 +47,7 @@ struct ladder_range {
 
 struct ladder {
 	pid_t pid, ns_pid;
+	char comm[64]; /* of the process; any bytes */
 	struct ladder_part
 		*parts; /* by virtual bytes within a kind; kinds in the order of the list */
 	size_t n_parts, cap_parts;
@@ -74,7 +75,7 @@ const struct ladder_range *ladder_find(const struct ladder *l, uint64_t addr); /
  * virtual_bytes, resident_bytes, unnamed_bytes, ..., and the tables
  *   parts     kind name virtual_bytes resident_bytes in_use_bytes cached_bytes evidence
  *             swap_bytes pss_bytes reserved_bytes huge_bytes ranges detail inside
- *             unknown_why figures checked inconsistent path
+ *             unknown_why figures checked inconsistent path file_bytes locked_bytes pid
  *             (figures: "dirty_bytes=4096 retained_bytes=0 ..."; an unknown in_use_bytes is -1)
  *   findings  key text evidence remedy bytes
  *   next      command

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "map/ladder.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "map/ladder_internal.h"
+#include "runtime/runtime.h"
+
+enum { TRIES = 3 }; /* of a target that executes one program after the other */
+
+static const char *const kinds[] = {
+	REGIONS_THREAD_STACK, REGIONS_MAIN_STACK, REGIONS_GLIBC_ARENA, REGIONS_GLIBC_MMAPPED,
+	REGIONS_JEMALLOC,     REGIONS_TCMALLOC,   REGIONS_MIMALLOC,    REGIONS_MUSL,
+	REGIONS_GO,           REGIONS_POSTGRES,   REGIONS_PYTHON,      REGIONS_LUA,
+	REGIONS_JVM,          REGIONS_V8,         REGIONS_FILE,        REGIONS_SHARED,
+	REGIONS_VDSO,         REGIONS_GUARD,      REGIONS_OTHER_HEAP,  REGIONS_UNNAMED,
+};
+
+void ladder_clear(struct ladder *l)
+{
+	free(l->parts);
+	free(l->ranges);
+	free(l->findings);
+	*l = (struct ladder){ 0 };
+}
+
+const struct ladder_range *ladder_find(const struct ladder *l, uint64_t addr)
+{
+	size_t lo = 0, hi = l->n_ranges;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (l->ranges[mid].end <= addr)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < l->n_ranges && l->ranges[lo].start <= addr ? &l->ranges[lo] : NULL;
+}
+
+static void work_clear(struct ladder_work *w)
+{
+	maps_clear(&w->maps);
+	threads_clear(&w->threads);
+	regions_clear(&w->regions);
+	hash_map_clear(&w->by_key);
+	free(w->claims);
+	free(w->pages);
+	free(w->pieces);
+	free(w->smaps);
+	ladder_clear(&w->l);
+}
+
+/* A runtime that fails says nothing of this target; a target that is gone, or
+ * memory that ran out, ends it all. */
+static int ask_runtimes(struct ladder_work *w, struct error *err)
+{
+	struct runtime_view view = { w->t, w->space };
+	struct regions_input in = { &w->maps, &w->threads, w->options->stop };
+
+	for (size_t i = 0; registry_runtimes[i]; i++) {
+		const struct runtime_ops *ops = registry_runtimes[i];
+		struct error why = { 0 };
+		int r = ops->label_regions ? ops->label_regions(&view, &in, &w->regions, &why) : 0;
+
+		if (r == -ENOMEM || r == -ESRCH) {
+			*err = why;
+			return r;
+		}
+		if (r < 0)
+			log_note(LOG_WARN, "%s: %s", ops->title, why.message);
+	}
+	return 0;
+}
+
+/* Heaps become parts with the same index. */
+static int claim_regions(struct ladder_work *w, struct error *err)
+{
+	const struct regions *g = &w->regions;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < g->n_heaps; i++) {
+		uint32_t part;
+
+		r = ladder_label_add(w, g->heaps[i].kind, &part, err);
+		if (r == 0)
+			w->l.parts[part].heap = g->heaps[i];
+	}
+	for (size_t i = 0; r == 0 && i < g->n_ranges; i++)
+		r = ladder_divide_claim(w, g->ranges[i].start, g->ranges[i].end, g->ranges[i].heap,
+		                        g->ranges[i].claim == REGIONS_PROVEN ? LADDER_RUNTIME_PROVEN
+		                                                             : LADDER_RUNTIME_SHAPE,
+		                        err);
+	return r;
+}
+
+static size_t kind_order(const char *kind)
+{
+	size_t i = 0;
+
+	while (i < ARRAY_SIZE(kinds) && strcmp(kinds[i], kind) != 0)
+		i++;
+	return i;
+}
+
+struct place {
+	const struct ladder_part *part;
+	uint32_t index;
+};
+
+static int by_place(const void *a, const void *b)
+{
+	const struct place *x = a, *y = b;
+	size_t kx = kind_order(x->part->heap.kind), ky = kind_order(y->part->heap.kind);
+
+	if (kx != ky)
+		return kx < ky ? -1 : 1;
+	if (x->part->virtual_bytes != y->part->virtual_bytes)
+		return x->part->virtual_bytes > y->part->virtual_bytes ? -1 : 1;
+	return (x->index > y->index) - (x->index < y->index);
+}
+
+/* Into the order that is promised; what has neither bytes nor figures is left out. */
+static int sort_parts(struct ladder *l, struct error *err)
+{
+	cleanup_free struct place *places = calloc(l->n_parts + 1, sizeof(*places));
+	cleanup_free uint32_t *to = calloc(l->n_parts + 1, sizeof(*to));
+	cleanup_free struct ladder_part *sorted = calloc(l->n_parts + 1, sizeof(*sorted));
+	size_t n = 0;
+
+	if (!places || !to || !sorted)
+		return error_oom(err);
+	for (size_t i = 0; i < l->n_parts; i++) {
+		const struct ladder_part *p = &l->parts[i];
+
+		if (p->virtual_bytes || p->heap.in_use_bytes >= 0 || p->heap.n_figures)
+			places[n++] = (struct place){ p, (uint32_t)i };
+	}
+	qsort(places, n, sizeof(*places), by_place);
+	for (size_t i = 0; i < n; i++) {
+		sorted[i] = *places[i].part;
+		to[places[i].index] = (uint32_t)i;
+	}
+	for (size_t i = 0; i < l->n_ranges; i++)
+		l->ranges[i].part = to[l->ranges[i].part];
+	free(l->parts);
+	l->parts = take_ptr(sorted);
+	l->cap_parts = l->n_parts + 1;
+	l->n_parts = n;
+	return 0;
+}
+
+static uint64_t status(const struct target *t, const char *key)
+{
+	int64_t v = target_status_bytes(t, key);
+
+	return v > 0 ? (uint64_t)v : 0;
+}
+
+static void read_counters(struct ladder_work *w)
+{
+	struct ladder *l = &w->l;
+
+	l->pid = w->t->pid;
+	memcpy(l->comm, w->t->comm, sizeof(l->comm));
+	l->ns_pid = w->t->ns_pid;
+	l->vm_size_bytes = status(w->t, "VmSize");
+	l->vm_rss_bytes = status(w->t, "VmRSS");
+	l->page_table_bytes = status(w->t, "VmPTE") + status(w->t, "VmPMD");
+	l->locked_bytes = status(w->t, "VmLck");
+	l->hugetlb_bytes = status(w->t, "HugetlbPages");
+}
+
+static int look(struct ladder_work *w, struct error *err)
+{
+	int r = maps_read(w->t, &w->maps, err);
+
+	if (r == 0)
+		read_counters(w);
+	if (r == 0)
+		r = threads_read(w->t, &w->maps, &w->threads, err);
+	if (r == 0)
+		r = ask_runtimes(w, err);
+	if (r == 0)
+		r = claim_regions(w, err);
+	if (r == 0)
+		r = ladder_stacks_claim(w, err);
+	if (r == 0)
+		r = ladder_files_claim(w, err);
+	if (r == 0)
+		r = ladder_divide(w, err);
+	if (r == 0)
+		r = ladder_count(w, err);
+	if (r == 0)
+		r = sort_parts(&w->l, err);
+	return r < 0 ? r : ladder_findings_add(w, err);
+}
+
+/* A file of an address space that is gone (exec, exit) reads as empty. */
+static bool is_same_space(int pagemap_fd)
+{
+	uint64_t entry;
+
+	return pread(pagemap_fd, &entry, sizeof(entry), sizeof(entry)) > 0;
+}
+
+/* 1: the target runs another program now, try again. */
+static int try_once(const struct target *t, struct symbol_space *space,
+                    const struct ladder_options *o, struct ladder *ret, struct error *err)
+{
+	cleanup(work_clear) struct ladder_work w = { .t = t, .space = space, .options = o };
+	cleanup_close int fd = openat(t->proc_fd, "pagemap", O_RDONLY | O_CLOEXEC);
+	int r = look(&w, err);
+
+	if (fd >= 0 && !is_same_space(fd)) {
+		if (target_alive(t) < 0)
+			return error_set(err, ESRCH, "process %d (%s) has ended", t->pid, t->comm);
+		return 1;
+	}
+	if (r < 0)
+		return r;
+	*ret = w.l;
+	w.l = (struct ladder){ 0 };
+	return 0;
+}
+
+int ladder_read(const struct target *t, struct symbol_space *space, const struct ladder_options *o,
+                struct ladder *ret, struct error *err)
+{
+	int r = 1;
+
+	for (int i = 0; r > 0 && i < TRIES; i++) {
+		if (i && (r = symbol_space_refresh(space, t, err)) < 0)
+			return r;
+		r = try_once(t, space, o, ret, err);
+	}
+	if (r > 0)
+		return error_set(err, EAGAIN,
+		                 "process %d keeps starting other programs (exec) while we look",
+		                 t->pid);
+	return r;
+}

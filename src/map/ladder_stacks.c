@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "map/ladder_internal.h"
+#include "target/reader.h"
+
+enum { MOST_GUARD_BYTES = 1 << 20 };
+
+/* From the end down to the lowest page that was ever touched. */
+static int64_t depth(const struct ladder_work *w, uint64_t start, uint64_t end)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), from, to;
+	int r = reader_present(w->t, start / page * page, (end + page - 1) / page * page, &from,
+	                       &to);
+
+	if (r < 0)
+		return -1;
+	return r == 0 ? 0 : (int64_t)(end - (from > start ? from : start));
+}
+
+static void describe(const struct ladder_work *w, const struct thread *th,
+                     struct regions_heap *heap, bool proven)
+{
+	int64_t touched = depth(w, th->stack_start, th->stack_end);
+
+	snprintf(heap->name, sizeof(heap->name), "%s", th->comm);
+	snprintf(heap->detail, sizeof(heap->detail), "tid %d", th->tid);
+	if (proven)
+		snprintf(heap->evidence, sizeof(heap->evidence),
+		         "the thread's own structure at %" PRIx64 " names it", th->tcb);
+	else
+		snprintf(heap->evidence, sizeof(heap->evidence),
+		         "the stack pointer %" PRIx64 " lies in it, a guard below it", th->sp);
+	regions_figure(heap, "tid", "tid", th->tid);
+	if (touched >= 0)
+		regions_figure(heap, "depth_bytes", "touched depth", touched);
+}
+
+static int guard_part(struct ladder_work *w, int64_t *index, struct error *err)
+{
+	struct regions_heap *heap;
+	uint32_t part;
+	int r;
+
+	if (*index >= 0)
+		return 0;
+	r = ladder_label_add(w, REGIONS_GUARD, &part, err);
+	if (r < 0)
+		return r;
+	heap = &w->l.parts[part].heap;
+	snprintf(heap->name, sizeof(heap->name), "thread stacks' guards");
+	snprintf(heap->evidence, sizeof(heap->evidence), "no access, directly below a stack");
+	*index = part;
+	return 0;
+}
+
+static int claim_guard(struct ladder_work *w, const struct thread *th, int64_t *guards,
+                       struct error *err)
+{
+	const struct mapping *below = maps_find(&w->maps, th->stack_start - 1);
+	uint64_t bytes = th->guard_bytes;
+	int r;
+
+	if (!below || below->inode || !ladder_label_is_no_access(below))
+		return 0;
+	if (!bytes && below->end == th->stack_start)
+		bytes = below->end - below->start;
+	if (!bytes || bytes > MOST_GUARD_BYTES || bytes > th->stack_start - below->start)
+		return 0;
+	r = guard_part(w, guards, err);
+	if (r < 0)
+		return r;
+	return ladder_divide_claim(w, th->stack_start - bytes, th->stack_start, (uint32_t)*guards,
+	                           LADDER_PROVEN, err);
+}
+
+static bool is_main_stack(const struct ladder_work *w, const struct thread *th)
+{
+	const struct mapping *m = maps_find(&w->maps, th->stack_start);
+
+	return m && !strcmp(m->name, "[stack]");
+}
+
+static int claim_stack(struct ladder_work *w, const struct thread *th, int64_t *guards,
+                       struct error *err)
+{
+	bool proven = th->tcb >= th->stack_start && th->tcb < th->stack_end;
+	uint32_t part;
+	int r = ladder_label_add(w, REGIONS_THREAD_STACK, &part, err);
+
+	if (r < 0)
+		return r;
+	describe(w, th, &w->l.parts[part].heap, proven);
+	r = ladder_divide_claim(w, th->stack_start, th->stack_end, part,
+	                        proven ? LADDER_PROVEN : LADDER_BY_SHAPE, err);
+	return r < 0 ? r : claim_guard(w, th, guards, err);
+}
+
+/* The first thread's is [stack], which maps names. */
+int ladder_stacks_claim(struct ladder_work *w, struct error *err)
+{
+	int64_t guards = -1;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < w->threads.n_items; i++) {
+		const struct thread *th = &w->threads.items[i];
+
+		if (th->stack_end && !is_main_stack(w, th))
+			r = claim_stack(w, th, &guards, err);
+	}
+	return r;
+}
