@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "render/formats.h"
+#include "render/ladder_json.h"
 #include "render/view.h"
 
 enum { FRAME_BYTES = 512 };
@@ -236,8 +237,13 @@ int profile_json_write(const struct profile *p, const struct render_options *o, 
 {
 	cleanup(view_clear) struct view v = { 0 };
 	struct json j = json_on(to);
-	int r = view_make(p, o, VIEW_BY_NAME, &v, err);
+	int r;
 
+	if (ladder_json_is_ladder(p)) {
+		ladder_json_write(p, to);
+		return render_check(to, err);
+	}
+	r = view_make(p, o, VIEW_BY_NAME, &v, err);
 	if (r < 0)
 		return r;
 	write_all(&j, &v, profile_report_const(p));

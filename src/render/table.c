@@ -6,6 +6,8 @@
 #include "render/escape.h"
 #include "render/figures.h"
 #include "render/formats.h"
+#include "render/ladder_json.h"
+#include "render/ladder_text.h"
 #include "render/report_text.h"
 #include "render/units.h"
 #include "render/view.h"
@@ -233,8 +235,13 @@ int table_write(const struct profile *p, const struct render_options *o, FILE *t
 {
 	cleanup(view_clear) struct view v = { 0 };
 	struct table t = { .v = &v, .to = to };
-	int r = view_make(p, o, VIEW_MAGNITUDE | VIEW_BY_NAME, &v, err);
+	int r;
 
+	if (ladder_json_is_ladder(p)) {
+		ladder_text_write(p, to);
+		return render_check(to, err);
+	}
+	r = view_make(p, o, VIEW_MAGNITUDE | VIEW_BY_NAME, &v, err);
 	if (r < 0)
 		return r;
 	t.columns = o && o->columns > 0 ? (size_t)o->columns : COLUMNS_DEFAULT;
