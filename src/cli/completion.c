@@ -43,12 +43,18 @@ static void bash_with_argument(const struct cli_option *o, void *state)
 	printf("|--%s", o->name);
 }
 
+/* "memwho TARGET" is the ladder's, too. */
+static const char *targets(const struct cli_command *c)
+{
+	return !strcmp(c->name, "ladder") ? "|[0-9]*|pidfile:*|cgroup:*|container:*" : "";
+}
+
 static void bash_command(const struct cli_command *c)
 {
 	bool path = true, other = false;
 
 	/* "-" alone never comes before the cursor as an option: it starts the lists */
-	printf("\t%s)\n\t\toptions=\"", c->name);
+	printf("\t%s%s)\n\t\toptions=\"", c->name, targets(c));
 	each_option(c, bash_option, NULL);
 	printf("\"\n\t\tpaths=\"-");
 	each_option(c, bash_with_argument, &path);
@@ -140,7 +146,8 @@ static void zsh(void)
 	     "\tlocal command=$words[2]\n\tshift words\n\t(( CURRENT-- ))\n"
 	     "\tcase $command in");
 	for (size_t i = 0; i < main_n_commands; i++) {
-		printf("\t(%s)\n\t\t_arguments \\\n", main_commands[i]->name);
+		printf("\t(%s%s)\n\t\t_arguments \\\n", main_commands[i]->name,
+		       targets(main_commands[i]));
 		each_option(main_commands[i], zsh_option, NULL);
 		puts("\t\t\t'*:target:_files' ;;");
 	}

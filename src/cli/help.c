@@ -42,7 +42,8 @@ void help_command_text(const struct cli_command *command, FILE *to)
 void help_overview(FILE *to)
 {
 	fputs("memwho: who holds this process's memory?\n\n"
-	      "usage: memwho COMMAND [OPTION...] [TARGET]\n\ncommands:\n",
+	      "usage: memwho TARGET [OPTION...]\n"
+	      "       memwho COMMAND [OPTION...] [TARGET]\n\ncommands:\n",
 	      to);
 	for (size_t i = 0; i < main_n_commands; i++) {
 		const struct cli_command *c = main_commands[i];

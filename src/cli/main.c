@@ -11,13 +11,14 @@
 #include "cli/cli.h"
 #include "cli/help.h"
 #include "cli/nearest.h"
+#include "target/target.h"
 
-extern const struct cli_command alloc_command, run_command, render_command, diff_command,
-	doctor_command, completion_command, version_command, help_command;
+extern const struct cli_command ladder_command, alloc_command, run_command, render_command,
+	diff_command, doctor_command, completion_command, version_command, help_command;
 
 /* The only list: one line for a command, in the order of the help. */
 const struct cli_command *const main_commands[] = {
-	&alloc_command,  &run_command,        &render_command,  &diff_command,
+	&ladder_command, &alloc_command,      &run_command,     &render_command, &diff_command,
 	&doctor_command, &completion_command, &version_command, &help_command,
 };
 const size_t main_n_commands = ARRAY_SIZE(main_commands);
@@ -53,11 +54,32 @@ static int unknown_command(const char *name, struct error *err)
 		r = error_set(err, EINVAL, "no command '%s'", name);
 	if (near.name)
 		error_hint(err, "did you mean memwho %s?", near.name);
-	else if (name[strspn(name, "0123456789")] == '\0')
-		error_hint(err, "memwho alloc %s records who allocates there", name);
 	else
 		error_hint(err, "memwho --help lists the commands");
 	return r;
+}
+
+/* "memwho 4711" is "memwho ladder 4711". A word that is no command but means a
+ * process: a number, a spec, or the name of one that runs (of several: the error
+ * lists them). */
+static bool is_target(const char *word)
+{
+	static const char *const specs[] = { "pidfile:", "cgroup:", "container:" };
+	cleanup_free pid_t *pids = NULL;
+	struct error ignored;
+	size_t n = 0;
+	int r;
+
+	if (word[0] == '\0' || word[0] == '-')
+		return false;
+	if (word[strspn(word, "0123456789")] == '\0')
+		return true;
+	for (size_t i = 0; i < ARRAY_SIZE(specs); i++) {
+		if (!strncmp(word, specs[i], strlen(specs[i])))
+			return true;
+	}
+	r = target_resolve(word, &pids, &n, &ignored);
+	return r == 0 || r == -EEXIST;
 }
 
 static int dispatch(const struct cli_command *command, int argc, char **argv, struct error *err)
@@ -110,6 +132,8 @@ int main(int argc, char **argv)
 	if (!strcmp(name, "-V") || !strcmp(name, "--version"))
 		name = "version";
 	command = cli_find(name);
+	if (!command && is_target(name))
+		return finish(dispatch(&ladder_command, argc - 1, argv + 1, &err), &err);
 	if (!command)
 		return finish(unknown_command(name, &err), &err);
 	return finish(dispatch(command, argc - 2, argv + 2, &err), &err);

@@ -50,7 +50,6 @@ def test_forced_fallbacks_show_in_the_features(memwho):
     (("version", "--jsom"), "did you mean --json?"),
     (("version", "--json=1"), "takes no value"),
     (("version", "-Z"), "no option -Z"),
-    (("99999999",), "memwho alloc 99999999"),
     (("--frobnicate",), "the first word is a command"),
     (("help", "nothing"), "no command 'nothing'"),
 ])
