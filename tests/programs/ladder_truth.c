@@ -37,7 +37,7 @@
 
 struct block {
 	void *at, *freed;
-	size_t asked;
+	size_t asked, usable;
 };
 
 struct worker {
@@ -74,6 +74,32 @@ static size_t pick_size(long i, uint32_t r)
 	return r % 8 == 0 ? r / 8 % 6000 + 1 : 8 + r / 8 % 200;
 }
 
+#ifdef TRUTH_STATIC
+#ifdef TRUTH_MUSL
+#define named(name) (strcmp(name, "malloc_usable_size") ? NULL : (void *)malloc_usable_size)
+#else
+static void *named(const char *name)
+{
+	if (!strcmp(name, "malloc_usable_size"))
+		return malloc_usable_size;
+	if (!strcmp(name, "mallinfo2"))
+		return mallinfo2;
+	return strcmp(name, "malloc_trim") ? NULL : malloc_trim;
+}
+#endif
+#else
+#define named(name) dlsym(RTLD_DEFAULT, name)
+#endif
+
+static size_t usable_size(void *p, size_t asked)
+{
+	static size_t (*size_of)(void *);
+
+	if (!size_of)
+		*(void **)&size_of = named("malloc_usable_size");
+	return size_of ? size_of(p) : asked;
+}
+
 static void make(struct block *b, size_t n)
 {
 	b->at = malloc(n);
@@ -81,6 +107,7 @@ static void make(struct block *b, size_t n)
 		abort();
 	memset(b->at, 1, n);
 	b->asked = n;
+	b->usable = usable_size(b->at, n);
 }
 
 static void fill(struct worker *w)
@@ -142,32 +169,6 @@ static void *work(void *arg)
 	return NULL;
 }
 
-#ifdef TRUTH_STATIC
-#ifdef TRUTH_MUSL
-#define named(name) (strcmp(name, "malloc_usable_size") ? NULL : (void *)malloc_usable_size)
-#else
-static void *named(const char *name)
-{
-	if (!strcmp(name, "malloc_usable_size"))
-		return malloc_usable_size;
-	if (!strcmp(name, "mallinfo2"))
-		return mallinfo2;
-	return strcmp(name, "malloc_trim") ? NULL : malloc_trim;
-}
-#endif
-#else
-#define named(name) dlsym(RTLD_DEFAULT, name)
-#endif
-
-static size_t usable(const struct block *b)
-{
-	static size_t (*size_of)(void *);
-
-	if (!size_of)
-		*(void **)&size_of = named("malloc_usable_size");
-	return size_of ? size_of(b->at) : b->asked;
-}
-
 static void list(const char *path, bool freed)
 {
 	static char buf[1 << 16];
@@ -183,7 +184,7 @@ static void list(const char *path, bool freed)
 			if (freed && b->freed)
 				fprintf(f, "%lx\n", (unsigned long)b->freed);
 			if (!freed && b->at)
-				fprintf(f, "%lx %zu\n", (unsigned long)b->at, usable(b));
+				fprintf(f, "%lx %zu\n", (unsigned long)b->at, b->usable);
 		}
 	}
 	fclose(f);
@@ -266,10 +267,11 @@ static void stats(void)
 
 	for (long t = 0; t < n_threads; t++) {
 		for (long i = 0; i < n_blocks; i++) {
-			if (!workers[t].blocks[i].at)
+			/* a running thread may just replace it */
+			if (workers[t].blocks[i].freed)
 				continue;
 			n++;
-			bytes += usable(&workers[t].blocks[i]);
+			bytes += workers[t].blocks[i].usable;
 		}
 	}
 	printf("held %lu %lu\n", (unsigned long)n, (unsigned long)bytes);
