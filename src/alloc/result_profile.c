@@ -105,7 +105,7 @@ static int add_group(struct filling *f, const struct recorder_group *g, struct e
 	values[RESULT_AGE] = (int64_t)(f->now_ms * g->objects - g->birth_sum_ms) * 1000000;
 	r = process_labels(f, t, err);
 	if (r == 0)
-		r = label_text(f, "thread", tracee_names_thread(t, g->tid, buf), err);
+		r = label_text(f, "thread", thread_names_get(&t->threads, g->tid, buf), err);
 	if (r == 0)
 		r = context_labels(f, t, g->context, err);
 	if (r < 0)

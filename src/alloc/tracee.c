@@ -116,9 +116,8 @@ struct tracee *tracee_close(struct tracee *t)
 	symbol_space_free(t->space);
 	target_close(t->target);
 	hash_map_clear(&t->context_index);
-	hash_map_clear(&t->thread_index);
+	thread_names_clear(&t->threads);
 	free(t->contexts);
-	free(t->thread_names);
 	code_history_clear(&t->history);
 	free(t);
 	return NULL;

@@ -18,6 +18,7 @@
 #include "runtime/runtime.h"
 #include "symbol/symbol.h"
 #include "target/target.h"
+#include "target/thread_names.h"
 #include "unwind/code_history.h"
 #include "unwind/modules.h"
 
@@ -59,10 +60,7 @@ struct tracee {
 	struct hash_map context_index;
 	struct runtime_context *contexts;
 	size_t n_contexts, cap_contexts;
-	/* tid -> index into thread_names */
-	struct hash_map thread_index;
-	char (*thread_names)[32];
-	size_t n_threads, cap_threads;
+	struct thread_names threads;
 };
 
 /* Look at process @pid: modules, allocators, probe points. Touches nothing in
@@ -113,6 +111,3 @@ void tracee_names_learn(struct tracee *t);
 int tracee_names_of_contexts(struct tracee *t, const u64 *addresses, size_t n, struct error *err);
 const struct runtime_context *tracee_names_context(const struct tracee *t,
                                                    u64 address); /* or NULL */
-/* Name of a thread ("tid 17" when it is gone unseen), valid until the next call
- * on @t; @buf is used for that. */
-const char *tracee_names_thread(const struct tracee *t, u32 tid, char buf[32]);

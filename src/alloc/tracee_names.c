@@ -5,37 +5,7 @@
 
 #include "alloc/tracee.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "base/array.h"
-#include "base/cleanup.h"
-
-/* A thread that still has the name of its process may be given its own. */
-static void learn_thread(struct tracee *t, pid_t tid)
-{
-	uint64_t *known = hash_map_get(&t->thread_index, tid);
-	char name[64];
-	cleanup_free char *text = NULL;
-	struct error ignored;
-	size_t len, at = known ? *known : t->n_threads;
-
-	if (known && strcmp(t->thread_names[at], t->command))
-		return;
-	snprintf(name, sizeof(name), "task/%d/comm", tid);
-	if (target_proc_file(t->target, name, 256, &text, &len, &ignored) < 0)
-		return;
-	/* the kernel's newline at the end; a name may have its own */
-	if (len && text[len - 1] == '\n')
-		text[len - 1] = '\0';
-	if (!known) {
-		if (array_reserve(&t->thread_names, &t->cap_threads, at + 1, &ignored) < 0 ||
-		    hash_map_put(&t->thread_index, tid, at, &ignored) < 0)
-			return;
-		t->n_threads++;
-	}
-	snprintf(t->thread_names[at], sizeof(*t->thread_names), "%s", text);
-}
 
 bool tracee_names_are_due(struct tracee *t, u64 now_ns)
 {
@@ -47,19 +17,6 @@ bool tracee_names_are_due(struct tracee *t, u64 now_ns)
 	return true;
 }
 
-static void learn_threads(struct tracee *t)
-{
-	enum { MANY = 512 }; /* reading more names every second would cost */
-	cleanup_free pid_t *tids = NULL;
-	struct error ignored;
-	size_t n = 0;
-
-	if (target_threads(t->target, &tids, &n, &ignored) < 0)
-		return;
-	for (size_t i = 0; i < n && i < MANY; i++)
-		learn_thread(t, tids[i]);
-}
-
 void tracee_names_learn(struct tracee *t)
 {
 	struct runtime_view view = { t->target, t->space };
@@ -67,7 +24,7 @@ void tracee_names_learn(struct tracee *t)
 
 	if (t->ended || target_alive(t->target) < 0)
 		return;
-	learn_threads(t);
+	thread_names_learn(&t->threads, t->target);
 	for (size_t i = 0; i < t->n_runtimes; i++) {
 		if (t->runtimes[i]->process_kind)
 			t->runtimes[i]->process_kind(&view, t->kind, sizeof(t->kind));
@@ -120,14 +77,4 @@ const struct runtime_context *tracee_names_context(const struct tracee *t, u64 a
 	uint64_t *index = hash_map_get(&t->context_index, address);
 
 	return index ? &t->contexts[*index] : NULL;
-}
-
-const char *tracee_names_thread(const struct tracee *t, u32 tid, char buf[32])
-{
-	uint64_t *index = hash_map_get(&t->thread_index, tid);
-
-	if (index)
-		return t->thread_names[*index];
-	snprintf(buf, 32, "tid %u", tid);
-	return buf;
 }

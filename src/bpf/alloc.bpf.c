@@ -283,7 +283,7 @@ static __always_inline void ask_for_modules(u32 slot, u32 tgid)
 static __always_inline u32 record_stack(struct work *work, u32 slot, const struct stack_process *p,
                                         u64 pc, u64 sp, u64 bp)
 {
-	u32 id = store_stack(&work->walk, slot, p, pc, sp, bp);
+	u32 id = store_stack(&work->walk, slot, p, pc, sp, bp, 0);
 
 	if (work->walk.stop == UNWIND_STOP_NO_MODULE)
 		ask_for_modules(slot, p->tgid);
@@ -740,7 +740,7 @@ static __always_inline int count(struct pt_regs *ctx)
 		return 0;
 	bpf_probe_read_user(&return_address, 8, (void *)PT_REGS_SP(ctx));
 	walk_stack(&w->walk, c.process, c.slot, return_address, PT_REGS_SP(ctx) + 8,
-	           PT_REGS_FP(ctx));
+	           PT_REGS_FP(ctx), 0);
 	COUNT(walks);
 	COUNT_BY(frames, w->walk.n);
 	give_back(w);

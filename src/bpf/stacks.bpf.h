@@ -137,9 +137,9 @@ static __always_inline u32 stack_id(struct walk *w)
 
 /* Walk from these registers and store: the id, or 0 when there is no room. */
 static __always_inline u32 store_stack(struct walk *w, u32 slot, const struct stack_process *p,
-                                       u64 pc, u64 sp, u64 bp)
+                                       u64 pc, u64 sp, u64 bp, u8 exact)
 {
-	walk_stack(w, p, slot, pc, sp, bp);
+	walk_stack(w, p, slot, pc, sp, bp, exact);
 	COUNT(walks);
 	COUNT_BY(frames, w->n);
 	if (w->stop < 8)

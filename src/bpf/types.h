@@ -48,6 +48,7 @@ struct uprobes_state {
 
 struct mm_struct {
 	struct uprobes_state uprobes_state;
+	unsigned long brk;
 } TRUE_SIZE;
 
 typedef struct {
@@ -56,6 +57,10 @@ typedef struct {
 
 struct signal_struct {
 	atomic_t live;
+} TRUE_SIZE;
+
+struct vm_area_struct {
+	unsigned long vm_end;
 } TRUE_SIZE;
 
 struct upid {

@@ -303,9 +303,10 @@ static long walk_step(u32 i, struct walk **ctx)
 	return step_caller(w, cfa, row->rbp_slot);
 }
 
-/* Walk from the given registers; w->pcs, w->n, w->hash and w->stop are the result. */
+/* Walk from the given registers (@exact: @pc is no return address); w->pcs, w->n, w->hash and
+ * w->stop are the result. */
 static __always_inline void walk_stack(struct walk *w, const struct stack_process *p, u32 slot,
-                                       u64 pc, u64 sp, u64 bp)
+                                       u64 pc, u64 sp, u64 bp, u8 exact)
 {
 	struct walk *ctx = w;
 	u64 spans_of;
@@ -317,7 +318,7 @@ static __always_inline void walk_stack(struct walk *w, const struct stack_proces
 	w->hash = slot + 1; /* equal pcs of two processes are two stacks */
 	w->n = 0;
 	w->stop = UNWIND_STOP_DEEP;
-	w->exact = 0;
+	w->exact = exact;
 	w->instances_read = 0;
 	w->instance = 0;
 	w->modules_changed = p->modules_changed;

@@ -95,7 +95,7 @@ static bool is_reached(const struct capturing *c)
 
 /* ---- while it runs ---- */
 
-static int make_ready_file(const char *path, struct error *err)
+int capture_make_ready_file(const char *path, struct error *err)
 {
 	cleanup_close int fd = -1;
 
@@ -182,7 +182,7 @@ static int record(struct capturing *c, struct profile **ret, struct error *err)
 	if (c->o->begun)
 		r = c->o->begun(c->o->arg, err);
 	if (r == 0)
-		r = make_ready_file(c->o->ready_file, err);
+		r = capture_make_ready_file(c->o->ready_file, err);
 	if (r == 0)
 		r = wait_for_end(c, &ended, err);
 	if (r < 0)

@@ -46,3 +46,6 @@ struct capture_options {
 /* Record until something ends it; alloc_interrupted is the signal's way in. */
 int capture_alloc(const pid_t *pids, size_t n_pids, const struct capture_options *o,
                   struct profile **ret, struct error *err);
+
+/* Say that recording has begun; NULL: to nobody. */
+int capture_make_ready_file(const char *path, struct error *err);

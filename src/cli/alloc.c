@@ -1,66 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "base/array.h"
 #include "base/cleanup.h"
 #include "cli/cli.h"
 #include "cli/record.h"
-#include "target/target.h"
-
-struct pids {
-	pid_t *items;
-	size_t n, cap;
-};
-
-static void clear_pids(struct pids *p)
-{
-	free(p->items);
-}
-
-static int add_pids(struct pids *to, const pid_t *from, size_t n, struct error *err)
-{
-	for (size_t i = 0; i < n; i++) {
-		size_t k = 0;
-		int r;
-
-		while (k < to->n && to->items[k] != from[i])
-			k++;
-		if (k < to->n)
-			continue;
-		r = array_reserve(&to->items, &to->cap, to->n + 1, err);
-		if (r < 0)
-			return r;
-		to->items[to->n++] = from[i];
-	}
-	return 0;
-}
-
-/* The processes that one word means; with --follow the children that are there
- * already, too. */
-static int add_target(struct pids *to, const char *spec, bool follow, struct error *err)
-{
-	cleanup_free pid_t *found = NULL;
-	size_t n = 0;
-	int r = target_resolve(spec, &found, &n, err);
-
-	if (r == 0)
-		r = add_pids(to, found, n, err);
-	for (size_t i = 0; r == 0 && follow && i < n; i++) {
-		cleanup_free pid_t *children = NULL;
-		size_t n_children = 0;
-
-		r = target_descendants(found[i], &children, &n_children, err);
-		if (r == 0)
-			r = add_pids(to, children, n_children, err);
-	}
-	return r;
-}
+#include "cli/targets.h"
 
 static int run(const struct cli_args *args, struct error *err)
 {
-	cleanup(clear_pids) struct pids pids = { 0 };
+	cleanup(targets_clear) struct targets targets = { 0 };
 	struct record record;
 	int r = record_parse(args, &record, err);
 
@@ -70,15 +18,11 @@ static int run(const struct cli_args *args, struct error *err)
 		error_set(err, EINVAL, "which process? memwho alloc needs a TARGET");
 		return error_hint(err, "memwho alloc --help");
 	}
-	for (size_t i = 0; i < args->n_words; i++) {
-		r = add_target(&pids, args->words[i], record.capture.alloc.follow, err);
-		if (r < 0)
-			return r;
-	}
-	if (!pids.n)
-		return error_set(err, ESRCH, "no process in '%s'", args->words[0]);
+	r = targets_add(&targets, args->words, args->n_words, record.capture.alloc.follow, err);
+	if (r < 0)
+		return r;
 	record_catch_signals();
-	return record_run(&record, pids.items, pids.n, err);
+	return record_run(&record, targets.items, targets.n, err);
 }
 
 static const struct cli_option *const tables[] = { options_recording, options_held,

@@ -37,7 +37,7 @@ static int parse_engine(const struct cli_args *args, enum alloc_engine *ret, str
 	return error_hint(err, "engines: auto, bpf, agent");
 }
 
-static int parse_time(const struct cli_args *args, const char *name, double *ret, struct error *err)
+int record_parse_time(const struct cli_args *args, const char *name, double *ret, struct error *err)
 {
 	int r = cli_duration(args, name, ret, err);
 
@@ -64,7 +64,7 @@ static int parse_sizes(const struct cli_args *args, struct alloc_options *o, str
 	return 0;
 }
 
-static int parse_slowdown(const struct cli_args *args, double *ret, struct error *err)
+int record_parse_slowdown(const struct cli_args *args, double *ret, struct error *err)
 {
 	int r = cli_factor(args, "max-slowdown", ret, err);
 
@@ -79,7 +79,7 @@ static int parse_slowdown(const struct cli_args *args, double *ret, struct error
 static int parse_held(const struct cli_args *args, struct capture_options *c, struct error *err)
 {
 	double older_s = 0;
-	int r = parse_time(args, "older-than", &older_s, err);
+	int r = record_parse_time(args, "older-than", &older_s, err);
 
 	if (r == 0)
 		r = parse_sizes(args, &c->alloc, err);
@@ -97,16 +97,16 @@ static int parse_recording(const struct cli_args *args, struct capture_options *
                            struct error *err)
 {
 	const char *until = cli_value(args, "until");
-	int r = parse_time(args, "duration", &c->duration_s, err);
+	int r = record_parse_time(args, "duration", &c->duration_s, err);
 
 	if (r == 0)
-		r = parse_time(args, "every", &c->every_s, err);
+		r = record_parse_time(args, "every", &c->every_s, err);
 	if (r == 0 && until)
 		r = capture_condition_parse(until, &c->until, err);
 	if (r == 0)
 		r = parse_engine(args, &c->alloc.engine, err);
 	if (r == 0)
-		r = parse_slowdown(args, &c->alloc.max_slowdown, err);
+		r = record_parse_slowdown(args, &c->alloc.max_slowdown, err);
 	c->ready_file = cli_value(args, "ready-file");
 	c->alloc.follow = cli_flag(args, "follow");
 	return r;
@@ -123,12 +123,12 @@ static int clear_ready_file(const char *path, struct error *err)
 }
 
 /* What is told to be written must be writable: that is no news for the end. */
-static int check_places(const struct record *r, struct error *err)
+int record_check_places(const char *path, const char *ready_file, struct error *err)
 {
-	int rc = render_can_write(r->show.path, err);
+	int rc = render_can_write(path, err);
 
-	if (rc == 0 && r->capture.ready_file)
-		rc = clear_ready_file(r->capture.ready_file, err);
+	if (rc == 0 && ready_file)
+		rc = clear_ready_file(ready_file, err);
 	/* not a wrong command line, whatever errno says */
 	if (rc == -EINVAL)
 		rc = err->code = -EIO;
@@ -171,12 +171,12 @@ int record_parse(const struct cli_args *args, struct record *ret, struct error *
 	if (rc == 0)
 		rc = check_type(args, err);
 	if (rc == 0)
-		rc = check_places(&r, err);
+		rc = record_check_places(r.show.path, r.capture.ready_file, err);
 	if (rc < 0)
 		return rc;
 	r.table_too = strcmp(r.show.path, "-") != 0 && !cli_value(args, "format") &&
 	              !cli_flag(args, "json");
-	r.tells = isatty(STDERR_FILENO) && !cli_flag(args, "quiet");
+	r.line.tells = isatty(STDERR_FILENO) && !cli_flag(args, "quiet");
 	*ret = r;
 	return 0;
 }
@@ -211,22 +211,28 @@ void record_catch_signals(void)
 
 /* ---- recording ---- */
 
-static void clear_progress(struct record *r)
+void record_progress_end(struct record_line *l)
 {
-	if (r->told)
+	if (l->told)
 		fputs("\r\033[K", stderr);
-	r->told = false;
+	l->told = false;
+}
+
+void record_progress(struct record_line *l, const char *doing, double seconds,
+                     unsigned long long bytes, const char *what)
+{
+	if (!l->tells)
+		return;
+	fprintf(stderr, "\r\033[K%s for %.0f s, %.1f MiB %s; Ctrl-C ends with the result", doing,
+	        seconds, (double)bytes / (1 << 20), what);
+	l->told = true;
 }
 
 static void on_progress(void *arg, double seconds, unsigned long long held_bytes)
 {
 	struct record *r = arg;
 
-	if (!r->tells)
-		return;
-	fprintf(stderr, "\r\033[Krecording for %.0f s, %.1f MiB held; Ctrl-C ends with the result",
-	        seconds, (double)held_bytes / (1 << 20));
-	r->told = true;
+	record_progress(&r->line, "recording", seconds, held_bytes, "held");
 }
 
 static bool is_table(const struct show *s)
@@ -258,7 +264,7 @@ static int on_look(void *arg, const struct profile *p, struct error *err)
 	struct record *r = arg;
 	int rc;
 
-	clear_progress(r);
+	record_progress_end(&r->line);
 	rc = show_profile(&r->show, p, err);
 	if (rc == 0 && r->table_too)
 		rc = show_table(r, p, err);
@@ -296,7 +302,7 @@ int record_run(struct record *r, const pid_t *pids, size_t n, struct error *err)
 	r->capture.progress = on_progress;
 	r->capture.arg = r;
 	rc = capture_alloc(pids, n, &r->capture, &p, err);
-	clear_progress(r);
+	record_progress_end(&r->line);
 	if (rc < 0)
 		return rc;
 	rc = write_result(r, p, err);

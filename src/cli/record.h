@@ -13,13 +13,21 @@
 #include "cli/cli.h"
 #include "cli/show.h"
 
+/* A line on the terminal that says how it goes. */
+struct record_line {
+	bool tells; /* there is somebody to tell */
+	bool told;  /* a line stands there */
+};
+void record_progress(struct record_line *l, const char *doing, double seconds,
+                     unsigned long long bytes, const char *what);
+void record_progress_end(struct record_line *l);
+
 struct record {
 	struct capture_options capture;
 	struct show show;
 	bool table_too; /* -o FILE alone: the table goes to standard output */
-	bool tells;     /* progress on the terminal */
-	bool told;      /* a progress line stands there */
-	pid_t pid;      /* for the next useful command; 0: several */
+	struct record_line line;
+	pid_t pid; /* for the next useful command; 0: several */
 };
 
 int record_parse(const struct cli_args *args, struct record *ret, struct error *err);
@@ -27,3 +35,9 @@ int record_parse(const struct cli_args *args, struct record *ret, struct error *
 void record_catch_signals(void);
 /* Record @pids and write the result. CLI_DONE, or -errno. */
 int record_run(struct record *r, const pid_t *pids, size_t n, struct error *err);
+
+/* For other commands that record. */
+int record_parse_time(const struct cli_args *args, const char *name, double *ret,
+                      struct error *err);
+int record_parse_slowdown(const struct cli_args *args, double *ret, struct error *err);
+int record_check_places(const char *path, const char *ready_file, struct error *err);

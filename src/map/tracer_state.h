@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* The tracer's insides, shared by tracer*.c only. */
+
+#include "base/hash.h"
+#include "map/range_set.h"
+#include "map/tracer.h"
+#include "map/tracer_bpf.h"
+#include "target/target.h"
+#include "target/thread_names.h"
+#include "unwind/code_history.h"
+#include "unwind/modules.h"
+
+/* A call of a thread that was told when it was entered. */
+struct tracer_pending {
+	u32 kind; /* enum map_event_kind; 0: none */
+	u64 a, b;
+	struct range_list removed;
+};
+
+struct tracer_process {
+	pid_t pid;
+	u32 slot;
+	struct target *target; /* NULL: it was gone before it could be opened */
+	char command[64];
+	enum tracer_ended ended; /* how, or TRACER_RUNNING */
+
+	/* Its code; a forked child's is its maker's until it has its own. */
+	struct symbol_space *space;
+	struct code_history history;
+	struct tracer_process *like; /* whose code it has; NULL: its own */
+	bool wants_code;             /* its modules have changed */
+	u64 code_ns;                 /* not read again before */
+
+	struct range_set set;
+	struct range_set touched; /* owner: who touched first */
+	struct thread_names threads;
+	u64 learn_ns, attached_ns;
+
+	/* tid -> index in pending */
+	struct hash_map pending_index;
+	struct tracer_pending *pending;
+	size_t n_pending, cap_pending;
+
+	/* joining with the maps: what events touched meanwhile */
+	bool window_open;
+	struct range_set window;
+	/* a fork under way: what its copy may have of both */
+	u32 n_forking;
+	struct range_set fork_window;
+
+	bool wants_sync;
+	u64 synced_ns, sync_cost_ns;
+	u64 lost_seen; /* events lost by then */
+	/* what joining had to correct after the attach */
+	u64 grown_bytes, unseen_bytes, gone_bytes;
+};
+
+struct tracer_calls { /* of one (slot, stack, tid, kind) */
+	u32 slot, stack, tid, kind;
+	u64 calls, bytes;
+};
+
+struct tracer {
+	struct tracer_options options;
+	struct symbol_pool *pool;
+	struct modules modules;
+	struct tracer_bpf *bpf;
+	struct tracer_process **processes;
+	size_t n_processes, cap_processes;
+	struct hash_map by_slot;
+
+	struct tracer_calls *calls;
+	size_t n_calls, cap_calls;
+	struct hash_map calls_index;
+
+	u64 begun_ns, ended_ns;
+	int64_t begun_unix_ns;
+	double attach_seconds, detach_seconds;
+	bool detached;
+	u64 lost_children, late_code;
+	u64 tended_ns;
+	struct map_counters seen; /* by then; only what the estimate needs */
+	bool told;                /* the estimate */
+	u32 stride;
+	double slowdown; /* estimated, of the last second */
+};
+
+/* tracer_process.c */
+int tracer_process_open(struct tracer *t, pid_t pid, struct tracer_process **ret,
+                        struct error *err);
+/* A new program in the process @pid, whose events have @slot already. */
+int tracer_process_exec(struct tracer *t, pid_t pid, u32 slot, struct error *err);
+int tracer_process_fork(struct tracer *t, struct tracer_process *parent, pid_t pid, u32 slot,
+                        struct error *err);
+struct tracer_process *tracer_process_close(struct tracer_process *p);
+struct tracer_process *tracer_process_of(const struct tracer *t, u32 slot); /* or NULL */
+/* Read its modules again, and let the programs know. */
+int tracer_process_refresh(struct tracer *t, struct tracer_process *p, struct error *err);
+/* Whose code its stacks are in. */
+const struct code_history *tracer_process_code(struct tracer_process *p);
+
+/* tracer_apply.c: one event. */
+int tracer_apply(void *arg, const struct map_event *e, struct error *err);
+
+/* tracer_sync.c: join the set with /proc/PID/maps. @attaching: what is there
+ * and was not seen being made was there before. */
+int tracer_sync(struct tracer *t, struct tracer_process *p, bool attaching, struct error *err);
+/* What events say about [@start, @end) is truer than the maps that are being read. */
+int tracer_sync_note(struct tracer_process *p, u64 start, u64 end, struct error *err);
+
+/* tracer_result.c */
+int tracer_result_ranges(struct tracer *t, struct profile *p,
+                         int (*fn)(void *arg, const struct tracer_range *r, struct error *err),
+                         void *arg, struct error *err);
+int tracer_result_make(struct tracer *t, enum tracer_ended ended, struct profile **ret,
+                       struct error *err);
