@@ -28,8 +28,11 @@ int tracee_probes_check_list(const char *list, struct error *err)
 		return error_hint(err, "leave it out to have the allocators found");
 	}
 	for (const char *p = list; *p; p += strcspn(p, ",") + (p[strcspn(p, ",")] == ',')) {
+		const struct runtime_ops *ops;
+
 		snprintf(name, sizeof(name), "%.*s", (int)strcspn(p, ","), p);
-		if (!registry_find(name)) {
+		ops = registry_find(name);
+		if (!ops || !ops->alloc_probes) {
 			error_set(err, EINVAL, "no allocator '%s'", name);
 			return error_hint(err, "see `memwho alloc --help` for the list");
 		}

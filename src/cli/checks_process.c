@@ -88,7 +88,7 @@ static int check_allocators(struct checks *to, const struct target *t, struct er
 		const struct runtime_ops *ops = registry_runtimes[i];
 		int r;
 
-		if (!ops->alloc_probes || ops->detect(&view, &why) <= 0)
+		if (!ops->alloc_probes || !ops->detect || ops->detect(&view, &why) <= 0)
 			continue;
 		found++;
 		r = check_probes(to, &view, ops, err);

@@ -46,6 +46,106 @@ int regions_add_range(struct regions *r, uint32_t heap, uint64_t start, uint64_t
 	return 0;
 }
 
+static bool is_anonymous(const struct mapping *m)
+{
+	return !m->inode && !(m->prot & MAPS_SHARED) &&
+	       (m->name[0] != '[' || strncmp(m->name, "[anon:", 6) == 0 ||
+	        strcmp(m->name, "[heap]") == 0);
+}
+
+/* The first mapping that ends above @addr; n_items: none. */
+static size_t first_above(const struct maps *m, uint64_t addr)
+{
+	size_t low = 0, high = m->n_items;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (m->items[middle].end <= addr)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+int regions_add_anonymous(struct regions *r, uint32_t heap, const struct maps *m, uint64_t start,
+                          uint64_t end, enum regions_claim claim, uint64_t *ret_bytes,
+                          struct error *err)
+{
+	uint64_t from = 0, to = 0, bytes = 0;
+	int e = 0;
+
+	for (size_t i = first_above(m, start); i < m->n_items && m->items[i].start < end; i++) {
+		const struct mapping *x = &m->items[i];
+		uint64_t s = x->start > start ? x->start : start;
+		uint64_t t = x->end < end ? x->end : end;
+
+		if (!is_anonymous(x))
+			continue;
+		bytes += t - s;
+		if (s == to) {
+			to = t;
+			continue;
+		}
+		if (to > from)
+			e = regions_add_range(r, heap, from, to, claim, err);
+		if (e < 0)
+			return e;
+		from = s;
+		to = t;
+	}
+	if (to > from)
+		e = regions_add_range(r, heap, from, to, claim, err);
+	if (e == 0 && ret_bytes)
+		*ret_bytes = bytes;
+	return e;
+}
+
+static int by_heap_and_start(const void *a, const void *b)
+{
+	const struct regions_range *x = a, *y = b;
+
+	if (x->heap != y->heap)
+		return x->heap < y->heap ? -1 : 1;
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+void regions_join(struct regions *r, size_t first)
+{
+	size_t n = first;
+
+	if (r->n_ranges <= first)
+		return;
+	qsort(r->ranges + first, r->n_ranges - first, sizeof(*r->ranges), by_heap_and_start);
+	for (size_t i = first; i < r->n_ranges; i++) {
+		struct regions_range *last = n > first ? &r->ranges[n - 1] : NULL;
+		const struct regions_range x = r->ranges[i];
+
+		if (!last || last->heap != x.heap || last->end < x.start) {
+			r->ranges[n++] = x;
+			continue;
+		}
+		if (x.end > last->end)
+			last->end = x.end;
+		if (x.claim > last->claim)
+			last->claim = x.claim;
+	}
+	r->n_ranges = n;
+}
+
+bool regions_is_anonymous(const struct maps *m, uint64_t start, uint64_t end)
+{
+	for (size_t i = first_above(m, start); i < m->n_items && start < end; i++) {
+		const struct mapping *x = &m->items[i];
+
+		if (x->start > start || !is_anonymous(x))
+			return false;
+		start = x->end;
+	}
+	return start >= end;
+}
+
 void regions_figure(struct regions_heap *h, const char *key, const char *title, int64_t value)
 {
 	if (h->n_figures < REGIONS_MAX_FIGURES)

@@ -118,6 +118,16 @@ int regions_add_heap(struct regions *r, const char *kind, struct regions_heap **
                      uint32_t *ret_index, struct error *err);
 int regions_add_range(struct regions *r, uint32_t heap, uint64_t start, uint64_t end,
                       enum regions_claim claim, struct error *err);
+/* The anonymous parts of [@start, @end): pieces of private mappings without a file, [stack] left
+ * out, and of those neighbours joined. For what a runtime reserved in one call and the kernel shows
+ * in pieces. Returns in *ret_bytes (may be NULL) how much that was; 0 bytes are no error. */
+int regions_add_anonymous(struct regions *r, uint32_t heap, const struct maps *m, uint64_t start,
+                          uint64_t end, enum regions_claim claim, uint64_t *ret_bytes,
+                          struct error *err);
+/* Sort the ranges from number @first on and join those of one heap that overlap or touch. */
+void regions_join(struct regions *r, size_t first);
+/* Is every byte of [@start, @end) in such mappings? */
+bool regions_is_anonymous(const struct maps *m, uint64_t start, uint64_t end);
 /* A figure more of @h; one too many is dropped. */
 void regions_figure(struct regions_heap *h, const char *key, const char *title, int64_t value);
 /* The value of figure @key, or -1. */

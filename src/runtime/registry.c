@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "runtime/glibc/glibc.h"
+#include "runtime/go/go.h"
 #include "runtime/jemalloc/jemalloc.h"
 #include "runtime/mimalloc/mimalloc.h"
 #include "runtime/musl/musl.h"
@@ -13,7 +14,8 @@
 /* The only list of runtimes. */
 const struct runtime_ops *const registry_runtimes[] = {
 	&postgres_runtime, &jemalloc_runtime, &tcmalloc_runtime, &mimalloc_runtime,
-	&glibc_runtime,    &musl_runtime,     &other_runtime,    NULL,
+	&glibc_runtime,    &musl_runtime,     &other_runtime,
+	&go_runtime,       NULL,
 };
 
 const struct runtime_ops *registry_find(const char *name)

@@ -49,7 +49,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!file_space_add_fd(&s, fd, "fuzzed"))
 		return 0;
 	for (size_t i = 0; registry_runtimes[i]; i++)
-		if (strcmp(registry_runtimes[i]->name, "postgres"))
+		if (registry_runtimes[i]->alloc_probes &&
+		    strcmp(registry_runtimes[i]->name, "postgres"))
 			look(registry_runtimes[i], &v);
 	runtime_why_none(&v, why, sizeof(why));
 	return 0;

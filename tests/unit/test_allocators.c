@@ -135,7 +135,7 @@ static void check_runtimes(const struct running *r, const char *list)
 		cleanup(runtime_probes_clear) struct runtime_probes p = { 0 };
 		struct error err = { 0 };
 		char word[32];
-		int found = ops->detect(&r->view, &err);
+		int found = ops->detect ? ops->detect(&r->view, &err) : 0;
 
 		snprintf(word, sizeof(word), " %s ", ops->name);
 		if (found != (strstr(list, word) != NULL))

@@ -296,7 +296,7 @@ static void nobody_else(void **state)
 		for (size_t k = 0; registry_runtimes[k]; k++) {
 			const struct runtime_ops *ops = registry_runtimes[k];
 
-			if (strcmp(ops->name, "postgres"))
+			if (ops->detect && strcmp(ops->name, "postgres"))
 				assert_int_equal(ops->detect(&v, &err),
 				                 !strcmp(ops->name, libraries[i][1]));
 		}
@@ -469,7 +469,7 @@ static void none_there(void **state)
 	if (!system_library(&s, "libm.so.6") || !system_library(&s, "ld-linux-x86-64.so.2"))
 		skip();
 	for (size_t k = 0; registry_runtimes[k]; k++)
-		if (strcmp(registry_runtimes[k]->name, "postgres"))
+		if (registry_runtimes[k]->detect && strcmp(registry_runtimes[k]->name, "postgres"))
 			assert_int_equal(registry_runtimes[k]->detect(&v, &err), 0);
 }
 
