@@ -13,9 +13,9 @@
 
 /* The only list of runtimes. */
 const struct runtime_ops *const registry_runtimes[] = {
-	&postgres_runtime, &jemalloc_runtime, &tcmalloc_runtime, &mimalloc_runtime,
-	&glibc_runtime,    &musl_runtime,     &other_runtime,
-	&go_runtime,       NULL,
+	&postgres_runtime, &jemalloc_runtime, &tcmalloc_runtime,
+	&mimalloc_runtime, &glibc_runtime,    &musl_runtime,
+	&other_runtime,    &go_runtime,       NULL,
 };
 
 const struct runtime_ops *registry_find(const char *name)

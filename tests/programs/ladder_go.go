@@ -3,7 +3,7 @@
 // A Go heap with a known answer: small and large objects with and without
 // pointers, garbage, goroutines with deep stacks. Prints runtime/metrics'
 // /memory/classes, then waits; again for each line that comes in. With an
-// argument it keeps allocating meanwhile.
+// argument it keeps allocating meanwhile. Before that: addresses of objects.
 package main
 
 import (
@@ -36,10 +36,8 @@ func deep(n int, wait chan int) int {
 
 func churn() {
 	for i := 0; ; i++ {
-		blobs[i%len(blobs)] = make([]byte, (i%50+1)*800)
-		if i%100 == 0 {
-			time.Sleep(time.Millisecond)
-		}
+		blobs[i%len(blobs)] = make([]byte, (i%50+1)*80)
+		time.Sleep(time.Millisecond)
 	}
 }
 
@@ -60,6 +58,10 @@ func main() {
 	}
 	runtime.GC()
 	time.Sleep(300 * time.Millisecond)
+	for _, blob := range blobs[:500] {
+		fmt.Printf("block %p %d\n", &blob[len(blob)/2], len(blob))
+	}
+	fmt.Printf("block %p %d\n", nodes, 48)
 	if len(os.Args) > 1 {
 		go churn()
 	}

@@ -97,6 +97,9 @@ static int look(const struct runtime_ops *ops, char **args, bool stop, struct er
 	cleanup(target_closep) struct target *t = NULL;
 	cleanup(maps_clear) struct maps maps = { 0 };
 	cleanup(threads_clear) struct threads threads = { 0 };
+	cleanup(symbol_pool_freep) struct symbol_pool *pool = NULL;
+	cleanup(symbol_space_freep) struct symbol_space *space = NULL;
+	const struct symbol_options options = { .no_debuginfod = true, .no_inline = true };
 	struct regions_input in = { .maps = &maps, .threads = &threads, .stopped = stop };
 	struct runtime_view v = { 0 };
 	int r = target_open(strtol(args[0], NULL, 10), &t, err);
@@ -105,8 +108,15 @@ static int look(const struct runtime_ops *ops, char **args, bool stop, struct er
 		r = maps_read(t, &maps, err);
 	if (r == 0)
 		r = threads_read(t, &maps, &threads, err);
+	if (r == 0)
+		r = symbol_pool_new(&options, &pool, err);
+	if (r == 0)
+		r = symbol_space_new(pool, t, &space, err);
+	if (r == 0)
+		r = symbol_space_refresh(space, t, err);
 	v.target = t;
-	if (r == 0 && !strcmp(args[1], "heaps"))
+	v.space = space;
+	if (r >= 0 && !strcmp(args[1], "heaps"))
 		return print_heaps(&v, ops, &in, err);
 	return r < 0 ? r : print_blocks(&v, ops, &in, args[2], err);
 }

@@ -49,7 +49,7 @@ void go_report_version(const struct runtime_view *v, const char *path, char *buf
 	size_t pos = 0;
 
 	buf[0] = 0;
-	while ((m = runtime_next_module(v, &pos))) {
+	while (v->space && (m = runtime_next_module(v, &pos))) {
 		struct elf_file *elf = symbol_module_elf(m);
 
 		if (elf && strcmp(symbol_module_path(m), path) == 0)
