@@ -112,6 +112,10 @@ static int join_all(struct tracer *t, struct error *err)
 		if (r < 0)
 			return r;
 		thread_names_learn(&t->processes[i]->threads, t->processes[i]->target);
+		if (t->options.by == TRACER_BY_TOUCHED)
+			r = tracer_resident_before(t->processes[i], err);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }
@@ -157,6 +161,7 @@ int tracer_start(const pid_t *pids, size_t n_pids, const struct tracer_options *
 		return error_oom(err);
 	t->options = *o;
 	t->stride = 1;
+	t->slowdown = 1;
 	r = start(t, pids, n_pids, err);
 	if (r < 0)
 		return r;

@@ -400,8 +400,7 @@ static int on_advise(struct tracer *t, struct tracer_process *p, const struct ma
 	u64 end = e->a + up(e->b);
 
 	switch (e->c) {
-	case MADV_DONTNEED:
-	case MADV_FREE:
+	case MADV_DONTNEED: /* after MADV_FREE they are there until they are needed */
 	case MADV_REMOVE:
 	case 24: /* MADV_DONTNEED_LOCKED */
 		return range_set_remove(&p->touched, e->a, end, NULL, err);

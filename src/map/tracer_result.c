@@ -98,13 +98,15 @@ int tracer_result_stack(struct tracer_filling *f, struct tracer_process *p, u32 
 	return stack_frames_of(&f->frames, tracer_process_code(of), of->slot, stack, ids, err);
 }
 
-int tracer_result_frames(struct tracer_filling *f, struct tracer_process *p, const struct range *r,
-                         u32 *ids, struct error *err)
+static int frames_of(struct tracer_filling *f, struct tracer_process *p,
+                     const struct tracer_pieces *ps, const struct tracer_piece *piece, u32 *ids,
+                     struct error *err)
 {
+	const struct range *r = &piece->range;
 	int n;
 
 	if (r->owner.flags & RANGE_BEFORE_ATTACH) {
-		n = tracer_before_frames(f, p, r, ids, err);
+		n = tracer_pieces_frames(f, ps, piece, ids, err);
 		return n < 0 ? n : named(f, "[before attach]", ids, n, err);
 	}
 	if (!r->owner.stack && r->owner.kind == RANGE_KERNEL)
@@ -122,25 +124,50 @@ static int add(struct tracer_filling *f, const u32 *ids, int n, const int64_t *v
 	return profile_add(f->profile, ids, n, f->labels, f->n_labels, values, err);
 }
 
-static int add_range(struct tracer_filling *f, struct tracer_process *p, const struct range *r,
-                     u64 resident, struct error *err)
+static int add_piece(struct tracer_filling *f, struct tracer_process *p,
+                     const struct tracer_pieces *ps, const struct tracer_piece *piece,
+                     struct error *err)
 {
+	u64 bytes = piece->range.end - piece->range.start;
 	int64_t values[TRACER_TYPES] = { 0 };
 	u32 ids[PROFILE_MAX_FRAMES];
-	int n, rc = range_labels(f, p, r, err);
+	int n, r = range_labels(f, p, &piece->range, err);
 
-	if (rc < 0)
-		return rc;
-	n = tracer_result_frames(f, p, r, ids, err);
+	if (r < 0)
+		return r;
+	n = frames_of(f, p, ps, piece, ids, err);
 	if (n < 0)
 		return n;
-	values[TRACER_TYPE_MAPPED] = r->end - r->start;
-	values[TRACER_TYPE_RESIDENT] = resident;
-	f->mapped_bytes += r->end - r->start;
-	f->resident_bytes += resident;
-	if (tracer_result_is_uncertain(f->t, r))
-		f->uncertain_bytes += r->end - r->start;
+	values[TRACER_TYPE_MAPPED] = bytes;
+	values[TRACER_TYPE_RESIDENT] = piece->resident;
+	f->mapped_bytes += bytes;
+	f->resident_bytes += piece->resident;
+	if (tracer_result_is_uncertain(f->t, &piece->range))
+		f->uncertain_bytes += bytes;
 	return add(f, ids, n, values, err);
+}
+
+static int add_touch(struct tracer_filling *f, struct tracer_process *p,
+                     const struct tracer_touch *touch, struct error *err)
+{
+	int64_t values[TRACER_TYPES] = { [TRACER_TYPE_TOUCHED] = touch->bytes };
+	u32 ids[PROFILE_MAX_FRAMES];
+	int n, r = begin_labels(f, p, err);
+
+	if (r == 0)
+		r = label_thread(f, p, touch->tid, err);
+	if (r == 0)
+		r = label_text(f, "kind", tracer_kind_text(touch->kind), err);
+	if (r < 0)
+		return r;
+	if (touch->how == TRACER_TOUCH_SEEN)
+		n = tracer_result_stack(f, p, touch->stack, ids, err);
+	else
+		n = named(f,
+		          touch->how == TRACER_TOUCH_BEFORE ? "[before attach]"
+		                                            : "[not seen being touched]",
+		          ids, 0, err);
+	return n < 0 ? n : add(f, ids, n, values, err);
 }
 
 static const char *call_text(u32 kind)
@@ -196,20 +223,19 @@ bool tracer_result_counts(const struct tracer *t, const struct tracer_process *p
 
 static int add_process(struct tracer_filling *f, struct tracer_process *p, struct error *err)
 {
-	cleanup_free u64 *resident = NULL;
-	struct range_at at;
-	const struct range *r;
-	size_t i = 0;
-	int rc;
+	cleanup(tracer_pieces_clear) struct tracer_pieces ps = { 0 };
+	int r;
 
 	if (!tracer_result_counts(f->t, p))
 		return 0;
-	rc = tracer_before_begin(f, p, err);
-	if (rc == 0)
-		rc = tracer_resident(p, &p->set, &resident, err);
-	for (r = range_set_from(&p->set, 0, &at); rc == 0 && r; r = range_set_next(&p->set, &at))
-		rc = add_range(f, p, r, resident ? resident[i++] : 0, err);
-	return rc;
+	r = tracer_pieces_make(f->t, p, &ps, err);
+	if (r == 0)
+		r = tracer_resident(f->t, p, &ps, err);
+	for (size_t i = 0; r == 0 && i < ps.n_items; i++)
+		r = add_piece(f, p, &ps, &ps.items[i], err);
+	for (size_t i = 0; r == 0 && i < ps.n_touches; i++)
+		r = add_touch(f, p, &ps.touches[i], err);
+	return r;
 }
 
 static int fill(struct tracer_filling *f, struct error *err)
@@ -347,7 +373,6 @@ static void begin(struct tracer_filling *f, struct tracer *t, struct profile *p)
 static void end(struct tracer_filling *f)
 {
 	stack_frames_clear(&f->frames);
-	tracer_before_end(f);
 }
 
 int tracer_result_make(struct tracer *t, enum tracer_ended ended, struct profile **ret,
@@ -371,29 +396,37 @@ int tracer_result_make(struct tracer *t, enum tracer_ended ended, struct profile
 	return 0;
 }
 
+static int give_piece(struct tracer_filling *f, struct tracer_process *p,
+                      const struct tracer_pieces *ps, const struct tracer_piece *piece,
+                      int (*fn)(void *arg, const struct tracer_range *r, struct error *err),
+                      void *arg, struct error *err)
+{
+	struct tracer_range out = { .pid = p->pid, .range = piece->range, .thread = "" };
+	u32 ids[PROFILE_MAX_FRAMES];
+	int n = frames_of(f, p, ps, piece, ids, err);
+	char buf[32];
+
+	if (n < 0)
+		return n;
+	out.frames = ids;
+	out.n_frames = n;
+	if (piece->range.owner.tid)
+		out.thread = thread_names_get(&p->threads, piece->range.owner.tid, buf);
+	if (tracer_result_is_uncertain(f->t, &piece->range))
+		out.range.owner.flags |= RANGE_UNCERTAIN;
+	return fn(arg, &out, err);
+}
+
 static int each_range(struct tracer_filling *f, struct tracer_process *p,
                       int (*fn)(void *arg, const struct tracer_range *r, struct error *err),
                       void *arg, struct error *err)
 {
-	struct range_at at;
-	int rc = tracer_before_begin(f, p, err);
+	cleanup(tracer_pieces_clear) struct tracer_pieces ps = { 0 };
+	int r = tracer_pieces_make(f->t, p, &ps, err);
 
-	for (const struct range *r = range_set_from(&p->set, 0, &at); rc == 0 && r;
-	     r = range_set_next(&p->set, &at)) {
-		u32 ids[PROFILE_MAX_FRAMES];
-		int n = tracer_result_frames(f, p, r, ids, err);
-		struct tracer_range out = { p->pid, *r, ids, n > 0 ? n : 0, "" };
-		char buf[32];
-
-		if (n < 0)
-			return n;
-		if (r->owner.tid)
-			out.thread = thread_names_get(&p->threads, r->owner.tid, buf);
-		if (tracer_result_is_uncertain(f->t, r))
-			out.range.owner.flags |= RANGE_UNCERTAIN;
-		rc = fn(arg, &out, err);
-	}
-	return rc;
+	for (size_t i = 0; r == 0 && i < ps.n_items; i++)
+		r = give_piece(f, p, &ps, &ps.items[i], fn, arg, err);
+	return r;
 }
 
 int tracer_result_ranges(struct tracer *t, struct profile *p,

@@ -110,6 +110,9 @@ int tracer_sync(struct tracer *t, struct tracer_process *p, bool attaching, stru
 /* What events say about [@start, @end) is truer than the maps that are being read. */
 int tracer_sync_note(struct tracer_process *p, u64 start, u64 end, struct error *err);
 
+/* tracer_resident.c: pages that are there at the attach were touched before. */
+int tracer_resident_before(struct tracer_process *p, struct error *err);
+
 /* tracer_result.c */
 int tracer_result_ranges(struct tracer *t, struct profile *p,
                          int (*fn)(void *arg, const struct tracer_range *r, struct error *err),

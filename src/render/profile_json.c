@@ -178,6 +178,11 @@ static void write_values(struct json *j, const struct view *v, const struct prof
 		json_null(j);
 	write_extra(j, "alloc_bytes", s, profile_find_type(v->p, "alloc_space"));
 	write_extra(j, "alloc_count", s, profile_find_type(v->p, "alloc_objects"));
+	write_extra(j, "mapped_bytes", s, profile_find_type(v->p, "mapped_bytes"));
+	write_extra(j, "resident_bytes", s, profile_find_type(v->p, "resident_bytes"));
+	write_extra(j, "touched_bytes", s, profile_find_type(v->p, "touched_bytes"));
+	write_extra(j, "calls", s, profile_find_type(v->p, "calls"));
+	write_extra(j, "faults", s, profile_find_type(v->p, "faults"));
 	write_extra(j, "growth_bytes", s, v->growth);
 	write_extra(j, "after", s, v->after);
 	write_extra(j, "before", s, v->before);

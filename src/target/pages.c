@@ -47,6 +47,10 @@ struct walk {
 	uint64_t page;
 	struct pages_range *ranges;
 	size_t n, at; /* ranges before this one have been passed */
+	/* pages_each(): instead of counting */
+	int (*fn)(void *arg, uint64_t start, uint64_t end, bool huge);
+	void *arg;
+	int failed;
 };
 
 /* Of a huge page that belongs to nobody alone we can't tell here what it is:
@@ -94,6 +98,12 @@ static void add(const struct walk *w, struct pages_count *to, uint64_t start, ui
 		to->doubtful_bytes += doubtful_bytes(w, start, end);
 }
 
+static void tell(struct walk *w, uint64_t start, uint64_t end, uint64_t categories)
+{
+	if (!w->failed && !(categories & (PM_SWAPPED | PM_PFNZERO)))
+		w->failed = w->fn(w->arg, start, end, categories & PM_HUGE);
+}
+
 /* A run of equal pages, to the ranges that it lies in. Runs come ascending. */
 static void distribute(struct walk *w, const struct pm_region *run)
 {
@@ -104,7 +114,9 @@ static void distribute(struct walk *w, const struct pm_region *run)
 		uint64_t from = r->start > run->start ? r->start : run->start;
 		uint64_t to = r->end < run->end ? r->end : run->end;
 
-		if (from < to)
+		if (from < to && w->fn)
+			tell(w, from, to, run->categories);
+		else if (from < to)
 			add(w, &r->count, from, to, run->categories);
 	}
 }
@@ -245,18 +257,37 @@ static int explain(const struct target *t, int r, struct error *err)
 	}
 }
 
-int pages_count_all(const struct target *t, struct pages_range *ranges, size_t n, struct error *err)
+static int walk(const struct target *t, struct walk *w, struct error *err)
 {
 	cleanup_close int fd = openat(t->proc_fd, "pagemap", O_RDONLY | O_CLOEXEC);
-	struct walk w = { .fd = fd, .ranges = ranges, .n = n };
 	int r;
 
 	if (fd < 0)
 		return explain(t, -errno, err);
-	w.page = (uint64_t)sysconf(_SC_PAGESIZE);
-	forget(ranges, n);
-	r = n ? count(&w) : 0;
+	w->fd = fd;
+	w->page = (uint64_t)sysconf(_SC_PAGESIZE);
+	forget(w->ranges, w->n);
+	r = w->n ? count(w) : 0;
 	return r < 0 ? explain(t, r, err) : 0;
+}
+
+int pages_count_all(const struct target *t, struct pages_range *ranges, size_t n, struct error *err)
+{
+	struct walk w = { .ranges = ranges, .n = n };
+
+	return walk(t, &w, err);
+}
+
+int pages_each(const struct target *t, struct pages_range *ranges, size_t n,
+               int (*fn)(void *arg, uint64_t start, uint64_t end, bool huge), void *arg,
+               struct error *err)
+{
+	struct walk w = { .ranges = ranges, .n = n, .fn = fn, .arg = arg };
+	int r = walk(t, &w, err);
+
+	if (r == 0 && w.failed == -ENOMEM)
+		return error_oom(err);
+	return r < 0 || !w.failed ? r : error_sys(err, -w.failed, "page tables");
 }
 
 int pages_count(const struct target *t, uint64_t start, uint64_t end, struct pages_count *ret,

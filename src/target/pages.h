@@ -8,6 +8,8 @@
  * untouched page maps, is present but not resident, and is counted apart.
  */
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -35,3 +37,10 @@ struct pages_range {
 };
 int pages_count_all(const struct target *t, struct pages_range *ranges, size_t n,
                     struct error *err);
+
+/* Call @fn for each run of resident pages in the ranges (ascending and
+ * disjoint), ascending; @huge: mapped by huge pages. A run may be told in
+ * several parts. @fn's -errno ends it. */
+int pages_each(const struct target *t, struct pages_range *ranges, size_t n,
+               int (*fn)(void *arg, uint64_t start, uint64_t end, bool huge), void *arg,
+               struct error *err);
