@@ -120,7 +120,8 @@ static int find_targets(const struct cli_args *args, struct pids *to, struct err
 
 static int run(const struct cli_args *args, struct error *err)
 {
-	const struct ladder_options options = { .pss = cli_flag(args, "pss") };
+	const struct ladder_options options = { .pss = cli_flag(args, "pss"),
+		                                .stop = cli_flag(args, "stop") };
 	cleanup(profile_freep) struct profile *p = NULL;
 	cleanup(clear_ladders) struct ladders all = { 0 };
 	cleanup(clear_pids) struct pids pids = { 0 };
@@ -143,6 +144,7 @@ static int run(const struct cli_args *args, struct error *err)
 static const struct cli_option own[] = {
 	{ 0, NULL, NULL, "What is read" },
 	{ 0, "pss", NULL, "proportional share of each row (smaps); dear" },
+	{ 0, "stop", NULL, "stop the target while it is read: exact figures" },
 	{ 0, "follow", NULL, "children of the target, too" },
 	{ 0 },
 };

@@ -8,11 +8,16 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "map/ladder_internal.h"
 #include "runtime/runtime.h"
+#include "target/freeze.h"
 
-enum { TRIES = 3 }; /* of a target that executes one program after the other */
+enum {
+	TRIES = 3, /* of a target that executes one program after the other */
+	FREEZE_MS = 1000,
+};
 
 static const char *const kinds[] = {
 	REGIONS_THREAD_STACK, REGIONS_MAIN_STACK, REGIONS_GLIBC_ARENA, REGIONS_GLIBC_MMAPPED,
@@ -68,8 +73,11 @@ static int ask_runtimes(struct ladder_work *w, struct error *err)
 	for (size_t i = 0; registry_runtimes[i]; i++) {
 		const struct runtime_ops *ops = registry_runtimes[i];
 		struct error why = { 0 };
+		uint64_t before = clock_now_ns();
 		int r = ops->label_regions ? ops->label_regions(&view, &in, &w->regions, &why) : 0;
 
+		log_note(LOG_DEBUG, "ladder: %s took %.1f ms", ops->name,
+		         (double)(clock_now_ns() - before) / 1e6);
 		if (r == -ENOMEM || r == -ESRCH) {
 			*err = why;
 			return r;
@@ -178,29 +186,77 @@ static void read_counters(struct ladder_work *w)
 	l->hugetlb_bytes = status(w->t, "HugetlbPages");
 }
 
-static int look(struct ladder_work *w, struct error *err)
+static int read_maps(struct ladder_work *w, struct error *err)
 {
 	int r = maps_read(w->t, &w->maps, err);
 
 	if (r == 0)
 		read_counters(w);
+	return r;
+}
+
+static int read_threads(struct ladder_work *w, struct error *err)
+{
+	return threads_read(w->t, &w->maps, &w->threads, err);
+}
+
+static int sort(struct ladder_work *w, struct error *err)
+{
+	return sort_parts(&w->l, err);
+}
+
+struct step {
+	const char *name;
+	int (*work)(struct ladder_work *w, struct error *err);
+};
+
+static int take(struct ladder_work *w, const struct step *steps, size_t n, struct error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		uint64_t before = clock_now_ns();
+
+		r = steps[i].work(w, err);
+		log_note(LOG_DEBUG, "ladder: %s took %.1f ms", steps[i].name,
+		         (double)(clock_now_ns() - before) / 1e6);
+	}
+	return r;
+}
+
+/* All that looks at the target, and what comes of it. */
+static int look(struct ladder_work *w, struct error *err)
+{
+	static const struct step steps[] = {
+		{ "maps", read_maps },
+		{ "threads", read_threads },
+		{ "asking runtimes", ask_runtimes },
+		{ "regions", claim_regions },
+		{ "stacks", ladder_stacks_claim },
+		{ "files", ladder_files_claim },
+		{ "dividing", ladder_divide },
+		{ "counting pages", ladder_count },
+	};
+	cleanup(freeze_releasep) struct freeze *freeze = NULL;
+	int r = 0;
+
+	if (w->options->stop)
+		r = freeze_target(w->t, FREEZE_MS, &freeze, err);
 	if (r == 0)
-		r = threads_read(w->t, &w->maps, &w->threads, err);
-	if (r == 0)
-		r = ask_runtimes(w, err);
-	if (r == 0)
-		r = claim_regions(w, err);
-	if (r == 0)
-		r = ladder_stacks_claim(w, err);
-	if (r == 0)
-		r = ladder_files_claim(w, err);
-	if (r == 0)
-		r = ladder_divide(w, err);
-	if (r == 0)
-		r = ladder_count(w, err);
-	if (r == 0)
-		r = sort_parts(&w->l, err);
-	return r < 0 ? r : ladder_findings_add(w, err);
+		r = take(w, steps, ARRAY_SIZE(steps), err);
+	if (freeze)
+		w->l.stopped_ns = freeze_ns(freeze);
+	return r;
+}
+
+static int conclude(struct ladder_work *w, struct error *err)
+{
+	static const struct step steps[] = {
+		{ "sorting", sort },
+		{ "findings", ladder_findings_add },
+	};
+
+	return take(w, steps, ARRAY_SIZE(steps), err);
 }
 
 /* A file of an address space that is gone (exec, exit) reads as empty. */
@@ -224,6 +280,8 @@ static int try_once(const struct target *t, struct symbol_space *space,
 			return error_set(err, ESRCH, "process %d (%s) has ended", t->pid, t->comm);
 		return 1;
 	}
+	if (r == 0)
+		r = conclude(&w, err);
 	if (r < 0)
 		return r;
 	*ret = w.l;

@@ -7,7 +7,10 @@
 #include "map/ladder_internal.h"
 #include "target/reader.h"
 
-enum { MOST_GUARD_BYTES = 1 << 20 };
+enum {
+	MOST_GUARD_BYTES = 1 << 20,
+	MOST_TLS_BYTES = 256 << 10,
+};
 
 /* From the end down to the lowest page that was ever touched. */
 static int64_t depth(const struct ladder_work *w, uint64_t start, uint64_t end)
@@ -99,7 +102,34 @@ static int claim_stack(struct ladder_work *w, const struct thread *th, int64_t *
 	return r < 0 ? r : claim_guard(w, th, guards, err);
 }
 
-/* The first thread's is [stack], which maps names. */
+/* The loader puts the first thread's own structure and thread-local storage into a
+ * small mapping of its own. */
+static int claim_first_tls(struct ladder_work *w, const struct thread *th, struct error *err)
+{
+	const struct mapping *m = th->tcb ? maps_find(&w->maps, th->tcb) : NULL;
+	struct regions_heap *heap;
+	uint64_t vector;
+	uint32_t part;
+	int r;
+
+	if (!m || m->inode || m->name[0] || m->end - m->start > MOST_TLS_BYTES ||
+	    (th->tcb >= th->stack_start && th->tcb < th->stack_end) ||
+	    reader_try(w->t, th->tcb + 8, &vector, sizeof(vector)) < 0 || vector < m->start ||
+	    vector >= m->end)
+		return 0;
+	r = ladder_label_add(w, REGIONS_OTHER_HEAP, &part, err);
+	if (r < 0)
+		return r;
+	heap = &w->l.parts[part].heap;
+	snprintf(heap->name, sizeof(heap->name), "thread-local storage");
+	snprintf(heap->detail, sizeof(heap->detail), "of the first thread, made by the loader");
+	snprintf(heap->evidence, sizeof(heap->evidence),
+	         "the first thread's own structure (%" PRIx64 ") and its vector lie in it",
+	         th->tcb);
+	return ladder_divide_claim(w, m->start, m->end, part, LADDER_BY_SHAPE, err);
+}
+
+/* The first thread's stack is [stack], which maps names. */
 int ladder_stacks_claim(struct ladder_work *w, struct error *err)
 {
 	int64_t guards = -1;
@@ -110,6 +140,8 @@ int ladder_stacks_claim(struct ladder_work *w, struct error *err)
 
 		if (th->stack_end && !is_main_stack(w, th))
 			r = claim_stack(w, th, &guards, err);
+		if (r == 0 && th->tid == w->t->pid)
+			r = claim_first_tls(w, th, err);
 	}
 	return r;
 }

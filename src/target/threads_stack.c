@@ -28,6 +28,8 @@ enum {
 	TOP_BYTES = 16 << 10, /* of a mapping: struct pthread is in here */
 	PIECE_BYTES = 256 << 10,
 	DEEP_BYTES = 16 << 20, /* how far above sp we look */
+	LOADER_BYTES = 256 << 10,
+	MAIN_MAPPINGS = 1000,
 	MAIN_MAPPING_BYTES = 4 << 20,
 	MAIN_BYTES = 16 << 20, /* how much we read to find the first thread's */
 	MAX_LIST = 1 << 17,
@@ -224,21 +226,33 @@ static void follow_lists(struct finder *f)
 	}
 }
 
+static bool is_data(const struct mapping *m)
+{
+	return m->inode && (m->prot & MAPS_WRITE) && !(m->prot & MAPS_SHARED);
+}
+
 /* The first thread's structure lies where the loader or the C library's start
- * put it: a small mapping, .bss, or the beginning of the heap. */
+ * put it: mostly a small mapping among the libraries, else .bss or the heap. */
 static void find_main(struct finder *f)
 {
 	uint64_t left = MAIN_BYTES;
+	int tries = MAIN_MAPPINGS;
 
+	for (size_t i = f->m->n_items; i-- > 0 && f->n_left && tries;) {
+		const struct mapping *m = &f->m->items[i];
+
+		if (is_anonymous(m) && !m->name[0] && m->end - m->start <= LOADER_BYTES) {
+			scan(f, m->start, m->end);
+			tries--;
+		}
+	}
 	for (size_t i = 0; i < f->m->n_items && f->n_left && left; i++) {
 		const struct mapping *m = &f->m->items[i];
-		bool is_heap = !strcmp(m->name, "[heap]");
-		bool is_data = m->inode && (m->prot & MAPS_WRITE) && !(m->prot & MAPS_SHARED);
 		uint64_t bytes = m->end - m->start;
 
-		if (!is_data && (!is_anonymous(m) || !strcmp(m->name, "[stack]")))
+		if (!is_data(m) && (!is_anonymous(m) || !strcmp(m->name, "[stack]")))
 			continue;
-		if (bytes > MAIN_MAPPING_BYTES && !is_heap)
+		if (bytes > MAIN_MAPPING_BYTES && strcmp(m->name, "[heap]") != 0)
 			continue;
 		bytes = bytes > MAIN_MAPPING_BYTES ? MAIN_MAPPING_BYTES : bytes;
 		bytes = bytes > left ? left : bytes;
