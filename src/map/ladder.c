@@ -236,6 +236,7 @@ static int look(struct ladder_work *w, struct error *err)
 		{ "files", ladder_files_claim },
 		{ "dividing", ladder_divide },
 		{ "counting pages", ladder_count },
+		{ "looking into huge pages", ladder_findings_look },
 	};
 	cleanup(freeze_releasep) struct freeze *freeze = NULL;
 	int r = 0;

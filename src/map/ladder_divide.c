@@ -96,6 +96,29 @@ static int add_piece(struct ladder_work *w, uint64_t start, uint64_t end, uint32
 	return 0;
 }
 
+static bool is_runtime(const struct ladder_claim *c)
+{
+	return c->rank == LADDER_RUNTIME_PROVEN || c->rank == LADDER_RUNTIME_SHAPE;
+}
+
+/* The claim that keeps [start, end) of @m, or NULL. */
+static const struct ladder_claim *keeper(struct ladder_work *w, const struct active *a,
+                                         const struct mapping *m, uint64_t bytes)
+{
+	const struct ladder_claim *top = a->n ? a->items[0] : NULL;
+
+	if (!top || !ladder_label_is_solid_file(m))
+		return top;
+	if (is_runtime(top)) {
+		if (!w->file_over_heap) {
+			w->file_over_heap = m;
+			w->file_over_heap_kind = w->l.parts[top->part].heap.kind;
+		}
+		w->file_over_heap_bytes += bytes;
+	}
+	return NULL;
+}
+
 static int divide_mapping(struct ladder_work *w, uint32_t mapping, struct active *a, size_t *next,
                           struct error *err)
 {
@@ -104,6 +127,7 @@ static int divide_mapping(struct ladder_work *w, uint32_t mapping, struct active
 	int r = 0;
 
 	while (r == 0 && at < m->end) {
+		const struct ladder_claim *claim;
 		uint64_t end = m->end;
 		uint32_t part;
 
@@ -115,8 +139,9 @@ static int divide_mapping(struct ladder_work *w, uint32_t mapping, struct active
 			end = w->claims[*next].start;
 		if (a->n && a->items[0]->end < end)
 			end = a->items[0]->end;
-		if (a->n)
-			part = a->items[0]->part;
+		claim = keeper(w, a, m, end - at);
+		if (claim)
+			part = claim->part;
 		else
 			r = ladder_label_mapping(w, m, &part, err);
 		if (r == 0)
@@ -142,11 +167,6 @@ static uint64_t mapped_bytes(const struct maps *m, size_t *hint, uint64_t start,
 	return bytes;
 }
 
-static bool is_runtime(const struct ladder_claim *c)
-{
-	return c->rank == LADDER_RUNTIME_PROVEN || c->rank == LADDER_RUNTIME_SHAPE;
-}
-
 /* Bytes that proven claims of different heaps of runtimes both want. */
 static uint64_t overlap(const struct ladder_work *w)
 {
@@ -157,7 +177,7 @@ static uint64_t overlap(const struct ladder_work *w)
 	for (size_t i = 0; i < w->n_claims; i++) {
 		const struct ladder_claim *c = &w->claims[i];
 
-		if (!is_runtime(c) || c->rank != LADDER_RUNTIME_PROVEN)
+		if (c->rank != LADDER_RUNTIME_PROVEN)
 			continue;
 		if (c->start < end && c->part != part)
 			bytes += mapped_bytes(&w->maps, &hint, c->start,

@@ -57,6 +57,10 @@ struct ladder_work {
 	size_t n_pieces, cap_pieces, cap_pages;
 	struct ladder_smaps *smaps; /* by start; only when read */
 	size_t n_smaps, cap_smaps;
+	/* Runtimes' claims on mapped files, which can't be heap: the first one of them. */
+	const struct mapping *file_over_heap;
+	const char *file_over_heap_kind;
+	uint64_t file_over_heap_bytes;
 	struct ladder l;
 };
 
@@ -67,6 +71,9 @@ int ladder_label_mapping(struct ladder_work *w, const struct mapping *m, uint32_
 int ladder_label_add(struct ladder_work *w, const char *kind, uint32_t *ret, struct error *err);
 bool ladder_label_is_counted(const struct mapping *m); /* all but [vsyscall] */
 bool ladder_label_is_no_access(const struct mapping *m);
+/* Pages of a file that are no memory of the process's own: code, read-only data,
+ * shared mappings of a disk's file. Whatever an allocator says of them is old. */
+bool ladder_label_is_solid_file(const struct mapping *m);
 
 /* ladder_stacks.c, ladder_files.c: claims. */
 int ladder_stacks_claim(struct ladder_work *w, struct error *err);
@@ -84,5 +91,6 @@ int ladder_count(struct ladder_work *w, struct error *err);
 int ladder_smaps_read(struct ladder_work *w, struct error *err);
 const struct ladder_smaps *ladder_smaps_find(const struct ladder_work *w, uint64_t start);
 
-/* ladder_findings.c */
+/* ladder_findings.c: what needs the target's memory, then what the parts tell. */
+int ladder_findings_look(struct ladder_work *w, struct error *err);
 int ladder_findings_add(struct ladder_work *w, struct error *err);

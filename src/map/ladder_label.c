@@ -58,6 +58,13 @@ static bool is_shared_memory(const struct mapping *m)
 	       (!strcmp(n, "/dev/zero") && (m->prot & MAPS_SHARED));
 }
 
+bool ladder_label_is_solid_file(const struct mapping *m)
+{
+	return m->inode && m->name[0] == '/' && !is_shared_memory(m) &&
+	       strcmp(m->name, "/dev/zero") != 0 &&
+	       ((m->prot & MAPS_SHARED) || !(m->prot & MAPS_WRITE));
+}
+
 static void shared(const struct mapping *m, struct label *l)
 {
 	const char *name = m->name[0] == '/' ? base_name(m->name) : m->name;
