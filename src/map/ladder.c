@@ -60,6 +60,7 @@ static void work_clear(struct ladder_work *w)
 	free(w->pages);
 	free(w->pieces);
 	free(w->smaps);
+	free(w->mounts);
 	ladder_clear(&w->l);
 }
 
@@ -192,7 +193,7 @@ static int read_maps(struct ladder_work *w, struct error *err)
 
 	if (r == 0)
 		read_counters(w);
-	return r;
+	return r < 0 ? r : ladder_mounts_read(w, err);
 }
 
 static int read_threads(struct ladder_work *w, struct error *err)

@@ -107,7 +107,7 @@ static const struct ladder_claim *keeper(struct ladder_work *w, const struct act
 {
 	const struct ladder_claim *top = a->n ? a->items[0] : NULL;
 
-	if (!top || !ladder_label_is_solid_file(m))
+	if (!top || !ladder_label_is_solid_file(w, m))
 		return top;
 	if (is_runtime(top)) {
 		if (!w->file_over_heap) {

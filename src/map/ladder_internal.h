@@ -39,6 +39,12 @@ struct ladder_smaps {
 	uint64_t start, resident_bytes, pss_bytes, locked_bytes;
 };
 
+/* A file system whose files are memory. */
+struct ladder_mount {
+	uint32_t dev_major, dev_minor;
+	bool is_huge; /* hugetlbfs */
+};
+
 struct ladder_work {
 	const struct target *t;
 	struct symbol_space *space;
@@ -57,6 +63,8 @@ struct ladder_work {
 	size_t n_pieces, cap_pieces, cap_pages;
 	struct ladder_smaps *smaps; /* by start; only when read */
 	size_t n_smaps, cap_smaps;
+	struct ladder_mount *mounts;
+	size_t n_mounts, cap_mounts;
 	/* Runtimes' claims on mapped files, which can't be heap: the first one of them. */
 	const struct mapping *file_over_heap;
 	const char *file_over_heap_kind;
@@ -73,7 +81,11 @@ bool ladder_label_is_counted(const struct mapping *m); /* all but [vsyscall] */
 bool ladder_label_is_no_access(const struct mapping *m);
 /* Pages of a file that are no memory of the process's own: code, read-only data,
  * shared mappings of a disk's file. Whatever an allocator says of them is old. */
-bool ladder_label_is_solid_file(const struct mapping *m);
+bool ladder_label_is_solid_file(const struct ladder_work *w, const struct mapping *m);
+
+/* ladder_mounts.c: is @m a shared file of tmpfs or hugetlbfs? NULL: no. */
+int ladder_mounts_read(struct ladder_work *w, struct error *err);
+const struct ladder_mount *ladder_mounts_find(const struct ladder_work *w, const struct mapping *m);
 
 /* ladder_stacks.c, ladder_files.c: claims. */
 int ladder_stacks_claim(struct ladder_work *w, struct error *err);

@@ -47,7 +47,7 @@ static void set(struct label *l, const char *kind, const char *name, const char 
 }
 
 /* Memory that only looks like a file: there is no disk behind it. */
-static bool is_shared_memory(const struct mapping *m)
+static bool is_shared_memory(const struct ladder_work *w, const struct mapping *m)
 {
 	const char *n = m->name;
 
@@ -55,18 +55,19 @@ static bool is_shared_memory(const struct mapping *m)
 	       begins(n, "/dev/shm/") || begins(n, "/dev/hugepages/") ||
 	       begins(n, "/anon_hugepage") || begins(n, "/[aio]") || begins(n, "anon_inode:") ||
 	       begins(n, "socket:") || begins(n, "[anon_shmem:") ||
-	       (!strcmp(n, "/dev/zero") && (m->prot & MAPS_SHARED));
+	       (!strcmp(n, "/dev/zero") && (m->prot & MAPS_SHARED)) || ladder_mounts_find(w, m);
 }
 
-bool ladder_label_is_solid_file(const struct mapping *m)
+bool ladder_label_is_solid_file(const struct ladder_work *w, const struct mapping *m)
 {
-	return m->inode && m->name[0] == '/' && !is_shared_memory(m) &&
+	return m->inode && m->name[0] == '/' && !is_shared_memory(w, m) &&
 	       strcmp(m->name, "/dev/zero") != 0 &&
 	       ((m->prot & MAPS_SHARED) || !(m->prot & MAPS_WRITE));
 }
 
-static void shared(const struct mapping *m, struct label *l)
+static void shared(const struct ladder_work *w, const struct mapping *m, struct label *l)
 {
+	const struct ladder_mount *mount = ladder_mounts_find(w, m);
 	const char *name = m->name[0] == '/' ? base_name(m->name) : m->name;
 
 	set(l, REGIONS_SHARED, name, "the kernel's name for it in /proc/PID/maps");
@@ -81,9 +82,10 @@ static void shared(const struct mapping *m, struct label *l)
 		snprintf(l->detail, sizeof(l->detail), "System V segment, shmid %" PRIu64,
 		         m->inode);
 		l->identity = m->inode;
-	} else if (begins(m->name, "/dev/shm/")) {
-		snprintf(l->detail, sizeof(l->detail), "%s",
-		         m->deleted ? "deleted: lives until the last one unmaps it" : "");
+	} else if (mount || begins(m->name, "/dev/shm/")) {
+		snprintf(l->detail, sizeof(l->detail), "%s%s",
+		         mount && mount->is_huge ? "huge pages (hugetlbfs)" : "a file of tmpfs",
+		         m->deleted ? ", deleted: lives until the last one unmaps it" : "");
 		l->identity = m->inode;
 	}
 }
@@ -118,7 +120,7 @@ static void anonymous(const struct mapping *m, struct label *l)
 		set(l, REGIONS_UNNAMED, "anonymous memory", "");
 }
 
-static void look(const struct mapping *m, struct label *l)
+static void look(const struct ladder_work *w, const struct mapping *m, struct label *l)
 {
 	if (!strcmp(m->name, "[heap]"))
 		set(l, REGIONS_OTHER_HEAP, "[heap]", "brk, in which no allocator was proven");
@@ -126,8 +128,8 @@ static void look(const struct mapping *m, struct label *l)
 		set(l, REGIONS_MAIN_STACK, "main thread", "[stack] in /proc/PID/maps");
 	else if (is_kernels(m->name))
 		set(l, REGIONS_VDSO, m->name, "the kernel's name for it in /proc/PID/maps");
-	else if (is_shared_memory(m))
-		shared(m, l);
+	else if (is_shared_memory(w, m))
+		shared(w, m, l);
 	else if (m->inode && strcmp(m->name, "/dev/zero") != 0)
 		file(m, l);
 	else if (m->name[0] == '[' && !begins(m->name, "[anon:"))
@@ -192,7 +194,7 @@ int ladder_label_mapping(struct ladder_work *w, const struct mapping *m, uint32_
 	uint64_t key, *index;
 	size_t pos = 0;
 
-	look(m, &l);
+	look(w, m, &l);
 	key = key_of(&l, m->deleted);
 	while ((index = hash_map_next(&w->by_key, key, &pos))) {
 		if (is_same(&w->l.parts[*index], &l)) {

@@ -22,8 +22,10 @@ enum {
 	GLIBC_LIST = 0x2c0,
 	GLIBC_TID = 0x2d0,
 	GLIBC_BYTES = 0xa00, /* 0x900 in 2.36; grows */
+	GLIBC_TAIL = 8 << 10,
+	MUSL_NEXT = 24,
 	MUSL_TID = 48,
-	MUSL_BYTES = 0x100,
+	MUSL_BYTES = 112, /* as far as we look; all of it is 200 in 1.2.3 */
 
 	TOP_BYTES = 16 << 10, /* of a mapping: struct pthread is in here */
 	PIECE_BYTES = 256 << 10,
@@ -77,32 +79,32 @@ static bool is_page(uint64_t x)
 	return x % (uint64_t)sysconf(_SC_PAGESIZE) == 0;
 }
 
+/* The structure is at the very end of the block, whoever made the block. */
 static bool glibc_stack(struct thread *th, const char *p, size_t len)
 {
 	for (size_t i = GLIBC_TID; i + 24 <= len; i += 8) {
 		uint64_t block = word(p + i), size = word(p + i + 8), guard = word(p + i + 16);
 
-		if (block && block <= th->tcb && size < 1ull << 40 && block + size > th->tcb &&
-		    guard < size && is_page(guard) && size % 16 == 0 &&
-		    (!guard || (is_page(block) && is_page(size)))) {
+		if (block && is_page(block) && is_page(size) && is_page(guard) && guard < size &&
+		    block <= th->tcb && size < 1ull << 40 && block + size > th->tcb &&
+		    block + size - th->tcb <= GLIBC_TAIL) {
 			th->stack_start = block + guard;
-			th->guard_bytes = guard;
 			th->stack_end = block + size;
+			th->guard_bytes = guard;
 			return true;
 		}
 	}
 	return false;
 }
 
-static bool musl_stack(struct thread *th, const char *p)
+static bool musl_stack(struct thread *th, const char *p, uint64_t at)
 {
 	for (size_t i = MUSL_TID + 8; i + 32 <= MUSL_BYTES; i += 8) {
 		uint64_t base = word(p + i), size = word(p + i + 8), top = word(p + i + 16),
 			 bytes = word(p + i + 24);
 
-		if (base && is_page(base) && is_page(size) && base <= th->tcb &&
-		    size < 1ull << 40 && base + size > th->tcb && top > base && bytes &&
-		    top <= th->tcb && bytes <= top - base) {
+		if (base && is_page(base) && is_page(size) && base <= at && size < 1ull << 40 &&
+		    base + size > at && top > base && top <= at && bytes && bytes <= top - base) {
 			th->stack_start = top - bytes;
 			th->stack_end = base + size;
 			return true;
@@ -135,22 +137,22 @@ static bool try_at(struct finder *f, uint64_t at)
 		return true;
 	}
 	th = thread_of(f, buf + MUSL_TID);
-	if (!th || th->tcb || (!musl_stack(th, buf) && th->tid != f->t->pid))
+	if (!th || th->tcb || (!musl_stack(th, buf, at) && th->tid != f->t->pid))
 		return false;
 	return claim(f, th, at);
 }
 
-/* All of [start, end), at every 16 bytes. */
+/* All of [start, end), at every word: musl aligns to no more. */
 static void scan(struct finder *f, uint64_t start, uint64_t end)
 {
-	start = (start + 15) / 16 * 16;
+	start = (start + 7) / 8 * 8;
 	while (start < end && f->n_left) {
 		size_t len = end - start < PIECE_BYTES ? end - start : PIECE_BYTES;
 		uint64_t missing;
 
 		if (reader_fill(f->t, start, f->piece, len, &missing) < 0)
 			return;
-		for (size_t i = 0; missing < len && i + 8 <= len; i += 16) {
+		for (size_t i = 0; missing < len && i + 8 <= len; i += 8) {
 			if (word(f->piece + i) == start + i)
 				try_at(f, start + i);
 		}
@@ -200,21 +202,24 @@ static void find_in_stacks(struct finder *f)
 	}
 }
 
-/* glibc's threads are in lists (stack_used, stack_user): each leads to all. */
+/* glibc's threads are in lists (stack_used, stack_user) by a member, musl's in one
+ * by their beginnings: each leads to all. */
 static void follow_list(struct finder *f, uint64_t tcb)
 {
-	uint64_t first = tcb + GLIBC_LIST, at = first;
-	uint64_t links[2];
+	uint64_t self, member, at, next;
+	bool is_glibc;
 
-	if (reader_try(f->t, tcb + 16, links, 8) < 0 || links[0] != tcb) /* not glibc's */
+	if (reader_try(f->t, tcb + 16, &self, sizeof(self)) < 0)
 		return;
+	is_glibc = self == tcb;
+	member = is_glibc ? GLIBC_LIST : 0;
+	at = tcb + member;
 	for (int i = 0; i < MAX_LIST && f->n_left; i++) {
-		if (reader_try(f->t, at, links, sizeof(links)) < 0 || links[0] == first)
+		if (reader_try(f->t, at + (is_glibc ? 0 : MUSL_NEXT), &next, sizeof(next)) < 0 ||
+		    next == tcb + member || next % 8 || next < GLIBC_LIST)
 			return;
-		at = links[0];
-		if (at % 16 || at < GLIBC_LIST)
-			return;
-		try_at(f, at - GLIBC_LIST);
+		at = next;
+		try_at(f, at - member);
 	}
 }
 
