@@ -13,8 +13,10 @@
 
 #include "base/error.h"
 #include "bpf/plan_format.h"
+#include "runtime/object_graph.h"
 #include "runtime/regions.h"
 #include "symbol/symbol.h"
+#include "target/image.h"
 #include "target/target.h"
 
 /* What a runtime looks at: an open target and its modules. */
@@ -106,6 +108,14 @@ struct runtime_context {
 	uint64_t used_bytes; /* the runtime's own account (headers of blocks included); else 0 */
 };
 
+struct object_graph_options {
+	bool no_types; /* reachability and sizes only */
+	/* called now and then with the share that is done (0 to 1); non-zero ends the
+	 * walk with a partial graph. May be NULL. */
+	int (*progress)(void *arg, double share);
+	void *arg;
+};
+
 struct runtime_ops {
 	const char *name;  /* what --allocator takes */
 	const char *title; /* for people */
@@ -142,6 +152,12 @@ struct runtime_ops {
 	 * counted in the heaps. May be NULL. */
 	int (*label_regions)(const struct runtime_view *v, const struct regions_input *in,
 	                     struct regions *to, struct error *err);
+
+	/* Make the graph of all live objects of this runtime from memory that stands
+	 * still: 1 made, 0 not this runtime, -ENOTSUP with the reason (a version that is
+	 * not known). May be NULL. */
+	int (*object_graph)(struct image *i, const struct object_graph_options *o,
+	                    struct object_graph *ret, struct error *err);
 
 	/* The block around @addr: 1 filled, 0 not this runtime's, -errno. May be NULL. */
 	int (*find_block)(const struct runtime_view *v, const struct regions_input *in,

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * The objects of a process's heap and who refers to whom, as a runtime makes it
+ * and refs/ reads it: nodes with an address, size and type, edges with labels,
+ * roots with names. It knows no runtime.
+ *
+ * The surprising rule: the nodes come in the order in which a walk from the roots
+ * meets them, and a node's edges are all added before the next node's (CSR). At
+ * most 48 bytes a node, edges included, dominators not.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* Tiers of roots, the strongest first: an edge from a weaker tier never makes a
+ * stronger tier's object "shared". */
+enum object_tier {
+	OBJECT_TIER_GLOBAL,
+	OBJECT_TIER_THREAD_LOCAL,
+	OBJECT_TIER_ANONYMOUS,
+	OBJECT_TIER_STACK,
+	OBJECT_TIER_REGISTER,
+	OBJECT_TIERS,
+};
+
+/* How sure the type of an object is. */
+enum object_typed {
+	OBJECT_UNTYPED,
+	OBJECT_TYPED_SHAPE, /* size and pointer mask fit one known type only: a guess */
+	OBJECT_TYPED,       /* by its own header, or by the type of what refers to it */
+};
+
+struct object_root {
+	uint32_t name; /* text: "main.gManager", "_G.sessions", "goroutines of main.worker" */
+	uint32_t type; /* text: "*main.Manager"; 0 none */
+	uint32_t kind; /* text: "global", "stack", "finalizer", "timer", "registry", ... */
+	enum object_tier tier;
+	uint32_t first_edge, n_edges; /* into root_edges */
+};
+
+struct object_edge {
+	uint32_t to;    /* node */
+	uint32_t label; /* text: the field path ".clusters", "[...]", "[key]"; 0 none */
+};
+
+struct object_graph {
+	/* nodes, n_nodes each */
+	uint64_t *address;
+	uint32_t *size;       /* bytes; UINT32_MAX: look in big[] */
+	uint32_t *type;       /* text id << 2 | enum object_typed */
+	uint32_t *first_edge; /* n_nodes + 1: edges of node i are [first_edge[i], first_edge[i + 1])
+	                       */
+	size_t n_nodes, cap_nodes;
+	struct object_edge *edges;
+	size_t n_edges, cap_edges; /* fewer than 2^32 */
+	struct object_root *roots;
+	size_t n_roots, cap_roots;
+	struct object_edge *root_edges;
+	size_t n_root_edges, cap_root_edges;
+	struct object_big {
+		uint32_t node;
+		uint64_t size;
+	} * big;
+	size_t n_big, cap_big;
+
+	/* texts, interned: id -> offset in chars; id 0 is "" */
+	char *chars;
+	size_t n_chars, cap_chars;
+	uint32_t *texts;
+	size_t n_texts, cap_texts;
+	struct object_graph_index *index; /* of the texts; object_graph.c's own */
+
+	/* the runtime's own account, for the self-check and the report; 0 unknown */
+	uint64_t own_live_bytes, own_live_objects;
+	uint64_t garbage_bytes, garbage_objects; /* allocated, not reached, not swept yet */
+	char runtime[64];                        /* "Go 1.26.8", "Lua 5.4" */
+};
+void object_graph_clear(struct object_graph *g); /* { 0 } is empty */
+
+/* Intern a text. */
+int object_graph_text(struct object_graph *g, const char *s, size_t len, uint32_t *ret,
+                      struct error *err);
+const char *object_graph_name(const struct object_graph *g, uint32_t id);
+
+/* A new node; its id is n_nodes before the call. -E2BIG at 2^32 - 1 nodes. */
+int object_graph_node(struct object_graph *g, uint64_t address, uint64_t size, struct error *err);
+void object_graph_set_type(struct object_graph *g, uint32_t node, uint32_t type,
+                           enum object_typed how);
+/* Edges of node @from: ascending @from only. */
+int object_graph_edge(struct object_graph *g, uint32_t from, uint32_t to, uint32_t label,
+                      struct error *err);
+/* After the last edge: fills first_edge of the nodes that have none. */
+int object_graph_finish(struct object_graph *g, struct error *err);
+
+int object_graph_root(struct object_graph *g, const struct object_root *root, struct error *err);
+/* An edge of the last root. */
+int object_graph_root_edge(struct object_graph *g, uint32_t to, uint32_t label, struct error *err);
+
+uint64_t object_graph_size(const struct object_graph *g, uint32_t node);
+/* The node that holds @addr; UINT32_MAX: none. (Linear without an index: sort once.) */
+uint32_t object_graph_find(const struct object_graph *g, uint64_t addr);
