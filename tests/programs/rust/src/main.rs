@@ -39,6 +39,13 @@ struct Books {
 }
 
 extern "C" {
+    fn _rjem_mallctl(
+        name: *const u8,
+        old: *mut u64,
+        old_len: *mut usize,
+        new: *const u64,
+        new_len: usize,
+    ) -> i32;
     fn mmap(at: *mut u8, len: usize, prot: i32, flags: i32, fd: i32, offset: i64) -> *mut u8;
 }
 
@@ -265,6 +272,31 @@ fn spin(ms: u64) -> String {
     format!(" {pairs} {}", start.elapsed().as_nanos())
 }
 
+/// What jemalloc itself reports, as `"name": value, ...`. The names are C strings.
+fn stats() -> String {
+    const NAMES: [&str; 6] = [
+        "stats.allocated\0",
+        "stats.active\0",
+        "stats.mapped\0",
+        "stats.retained\0",
+        "stats.arenas.4096.tcache_bytes\0",
+        "stats.arenas.4096.pdirty\0",
+    ];
+    let mut values = [0u64; NAMES.len()];
+    let (epoch, mut len) = (1u64, 8usize);
+    unsafe {
+        _rjem_mallctl("epoch\0".as_ptr(), &mut values[0], &mut len, &epoch, 8);
+        for (name, value) in NAMES.iter().zip(values.iter_mut()) {
+            len = 8;
+            assert_eq!(_rjem_mallctl(name.as_ptr(), value, &mut len, std::ptr::null(), 0), 0);
+        }
+    }
+    let pairs = NAMES.iter().zip(values.iter());
+    let text: Vec<String> =
+        pairs.map(|(n, v)| format!("\"{}\": {v}", n.trim_end_matches('\0'))).collect();
+    format!(" {{{}}}", text.join(", "))
+}
+
 fn main() {
     let mut books = Books::new();
     let mut line = String::with_capacity(4096);
@@ -290,6 +322,7 @@ fn main() {
             }
             "free" => books.free(n),
             "truth" => answer = format!(" {}", books.truth()),
+            "stats" => answer = stats(),
             "spin" => answer = spin(n),
             "sleep" => std::thread::sleep(std::time::Duration::from_millis(n)),
             "quit" => {
