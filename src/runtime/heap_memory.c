@@ -82,6 +82,25 @@ int heap_memory_present(struct heap_memory *m, uint64_t start, uint64_t end, uin
 	return note(m, reader_present(m->target, start, end, ret_start, ret_end));
 }
 
+bool heap_memory_is_anonymous(const struct mapping *m)
+{
+	return m && !m->inode && (m->prot & MAPS_WRITE) && !(m->prot & MAPS_SHARED) &&
+	       (m->name[0] != '[' || !strcmp(m->name, "[heap]") || !strncmp(m->name, "[anon:", 6));
+}
+
+bool heap_memory_covers(const struct maps *maps, uint64_t addr, uint64_t len)
+{
+	const struct mapping *m = maps_find(maps, addr), *last = maps->items + maps->n_items;
+
+	for (; m && m < last && m->start <= addr && heap_memory_is_anonymous(m); m++) {
+		if (len <= m->end - addr)
+			return true;
+		len -= m->end - addr;
+		addr = m->end;
+	}
+	return false;
+}
+
 /* What is there of the chunk, run by run. */
 static void load_parts(struct heap_memory *m, struct heap_memory_chunk *c)
 {

@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "target/maps.h"
 #include "target/target.h"
 
 enum { HEAP_MEMORY_PAGE = 4096, HEAP_MEMORY_CHUNK = 64 * 1024, HEAP_MEMORY_CHUNKS = 1024 };
@@ -40,6 +41,12 @@ int heap_memory_read(struct heap_memory *m, uint64_t addr, void *buf, size_t len
 int heap_memory_fresh(struct heap_memory *m, uint64_t addr, void *buf, size_t len);
 /* The word at @addr; 0 when it cannot be read. */
 uint64_t heap_memory_word(struct heap_memory *m, uint64_t addr);
+/* Memory of a heap: private, writable, no file's, not a stack. */
+bool heap_memory_is_anonymous(const struct mapping *m);
+/* Are all bytes of [addr, addr + len) such memory? The kernel may have them in
+ * several mappings side by side. */
+bool heap_memory_covers(const struct maps *maps, uint64_t addr, uint64_t len);
+
 /* Present pages, as reader_present(): 1 and the first run, 0 none, -errno. */
 int heap_memory_present(struct heap_memory *m, uint64_t start, uint64_t end, uint64_t *ret_start,
                         uint64_t *ret_end);

@@ -94,11 +94,11 @@ static int find_all(struct heap_memory *m, const struct maps *maps, struct jemal
 		uint64_t end = first->end;
 		int r;
 
-		if (!jemalloc_rtree_is_anonymous(first))
+		if (!heap_memory_is_anonymous(first))
 			continue;
 		/* a block may be in two mappings: advised, or named, in part */
 		while (i + 1 < maps->n_items && maps->items[i + 1].start == end &&
-		       jemalloc_rtree_is_anonymous(&maps->items[i + 1]))
+		       heap_memory_is_anonymous(&maps->items[i + 1]))
 			end = maps->items[++i].end;
 		r = scan(m, h, first->start, end, &extent, &probes, err);
 		if (r < 0)

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/hash.h"
@@ -11,30 +10,20 @@
 enum {
 	PIECE = 64 * 1024,
 	VOTES = 64,          /* entries of a leaf that are asked */
-	VOTE_PAGES = 16,     /* of the leaf's pages, at most */
-	ENOUGH = 2,          /* entries that agree: both ends of one extent */
+	ENOUGH = 2,          /* extents that agree with their entries in all they say */
 	MAX_TRIES = 1 << 17, /* words of one module that look like a leaf's address */
 };
-#define MAX_DATA (1ull << 30) /* present bytes of a module's data */
+#define MAX_VOTE_BYTES (1ull << 30) /* of possible leaves of one module, all together */
+#define MAX_DATA       (1ull << 30) /* present bytes of a module's data */
 
 #define LEAF_PAGE_MASK ((1ull << JEMALLOC_LAYOUT_TABLE_LG) - 1)
 #define LEAF_SPAN      (1ull << JEMALLOC_LAYOUT_LEAF_LG)
 
-bool jemalloc_rtree_is_anonymous(const struct mapping *m)
-{
-	return m && !m->inode && (m->prot & MAPS_WRITE) && !(m->prot & MAPS_SHARED) &&
-	       (m->name[0] != '[' || !strcmp(m->name, "[heap]") || !strncmp(m->name, "[anon:", 6));
-}
-
 /* May a leaf be at @addr? */
 static bool is_leaf_place(const struct maps *maps, uint64_t addr)
 {
-	const struct mapping *m;
-
-	if (addr % 64 || addr < JEMALLOC_LAYOUT_PAGE || addr >> 47)
-		return false;
-	m = maps_find(maps, addr);
-	return jemalloc_rtree_is_anonymous(m) && m->end - addr >= JEMALLOC_LAYOUT_TABLE;
+	return addr % 64 == 0 && addr >= JEMALLOC_LAYOUT_PAGE && addr >> 47 == 0 &&
+	       heap_memory_covers(maps, addr, JEMALLOC_LAYOUT_TABLE);
 }
 
 bool jemalloc_rtree_record(struct heap_memory *m, const struct jemalloc_layout *l, uint64_t entry,
@@ -52,6 +41,7 @@ bool jemalloc_rtree_record(struct heap_memory *m, const struct jemalloc_layout *
 
 struct votes {
 	uint64_t index; /* of the leaf in the root; UINT64_MAX: not known yet */
+	uint64_t skip;  /* entries below it are inside an extent that was asked */
 	unsigned yes, no;
 };
 
@@ -62,6 +52,8 @@ static void vote(struct heap_memory *m, const struct jemalloc_layout *l, uint64_
 	struct jemalloc_record r;
 	uint64_t addr, index;
 
+	if (k < v->skip)
+		return;
 	if (!jemalloc_rtree_record(m, l, entry, false, &r) ||
 	    !jemalloc_layout_agrees(l, entry, &r)) {
 		v->no++;
@@ -77,24 +69,29 @@ static void vote(struct heap_memory *m, const struct jemalloc_layout *l, uint64_
 	}
 	v->index = index;
 	v->yes++;
+	v->skip = k + (r.start + r.size - addr) / JEMALLOC_LAYOUT_PAGE;
 }
 
-static int vote_leaf(struct heap_memory *m, uint64_t leaf, struct votes votes[JEMALLOC_N_LAYOUTS])
+/* @budget: bytes that may still be read. */
+static int vote_leaf(struct heap_memory *m, uint64_t leaf, struct votes votes[JEMALLOC_N_LAYOUTS],
+                     uint64_t *budget)
 {
 	const uint64_t page = HEAP_MEMORY_PAGE, end = leaf + JEMALLOC_LAYOUT_TABLE;
-	uint64_t words[HEAP_MEMORY_PAGE / 8], pos = leaf / page * page, at;
-	unsigned asked = 0, pages = 0;
+	uint64_t words[8 * HEAP_MEMORY_PAGE / 8], pos = leaf / page * page, at;
+	unsigned asked = 0;
 	ssize_t n = 0;
 
-	while (asked < VOTES && pages++ < VOTE_PAGES &&
+	while (asked < VOTES && *budget >= sizeof(words) &&
 	       (n = heap_memory_next(m, &pos, (end + page - 1) / page * page, words, sizeof(words),
 	                             &at)) > 0) {
+		*budget -= n;
 		for (ssize_t i = 0; i < n / 8 && asked < VOTES; i++) {
 			uint64_t place = at + 8 * i;
 
 			if (!words[i] || place < leaf || place >= end)
 				continue;
 			asked++;
+			/* inside, entries may be stale (the state is kept at both ends) */
 			for (unsigned l = 0; l < JEMALLOC_N_LAYOUTS; l++)
 				vote(m, &jemalloc_layout_all[l], (place - leaf) / 8, words[i],
 				     &votes[l]);
@@ -108,12 +105,13 @@ static int vote_leaf(struct heap_memory *m, uint64_t leaf, struct votes votes[JE
 
 /* Is the word at @place, @leaf, one of a root? */
 static int try_leaf(struct heap_memory *m, const struct regions_data *d, uint64_t place,
-                    uint64_t leaf, struct jemalloc_rtree *ret)
+                    uint64_t leaf, uint64_t *budget, struct jemalloc_rtree *ret)
 {
-	struct votes votes[JEMALLOC_N_LAYOUTS] = { { UINT64_MAX, 0, 0 }, { UINT64_MAX, 0, 0 } };
+	struct votes votes[JEMALLOC_N_LAYOUTS] = { { UINT64_MAX, 0, 0, 0 },
+		                                   { UINT64_MAX, 0, 0, 0 } };
 	unsigned best = 0;
 	uint64_t before;
-	int r = vote_leaf(m, leaf, votes);
+	int r = vote_leaf(m, leaf, votes, budget);
 
 	if (r < 0)
 		return r;
@@ -133,7 +131,7 @@ int jemalloc_rtree_find(struct heap_memory *m, const struct maps *maps,
                         const struct regions_data *d, uint64_t *pos, struct jemalloc_rtree *ret)
 {
 	cleanup_free uint64_t *words = NULL;
-	uint64_t at, seen = 0, last = 0;
+	uint64_t at, seen = 0, last = 0, budget = MAX_VOTE_BYTES;
 	unsigned tries = 0;
 	ssize_t n = 0;
 
@@ -152,7 +150,7 @@ int jemalloc_rtree_find(struct heap_memory *m, const struct maps *maps,
 			last = words[i];
 			if (tries++ > MAX_TRIES)
 				return 0;
-			r = try_leaf(m, d, at + 8 * i, words[i], ret);
+			r = try_leaf(m, d, at + 8 * i, words[i], &budget, ret);
 			if (r > 0)
 				*pos = (ret->root + JEMALLOC_LAYOUT_TABLE + HEAP_MEMORY_PAGE - 1) /
 				       HEAP_MEMORY_PAGE * HEAP_MEMORY_PAGE;

@@ -43,6 +43,3 @@ int jemalloc_rtree_walk(struct heap_memory *m, const struct maps *maps,
 /* Read and decode what @entry points to. false: nothing there, or no record. */
 bool jemalloc_rtree_record(struct heap_memory *m, const struct jemalloc_layout *l, uint64_t entry,
                            bool fresh, struct jemalloc_record *ret);
-
-/* Memory that is private, writable and no file's: where records can be. */
-bool jemalloc_rtree_is_anonymous(const struct mapping *m);

@@ -33,12 +33,6 @@ void mimalloc_heap_clear(struct mimalloc_heap *h)
 	*h = (struct mimalloc_heap){ 0 };
 }
 
-static bool is_anonymous(const struct mapping *m)
-{
-	return m && !m->inode && (m->prot & MAPS_WRITE) && !(m->prot & MAPS_SHARED) &&
-	       (m->name[0] != '[' || !strncmp(m->name, "[anon:", 6));
-}
-
 /* ---- segments ---- */
 
 /* Fields at word @k? Entry 0 of the slice table, right behind them, counts the
@@ -219,7 +213,7 @@ static int find_segments(struct heap_memory *m, const struct maps *maps, struct 
 		uint64_t start = maps->items[i].start, end = maps->items[i].end;
 		int r;
 
-		if (!is_anonymous(&maps->items[i]))
+		if (!heap_memory_is_anonymous(&maps->items[i]))
 			continue;
 		/* parts may be protected (guards), or advised */
 		while (i + 1 < maps->n_items && maps->items[i + 1].start == end &&

@@ -149,13 +149,10 @@ static int walk_spans(struct heap_memory *m, const struct maps *maps,
 	int r = 0;
 
 	for (uint64_t i = 0; r == 0 && i < ROOT_ENTRIES; i++) {
-		const struct mapping *map;
-
 		if (!root[i])
 			continue;
-		map = maps_find(maps, root[i]);
-		if (root[i] % 8 || !tcmalloc_roots_is_anonymous(map) ||
-		    map->end - root[i] < LEAF_BYTES || hash_map_get(&seen, root[i] / LEAF_BYTES)) {
+		if (root[i] % 8 || !heap_memory_covers(maps, root[i], LEAF_BYTES) ||
+		    hash_map_get(&seen, root[i] / LEAF_BYTES)) {
 			h->checked++;
 			h->inconsistent++;
 			continue;
@@ -229,7 +226,7 @@ static int find_caches(struct heap_memory *m, const struct maps *maps,
 
 	for (size_t i = 0; r == 0 && i < t->n && !h->n_caches; i++)
 		if (t->words[i] && !(t->words[i] >> 47) && !tcmalloc_heap_find(h, t->words[i]) &&
-		    tcmalloc_roots_is_anonymous(maps_find(maps, t->words[i])) &&
+		    heap_memory_is_anonymous(maps_find(maps, t->words[i])) &&
 		    is_cache(m, h, t->words[i]))
 			r = take_cache(m, h, t->words[i], err);
 	for (size_t i = 0; r == 0 && i < h->n_caches && h->n_caches < MAX_CACHES; i++) {

@@ -24,12 +24,6 @@ void tcmalloc_roots_clear(struct tcmalloc_roots *r)
 	*r = (struct tcmalloc_roots){ 0 };
 }
 
-bool tcmalloc_roots_is_anonymous(const struct mapping *m)
-{
-	return m && !m->inode && (m->prot & MAPS_WRITE) && !(m->prot & MAPS_SHARED) &&
-	       (m->name[0] != '[' || !strcmp(m->name, "[heap]") || !strncmp(m->name, "[anon:", 6));
-}
-
 bool tcmalloc_roots_span(struct heap_memory *m, uint64_t at, bool fresh, struct tcmalloc_span *ret)
 {
 	uint64_t w[SPAN_WORDS];
@@ -155,14 +149,12 @@ static int find_root(struct heap_memory *m, const struct maps *maps, const struc
 {
 	for (size_t i = 0; i < t->n; i++) {
 		uint64_t leaf = t->words[i];
-		const struct mapping *map;
 		struct votes v = { 0 };
 		int r;
 
 		if (!leaf || leaf % 8 || leaf >> 47 || (i && leaf == t->words[i - 1]))
 			continue;
-		map = maps_find(maps, leaf);
-		if (!tcmalloc_roots_is_anonymous(map) || map->end - leaf < LEAF_BYTES)
+		if (!heap_memory_covers(maps, leaf, LEAF_BYTES))
 			continue;
 		r = vote_leaf(m, leaf, &v);
 		if (r < 0)

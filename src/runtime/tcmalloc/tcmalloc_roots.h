@@ -24,5 +24,3 @@ int tcmalloc_roots_find(struct heap_memory *m, const struct maps *maps, struct t
 
 /* A Span, decoded. false: not there, or none. */
 bool tcmalloc_roots_span(struct heap_memory *m, uint64_t at, bool fresh, struct tcmalloc_span *ret);
-/* Private, writable memory of no file. */
-bool tcmalloc_roots_is_anonymous(const struct mapping *m);
