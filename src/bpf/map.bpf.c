@@ -388,8 +388,8 @@ static __always_inline void on_exit(u32 nr, struct pt_regs *regs, u64 ret)
 	case NR_SHMAT:
 		COUNT(calls);
 		if (!is_error(ret))
-			tell_call(MAP_EVENT_SHMAT, &c, ret, end_of_mapping(ret), 0, 0, ret, 0,
-			          c.arg[2], 1);
+			tell_call(MAP_EVENT_SHMAT, &c, ret, end_of_mapping(ret), c.arg[0], 0, ret,
+			          0, c.arg[2], 1);
 		break;
 	case NR_SHMDT:
 		noted = land();

@@ -23,7 +23,7 @@ enum map_event_kind {
 	MAP_EVENT_REMAP,        /* returned: the same, ret */
 	MAP_EVENT_BRK_BEGIN,    /* entered: a what is asked for, b what it was */
 	MAP_EVENT_BRK,          /* returned: a what was asked for, b what it is */
-	MAP_EVENT_SHMAT,        /* returned: a address, b end (0: not known), flags */
+	MAP_EVENT_SHMAT,        /* returned: a address, b end (0: not known), c id, flags */
 	MAP_EVENT_SHMDT,        /* entered: a */
 	MAP_EVENT_SHMDT_FAILED, /* a */
 	MAP_EVENT_PROTECT,      /* returned: a, b, prot; ret */

@@ -194,6 +194,7 @@ struct tracer *tracer_free(struct tracer *t)
 	hash_map_clear(&t->by_slot);
 	free(t->calls);
 	hash_map_clear(&t->calls_index);
+	hash_map_clear(&t->segments);
 	modules_clear(&t->modules);
 	tracer_bpf_close(t->bpf);
 	symbol_pool_free(t->pool);

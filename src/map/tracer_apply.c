@@ -335,17 +335,56 @@ static int on_brk(struct tracer_process *p, const struct map_event *e, struct er
 
 /* ---- System V shared memory ---- */
 
-static int on_shmat(struct tracer_process *p, const struct map_event *e, struct error *err)
+/* The kernel could not say how long it is (its lock was taken). The pieces that
+ * are there now: what has been cut off meanwhile is told by events that come. */
+static u64 end_in_maps(const struct tracer_process *p, const struct map_event *e)
+{
+	struct maps maps = { 0 };
+	struct error ignored;
+	u64 end = 0;
+
+	if (!p->target || maps_read(p->target, &maps, &ignored) < 0)
+		return 0;
+	for (size_t i = 0; i < maps.n_items; i++) {
+		const struct mapping *m = &maps.items[i];
+
+		/* ipc/shm.c: the inode is the segment's id */
+		if (m->inode == (u32)e->c && m->start - m->offset == e->a)
+			end = m->end;
+	}
+	maps_clear(&maps);
+	return end;
+}
+
+/* A segment is as long as it was when it was attached last. */
+static int end_of_segment(struct tracer *t, const struct tracer_process *p,
+                          const struct map_event *e, u64 *ret, struct error *err)
+{
+	uint64_t *known = hash_map_get(&t->segments, e->c);
+
+	if (e->b > e->a) {
+		*ret = e->b;
+		return hash_map_put(&t->segments, e->c, e->b - e->a, err);
+	}
+	*ret = known ? e->a + *known : end_in_maps(p, e);
+	return 0;
+}
+
+static int on_shmat(struct tracer *t, struct tracer_process *p, const struct map_event *e,
+                    struct error *err)
 {
 	struct range_owner owner = owner_of(e, RANGE_SHM);
-	u64 end = e->b;
+	u64 end = 0;
+	int r = end_of_segment(t, p, e, &end, err);
 
+	if (r < 0)
+		return r;
 	owner.prot = MAPS_READ;
 	if (!(e->flags & SHM_READ_ONLY))
 		owner.prot |= MAPS_WRITE;
 	if (e->flags & SHM_EXECUTE)
 		owner.prot |= MAPS_EXEC;
-	if (end <= e->a) { /* its length comes from the maps */
+	if (end <= e->a) { /* gone already, or else the maps will tell */
 		end = e->a + PAGE;
 		p->wants_sync = true;
 	}
@@ -482,7 +521,7 @@ static int change(struct tracer *t, struct tracer_process *p, const struct map_e
 	case MAP_EVENT_REMAP: return on_remap(p, e, err);
 	case MAP_EVENT_BRK_BEGIN: return on_brk_begin(p, e, err);
 	case MAP_EVENT_BRK: return on_brk(p, e, err);
-	case MAP_EVENT_SHMAT: return on_shmat(p, e, err);
+	case MAP_EVENT_SHMAT: return on_shmat(t, p, e, err);
 	case MAP_EVENT_SHMDT: return on_shmdt(p, e, err);
 	case MAP_EVENT_SHMDT_FAILED: return undo(p, e, MAP_EVENT_SHMDT, err);
 	case MAP_EVENT_PROTECT: return on_protect(p, e, err);

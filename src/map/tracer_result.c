@@ -144,6 +144,8 @@ static int add_piece(struct tracer_filling *f, struct tracer_process *p,
 	f->resident_bytes += piece->resident;
 	if (tracer_result_is_uncertain(f->t, &piece->range))
 		f->uncertain_bytes += bytes;
+	if (piece->range.owner.flags & RANGE_UNCERTAIN && !piece->range.owner.stack)
+		f->unseen_bytes += bytes;
 	return add(f, ids, n, values, err);
 }
 
@@ -272,11 +274,10 @@ static int put(struct report *to, const struct row *rows, size_t n, struct error
 static int put_losses(struct tracer_filling *f, struct report *to, struct error *err)
 {
 	const volatile struct map_counters *c = tracer_bpf_counters(f->t->bpf);
-	u64 grown = 0, unseen = 0, gone = 0;
+	u64 grown = 0, gone = 0;
 
 	for (size_t i = 0; i < f->t->n_processes; i++) {
 		grown += f->t->processes[i]->grown_bytes;
-		unseen += f->t->processes[i]->unseen_bytes;
 		gone += f->t->processes[i]->gone_bytes;
 	}
 	const struct row rows[] = {
@@ -290,8 +291,9 @@ static int put_losses(struct tracer_filling *f, struct report *to, struct error 
 		{ "lost_children", f->t->lost_children ? "children not followed" : NULL,
 		  f->t->lost_children + c->no_slot, "" },
 		{ "grown_bytes", NULL, grown, "bytes" },
-		{ "unseen_bytes", unseen ? "found in the maps" : NULL, unseen, "bytes" },
-		{ "corrected_bytes", gone ? "gone from the maps" : NULL, gone, "bytes" },
+		{ "unseen_bytes", f->unseen_bytes ? "found in the maps" : NULL, f->unseen_bytes,
+		  "bytes" },
+		{ "corrected_bytes", NULL, gone, "bytes" },
 	};
 
 	return put(to, rows, ARRAY_SIZE(rows), err);

@@ -25,7 +25,7 @@ struct tracer_filling {
 	struct stack_frames frames;
 	struct profile_label labels[PROFILE_MAX_LABELS];
 	size_t n_labels;
-	u64 mapped_bytes, resident_bytes, uncertain_bytes;
+	u64 mapped_bytes, resident_bytes, uncertain_bytes, unseen_bytes;
 };
 
 bool tracer_result_is_uncertain(const struct tracer *t, const struct range *r);

@@ -54,7 +54,7 @@ struct tracer_process {
 	u64 synced_ns, sync_cost_ns;
 	u64 lost_seen; /* events lost by then */
 	/* what joining had to correct after the attach */
-	u64 grown_bytes, unseen_bytes, gone_bytes;
+	u64 grown_bytes, gone_bytes;
 };
 
 struct tracer_calls { /* of one (slot, stack, tid, kind) */
@@ -74,6 +74,8 @@ struct tracer {
 	struct tracer_calls *calls;
 	size_t n_calls, cap_calls;
 	struct hash_map calls_index;
+
+	struct hash_map segments; /* id -> bytes */
 
 	u64 begun_ns, ended_ns;
 	int64_t begun_unix_ns;

@@ -70,25 +70,23 @@ static u16 flags_of(const struct joining *j, const struct mapping *m)
 	return is_named(m, "[stack]") ? flags | RANGE_GROWS_DOWN : flags;
 }
 
-/* A stack that has grown: like what is above. A segment whose length was not
- * known: like what is below. */
-static const struct range *neighbour(const struct joining *j, const struct mapping *m, u64 start,
-                                     u64 end)
+/* A stack that has grown: like what is above. A piece of a segment: like the
+ * others of it. */
+static const struct range *neighbour(const struct joining *j, const struct mapping *m, u64 end)
 {
 	const struct range *r = range_set_find(&j->p->set, end);
+	u64 base = m->start - m->offset;
 
 	if (r && r->start == end && r->owner.flags & RANGE_GROWS_DOWN)
 		return r;
-	r = start ? range_set_find(&j->p->set, start - 1) : NULL;
-	if (r && r->owner.kind == RANGE_SHM && start > m->start && r->start >= m->start)
-		return r;
-	return NULL;
+	r = kind_of_mapping(m) == RANGE_SHM ? range_set_find(&j->p->set, base) : NULL;
+	return r && r->owner.kind == RANGE_SHM && r->base == base ? r : NULL;
 }
 
 /* [@start, @end) of @m is mapped, and nobody has said so. */
 static int add(struct joining *j, const struct mapping *m, u64 start, u64 end, struct error *err)
 {
-	const struct range *like = j->attaching ? NULL : neighbour(j, m, start, end);
+	const struct range *like = j->attaching ? NULL : neighbour(j, m, end);
 	struct range r = { start, end, 0, { .time_ns = j->now } };
 
 	if (like) {
@@ -102,8 +100,6 @@ static int add(struct joining *j, const struct mapping *m, u64 start, u64 end, s
 			r.base = m->start - m->offset;
 		if (r.owner.kind == RANGE_KERNEL)
 			r.owner.flags &= ~RANGE_UNCERTAIN;
-		else if (!j->attaching)
-			j->p->unseen_bytes += end - start;
 	}
 	r.owner.prot = m->prot & 7;
 	return range_set_insert(&j->p->set, &r, err);
