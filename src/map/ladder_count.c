@@ -10,6 +10,12 @@
  * being pages of the process; the kernel counts them nowhere, nor do we. */
 static void drop_special(const struct mapping *m, struct pages_count *c)
 {
+	bool is_own = !(m->prot & MAPS_SHARED) && !m->inode && strncmp(m->name, "[v", 2) != 0;
+
+	if (is_own) { /* pagemap calls the huge zero page a file's */
+		c->doubtful_bytes += c->file_bytes;
+		c->file_bytes = 0;
+	}
 	if ((m->prot & MAPS_SHARED) || !strncmp(m->name, "[vvar", 5)) {
 		c->resident_bytes = c->file_bytes;
 		c->huge_bytes = c->huge_bytes < c->file_bytes ? c->huge_bytes : c->file_bytes;
@@ -27,7 +33,7 @@ static bool has_doubts(const struct ladder_work *w)
 }
 
 /* Pieces [@first, @end) are one mapping: what smaps does not call resident was
- * the huge zero page. */
+ * the zero page. */
 static void settle(struct ladder_work *w, size_t first, size_t end, uint64_t resident_bytes)
 {
 	uint64_t counted = 0, excess;
@@ -40,7 +46,7 @@ static void settle(struct ladder_work *w, size_t first, size_t end, uint64_t res
 		uint64_t bytes = excess < c->doubtful_bytes ? excess : c->doubtful_bytes;
 
 		c->resident_bytes -= bytes;
-		c->huge_bytes -= bytes;
+		c->huge_bytes -= c->huge_bytes < bytes ? c->huge_bytes : bytes;
 		c->zero_bytes += bytes;
 		excess -= bytes;
 	}

@@ -34,6 +34,7 @@ enum pm_category {
 	PM_SWAPPED = 1 << 4,
 	PM_PFNZERO = 1 << 5,
 	PM_HUGE = 1 << 6,
+	PM_DOUBT = 1 << 30, /* ours: not the kernel's */
 };
 
 /* Documentation/admin-guide/mm/pagemap.rst */
@@ -46,7 +47,8 @@ struct walk {
 	int fd;
 	uint64_t page;
 	struct pages_range *ranges;
-	size_t n, at; /* ranges before this one have been passed */
+	size_t n, at;  /* ranges before this one have been passed */
+	uint64_t told; /* by_scan(): up to here */
 	/* pages_each(): instead of counting */
 	int (*fn)(void *arg, uint64_t start, uint64_t end, bool huge);
 	void *arg;
@@ -94,7 +96,9 @@ static void add(const struct walk *w, struct pages_count *to, uint64_t start, ui
 	to->resident_bytes += bytes;
 	to->file_bytes += categories & PM_FILE ? bytes : 0;
 	to->huge_bytes += categories & PM_HUGE ? bytes : 0;
-	if ((categories & PM_HUGE) && !(categories & PM_FILE))
+	if (categories & PM_DOUBT)
+		to->doubtful_bytes += bytes;
+	else if ((categories & PM_HUGE) && !(categories & PM_FILE))
 		to->doubtful_bytes += doubtful_bytes(w, start, end);
 }
 
@@ -140,8 +144,16 @@ static int scan_some(struct walk *w, uint64_t *start, uint64_t end, struct pm_re
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
-	for (int i = 0; i < n; i++)
-		distribute(w, &regions[i]);
+	/* walk_end is where the kernel's own small buffer was last full, even if the walk went on
+	 * to the end (6.7 to 6.18): what was told already comes again then */
+	for (int i = 0; i < n; i++) {
+		if (regions[i].start < w->told)
+			regions[i].start = w->told;
+		if (regions[i].start < regions[i].end) {
+			distribute(w, &regions[i]);
+			w->told = regions[i].end;
+		}
+	}
 	*start = arg.walk_end > *start ? arg.walk_end : end;
 	return 0;
 }
@@ -163,10 +175,14 @@ static int by_scan(struct walk *w)
 	return r;
 }
 
+/* Without PAGEMAP_SCAN the zero page can't be told from any other either. */
 static uint64_t entry_categories(uint64_t entry)
 {
-	return (entry & ENTRY_PRESENT ? PM_PRESENT : 0) | (entry & ENTRY_SWAPPED ? PM_SWAPPED : 0) |
-	       (entry & ENTRY_FILE ? PM_FILE : 0);
+	bool is_doubtful_page = (entry & ENTRY_PRESENT) &&
+	                        !(entry & (ENTRY_FILE | ENTRY_EXCLUSIVE));
+
+	return (is_doubtful_page ? PM_DOUBT : 0) | (entry & ENTRY_PRESENT ? PM_PRESENT : 0) |
+	       (entry & ENTRY_SWAPPED ? PM_SWAPPED : 0) | (entry & ENTRY_FILE ? PM_FILE : 0);
 }
 
 static void distribute_entries(struct walk *w, uint64_t start, const uint64_t *entries, size_t n)

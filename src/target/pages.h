@@ -17,12 +17,13 @@
 
 struct pages_count {
 	uint64_t resident_bytes; /* zero page not included; huge pages whole */
-	uint64_t zero_bytes;     /* the shared zero page (unknown without PAGEMAP_SCAN: 0) */
+	uint64_t zero_bytes;     /* the shared zero page; 0 without PAGEMAP_SCAN: then doubtful */
 	uint64_t swap_bytes;
 	uint64_t file_bytes; /* of resident: page cache or shared memory */
 	uint64_t huge_bytes; /* of resident: mapped by huge pages */
-	/* Of huge: anonymous and not this process's alone. Either shared since a fork, or the
-	 * huge zero page, which older kernels don't tell apart; smaps does. */
+	/* Of resident: anonymous and not this process's alone. Either shared since a fork, or a
+	 * zero page that the kernel does not tell apart (the huge one: older kernels; any: without
+	 * PAGEMAP_SCAN); smaps does. */
 	uint64_t doubtful_bytes;
 };
 

@@ -14,7 +14,7 @@
 #include "target/threads_internal.h"
 
 enum {
-	TRIES = 20, /* of all running threads together */
+	TRIES = 8, /* of all running threads together */
 	PAUSE_NS = 500000,
 };
 

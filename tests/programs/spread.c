@@ -14,6 +14,7 @@
  */
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -207,10 +208,12 @@ static void make_names(const char *dir)
 static void make_many(long n)
 {
 	for (long i = 0; i < n; i++) {
-		int prot = i & 1 ? PROT_READ : PROT_READ | PROT_WRITE;
+		bool is_writable = i & 1; /* or they would become one */
+		char *at = map(PAGE, PROT_READ | (is_writable ? PROT_WRITE : 0),
+		               MAP_PRIVATE | MAP_ANONYMOUS, -1);
 
-		*map(PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1) = 1;
-		map(PAGE, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+		if (is_writable)
+			*at = 1;
 	}
 }
 
