@@ -102,6 +102,19 @@ int regions_add_anonymous(struct regions *r, uint32_t heap, const struct maps *m
 	return e;
 }
 
+const struct regions_heap *regions_owner(const struct regions *r, uint64_t addr)
+{
+	const struct regions_range *best = NULL;
+
+	for (size_t i = 0; i < r->n_ranges; i++) {
+		const struct regions_range *x = &r->ranges[i];
+
+		if (addr >= x->start && addr < x->end && (!best || x->claim > best->claim))
+			best = x;
+	}
+	return best ? &r->heaps[best->heap] : NULL;
+}
+
 static int by_heap_and_start(const void *a, const void *b)
 {
 	const struct regions_range *x = a, *y = b;

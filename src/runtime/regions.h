@@ -124,6 +124,8 @@ int regions_add_range(struct regions *r, uint32_t heap, uint64_t start, uint64_t
 int regions_add_anonymous(struct regions *r, uint32_t heap, const struct maps *m, uint64_t start,
                           uint64_t end, enum regions_claim claim, uint64_t *ret_bytes,
                           struct error *err);
+/* The heap that claimed @addr so far, or NULL: for `inside`. */
+const struct regions_heap *regions_owner(const struct regions *r, uint64_t addr);
 /* Sort the ranges from number @first on and join those of one heap that overlap or touch. */
 void regions_join(struct regions *r, size_t first);
 /* Is every byte of [@start, @end) in such mappings? */

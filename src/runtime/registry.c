@@ -4,6 +4,7 @@
 #include "runtime/glibc/glibc.h"
 #include "runtime/go/go.h"
 #include "runtime/jemalloc/jemalloc.h"
+#include "runtime/lua/lua.h"
 #include "runtime/mimalloc/mimalloc.h"
 #include "runtime/musl/musl.h"
 #include "runtime/other/other.h"
@@ -13,9 +14,8 @@
 
 /* The only list of runtimes. */
 const struct runtime_ops *const registry_runtimes[] = {
-	&postgres_runtime, &jemalloc_runtime, &tcmalloc_runtime,
-	&mimalloc_runtime, &glibc_runtime,    &musl_runtime,
-	&other_runtime,    &go_runtime,       NULL,
+	&postgres_runtime, &jemalloc_runtime, &tcmalloc_runtime, &mimalloc_runtime, &glibc_runtime,
+	&musl_runtime,     &other_runtime,    &go_runtime,       &lua_runtime,      NULL,
 };
 
 const struct runtime_ops *registry_find(const char *name)

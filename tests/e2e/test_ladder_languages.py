@@ -2,6 +2,7 @@
 # meson: timeout=600 parallel
 """Heaps of language runtimes from outside, without symbols, against what the
 runtime says of itself."""
+import os
 import shutil
 import subprocess
 
@@ -48,12 +49,20 @@ def go_program(request, tmp_path_factory):
     p = subprocess.run([tool("go"), "build", "-ldflags=" + request.param, "-o", out,
                         conftest.SOURCE / "tests" / "programs" / "ladder_go.go"],
                        capture_output=True, check=False,
-                       env={**conftest.os.environ, "GO111MODULE": "off", "GOFLAGS": ""})
+                       env={**os.environ, "GO111MODULE": "off", "GOFLAGS": ""})
     assert p.returncode == 0, p.stderr
     return out
 
 
-class Go(conftest.Target):
+class Running(conftest.Target):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+class Go(Running):
     def __init__(self, *args):
         super().__init__(*args)
         self.blocks = {}
@@ -68,12 +77,6 @@ class Go(conftest.Target):
                 name = name.removeprefix("/memory/classes/").removesuffix(":bytes")
                 figures[name] = int(values[0])
         return figures
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
 
 
 def test_go_equals_its_metrics(go_program):
@@ -125,3 +128,95 @@ def test_go_blocks(go_program, tmp_path):
 def test_not_go():
     with ladder_truth.Truth(1, 1000) as t:
         assert ladder_truth.look("go", t.pid) == ([], {})
+
+
+# ---- Lua ----
+
+LUA = """
+kept = {}
+for i = 1, 50000 do kept[i] = { i, "string" .. i, long = ("x"):rep(i % 100) } end
+co = coroutine.wrap(function() local a = ("y"):rep(100000); coroutine.yield(); return a end)
+co()
+collectgarbage() collectgarbage()
+io.write(string.format("%.0f\\n", collectgarbage("count") * 1024)) io.flush()
+while io.read() do
+    %s
+    io.write(string.format("%%.0f\\n", collectgarbage("count") * 1024)) io.flush()
+end
+"""
+
+
+# not every distribution still has 5.2
+@pytest.mark.parametrize("version", ["5.1", *(["5.2"] if shutil.which("lua5.2") else []), "5.3",
+                                     "5.4"])
+def test_lua_count(version, tmp_path):
+    program = tmp_path / "program.lua"
+    program.write_text(LUA.replace("%s", "").replace("%%", "%"))
+    with Running([tool("lua" + version), program]) as t:
+        t.line()
+        for _ in range(2):
+            t.say("")
+            count = int(t.line())
+            (heap,), _ = ladder_truth.look("lua", t.pid)
+            assert abs(heap.in_use - count) < 200  # the line that it printed
+            assert f"Lua {version}" in heap.detail
+            assert heap.inconsistent == 0 and heap.checked > 1000
+            assert heap.ranges == []
+
+
+@pytest.mark.parametrize("library", ["liblua5.4.so.0", "liblua5.3.so.0", "liblua5.1.so.0"])
+def test_lua_states(library):
+    """Three states of one process, in a program that is not Lua's; the handles lie in its heap."""
+    program = f"""
+import ctypes, sys
+try:
+    lua = ctypes.CDLL("{library}")
+except OSError:
+    print("none", flush=True)
+    sys.exit()
+lua.luaL_newstate.restype = ctypes.c_void_p
+lua.luaL_openlibs.argtypes = [ctypes.c_void_p]
+lua.luaL_loadstring.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+lua.lua_gc.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
+call = getattr(lua, "lua_pcallk", None) or lua.lua_pcall
+call.argtypes = [ctypes.c_void_p] + [ctypes.c_int] * 3 + [ctypes.c_void_p] * 2
+states = []
+for i in range(3):
+    s = lua.luaL_newstate()
+    lua.luaL_openlibs(s)
+    text = f"t = {{{{}}}} for i = 1, {{i * 1000 + 100}} do t[i] = 'number' .. i end"
+    assert lua.luaL_loadstring(s, text.encode()) == 0
+    assert call(s, 0, 0, 0, None, None) == 0
+    states.append(s)
+print(*(lua.lua_gc(s, 3, 0) * 1024 + lua.lua_gc(s, 4, 0) for s in states), flush=True)
+sys.stdin.readline()
+"""
+    with Running([tool("python3"), "-c", program]) as t:
+        line = t.line(timeout=60)
+        if line == "none":
+            pytest.skip(f"no {library}")
+        heaps, _ = ladder_truth.look("lua", t.pid)
+        assert sorted(h.in_use for h in heaps) == sorted(map(int, line.split()))
+
+
+def test_lua_running(tmp_path):
+    """Counted while it allocates: within 2 % of what it says before and after."""
+    program = tmp_path / "program.lua"
+    program.write_text(LUA.replace("%s", """
+    collectgarbage("stop")
+    local e = os.clock() + 0.3
+    while os.clock() < e do local a = {} end
+    collectgarbage("restart") collectgarbage()""").replace("%%", "%"))
+    with Running([tool("lua5.4"), program]) as t:
+        t.line()
+        for _ in range(3):
+            t.say("")
+            (heap,), _ = ladder_truth.look("lua", t.pid, stop=False)
+            count = int(t.line())
+            assert heap.in_use > 0.98 * count
+            assert heap.inconsistent <= heap.checked / 50
+
+
+def test_not_lua():
+    with ladder_truth.Truth(2, 3000) as t:
+        assert ladder_truth.look("lua", t.pid) == ([], {})
