@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <string.h>
 
+#include "runtime/cpython/cpython.h"
 #include "runtime/glibc/glibc.h"
 #include "runtime/go/go.h"
 #include "runtime/jemalloc/jemalloc.h"
@@ -14,8 +15,17 @@
 
 /* The only list of runtimes. */
 const struct runtime_ops *const registry_runtimes[] = {
-	&postgres_runtime, &jemalloc_runtime, &tcmalloc_runtime, &mimalloc_runtime, &glibc_runtime,
-	&musl_runtime,     &other_runtime,    &go_runtime,       &lua_runtime,      NULL,
+	&postgres_runtime,
+	&jemalloc_runtime,
+	&tcmalloc_runtime,
+	&mimalloc_runtime,
+	&glibc_runtime,
+	&musl_runtime,
+	&other_runtime,
+	&go_runtime,
+	&lua_runtime,
+	&cpython_runtime,
+	NULL,
 };
 
 const struct runtime_ops *registry_find(const char *name)

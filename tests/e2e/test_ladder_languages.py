@@ -3,6 +3,8 @@
 """Heaps of language runtimes from outside, without symbols, against what the
 runtime says of itself."""
 import os
+import pathlib
+import re
 import shutil
 import subprocess
 
@@ -220,3 +222,103 @@ def test_lua_running(tmp_path):
 def test_not_lua():
     with ladder_truth.Truth(2, 3000) as t:
         assert ladder_truth.look("lua", t.pid) == ([], {})
+
+
+# ---- CPython ----
+
+PYTHON = """
+import gc, os, sys, threading
+kept = [{"number": i, "text": str(i), "list": [i]} for i in range(60000)]
+del kept[::3]
+gc.collect()
+if len(sys.argv) > 1:
+    def churn():
+        while True:
+            [{"a": i} for i in range(100)]
+    threading.Thread(target=churn, daemon=True).start()
+ids = [id(x["list"]) for x in kept[::50]] + [id(x["text"]) for x in kept[::50]]
+print(*map(hex, ids))
+gc.collect()
+print(len(gc.get_objects()), flush=True)
+while sys.stdin.readline():
+    sys._debugmallocstats()
+    os.write(2, b"end\\n")
+    print("told", flush=True)
+"""
+
+
+def pythons():
+    """System and pyenv interpreters, one of each minor version."""
+    found = {}
+    at = [shutil.which("python3") or "",
+          *sorted(map(str, pathlib.Path.home().glob(".pyenv/versions/3.*/bin/python3")))]
+    for path in filter(None, at):
+        p = subprocess.run([path, "-c", "import sys; print(*sys.version_info[:2], "
+                            "hasattr(sys, '_debugmallocstats'), 't' in sys.abiflags)"],
+                           capture_output=True, check=False)
+        words = p.stdout.decode().split()
+        if len(words) == 4 and words[0] == "3" and 8 <= int(words[1]) <= 13 and words[3] == "False":
+            found.setdefault((path == at[0], int(words[1])), path)
+    return list(found.values())
+
+
+class Python(Running):
+    def __init__(self, path, tmp_path, *args):
+        self.log = tmp_path / "stats"
+        with open(self.log, "wb") as err:
+            super().__init__([path, "-c", PYTHON, *args], stderr=err)
+        self.ids = [int(w, 16) for w in self.line(timeout=60).split()]
+        self.n_objects = int(self.line(timeout=60))
+
+    def own(self):
+        before = self.log.stat().st_size
+        self.say("")
+        assert self.line(timeout=60) == "told"
+        text = self.log.read_text()[before:]
+        return {name: int(value.replace(",", "")) for name, value in
+                re.findall(r"^# ([a-z ]+?) +(?:\([^)]*\) +)?= +([0-9,]+)$", text, re.M)}
+
+
+@pytest.mark.parametrize("path", pythons())
+def test_python_stats(path, tmp_path):
+    with Python(path, tmp_path) as t:
+        t.own()
+        own = t.own()
+        (heap,), _ = ladder_truth.look("cpython", t.pid)
+        check_sound(heap, t.pid)
+        assert heap.kind == "python" and heap.inconsistent == 0
+        assert abs(heap.in_use - own["bytes in allocated blocks"]) < 4096
+        assert abs(heap.figures["available_bytes"] - own["bytes in available blocks"]) < 65536
+        assert heap.figures["arenas"] == own["arenas allocated current"]
+        size = (1 << 20) if "1024 KiB" in heap.detail else 256 << 10
+        assert sum(e - s for s, e in heap.ranges) == own["arenas allocated current"] * size
+        assert abs(heap.figures["gc_objects"] - t.n_objects) < 50
+
+
+@pytest.mark.parametrize("path", pythons())
+def test_python_blocks(path, tmp_path):
+    """The program's lists and strings, by their id()."""
+    addresses = tmp_path / "addresses"
+    with Python(path, tmp_path) as t:
+        addresses.write_text("".join(f"{a:x}\n" for a in t.ids))
+        found = ladder_truth.find_blocks("cpython", t.pid, addresses)
+        for address in t.ids:
+            kind, start, size, state = found[address]
+            assert (kind, state) == ("python", "live")
+            assert start <= address < start + size <= start + 512
+
+
+def test_python_running(tmp_path):
+    with Python(tool("python3"), tmp_path, "churn") as t:
+        for _ in range(3):
+            (heap,), _ = ladder_truth.look("cpython", t.pid, stop=False)
+            own = t.own()["bytes in allocated blocks"]
+            assert abs(heap.in_use - own) < own * 0.02
+            assert heap.inconsistent <= heap.checked / 100
+
+
+def test_python_without_obmalloc(tmp_path):
+    with Running([tool("python3"), "-c", "print('ready', flush=True); input()"],
+                         env={"PYTHONMALLOC": "malloc"}) as t:
+        t.line()
+        assert ladder_truth.look("cpython", t.pid) == ([], {})
