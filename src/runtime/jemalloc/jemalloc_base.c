@@ -7,7 +7,7 @@
 #include "base/array.h"
 
 enum { MAX_BASES = 1 << 16, MAX_PROBES = 1 << 20 };
-#define ALIGN (2ull << 20) /* HUGEPAGE */
+#define ALIGN ((uint64_t)JEMALLOC_LAYOUT_BLOCK)
 
 struct jemalloc_base *jemalloc_base_find(const struct jemalloc_heap *h, uint64_t addr)
 {
@@ -24,23 +24,13 @@ struct jemalloc_base *jemalloc_base_find(const struct jemalloc_heap *h, uint64_t
 	return lo < h->n_bases && h->bases[lo].start <= addr ? &h->bases[lo] : NULL;
 }
 
-/* size, next, then the record of what is left: its address (+8) and bytes (+16);
- * it ends where the block ends. */
 static bool is_base(struct heap_memory *m, uint64_t at, uint64_t end, struct jemalloc_base *ret)
 {
-	uint64_t words[5], left, left_bytes;
+	uint64_t words[5];
 
-	if (heap_memory_fresh(m, at, words, sizeof(words)) < 0)
-		return false;
-	left = words[3];
-	left_bytes = words[4];
-	if (!words[0] || words[0] % ALIGN || words[0] > end - at || words[1] % ALIGN ||
-	    words[1] >> 47)
-		return false;
-	if (left < at + sizeof(words) || left > at + words[0] || left + left_bytes != at + words[0])
-		return false;
-	*ret = (struct jemalloc_base){ .start = at, .size = words[0], .next = words[1] };
-	return true;
+	*ret = (struct jemalloc_base){ .start = at };
+	return heap_memory_fresh(m, at, words, sizeof(words)) == 0 &&
+	       jemalloc_layout_base(at, words, &ret->size, &ret->next) && ret->size <= end - at;
 }
 
 static int add_base(struct jemalloc_heap *h, const struct jemalloc_base *b, struct error *err)

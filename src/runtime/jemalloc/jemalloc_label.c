@@ -28,13 +28,17 @@ static void heaps_clear(struct heaps *h)
 static int find_trees(struct heap_memory *m, const struct regions_input *in, const char *exe,
                       struct heaps *to)
 {
+	cleanup(jemalloc_rtree_search_clear) struct jemalloc_rtree_search search = {
+		.m = m,
+		.maps = in->maps,
+	};
 	struct regions_data d;
 
 	for (size_t pos = 0; regions_next_data(in->maps, exe, &pos, &d);) {
 		uint64_t at = d.start;
 
 		while (to->n < MAX_HEAPS) {
-			int r = jemalloc_rtree_find(m, in->maps, &d, &at, &to->items[to->n].tree);
+			int r = jemalloc_rtree_find(&search, &d, &at, &to->items[to->n].tree);
 
 			if (r < 0)
 				return r;

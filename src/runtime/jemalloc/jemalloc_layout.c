@@ -65,6 +65,19 @@ bool jemalloc_layout_record(const struct jemalloc_layout *l, const uint64_t word
 	       jemalloc_layout_class_bytes(ret->size_class) <= ret->size;
 }
 
+bool jemalloc_layout_base(uint64_t at, const uint64_t words[5], uint64_t *ret_size,
+                          uint64_t *ret_next)
+{
+	uint64_t size = words[0], next = words[1], rest = words[3], rest_bytes = words[4];
+
+	if (!size || size % JEMALLOC_LAYOUT_BLOCK || size >> 47 || next % JEMALLOC_LAYOUT_BLOCK ||
+	    next >> 47 || rest < at + 5 * 8 || rest > at + size || rest + rest_bytes != at + size)
+		return false;
+	*ret_size = size;
+	*ret_next = next;
+	return true;
+}
+
 uint64_t jemalloc_layout_pointer(const struct jemalloc_layout *l, uint64_t entry)
 {
 	return (entry & ((1ull << 47) - 1)) >> l->leaf_low_bits << l->leaf_low_bits;

@@ -15,12 +15,13 @@
 
 enum {
 	JEMALLOC_LAYOUT_PAGE = 4096,
-	JEMALLOC_LAYOUT_EDATA = 128,    /* bytes of an edata_t / extent_t */
-	JEMALLOC_LAYOUT_SMALL = 36,     /* size classes that live in slabs */
-	JEMALLOC_LAYOUT_CLASSES = 232,  /* SC_NSIZES */
-	JEMALLOC_LAYOUT_TABLE_LG = 18,  /* entries of the root, and of each leaf */
-	JEMALLOC_LAYOUT_LEAF_LG = 30,   /* address bits below the root */
-	JEMALLOC_LAYOUT_TABLE = 8 << 18 /* bytes of the root, and of each leaf */
+	JEMALLOC_LAYOUT_BLOCK = 2 << 20, /* HUGEPAGE */
+	JEMALLOC_LAYOUT_EDATA = 128,     /* bytes of an edata_t / extent_t */
+	JEMALLOC_LAYOUT_SMALL = 36,      /* size classes that live in slabs */
+	JEMALLOC_LAYOUT_CLASSES = 232,   /* SC_NSIZES */
+	JEMALLOC_LAYOUT_TABLE_LG = 18,   /* entries of the root, and of each leaf */
+	JEMALLOC_LAYOUT_LEAF_LG = 30,    /* address bits below the root */
+	JEMALLOC_LAYOUT_TABLE = 8 << 18  /* bytes of the root, and of each leaf */
 };
 
 enum jemalloc_state {
@@ -61,6 +62,12 @@ uint64_t jemalloc_layout_pointer(const struct jemalloc_layout *l, uint64_t entry
 /* Does the entry say of itself what the record it points to says? */
 bool jemalloc_layout_agrees(const struct jemalloc_layout *l, uint64_t entry,
                             const struct jemalloc_record *r);
+
+/* A block of metadata (base_block_t, base.h), whose first words are @words: its size
+ * and the next of its chain. It is known by the record of its unused rest, which
+ * ends where the block ends. Blocks begin at multiples of JEMALLOC_LAYOUT_BLOCK. */
+bool jemalloc_layout_base(uint64_t at, const uint64_t words[5], uint64_t *ret_size,
+                          uint64_t *ret_next);
 
 /* Bytes of a size class. */
 uint64_t jemalloc_layout_class_bytes(unsigned size_class);

@@ -5,13 +5,13 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
-#include "base/hash.h"
 
 enum {
 	PIECE = 64 * 1024,
-	VOTES = 64,          /* entries of a leaf that are asked */
-	ENOUGH = 2,          /* extents that agree with their entries in all they say */
-	MAX_TRIES = 1 << 17, /* words of one module that look like a leaf's address */
+	VOTES = 64,                /* entries of a leaf that are asked */
+	ENOUGH = 2,                /* extents that agree with their entries in all they say */
+	MAX_TRIES = 1 << 14,       /* words of one module that look like a leaf's address */
+	MAX_BLOCK_STEPS = 1 << 14, /* of 2 MiB: a metadata block of 32 GiB */
 };
 #define MAX_VOTE_BYTES (1ull << 30) /* of possible leaves of one module, all together */
 #define MAX_DATA       (1ull << 30) /* present bytes of a module's data */
@@ -72,19 +72,18 @@ static void vote(struct heap_memory *m, const struct jemalloc_layout *l, uint64_
 	v->skip = k + (r.start + r.size - addr) / JEMALLOC_LAYOUT_PAGE;
 }
 
-/* @budget: bytes that may still be read. */
-static int vote_leaf(struct heap_memory *m, uint64_t leaf, struct votes votes[JEMALLOC_N_LAYOUTS],
-                     uint64_t *budget)
+static int vote_leaf(struct jemalloc_rtree_search *s, uint64_t leaf,
+                     struct votes votes[JEMALLOC_N_LAYOUTS])
 {
 	const uint64_t page = HEAP_MEMORY_PAGE, end = leaf + JEMALLOC_LAYOUT_TABLE;
 	uint64_t words[8 * HEAP_MEMORY_PAGE / 8], pos = leaf / page * page, at;
 	unsigned asked = 0;
 	ssize_t n = 0;
 
-	while (asked < VOTES && *budget >= sizeof(words) &&
-	       (n = heap_memory_next(m, &pos, (end + page - 1) / page * page, words, sizeof(words),
-	                             &at)) > 0) {
-		*budget -= n;
+	while (asked < VOTES && s->read_bytes < MAX_VOTE_BYTES &&
+	       (n = heap_memory_next(s->m, &pos, (end + page - 1) / page * page, words,
+	                             sizeof(words), &at)) > 0) {
+		s->read_bytes += n;
 		for (ssize_t i = 0; i < n / 8 && asked < VOTES; i++) {
 			uint64_t place = at + 8 * i;
 
@@ -93,7 +92,7 @@ static int vote_leaf(struct heap_memory *m, uint64_t leaf, struct votes votes[JE
 			asked++;
 			/* inside, entries may be stale (the state is kept at both ends) */
 			for (unsigned l = 0; l < JEMALLOC_N_LAYOUTS; l++)
-				vote(m, &jemalloc_layout_all[l], (place - leaf) / 8, words[i],
+				vote(s->m, &jemalloc_layout_all[l], (place - leaf) / 8, words[i],
 				     &votes[l]);
 			/* eight that nobody understands: no leaf */
 			if (asked == 8 && !votes[0].yes && !votes[1].yes)
@@ -104,14 +103,14 @@ static int vote_leaf(struct heap_memory *m, uint64_t leaf, struct votes votes[JE
 }
 
 /* Is the word at @place, @leaf, one of a root? */
-static int try_leaf(struct heap_memory *m, const struct regions_data *d, uint64_t place,
-                    uint64_t leaf, uint64_t *budget, struct jemalloc_rtree *ret)
+static int try_leaf(struct jemalloc_rtree_search *s, const struct regions_data *d, uint64_t place,
+                    uint64_t leaf, struct jemalloc_rtree *ret)
 {
 	struct votes votes[JEMALLOC_N_LAYOUTS] = { { UINT64_MAX, 0, 0, 0 },
 		                                   { UINT64_MAX, 0, 0, 0 } };
 	unsigned best = 0;
 	uint64_t before;
-	int r = vote_leaf(m, leaf, votes, budget);
+	int r = vote_leaf(s, leaf, votes);
 
 	if (r < 0)
 		return r;
@@ -127,11 +126,57 @@ static int try_leaf(struct heap_memory *m, const struct regions_data *d, uint64_
 	return 1;
 }
 
-int jemalloc_rtree_find(struct heap_memory *m, const struct maps *maps,
-                        const struct regions_data *d, uint64_t *pos, struct jemalloc_rtree *ret)
+/* The metadata block that @addr is in, or 0: the nearest below that has the shape
+ * of one. Each step of 2 MiB is looked at once in a search. */
+static int find_block(struct jemalloc_rtree_search *s, uint64_t addr, uint64_t *ret_block,
+                      struct error *err)
+{
+	const uint64_t step = JEMALLOC_LAYOUT_BLOCK;
+	uint64_t first = addr / step, at = first, block = 0, words[5], size, next;
+	const uint64_t *known = NULL;
+	int r = 0;
+
+	while (at && first - at < MAX_BLOCK_STEPS && !(known = hash_map_get(&s->blocks, at)) &&
+	       heap_memory_covers(s->maps, at * step, step)) {
+		if (heap_memory_fresh(s->m, at * step, words, sizeof(words)) == 0 &&
+		    jemalloc_layout_base(at * step, words, &size, &next)) {
+			block = at * step;
+			break;
+		}
+		at--;
+	}
+	if (known)
+		block = *known;
+	for (uint64_t i = known ? at + 1 : at; r == 0 && i <= first; i++)
+		r = hash_map_put(&s->blocks, i, block, err);
+	*ret_block = block;
+	return r;
+}
+
+/* Leaves are made in metadata: 1 @leaf can be one, 0 not, -ENOMEM. */
+static int is_in_block(struct jemalloc_rtree_search *s, uint64_t leaf)
+{
+	uint64_t block, words[5], size, next;
+	struct error err;
+	int r = find_block(s, leaf, &block, &err);
+
+	if (r < 0 || !block)
+		return r;
+	return heap_memory_read(s->m, block, words, sizeof(words)) == 0 &&
+	       jemalloc_layout_base(block, words, &size, &next) &&
+	       leaf + JEMALLOC_LAYOUT_TABLE <= block + size;
+}
+
+void jemalloc_rtree_search_clear(struct jemalloc_rtree_search *s)
+{
+	hash_map_clear(&s->blocks);
+}
+
+int jemalloc_rtree_find(struct jemalloc_rtree_search *s, const struct regions_data *d,
+                        uint64_t *pos, struct jemalloc_rtree *ret)
 {
 	cleanup_free uint64_t *words = NULL;
-	uint64_t at, seen = 0, last = 0, budget = MAX_VOTE_BYTES;
+	uint64_t at, seen = 0, last = 0;
 	unsigned tries = 0;
 	ssize_t n = 0;
 
@@ -140,17 +185,18 @@ int jemalloc_rtree_find(struct heap_memory *m, const struct maps *maps,
 	words = malloc(PIECE);
 	if (!words)
 		return -ENOMEM;
-	while (seen < MAX_DATA && (n = heap_memory_next(m, pos, d->end, words, PIECE, &at)) > 0) {
+	while (seen < MAX_DATA &&
+	       (n = heap_memory_next(s->m, pos, d->end, words, PIECE, &at)) > 0) {
 		seen += n;
 		for (ssize_t i = 0; i < n / 8; i++) {
 			int r;
 
-			if (!words[i] || words[i] == last || !is_leaf_place(maps, words[i]))
+			if (!words[i] || words[i] == last || !is_leaf_place(s->maps, words[i]))
 				continue;
 			last = words[i];
-			if (tries++ > MAX_TRIES)
-				return 0;
-			r = try_leaf(m, d, at + 8 * i, words[i], &budget, ret);
+			r = is_in_block(s, words[i]);
+			if (r > 0 && tries++ < MAX_TRIES)
+				r = try_leaf(s, d, at + 8 * i, words[i], ret);
 			if (r > 0)
 				*pos = (ret->root + JEMALLOC_LAYOUT_TABLE + HEAP_MEMORY_PAGE - 1) /
 				       HEAP_MEMORY_PAGE * HEAP_MEMORY_PAGE;

@@ -11,6 +11,7 @@
 
 #include <stdint.h>
 
+#include "base/hash.h"
 #include "runtime/heap_memory.h"
 #include "runtime/jemalloc/jemalloc_layout.h"
 #include "runtime/regions.h"
@@ -22,10 +23,20 @@ struct jemalloc_rtree {
 	struct regions_data data; /* the module's data that holds it */
 };
 
+/* One search through all modules of a process: what was learned of its memory, and
+ * how much more may be read. */
+struct jemalloc_rtree_search {
+	struct heap_memory *m;
+	const struct maps *maps;
+	struct hash_map blocks; /* address / 2 MiB -> start of the metadata block there, or 0 */
+	uint64_t read_bytes;    /* of words that looked like leaves */
+};
+void jemalloc_rtree_search_clear(struct jemalloc_rtree_search *s);
+
 /* The next root in @d from *pos on (start with d->start). 1 found, *pos is behind
  * it; 0 no more. -ENOMEM, or what reading failed with. */
-int jemalloc_rtree_find(struct heap_memory *m, const struct maps *maps,
-                        const struct regions_data *d, uint64_t *pos, struct jemalloc_rtree *ret);
+int jemalloc_rtree_find(struct jemalloc_rtree_search *s, const struct regions_data *d,
+                        uint64_t *pos, struct jemalloc_rtree *ret);
 
 /* An entry of the tree, as read. */
 struct jemalloc_entry {

@@ -30,6 +30,7 @@ void mimalloc_heap_clear(struct mimalloc_heap *h)
 	free(h->pages);
 	free(h->owners);
 	hash_map_clear(&h->offsets);
+	hash_map_clear(&h->known);
 	*h = (struct mimalloc_heap){ 0 };
 }
 
@@ -100,14 +101,11 @@ static int add_owner(struct mimalloc_heap *h, uint64_t owner, struct error *err)
 {
 	int r;
 
-	if (!owner || owner % 8 || owner >> 47)
-		return 0;
-	for (size_t i = h->n_owners; i-- > 0;)
-		if (h->owners[i] == owner)
-			return 0;
-	if (h->n_owners >= 65536)
+	if (!owner || owner % 8 || owner >> 47 || hash_map_get(&h->known, owner))
 		return 0;
 	r = array_reserve(&h->owners, &h->cap_owners, h->n_owners + 1, err);
+	if (r == 0)
+		r = hash_map_put(&h->known, owner, 1, err);
 	if (r == 0)
 		h->owners[h->n_owners++] = owner;
 	return r;
@@ -154,27 +152,18 @@ static int read_pages(struct heap_memory *m, struct mimalloc_heap *h,
 	return 1;
 }
 
-static int add_segment(struct heap_memory *m, struct mimalloc_heap *h, struct mimalloc_segment *s,
-                       struct error *err)
+static int add_segment(struct heap_memory *m, struct mimalloc_heap *h,
+                       const struct mimalloc_segment *s, struct error *err)
 {
-	struct mimalloc_heap before = *h;
 	int r = array_reserve(&h->segments, &h->cap_segments, h->n_segments + 1, err);
 
-	before.segments = h->segments;
-	before.cap_segments = h->cap_segments;
-	if (r < 0)
-		return r;
-	r = read_pages(m, h, s, err);
+	if (r == 0)
+		r = read_pages(m, h, s, err);
 	if (r < 0)
 		return r;
 	/* The first one must be whole to be believed; a later one has the cookie. */
 	if (r == 0 && !h->n_segments) {
-		before.pages = h->pages;
-		before.cap_pages = h->cap_pages;
-		before.owners = h->owners;
-		before.cap_owners = h->cap_owners;
-		*h = before;
-		h->fields = 0;
+		mimalloc_heap_clear(h);
 		return 0;
 	}
 	h->inconsistent += r == 0;
@@ -280,16 +269,36 @@ uint64_t mimalloc_heap_first(const struct mimalloc_heap *h, const struct mimallo
 	return p->start + (p->block_bytes <= 1024 ? 384 % p->block_bytes : 0);
 }
 
+/* Does a list come back to where it was (Brent)? Lists of a hostile target may. */
+struct cycle {
+	uint64_t mark;
+	uint32_t steps, power;
+};
+
+static bool cycle_closes(struct cycle *c, uint64_t at)
+{
+	if (at == c->mark)
+		return true;
+	if (c->steps++ == c->power) {
+		c->mark = at;
+		c->power = 2 * c->power + 1;
+		c->steps = 0;
+	}
+	return false;
+}
+
 /* Nodes of a list of blocks of one page. */
 static uint32_t list_length(struct heap_memory *m, struct mimalloc_heap *h,
                             const struct mimalloc_page *p, uint64_t at)
 {
 	uint64_t first = mimalloc_heap_first(h, p);
+	struct cycle cycle = { 0 };
 	uint32_t n = 0;
 
 	for (; at && n < p->used; n++, at = heap_memory_word(m, at)) {
 		h->checked++;
-		if (at < first || at - p->start >= p->size || (at - first) % p->block_bytes) {
+		if (at < first || at - p->start >= p->size || (at - first) % p->block_bytes ||
+		    cycle_closes(&cycle, at)) {
 			h->inconsistent++;
 			break;
 		}
@@ -317,25 +326,35 @@ static uint64_t find_delayed(struct heap_memory *m, uint64_t owner)
 	return 0;
 }
 
+/* The list jumps from page to page: a word each, not a piece of memory. */
+static uint64_t next_delayed(struct heap_memory *m, uint64_t at)
+{
+	uint64_t next;
+
+	return heap_memory_fresh(m, at, &next, sizeof(next)) == 0 ? next : 0;
+}
+
 /* Blocks of full pages that other threads have freed. With @wanted, only: is it
  * among them? */
 static bool walk_delayed(struct heap_memory *m, struct mimalloc_heap *h, uint64_t owner,
                          uint64_t wanted)
 {
 	uint64_t at = find_delayed(m, owner);
+	struct cycle cycle = { 0 };
 	unsigned n = 0;
 
 	for (at = at ? heap_memory_word(m, at) : 0; at && n < MAX_DELAYED;
-	     n++, at = heap_memory_word(m, at)) {
+	     n++, at = next_delayed(m, at)) {
 		const struct mimalloc_page *p = mimalloc_heap_find(h, at);
+		bool closes = cycle_closes(&cycle, at);
 
 		if (wanted) {
-			if (at == wanted)
-				return true;
+			if (at == wanted || closes)
+				return at == wanted;
 			continue;
 		}
 		h->checked++;
-		if (!p || h->n_foreign >= h->n_used) {
+		if (!p || closes || h->n_foreign >= h->n_used) {
 			h->inconsistent++;
 			break;
 		}

@@ -43,6 +43,7 @@ struct mimalloc_heap {
 	size_t n_pages, cap_pages;
 	uint64_t *owners; /* addresses of mi_heap_t */
 	size_t n_owners, cap_owners;
+	struct hash_map known;   /* addresses of owners */
 	unsigned fields;         /* byte offset of segment_slices in a segment */
 	struct hash_map offsets; /* block size -> where blocks begin, modulo block size */
 

@@ -15,11 +15,12 @@ enum {
 	ROOT_ENTRIES = 1 << 17,
 	LEAF_SHIFT = 31, /* address bits below an entry of the root */
 	MAX_SPANS = 1 << 26,
-	MAX_CACHES = 1 << 16,
-	CACHE_LIST = 32,   /* bytes of a FreeList: list, length (8), size_ (24) */
-	CACHE_SIZE = 4096, /* ThreadCache::size_, behind the lists */
-	CACHE_TAIL = 128,  /* next_ and prev_ are in it */
-	CENTRAL = 1216,    /* CentralFreeListPadded: size_class_ 8, slots 128, used 1152 */
+	MAX_CACHES = 1 << 14,
+	MAX_CANDIDATES = 1 << 16, /* pointers into metadata that may lead to a cache */
+	CACHE_LIST = 32,          /* bytes of a FreeList: list, length (8), size_ (24) */
+	CACHE_SIZE = 4096,        /* ThreadCache::size_, behind the lists */
+	CACHE_TAIL = 128,         /* next_ and prev_ are in it */
+	CENTRAL = 1216,           /* CentralFreeListPadded: size_class_ 8, slots 128, used 1152 */
 	CENTRAL_SLOTS = 128,
 	CENTRAL_USED = 1152,
 	MAX_SLOTS = 64,
@@ -222,12 +223,13 @@ static int find_caches(struct heap_memory *m, const struct maps *maps,
                        const struct tcmalloc_roots *t, struct tcmalloc_heap *h, struct error *err)
 {
 	uint64_t tail[CACHE_TAIL / 8];
+	unsigned tries = 0;
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < t->n && !h->n_caches; i++)
 		if (t->words[i] && !(t->words[i] >> 47) && !tcmalloc_heap_find(h, t->words[i]) &&
 		    heap_memory_is_anonymous(maps_find(maps, t->words[i])) &&
-		    is_cache(m, h, t->words[i]))
+		    tries++ < MAX_CANDIDATES && is_cache(m, h, t->words[i]))
 			r = take_cache(m, h, t->words[i], err);
 	for (size_t i = 0; r == 0 && i < h->n_caches && h->n_caches < MAX_CACHES; i++) {
 		if (heap_memory_read(m, h->caches[i] + CACHE_SIZE, tail, sizeof(tail)) < 0)
