@@ -39,16 +39,20 @@ static void check(const struct regions *r)
 			abort();
 }
 
-static void find(struct heap_memory *m, const struct regions_input *in, uint64_t addr)
+static void find(struct heap_memory *m, const struct regions_input *in, enum heapimage_form form,
+                 uint64_t addr)
 {
 	struct regions_block b;
 	struct error err;
+	int r;
 
-	if (jemalloc_label_find(m, in, "", addr, &b, &err) == 1 && (addr < b.start || !b.size))
-		abort();
-	if (tcmalloc_label_find(m, in, "", addr, &b, &err) == 1 && (addr < b.start || !b.size))
-		abort();
-	if (mimalloc_label_find(m, in, addr, &b, &err) == 1 && (addr < b.start || !b.size))
+	if (form == HEAPIMAGE_TCMALLOC)
+		r = tcmalloc_label_find(m, in, "", addr, &b, &err);
+	else if (form == HEAPIMAGE_MIMALLOC)
+		r = mimalloc_label_find(m, in, addr, &b, &err);
+	else
+		r = jemalloc_label_find(m, in, "", addr, &b, &err);
+	if (r == 1 && (addr < b.start || addr - b.start >= b.size))
 		abort();
 }
 
@@ -75,7 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	tcmalloc_label_memory(&m, &in, "", &regions, &err);
 	mimalloc_label_memory(&m, &in, "", &regions, &err);
 	check(&regions);
-	find(&m, &in, HEAPIMAGE_HEAP + 64 * 20);
-	find(&m, &in, HEAPIMAGE_HEAP + 0x10000 + 700);
+	find(&m, &in, form, HEAPIMAGE_HEAP + 64 * 20);
+	find(&m, &in, form, HEAPIMAGE_HEAP + 0x10000 + 700);
 	return 0;
 }

@@ -26,7 +26,7 @@ enum {
 	HEAPIMAGE_PIECES = 16,
 	HEAPIMAGE_BYTES = 80 * 4096,
 	/* addresses; the form says which of them there are */
-	HEAPIMAGE_DATA = 0x10000000, /* a module's data, 4 MiB */
+	HEAPIMAGE_DATA = 0x10000000, /* a module's data, 2 MiB and more */
 	HEAPIMAGE_META = 0x20000000, /* metadata, 4 MiB */
 	HEAPIMAGE_TLS = 0x30000000,  /* 1 MiB */
 	HEAPIMAGE_HEAP = 0x40000000, /* blocks, 32 MiB */
@@ -257,7 +257,7 @@ static inline int heapimage_maps(enum heapimage_form form, struct maps *ret, str
 	bool brk = form == HEAPIMAGE_TCMALLOC;
 	int n = snprintf(text, sizeof(text),
 	                 "10000000-10001000 rw-p 00001000 08:01 77 /lib/allocator.so\n"
-	                 "10001000-10400000 rw-p 00000000 00:00 0\n"
+	                 "10001000-10210000 rw-p 00000000 00:00 0\n"
 	                 "20000000-20200000 rw-p 00000000 00:00 0\n"
 	                 "20200000-20400000 rw-p 00000000 00:00 0\n"
 	                 "30000000-30100000 rw-p 00000000 00:00 0\n"

@@ -9,11 +9,10 @@
 #include "base/cleanup.h"
 
 enum {
-	SLICES = MIMALLOC_HEAP_SEGMENT / MIMALLOC_HEAP_SLICE,
 	HEADER_WORDS = 64,    /* the fields are in the first 512 bytes */
 	FIRST_FIELD = 16,     /* word, at least: two masks of 8 words are before it */
-	N_FIELDS = 5,         /* segment_slices, info slices, kind, entries, thread id */
-	SLICE_BYTES = 80,     /* mi_slice_t = mi_page_t */
+	N_FIELDS = 5,         /* segment_slices, info slices, kind, entries and thread id */
+	PAGE_WORDS = 12,      /* of the longest mi_page_t */
 	MAX_SLICES = 1 << 20, /* of a huge segment */
 	MAX_SEGMENTS = 1 << 18,
 	MAX_PROBES = 1 << 20,
@@ -23,6 +22,12 @@ enum {
 };
 #define SEGMENT ((uint64_t)MIMALLOC_HEAP_SEGMENT)
 #define SLICE   ((uint64_t)MIMALLOC_HEAP_SLICE)
+
+static const struct mimalloc_layout layouts[] = {
+	{ "2.0.9", 32 << 20, 3, 4, 10, 4, 5, 6, 0, 0 },
+	{ "2.0.6", 64 << 20, 4, 3, 10, 4, 5, 6, 0, 0 },
+	{ "2.1.6", 32 << 20, 3, 4, 12, 3, 7, 8, 6, 1 },
+};
 
 void mimalloc_heap_clear(struct mimalloc_heap *h)
 {
@@ -38,61 +43,84 @@ void mimalloc_heap_clear(struct mimalloc_heap *h)
 
 /* Fields at word @k? Entry 0 of the slice table, right behind them, counts the
  * slices of the header itself. */
-static bool are_fields(const uint64_t *w, unsigned k)
+static bool are_fields(const struct mimalloc_layout *l, const uint64_t *w, unsigned k)
 {
-	return w[k] && w[k] <= MAX_SLICES && w[k + 1] && w[k + 1] < w[k] && w[k + 1] < SLICES &&
-	       (uint32_t)w[k + 2] <= 1 && w[k + 3] && w[k + 3] <= SLICES && w[k + 3] <= w[k] &&
-	       (uint32_t)w[k + N_FIELDS] == w[k + 1] && !(w[k + N_FIELDS] >> 32);
+	uint64_t entries = w[k + l->entries], max = l->segment / SLICE;
+
+	return w[k] && w[k] <= MAX_SLICES && w[k + 1] && w[k + 1] < w[k] && w[k + 1] < max &&
+	       (uint32_t)w[k + 2] <= 1 && entries > w[k + 1] && entries <= max && entries <= w[k] &&
+	       w[k + N_FIELDS] == w[k + 1];
 }
 
-static bool read_segment(struct heap_memory *m, struct mimalloc_heap *h, uint64_t at, uint64_t end,
+/* The random secret XOR the segment's address: the nearest word below the fields
+ * that is no pointer, flag or zero (2.2.5 has pointers between). 0: none. */
+static uint64_t read_cookie(const uint64_t *w, unsigned k, uint64_t at)
+{
+	for (unsigned i = 1; i <= 4; i++)
+		if (w[k - i] >> 48 && w[k - i] >> 48 != 0xffff)
+			return w[k - i] ^ at;
+	return 0;
+}
+
+static bool read_segment(struct heap_memory *m, struct mimalloc_heap *h,
+                         const struct mimalloc_layout *l, uint64_t at, uint64_t end,
                          struct mimalloc_segment *ret)
 {
 	uint64_t w[HEADER_WORDS];
-	unsigned k = h->fields ? h->fields / 8 : FIRST_FIELD;
+	unsigned k = h->n_segments ? h->fields / 8 : FIRST_FIELD;
 
-	if (heap_memory_fresh(m, at, w, sizeof(w)) < 0)
+	if (at % l->segment || heap_memory_fresh(m, at, w, sizeof(w)) < 0)
 		return false;
-	while (!are_fields(w, k))
-		if (h->fields || ++k + N_FIELDS >= HEADER_WORDS)
+	while (!are_fields(l, w, k))
+		if (h->n_segments || ++k + N_FIELDS >= HEADER_WORDS)
 			return false;
 	*ret = (struct mimalloc_segment){ .start = at,
 		                          .size = w[k] * SLICE,
-		                          .cookie = w[k - 1] ^ at,
-		                          .owner = w[k + 4],
-		                          .slices = w[k + 3],
+		                          .cookie = read_cookie(w, k, at),
+		                          .owner = w[k + l->owner],
+		                          .slices = w[k + l->entries],
 		                          .first = w[k + 1] };
-	if (ret->size > end - at || (h->n_segments && h->segments[0].cookie != ret->cookie))
+	if (ret->size > end - at || !ret->cookie)
 		return false;
+	if (h->n_segments && h->segments[0].cookie != ret->cookie) {
+		h->checked++; /* of another mimalloc, or none */
+		h->inconsistent++;
+		return false;
+	}
+	h->layout = l;
 	h->fields = 8 * k;
 	return true;
 }
 
 /* A page of a segment, of slice @k. Returns how many slices it takes, 0: torn. */
-static unsigned read_page(const struct mimalloc_segment *s, unsigned k,
-                          const uint64_t w[SLICE_BYTES / 8], struct mimalloc_page *ret)
+static unsigned read_page(const struct mimalloc_layout *l, const struct mimalloc_segment *s,
+                          unsigned k, const uint64_t w[PAGE_WORDS], struct mimalloc_page *ret)
 {
-	uint32_t n = w[0], bytes = w[3] >> 32;
+	uint32_t n = w[0];
 	uint16_t capacity = w[1] >> 16, reserved = w[1] >> 32;
-	bool huge = s->size > SEGMENT || bytes >= 1u << 31;
+	bool own_start = l->start != 0, huge;
 
 	*ret = (struct mimalloc_page){ .start = s->start + k * SLICE,
 		                       .size = n * SLICE,
-		                       .block_bytes = bytes,
-		                       .lists = { w[2], w[4], w[5] & ~3ull },
-		                       .heap = w[6],
-		                       .used = w[3],
+		                       .block_bytes = own_start ? w[5] : w[3] >> 32,
+		                       .lists = { w[2], w[l->local_free], w[l->foreign] & ~3ull },
+		                       .heap = w[l->heap],
+		                       .first = own_start ? w[l->start] : 0,
+		                       .used = own_start ? (uint16_t)w[4] : (uint32_t)w[3],
 		                       .capacity = capacity };
+	huge = s->size > l->segment || ret->block_bytes >= 1u << 31;
 	if (!n || (n > s->slices - k && !huge) || k * SLICE + ret->size > s->size)
 		return 0;
-	if (bytes <= 1 || !capacity) { /* a free span, or one that is being made */
+	if (ret->block_bytes <= 1 || !capacity) { /* a free span, or one that is being made */
 		ret->capacity = 0;
 		return n;
 	}
-	if (huge)
+	if (huge && !own_start)
 		ret->block_bytes = ret->size;
-	if (capacity > reserved || ret->used > capacity ||
-	    (uint64_t)reserved * ret->block_bytes > ret->size)
+	if (own_start && (ret->first < ret->start || ret->first - ret->start >= ret->size))
+		return 0;
+	if (capacity > reserved || ret->used > capacity || ret->block_bytes > ret->size ||
+	    reserved * ret->block_bytes > ret->size)
 		return 0;
 	return n;
 }
@@ -133,14 +161,13 @@ static int read_pages(struct heap_memory *m, struct mimalloc_heap *h,
 	unsigned k = s->first;
 
 	while (k < s->slices) {
-		uint64_t w[SLICE_BYTES / 8];
+		uint64_t w[PAGE_WORDS], at = table + k * 8ull * h->layout->page_words;
 		unsigned n = 0;
 		int r;
 
 		for (unsigned i = 0; !n && i < 2; i++) /* torn: look again */
-			if (heap_memory_fresh(m, table + (uint64_t)k * SLICE_BYTES, w, sizeof(w)) ==
-			    0)
-				n = read_page(s, k, w, &p);
+			if (heap_memory_fresh(m, at, w, h->layout->page_words * 8) == 0)
+				n = read_page(h->layout, s, k, w, &p);
 		h->checked++;
 		if (!n)
 			return 0;
@@ -182,9 +209,13 @@ static int scan(struct heap_memory *m, struct mimalloc_heap *h, uint64_t start, 
 		struct mimalloc_segment s;
 		size_t n = h->n_segments;
 
-		if (read_segment(m, h, at, end, &s)) {
-			int r = add_segment(m, h, &s, err);
+		for (size_t l = 0; l < ARRAY_SIZE(layouts) && h->n_segments == n; l++) {
+			int r = 0;
 
+			if (n && h->layout != &layouts[l])
+				continue;
+			if (read_segment(m, h, &layouts[l], at, end, &s))
+				r = add_segment(m, h, &s, err);
 			if (r < 0)
 				return r;
 		}
@@ -236,7 +267,7 @@ const struct mimalloc_page *mimalloc_heap_find(const struct mimalloc_heap *h, ui
  * bytes, up to 1 KiB blocks); but each free block shows it. */
 static int learn_offset(struct mimalloc_heap *h, const struct mimalloc_page *p, struct error *err)
 {
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < 3 && !p->first; i++) {
 		uint64_t block = p->lists[i], *known, offset;
 
 		if (!block)
@@ -264,6 +295,8 @@ uint64_t mimalloc_heap_first(const struct mimalloc_heap *h, const struct mimallo
 {
 	const uint64_t *offset = hash_map_get(&h->offsets, p->block_bytes);
 
+	if (p->first)
+		return p->first;
 	if (offset)
 		return p->start + *offset;
 	return p->start + (p->block_bytes <= 1024 ? 384 % p->block_bytes : 0);
@@ -339,7 +372,8 @@ static uint64_t next_delayed(struct heap_memory *m, uint64_t at)
 static bool walk_delayed(struct heap_memory *m, struct mimalloc_heap *h, uint64_t owner,
                          uint64_t wanted)
 {
-	uint64_t at = find_delayed(m, owner);
+	unsigned word = h->layout->delayed;
+	uint64_t at = word ? owner + 8 * word : find_delayed(m, owner);
 	struct cycle cycle = { 0 };
 	unsigned n = 0;
 

@@ -3,9 +3,10 @@
 
 /*
  * mimalloc 2 of a process, read from outside: no root is needed, because its
- * segments are aligned to 32 MiB and describe themselves. Sources: mimalloc
- * 2.0.9 include/mimalloc/types.h, src/segment.c; where the fields of a segment
- * are moved between releases, so they are found by their values. The surprising
+ * segments are aligned to 32 or 64 MiB and describe themselves. Sources: mimalloc
+ * 2.0.6, 2.0.9, 2.1.2 and 2.1.6, include/mimalloc/types.h and src/segment.c; fields
+ * move between releases, so they are found by their values, and a layout is believed
+ * only when the slices of a segment end where its table ends. The surprising
  * rule: blocks that another thread has freed stay counted as used until the
  * owner looks; they are subtracted here, so what is in use can be less than
  * mimalloc would say.
@@ -33,6 +34,7 @@ struct mimalloc_page {
 	uint64_t block_bytes;
 	uint64_t lists[3]; /* heads: free, local_free, thread_free */
 	uint64_t heap;
+	uint64_t first; /* where its blocks begin, if the page says it (2.1.6); else 0 */
 	uint32_t used, capacity;
 };
 
@@ -43,7 +45,8 @@ struct mimalloc_heap {
 	size_t n_pages, cap_pages;
 	uint64_t *owners; /* addresses of mi_heap_t */
 	size_t n_owners, cap_owners;
-	struct hash_map known;   /* addresses of owners */
+	struct hash_map known; /* addresses of owners */
+	const struct mimalloc_layout *layout;
 	unsigned fields;         /* byte offset of segment_slices in a segment */
 	struct hash_map offsets; /* block size -> where blocks begin, modulo block size */
 
@@ -53,6 +56,16 @@ struct mimalloc_heap {
 	uint64_t n_foreign;
 	uint64_t n_used, page_bytes;
 	uint64_t checked, inconsistent;
+};
+/* How a release of mimalloc lays out its records; words. */
+struct mimalloc_layout {
+	const char *name; /* "2.0.9": the first release of those like it that was seen */
+	uint64_t segment; /* bytes of an ordinary segment, and its alignment */
+	unsigned entries; /* slice_entries and thread_id, behind segment_slices */
+	unsigned owner;
+	unsigned page_words;                       /* of a mi_page_t, and in it: */
+	unsigned local_free, foreign, heap, start; /* start 0: none */
+	unsigned delayed; /* word of a mi_heap_t; 0: behind its queues of pages */
 };
 void mimalloc_heap_clear(struct mimalloc_heap *h); /* { 0 } is empty */
 

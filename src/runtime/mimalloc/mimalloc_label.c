@@ -59,6 +59,26 @@ static int add_owners(struct regions *to, uint32_t index, const struct mimalloc_
 	return 0;
 }
 
+/* From 2.1 on segments come from arenas of 1 GiB: the rest of a mapping that begins
+ * with a segment is for further ones. */
+static int add_arenas(struct regions *to, uint32_t index, const struct mimalloc_heap *h,
+                      const struct maps *maps, struct error *err)
+{
+	for (size_t i = 0; i < h->n_segments; i++) {
+		const struct mapping *map = maps_find(maps, h->segments[i].start);
+		int r;
+
+		if (!map || map->start != h->segments[i].start ||
+		    map->end <= map->start + h->segments[i].size)
+			continue;
+		r = regions_add_range(to, index, map->start + h->segments[i].size, map->end,
+		                      REGIONS_SHAPE, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 static int add_ranges(struct regions *to, uint32_t index, const struct mimalloc_heap *h,
                       const struct maps *maps, const char *exe, struct error *err)
 {
@@ -71,6 +91,8 @@ static int add_ranges(struct regions *to, uint32_t index, const struct mimalloc_
 			end += h->segments[k].size;
 		r = regions_add_range(to, index, h->segments[i].start, end, REGIONS_PROVEN, err);
 	}
+	if (r == 0)
+		r = add_arenas(to, index, h, maps, err);
 	return r < 0 ? r : add_owners(to, index, h, maps, exe, err);
 }
 
@@ -114,9 +136,10 @@ int mimalloc_label_memory(struct heap_memory *m, const struct regions_input *in,
 	snprintf(heap->detail, sizeof(heap->detail), "%zu segment%s, %zu heap%s", h.n_segments,
 	         h.n_segments == 1 ? "" : "s", h.n_owners, h.n_owners == 1 ? "" : "s");
 	snprintf(heap->evidence, sizeof(heap->evidence),
-	         "%zu segments aligned to 32 MiB with one cookie, their tables of %zu pages add "
-	         "up, %" PRIu64 " checks",
-	         h.n_segments, h.n_pages, h.checked);
+	         "%zu segments aligned to %d MiB with one cookie, their tables of %zu pages add "
+	         "up, %" PRIu64 " checks, layout of %s",
+	         h.n_segments, (int)(h.layout->segment >> 20), h.n_pages, h.checked,
+	         h.layout->name);
 	heap->checked = h.checked;
 	heap->inconsistent = h.inconsistent;
 	add_figures(heap, &h);
