@@ -13,6 +13,8 @@
 #include "map/ladder_internal.h"
 #include "runtime/runtime.h"
 #include "target/freeze.h"
+#include "target/permission.h"
+#include "target/reader.h"
 
 enum {
 	TRIES = 3, /* of a target that executes one program after the other */
@@ -64,6 +66,22 @@ static void work_clear(struct ladder_work *w)
 	ladder_clear(&w->l);
 }
 
+/* Maps can be seen, memory can't: ptrace(2) asks more for that (Yama). */
+static bool may_read(const struct ladder_work *w)
+{
+	struct error why = { 0 };
+	char byte;
+	int r = w->maps.n_items ? reader_try(w->t, w->maps.items[0].start, &byte, 1) : 0;
+
+	if (r != -EPERM && r != -EACCES)
+		return true;
+	permission_explain(w->t->pid, w->t->proc_fd, PERMISSION_ATTACH, -r, &why);
+	log_note(LOG_WARN, "heaps can't be looked into: %s", why.message);
+	if (why.hint[0])
+		log_note(LOG_WARN, "hint: %s", why.hint);
+	return false;
+}
+
 /* A runtime that fails says nothing of this target; a target that is gone, or
  * memory that ran out, ends it all. */
 static int ask_runtimes(struct ladder_work *w, struct error *err)
@@ -71,6 +89,8 @@ static int ask_runtimes(struct ladder_work *w, struct error *err)
 	struct runtime_view view = { w->t, w->space };
 	struct regions_input in = { &w->maps, &w->threads, w->options->stop };
 
+	if (!may_read(w))
+		return 0;
 	for (size_t i = 0; registry_runtimes[i]; i++) {
 		const struct runtime_ops *ops = registry_runtimes[i];
 		struct error why = { 0 };
@@ -235,6 +255,7 @@ static int look(struct ladder_work *w, struct error *err)
 		{ "regions", claim_regions },
 		{ "stacks", ladder_stacks_claim },
 		{ "files", ladder_files_claim },
+		{ "loader", ladder_loader_claim },
 		{ "dividing", ladder_divide },
 		{ "counting pages", ladder_count },
 		{ "looking into huge pages", ladder_findings_look },

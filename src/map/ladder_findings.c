@@ -13,6 +13,7 @@
  * it is nobody's trouble. */
 enum {
 	MIB = 1 << 20,
+	PAGE_BYTES = 4096,
 	IN_USE_LEAST = 1024,       /* an allocator that is there but idle is no second one */
 	RESERVED_LEAST = 64 * MIB, /* or a quarter of virtual memory */
 	STACK_LEAST = MIB,         /* of one stack, resident */
@@ -201,25 +202,29 @@ static int file_over_heap(struct ladder_work *w, struct error *err)
 	return add(&w->l, &f, err);
 }
 
-/* Pages at even distances in what is huge: how many of them hold only zeros? */
+/* One page in each stretch of what is huge, at a place that has nothing to do with
+ * the program's own strides: how many of them hold only zeros? */
 static uint64_t sample_zeros(const struct ladder_work *w, uint64_t huge_bytes, uint64_t *n)
 {
-	uint64_t step = huge_bytes / SAMPLES / 4096 * 4096, zeros = 0, at;
-	static const char none[4096];
-	char page[4096];
+	uint64_t step = huge_bytes / SAMPLES / PAGE_BYTES + 1, zeros = 0;
+	static const char none[PAGE_BYTES];
+	char page[PAGE_BYTES];
 
 	*n = 0;
-	step = step ? step : 4096;
 	for (size_t i = 0; i < w->n_pieces; i++) {
 		const struct pages_range *p = &w->pages[i];
+		uint64_t first = (p->start + PAGE_BYTES - 1) / PAGE_BYTES,
+			 end = p->end / PAGE_BYTES;
 
 		/* of a piece that is huge in part we don't know where */
 		if (!p->count.huge_bytes || p->count.file_bytes ||
 		    p->count.huge_bytes < p->count.resident_bytes / 10 * 9)
 			continue;
-		for (at = (p->start + 4095) / 4096 * 4096; at + 4096 <= p->end && *n < 2 * SAMPLES;
-		     at += step) {
-			if (reader_try(w->t, at, page, sizeof(page)) < 0)
+		for (uint64_t at = first; at < end && *n < 2 * SAMPLES; at += step) {
+			uint64_t page_at = at + hash_u64(at) % step;
+
+			if (page_at >= end ||
+			    reader_try(w->t, page_at * PAGE_BYTES, page, sizeof(page)) < 0)
 				continue;
 			(*n)++;
 			zeros += !memcmp(page, none, sizeof(page));
@@ -243,8 +248,8 @@ static int huge_pages(struct ladder_work *w, uint64_t huge_bytes, uint64_t zeros
 	append(f.text, "huge pages hold %s, of which about %s holds only zeros", mib(huge_bytes, a),
 	       mib((uint64_t)f.bytes, b));
 	append(f.evidence,
-	       "%" PRIu64 " of %" PRIu64 " pages of 4 KiB, taken at even distances in huge pages",
-	       zeros, n);
+	       "%" PRIu64 " of %" PRIu64 " pages of 4 KiB, taken all over the huge pages", zeros,
+	       n);
 	return add(&w->l, &f, err);
 }
 

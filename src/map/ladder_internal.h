@@ -87,9 +87,10 @@ bool ladder_label_is_solid_file(const struct ladder_work *w, const struct mappin
 int ladder_mounts_read(struct ladder_work *w, struct error *err);
 const struct ladder_mount *ladder_mounts_find(const struct ladder_work *w, const struct mapping *m);
 
-/* ladder_stacks.c, ladder_files.c: claims. */
+/* ladder_stacks.c, ladder_files.c, ladder_loader.c: claims. */
 int ladder_stacks_claim(struct ladder_work *w, struct error *err);
 int ladder_files_claim(struct ladder_work *w, struct error *err);
+int ladder_loader_claim(struct ladder_work *w, struct error *err);
 
 /* ladder_divide.c */
 int ladder_divide_claim(struct ladder_work *w, uint64_t start, uint64_t end, uint32_t part,

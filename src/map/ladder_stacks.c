@@ -102,6 +102,35 @@ static int claim_stack(struct ladder_work *w, const struct thread *th, int64_t *
 	return r < 0 ? r : claim_guard(w, th, guards, err);
 }
 
+/* glibc keeps the stacks of ended threads, up to 40 MiB of them, for new ones. */
+static int claim_ended(struct ladder_work *w, int64_t *guards, struct error *err)
+{
+	const struct threads *all = &w->threads;
+	struct regions_heap *heap;
+	uint32_t part;
+	int r;
+
+	if (!all->n_ended)
+		return 0;
+	r = ladder_label_add(w, REGIONS_THREAD_STACK, &part, err);
+	if (r < 0)
+		return r;
+	heap = &w->l.parts[part].heap;
+	snprintf(heap->name, sizeof(heap->name), "ended threads");
+	snprintf(heap->detail, sizeof(heap->detail), "%zu stacks that glibc keeps for new threads",
+	         all->n_ended);
+	snprintf(heap->evidence, sizeof(heap->evidence),
+	         "a thread's own structure without thread id in each names it");
+	regions_figure(heap, "stacks", "stacks", (int64_t)all->n_ended);
+	for (size_t i = 0; r == 0 && i < all->n_ended; i++) {
+		r = ladder_divide_claim(w, all->ended[i].stack_start, all->ended[i].stack_end, part,
+		                        LADDER_PROVEN, err);
+		if (r == 0)
+			r = claim_guard(w, &all->ended[i], guards, err);
+	}
+	return r;
+}
+
 /* The loader puts the first thread's own structure and thread-local storage into a
  * small mapping of its own. */
 static int claim_first_tls(struct ladder_work *w, const struct thread *th, struct error *err)
@@ -143,5 +172,5 @@ int ladder_stacks_claim(struct ladder_work *w, struct error *err)
 		if (r == 0 && th->tid == w->t->pid)
 			r = claim_first_tls(w, th, err);
 	}
-	return r;
+	return r < 0 ? r : claim_ended(w, &guards, err);
 }

@@ -21,6 +21,7 @@ enum {
 void threads_clear(struct threads *t)
 {
 	free(t->items);
+	free(t->ended);
 	*t = (struct threads){ 0 };
 }
 

@@ -34,6 +34,10 @@ struct threads {
 	struct thread *items; /* by tid */
 	size_t n_items, cap_items;
 	size_t n_running; /* without stack pointer after all tries */
+	/* Stacks that ended threads left behind, which glibc keeps for threads to come: only tcb,
+	 * stack_start, stack_end and guard_bytes are set. */
+	struct thread *ended;
+	size_t n_ended, cap_ended;
 };
 
 /* -ESRCH: has ended; -EACCES/-EPERM: another user's. A thread that ends meanwhile is left out. */

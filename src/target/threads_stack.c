@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "target/reader.h"
@@ -35,6 +36,7 @@ enum {
 	MAIN_MAPPING_BYTES = 4 << 20,
 	MAIN_BYTES = 16 << 20, /* how much we read to find the first thread's */
 	MAX_LIST = 1 << 17,
+	MAX_ENDED = 1 << 14, /* mappings looked at */
 };
 
 struct finder {
@@ -325,6 +327,55 @@ static void find_all(struct finder *f)
 	follow_lists(f);
 }
 
+/* The structure of a thread that has ended (its id is 0, or -1 once it was joined)
+ * in the last pages of @m, naming @m as its stack. */
+static bool find_ended(const struct finder *f, const struct mapping *m, struct thread *ret)
+{
+	uint64_t start = m->end - m->start > GLIBC_TAIL ? m->end - GLIBC_TAIL : m->start;
+	size_t len = m->end - start;
+	uint64_t missing;
+
+	if (reader_fill(f->t, start, f->piece, len, &missing) < 0 || missing == len)
+		return false;
+	for (size_t i = 0; i + GLIBC_TID + 4 <= len; i += 16) {
+		struct thread th = { .tcb = start + i };
+		int32_t tid;
+
+		memcpy(&tid, f->piece + i + GLIBC_TID, sizeof(tid));
+		if (word(f->piece + i) == th.tcb && word(f->piece + i + 16) == th.tcb && tid <= 0 &&
+		    glibc_stack(&th, f->piece + i, len - i < GLIBC_BYTES ? len - i : GLIBC_BYTES) &&
+		    th.stack_start == m->start && th.stack_end <= m->end) {
+			*ret = th;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void find_all_ended(const struct finder *f, struct threads *to)
+{
+	struct hash_map ends = { 0 };
+	struct error ignored;
+	int tries = MAX_ENDED;
+
+	for (size_t i = 0; i < to->n_items; i++) {
+		if (hash_map_put(&ends, to->items[i].stack_end, 1, &ignored) < 0)
+			tries = 0;
+	}
+	for (size_t i = 0; i < f->m->n_items && tries; i++) {
+		const struct mapping *m = &f->m->items[i];
+		struct thread th;
+
+		if (!is_anonymous(m) || !is_guarded(f->m, i) || hash_map_get(&ends, m->end))
+			continue;
+		tries--;
+		if (find_ended(f, m, &th) &&
+		    array_reserve(&to->ended, &to->cap_ended, to->n_ended + 1, &ignored) == 0)
+			to->ended[to->n_ended++] = th;
+	}
+	hash_map_clear(&ends);
+}
+
 void threads_stack_find(const struct target *t, const struct maps *m, struct threads *to)
 {
 	cleanup_free char *piece = malloc(PIECE_BYTES);
@@ -338,4 +389,6 @@ void threads_stack_find(const struct target *t, const struct maps *m, struct thr
 			main_stack(&f, &to->items[i]);
 		by_shape(m, &to->items[i]);
 	}
+	if (piece)
+		find_all_ended(&f, to);
 }
