@@ -29,6 +29,7 @@ struct image_segment {
 	const char *path;     /* file behind it, as the process saw it; "" */
 	uint64_t file_offset; /* in that file */
 	uint64_t bytes;       /* from start, how many are in the core itself (of a process: all) */
+	uint64_t core_offset; /* where those are in the core */
 };
 
 /* Registers of a thread, by DWARF number (x86-64: System V ABI, figure 3.36; 16 is the return
@@ -41,9 +42,8 @@ struct image_thread {
 };
 
 struct image_options {
-	const char *exe;      /* of a core: the program; NULL: found by path and build-id */
-	const char *sysroot;  /* where files of a core are looked for; NULL: "/" */
-	bool allow_wrong_exe; /* for tests of the refusal */
+	const char *exe;     /* of a core: the program; NULL: found by path and build-id */
+	const char *sysroot; /* where files of a core are looked for; NULL: "/" */
 };
 
 struct image;

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Notes of a core: threads, files, the process (Linux, fs/binfmt_elf.c; glibc's
+ * sys/procfs.h for the layouts). Every length comes from the file. */
+#include <elf.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/array.h"
+#include "base/cleanup.h"
+#include "target/image_internal.h"
+
+enum {
+	PRSTATUS_SIGNAL = 12,
+	PRSTATUS_PID = 32,
+	PRSTATUS_REGS = 112,
+	PRSTATUS_BYTES = 112 + 27 * 8,
+	PRPSINFO_PID = 24,
+	PRPSINFO_FNAME = 40,
+	PRPSINFO_FNAME_BYTES = 16,
+	MAX_THREADS = 1 << 20,
+};
+
+#ifndef NT_FILE
+#define NT_FILE 0x46494c45
+#endif
+
+/* DWARF number -> place in struct user_regs_struct (sys/user.h, x86-64). */
+static const uint8_t user_regs[IMAGE_REGISTERS] = {
+	10, 12, 11, 5, 13, 14, 4, 19, 9, 8, 7, 6, 3, 2, 1, 0, 16,
+};
+enum { FS_BASE = 21 };
+
+static uint64_t word(const uint8_t *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+static int add_thread(struct image *i, const uint8_t *d, uint64_t n, struct error *err)
+{
+	struct image_thread t = { 0 };
+	int32_t pid;
+	uint16_t signal;
+	int r;
+
+	if (n < PRSTATUS_BYTES || i->n_threads >= MAX_THREADS)
+		return 0;
+	memcpy(&pid, d + PRSTATUS_PID, sizeof(pid));
+	memcpy(&signal, d + PRSTATUS_SIGNAL, sizeof(signal));
+	if (!i->n_threads) /* the kernel writes the thread that died first */
+		i->signal = signal;
+	t.tid = pid;
+	for (size_t k = 0; k < IMAGE_REGISTERS; k++)
+		t.regs[k] = word(d + PRSTATUS_REGS + user_regs[k] * 8);
+	t.pc = t.regs[16];
+	t.sp = t.regs[7];
+	t.bp = t.regs[6];
+	t.tls = word(d + PRSTATUS_REGS + FS_BASE * 8);
+	r = array_reserve(&i->threads, &i->cap_threads, i->n_threads + 1, err);
+	if (r == 0)
+		i->threads[i->n_threads++] = t;
+	return r;
+}
+
+static void read_process(struct image *i, const uint8_t *d, uint64_t n)
+{
+	int32_t pid;
+
+	if (n < PRPSINFO_FNAME + PRPSINFO_FNAME_BYTES)
+		return;
+	memcpy(&pid, d + PRPSINFO_PID, sizeof(pid));
+	i->pid = pid;
+	memcpy(i->comm, d + PRPSINFO_FNAME, PRPSINFO_FNAME_BYTES);
+	i->comm[PRPSINFO_FNAME_BYTES] = '\0';
+}
+
+static void read_auxv(struct image *i, const uint8_t *d, uint64_t n)
+{
+	for (uint64_t at = 0; n - at >= 16; at += 16) {
+		uint64_t value = word(d + at + 8);
+
+		switch (word(d + at)) {
+		case AT_ENTRY: i->auxv_entry = value; break;
+		case AT_PHDR: i->auxv_phdr = value; break;
+		case AT_PHNUM: i->auxv_phnum = value; break;
+		case AT_NULL: return;
+		default: break;
+		}
+	}
+}
+
+/* The segment that begins in or after @start; they are sorted by then. */
+static void name_segments(struct image *i, size_t n, uint64_t start, uint64_t end, uint64_t offset,
+                          const char *path)
+{
+	size_t low = 0, high = n;
+
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (i->segments[mid].end <= start)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	for (; low < n && i->segments[low].start < end; low++) {
+		struct image_segment *s = &i->segments[low];
+
+		if (s->start < start || s->end > end)
+			continue;
+		s->path = path;
+		s->file_offset = offset + (s->start - start);
+	}
+}
+
+static bool overlaps(const struct image *i, size_t n, uint64_t start, uint64_t end)
+{
+	size_t low = 0, high = n;
+
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (i->segments[mid].end <= start)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < n && i->segments[low].start < end;
+}
+
+static int by_start(const void *a, const void *b)
+{
+	const struct image_segment *x = a, *y = b;
+
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+/* A part of a file that is not in the core at all, not even as a header: gcore
+ * leaves code out. @n: of the segments, those that are in order. */
+static int add_file(struct image *i, size_t n, uint64_t start, uint64_t end, uint64_t offset,
+                    const char *path, struct error *err)
+{
+	int r;
+
+	if (start >= end || end > INT64_MAX || overlaps(i, n, start, end))
+		return 0;
+	r = array_reserve(&i->segments, &i->cap_segments, i->n_segments + 1, err);
+	if (r == 0)
+		i->segments[i->n_segments++] = (struct image_segment){
+			.start = start,
+			.end = end,
+			.prot = MAPS_READ,
+			.path = path,
+			.file_offset = offset,
+		};
+	return r;
+}
+
+/* count, page size; count times start, end, offset in pages; count paths. */
+static int read_files(struct image *i, const uint8_t *d, uint64_t n, struct error *err)
+{
+	uint64_t count, page, at;
+	size_t in_order = i->n_segments;
+
+	if (n < 16 || i->paths)
+		return 0;
+	count = word(d);
+	page = word(d + 8);
+	if (count > (n - 16) / 24)
+		return 0;
+	at = 16 + count * 24;
+	i->paths = malloc(n - at + 1);
+	if (!i->paths)
+		return error_oom(err);
+	memcpy(i->paths, d + at, n - at);
+	i->paths[n - at] = '\0';
+	for (uint64_t k = 0, p = 0; k < count && p < n - at; k++) {
+		const uint8_t *e = d + 16 + k * 24;
+
+		uint64_t start = word(e), end = word(e + 8), offset = word(e + 16) * page;
+		int r = add_file(i, in_order, start, end, offset, i->paths + p, err);
+
+		if (r < 0)
+			return r;
+		name_segments(i, in_order, start, end, offset, i->paths + p);
+		p += strlen(i->paths + p) + 1;
+	}
+	qsort(i->segments, i->n_segments, sizeof(*i->segments), by_start);
+	return 0;
+}
+
+static int read_note(struct image *i, uint32_t type, const uint8_t *d, uint64_t n,
+                     struct error *err)
+{
+	switch (type) {
+	case NT_PRSTATUS: return add_thread(i, d, n, err);
+	case NT_PRPSINFO: read_process(i, d, n); return 0;
+	case NT_AUXV: read_auxv(i, d, n); return 0;
+	case NT_FILE: return read_files(i, d, n, err);
+	default: return 0;
+	}
+}
+
+int image_notes_read(struct image *i, uint64_t offset, uint64_t bytes, struct error *err)
+{
+	const uint8_t *d = i->core + offset;
+	uint64_t at = 0;
+
+	while (bytes - at >= sizeof(Elf64_Nhdr)) {
+		Elf64_Nhdr n;
+		uint64_t name = at + sizeof(n), desc;
+		int r = 0;
+
+		memcpy(&n, d + at, sizeof(n));
+		desc = name + ((uint64_t)n.n_namesz + 3) / 4 * 4;
+		if (desc > bytes || n.n_descsz > bytes - desc)
+			break; /* cut short: what came is kept */
+		if (n.n_namesz == 5 && memcmp(d + name, "CORE", 5) == 0)
+			r = read_note(i, n.n_type, d + desc, n.n_descsz, err);
+		if (r < 0)
+			return r;
+		at = desc + ((uint64_t)n.n_descsz + 3) / 4 * 4;
+		if (at > bytes)
+			break;
+	}
+	return 0;
+}
