@@ -266,6 +266,64 @@ def test_stacks_are_the_threads(memwho, spread, program):
     assert guards >= 8 * PAGE
 
 
+def test_stacks_of_ended_threads(memwho, spread):
+    s = spread("ended", 4)
+    ladder = memwho(s.pid, "--json").json()
+    check_sums(ladder)
+    rows = parts(ladder, "thread-stack")
+    assert [p["name"] for p in rows] == ["ended threads"]
+    assert figure(rows[0], "stacks") == 4
+    stacks = [m for m in mappings(s.pid) if m[2] == "rw-p" and not m[3] and not m[4]
+              and m[1] - m[0] >= 8 * MIB - 64 * KIB]
+    assert rows[0]["virtual_bytes"] == sum(m[1] - m[0] for m in stacks)
+
+
+def finding(ladder, key):
+    found = [f for f in ladder["findings"] if f["key"] == key]
+    assert len(found) <= 1
+    assert all(f["text"] and f["evidence"] for f in found)
+    return found[0] if found else None
+
+
+def test_findings_are_what_was_seen(memwho, spread):
+    s = spread("deep", 3 * MIB, "far", "")
+    ladder = memwho(s.pid, "--json").json()
+    deep = finding(ladder, "deep-stacks")
+    assert 3 * MIB <= deep["bytes"] <= 3 * MIB + 64 * KIB
+    assert finding(ladder, "page-tables")["bytes"] == status(s.pid)["VmPTE"] > 8 * MIB
+    assert not finding(ladder, "two-allocators") and not finding(ladder, "huge-pages")
+    quiet = memwho(spread("a", "").pid, "--json").json()
+    assert not {f["key"] for f in quiet.get("findings", [])} & {
+        "deep-stacks", "page-tables", "two-allocators", "huge-pages", "swap", "file-over-heap",
+        "reserved"}
+
+
+def test_two_allocators_are_a_finding(memwho, spread):
+    library = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2"
+    if not os.path.exists(library):
+        pytest.skip("no libjemalloc.so.2 here")
+    # the library wants its thread-local storage among that of the program
+    s = spread("second", library,
+               env={"GLIBC_TUNABLES": "glibc.rtld.optional_static_tls=16384"})
+    ladder = memwho(s.pid, "--stop", "--json").json()
+    check_sums(ladder)
+    found = finding(ladder, "two-allocators")
+    assert "glibc" in found["text"] and "jemalloc" in found["text"]
+    assert 3 * MIB < sum(p["in_use_bytes"] for p in parts(ladder, "jemalloc")) < 4 * MIB
+
+
+def test_huge_pages_that_hold_zeros(memwho, spread):
+    s = spread("huge", "")
+    ladder = memwho(s.pid, "--json").json()
+    huge = sum(p["huge_bytes"] for p in ladder["parts"])
+    if huge < 32 * MIB:  # switched off, or none to be had
+        assert not finding(ladder, "huge-pages")
+        return
+    found = finding(ladder, "huge-pages")
+    true = huge - huge * 64 * KIB // (2 * MIB)
+    assert abs(found["bytes"] - true) < true * 0.05
+
+
 def test_hostile_names(memwho, spread, stopped, tmp_path):
     s = spread("names", tmp_path)
     stopped(s.pid)

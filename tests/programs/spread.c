@@ -10,8 +10,16 @@
  *	sparse        large memory that was never touched
  *	busy N        N threads that run and never enter the kernel: "thread TID 0"
  *	wild N        N threads that map, unmap and protect as fast as they can
+ *	ended N       N threads that have ended
+ *	deep N        N bytes of the first thread's stack are touched
+ *	huge          64 MiB of huge pages, 1/32 of it touched: "huge BYTES" asked for
+ *	far           one page in each 2 MiB of 4 GiB
+ *	second LIB    3 MiB in small blocks of the malloc that LIB has
  *	exec N        N more times this program, one after the other, before it waits
  */
+#ifdef SPREAD_DLOPEN
+#include <dlfcn.h>
+#endif
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -236,6 +244,68 @@ static void make_sparse(void)
 	madvise(out, 8 * MIB, 21 /* MADV_PAGEOUT: where there is swap */);
 }
 
+static void *ender(void *arg)
+{
+	pthread_barrier_wait(&barrier); /* all at once: each needs its own stack */
+	return arg;
+}
+
+static void make_ended(long n)
+{
+	pthread_t ids[256];
+
+	n = n < 256 ? n : 256;
+	pthread_barrier_init(&barrier, NULL, (unsigned)n);
+	for (long i = 0; i < n; i++) {
+		if (pthread_create(&ids[i], NULL, ender, NULL))
+			exit(1);
+	}
+	for (long i = 0; i < n; i++)
+		pthread_join(ids[i], NULL);
+}
+
+static void make_huge_pages(void)
+{
+	char *at = anonymous(66 * MIB);
+
+	at = (char *)(((uintptr_t)at + 2 * MIB - 1) / (2 * MIB) * (2 * MIB));
+	madvise(at, 64 * MIB, MADV_HUGEPAGE);
+	for (size_t i = 0; i < 64 * MIB; i += 2 * MIB)
+		touch(at + i, STEP);
+	for (size_t i = 0; i < 64 * MIB; i += 2 * MIB)
+		memset(at + i, 1, STEP);
+	printf("huge %d\n", 64 * MIB);
+}
+
+static void make_far(void)
+{
+	char *at = map(4ul << 30, PROT_READ | PROT_WRITE,
+	               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+
+	madvise(at, 4ul << 30, MADV_NOHUGEPAGE);
+	for (size_t i = 0; i < 4ul << 30; i += 2 * MIB)
+		at[i] = 1;
+}
+
+static void make_second(const char *library)
+{
+#ifdef SPREAD_DLOPEN
+	void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
+	void *(*second)(size_t) = handle ? (void *(*)(size_t))dlsym(handle, "malloc") : NULL;
+
+	if (!second) {
+		fprintf(stderr, "%s\n", dlerror());
+		exit(1);
+	}
+	for (size_t i = 0; i < 3 * MIB / 1000; i++)
+		memset(second(1000), 1, 1000);
+	memset(malloc(5000), 1, 5000);
+#else
+	(void)library;
+	exit(1);
+#endif
+}
+
 static void exec_again(long n, char **argv)
 {
 	char left[24];
@@ -264,6 +334,16 @@ static void make(char **argv, const char *word, const char *value)
 		make_many(atol(value));
 	else if (!strcmp(word, "sparse"))
 		make_sparse();
+	else if (!strcmp(word, "ended"))
+		make_ended(atol(value));
+	else if (!strcmp(word, "deep"))
+		touch_stack((size_t)atol(value));
+	else if (!strcmp(word, "huge"))
+		make_huge_pages();
+	else if (!strcmp(word, "far"))
+		make_far();
+	else if (!strcmp(word, "second"))
+		make_second(value);
 	else if (!strcmp(word, "exec"))
 		exec_again(atol(value), argv);
 }
