@@ -204,20 +204,18 @@ static int hold_behind_linker(pid_t pid, const struct linker *l, const char *nam
 	return 0;
 }
 
-static int hold(pid_t pid, int report, const char *name, struct error *err)
+static int hold(pid_t pid, const char *name, struct error *err)
 {
 	cleanup(target_closep) struct target *t = NULL;
 	struct linker linker = { 0 };
-	int r = wait_for_exec(pid, report, name, err);
+	int r = target_open(pid, &t, err);
 
-	if (r == 0)
-		r = target_open(pid, &t, err);
 	if (r == 0)
 		r = find_linker(t, &linker, err);
 	return r <= 0 ? r : hold_behind_linker(pid, &linker, name, err);
 }
 
-int launch_start(char *const *argv, struct launch *ret, struct error *err)
+int launch_start_at_exec(char *const *argv, struct launch *ret, struct error *err)
 {
 	struct launch l;
 	int report[2], r;
@@ -230,8 +228,24 @@ int launch_start(char *const *argv, struct launch *ret, struct error *err)
 	r = l.pid < 0 ? error_sys(err, errno, "fork") : 0;
 	close(report[1]);
 	if (r == 0)
-		r = hold(l.pid, report[0], argv[0], err);
+		r = wait_for_exec(l.pid, report[0], argv[0], err);
 	close(report[0]);
+	if (r < 0) {
+		launch_abort(&l);
+		return r;
+	}
+	*ret = l;
+	return 0;
+}
+
+int launch_start(char *const *argv, struct launch *ret, struct error *err)
+{
+	struct launch l;
+	int r = launch_start_at_exec(argv, &l, err);
+
+	if (r < 0)
+		return r;
+	r = hold(l.pid, argv[0], err);
 	if (r < 0) {
 		launch_abort(&l);
 		return r;

@@ -17,6 +17,8 @@ struct launch {
 
 /* -ENOENT and so on: the program could not be started. */
 int launch_start(char *const *argv, struct launch *ret, struct error *err);
+/* The same, but held at its exec: before the dynamic linker's first instruction. */
+int launch_start_at_exec(char *const *argv, struct launch *ret, struct error *err);
 /* Let it go on, without a tracer. */
 int launch_go(struct launch *l, struct error *err);
 /* Kill it, if it has not ended; for failures in between. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -262,7 +263,7 @@ static int on_look(void *arg, const struct profile *p, struct error *err)
 
 static void suggest(const struct map *m)
 {
-	if (m->pid)
+	if (m->pid && kill(m->pid, 0) == 0)
 		printf("\nnext: memwho map %d -d 10s -o mapped.html    memwho map %d -d 10s --by "
 		       "touched    memwho alloc %d -d 13s\n",
 		       m->pid, m->pid, m->pid);

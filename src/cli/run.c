@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "capture/launch.h"
 #include "cli/cli.h"
+#include "cli/map.h"
 #include "cli/record.h"
 
 struct running {
@@ -20,17 +21,71 @@ static int let_go(void *arg, struct error *err)
 	return launch_go(&r->launch, err);
 }
 
+static int need_command(const struct cli_args *args, struct error *err)
+{
+	if (args->rest && args->rest[0])
+		return 0;
+	error_set(err, EINVAL, "which program? memwho run needs a command behind --");
+	return error_hint(err, "memwho run -o held.svg -- ./server -p 8080");
+}
+
+/* What became of it. */
+static int finish(struct launch *l, int r)
+{
+	if (r < 0)
+		launch_abort(l);
+	else if (launch_status(l) < 0)
+		cli_say("process %d goes on", l->pid);
+	return r;
+}
+
+struct running_map {
+	struct map map;
+	struct launch launch;
+};
+
+static int let_map_go(void *arg, struct error *err)
+{
+	struct map *map = arg;
+	struct running_map *r = (struct running_map *)((char *)map -
+	                                               offsetof(struct running_map, map));
+
+	return launch_go(&r->launch, err);
+}
+
+static int run_map(const struct cli_args *args, struct error *err)
+{
+	struct running_map r = { 0 };
+	int rc = map_parse(args, &r.map, err);
+
+	if (rc == 0)
+		rc = need_command(args, err);
+	if (rc < 0)
+		return rc;
+	record_catch_signals();
+	rc = launch_start_at_exec(args->rest, &r.launch, err);
+	if (rc < 0)
+		return rc;
+	r.map.capture.begun = let_map_go;
+	r.map.capture.tracer.follow = true;
+	r.map.capture.tracer.at_exec = true;
+	return finish(&r.launch, map_run(&r.map, &r.launch.pid, 1, err));
+}
+
 static int run(const struct cli_args *args, struct error *err)
 {
 	struct running r = { 0 };
-	int rc = record_parse(args, &r.record, err);
+	int rc;
 
+	if (cli_flag(args, "map"))
+		return run_map(args, err);
+	if (cli_flag(args, "ranges") || cli_value(args, "ring"))
+		return error_set(err, EINVAL, "--ranges and --ring are for run --map");
+	rc = record_parse(args, &r.record, err);
+	if (rc == 0)
+		rc = need_command(args, err);
 	if (rc < 0)
 		return rc;
-	if (!args->rest || !args->rest[0]) {
-		error_set(err, EINVAL, "which program? memwho run needs a command behind --");
-		return error_hint(err, "memwho run -o held.svg -- ./server -p 8080");
-	}
 	/* killed while it holds the program, we would leave it held or unrecorded */
 	record_catch_signals();
 	rc = launch_start(args->rest, &r.launch, err);
@@ -41,17 +96,21 @@ static int run(const struct cli_args *args, struct error *err)
 	/* who starts a program to look at it accepts what looking costs */
 	if (!cli_value(args, "max-slowdown"))
 		r.record.capture.alloc.max_slowdown = 1e9;
-	rc = record_run(&r.record, &r.launch.pid, 1, err);
-	if (rc < 0)
-		launch_abort(&r.launch);
-	else if (launch_status(&r.launch) < 0)
-		cli_say("process %d goes on", r.launch.pid);
-	return rc;
+	return finish(&r.launch, record_run(&r.record, &r.launch.pid, 1, err));
 }
 
-static const struct cli_option *const tables[] = { options_recording, options_held,
-	                                           options_output,    options_view,
-	                                           options_common,    NULL };
+static const struct cli_option options_map[] = {
+	{ 0, NULL, NULL, "Mappings" },
+	{ 0, "map", NULL, "trace mappings, as memwho map does, children too" },
+	{ 0, "ranges", NULL, "with --map: list the ranges, each with its stack" },
+	{ 0, "ring", "SIZE", "with --map: the kernel's buffer for events (16M)" },
+	{ 0 },
+};
+
+static const struct cli_option *const tables[] = { options_map,  options_recording,
+	                                           options_held, options_output,
+	                                           options_view, options_common,
+	                                           NULL };
 
 const struct cli_command run_command = {
 	.name = "run",
@@ -61,7 +120,8 @@ const struct cli_command run_command = {
 		   "when it ended. Without --max-slowdown it is recorded at any price.\n"
 		   "\n"
 		   "  memwho run -o held.svg -- ./server -p 8080\n"
-		   "  memwho run --peak -- ./batch-job\n",
+		   "  memwho run --peak -- ./batch-job\n"
+		   "  memwho run --map -- ./server           who mapped what, from its exec on\n",
 	.option_tables = tables,
 	.run = run,
 };

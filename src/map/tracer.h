@@ -30,6 +30,7 @@ enum tracer_by { TRACER_BY_MAPPED, TRACER_BY_TOUCHED, TRACER_BY_CALLS };
 struct tracer_options {
 	enum tracer_by by;   /* TOUCHED: page faults are followed, too */
 	bool follow;         /* take children in */
+	bool at_exec;        /* the target waits at its exec: what it has is the kernel's making */
 	double max_slowdown; /* 0: no limit. Above it fewer stacks are taken; ranges always */
 	size_t ring_bytes;   /* 0: the default */
 	struct symbol_options symbols;

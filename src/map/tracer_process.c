@@ -165,6 +165,8 @@ int tracer_process_open(struct tracer *t, pid_t pid, struct tracer_process **ret
 		tracer_process_close(p);
 		return r;
 	}
+	p->is_first = true;
+	p->begins_at_exec = t->options.at_exec;
 	t->processes[t->n_processes++] = p;
 	*ret = p;
 	return 0;
@@ -172,12 +174,15 @@ int tracer_process_open(struct tracer *t, pid_t pid, struct tracer_process **ret
 
 int tracer_process_exec(struct tracer *t, pid_t pid, u32 slot, struct error *err)
 {
+	bool is_first = false;
 	struct error why = { 0 };
 	struct tracer_process *p = NULL;
 	int r = begin(pid, slot, &p, err);
 
 	if (r < 0)
 		return r;
+	for (size_t i = 0; i < t->n_processes; i++)
+		is_first |= t->processes[i]->is_first && t->processes[i]->pid == pid;
 	r = open_target(p, &why);
 	if (r == 0)
 		r = tracer_process_refresh(t, p, &why);
@@ -186,6 +191,8 @@ int tracer_process_exec(struct tracer *t, pid_t pid, u32 slot, struct error *err
 		log_note(LOG_DEBUG, "process %d after its exec: %s", pid, why.message);
 	}
 	p->wants_sync = true;
+	p->begins_at_exec = true;
+	p->is_first = is_first;
 	return keep(t, p, err);
 }
 

@@ -95,6 +95,8 @@ int tracer_result_stack(struct tracer_filling *f, struct tracer_process *p, u32 
 	struct tracer_process *of = s ? tracer_process_of(f->t, s->slot) : NULL;
 
 	of = of ? of : p; /* a copy's stacks are its maker's */
+	if (!tracer_process_code(of)->space)
+		return named(f, "[ended before its code was read]", ids, 0, err);
 	return stack_frames_of(&f->frames, tracer_process_code(of), of->slot, stack, ids, err);
 }
 
@@ -113,6 +115,8 @@ static int frames_of(struct tracer_filling *f, struct tracer_process *p,
 		return named(f, "[by the kernel]", ids, 0, err);
 	if (!r->owner.stack && r->owner.flags & RANGE_UNCERTAIN)
 		return named(f, "[not seen being made]", ids, 0, err);
+	if (!r->owner.stack && !r->owner.tid)
+		return named(f, "[by exec]", ids, 0, err);
 	return tracer_result_stack(f, p, r->owner.stack, ids, err);
 }
 
@@ -217,10 +221,10 @@ bool tracer_result_counts(const struct tracer *t, const struct tracer_process *p
 
 	if (!p->ended)
 		return true;
-	/* of processes that have all ended: what the last program of each had */
+	/* when all have ended: what the last programs of those had that were asked for */
 	for (size_t i = 0; i < t->n_processes; i++)
 		any |= !t->processes[i]->ended;
-	return !any && p->ended != TRACER_ENDED_EXEC;
+	return !any && p->is_first && p->ended != TRACER_ENDED_EXEC;
 }
 
 static int add_process(struct tracer_filling *f, struct tracer_process *p, struct error *err)

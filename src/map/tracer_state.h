@@ -25,6 +25,8 @@ struct tracer_process {
 	struct target *target; /* NULL: it was gone before it could be opened */
 	char command[64];
 	enum tracer_ended ended; /* how, or TRACER_RUNNING */
+	bool is_first;           /* was asked for; not a child */
+	bool begins_at_exec;     /* until it is joined: what nobody asked for exec has made */
 
 	/* Its code; a forked child's is its maker's until it has its own. */
 	struct symbol_space *space;

@@ -65,7 +65,7 @@ static enum range_kind kind_of_mapping(const struct mapping *m)
 
 static u16 flags_of(const struct joining *j, const struct mapping *m)
 {
-	u16 flags = j->attaching ? RANGE_BEFORE_ATTACH : RANGE_UNCERTAIN;
+	u16 flags = j->p->begins_at_exec ? 0 : j->attaching ? RANGE_BEFORE_ATTACH : RANGE_UNCERTAIN;
 
 	return is_named(m, "[stack]") ? flags | RANGE_GROWS_DOWN : flags;
 }
@@ -290,6 +290,7 @@ int tracer_sync(struct tracer *t, struct tracer_process *p, bool attaching, stru
 	p->synced_ns = clock_now_ns();
 	p->sync_cost_ns = p->synced_ns - j.now;
 	p->lost_seen = tracer_bpf_counters(t->bpf)->event_lost;
+	p->begins_at_exec = false;
 	/* it has ended meanwhile: the set is as it was */
 	if (r < 0 && (p->ended || target_has_ended(p->target)))
 		return 0;
