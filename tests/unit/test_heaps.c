@@ -134,6 +134,26 @@ static void contradiction(void **state)
 	assert_int_equal(s.regions.heaps[0].in_use_bytes, 256 * 48 + 32768);
 }
 
+/* A jemalloc without statistics has no ring of caches: they are found in the TLS. */
+static void without_ring(void **state)
+{
+	cleanup(scene_clear) struct scene s;
+	struct thread thread = { .tid = 1, .tcb = HEAPIMAGE_TLS + 0x4000 };
+	struct threads threads = { .items = &thread, .n_items = 1 };
+	struct error err;
+
+	scene_make(&s, HEAPIMAGE_JEMALLOC_53);
+	heapimage_put(&s.image, HEAPIMAGE_ARENA + 0x2808, 0);
+	assert_int_equal(jemalloc_label_memory(&s.memory, &s.in, "", &s.regions, &err), 0);
+	assert_int_equal(only(&s, "jemalloc 5.3")->cached_bytes, -1);
+	regions_clear(&s.regions);
+	s.in.threads = &threads;
+	assert_int_equal(jemalloc_label_memory(&s.memory, &s.in, "", &s.regions, &err), 0);
+	assert_int_equal(only(&s, "jemalloc 5.3")->cached_bytes, 2 * 64);
+	jemalloc_block(&s, HEAPIMAGE_HEAP + 64 * 21, HEAPIMAGE_HEAP + 64 * 21, 64,
+	               REGIONS_BLOCK_CACHED);
+}
+
 static void tcmalloc_block(struct scene *s, uint64_t addr, uint64_t start, uint64_t size,
                            enum regions_block_state state)
 {
@@ -240,9 +260,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(jemalloc_53),   cmocka_unit_test(jemalloc_52),
-		cmocka_unit_test(contradiction), cmocka_unit_test(tcmalloc),
-		cmocka_unit_test(mimalloc),      cmocka_unit_test(not_mine),
-		cmocka_unit_test(circles),
+		cmocka_unit_test(contradiction), cmocka_unit_test(without_ring),
+		cmocka_unit_test(tcmalloc),      cmocka_unit_test(mimalloc),
+		cmocka_unit_test(not_mine),      cmocka_unit_test(circles),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/hash.h"
 
 enum {
@@ -13,6 +14,7 @@ enum {
 	MAX_CACHES = 1 << 17,
 	MAX_BINS = 73, /* TCACHE_NBINS_MAX */
 	BIN_WORDS = 3,
+	TLS_BYTES = 1 << 20, /* below the thread pointer */
 };
 
 struct search {
@@ -209,12 +211,88 @@ static int look_at_data(struct search *s)
 	return n;
 }
 
-int jemalloc_cache_read(struct heap_memory *m, const struct maps *maps, struct jemalloc_heap *h,
-                        void (*each)(uint64_t addr, void *arg), void *arg, struct error *err)
+/* ---- without rings: static TLS, which lies below the thread pointer ---- */
+
+/* Stacks of the bins follow each other, as cache_bin_init() lays them out; what they
+ * hold is this jemalloc's. */
+static bool is_cache(struct search *s, const uint64_t (*bins)[BIN_WORDS])
 {
-	struct search s = { .m = m, .maps = maps, .h = h, .each = each, .arg = arg, .err = err };
+	const struct jemalloc_layout *l = s->h->tree.layout;
+	unsigned items = 0, good = 0;
+
+	for (unsigned c = 0; c < JEMALLOC_LAYOUT_SMALL; c++) {
+		uint64_t first;
+
+		if (bin_items(l, bins[c], &first) < 0 ||
+		    (c && (uint16_t)(bins[c][2] >> 16) != (uint16_t)(bins[c - 1][2] >> 32)))
+			return false;
+	}
+	for (unsigned c = 0; c < JEMALLOC_LAYOUT_SMALL; c++) {
+		uint64_t first;
+		int n = bin_items(l, bins[c], &first);
+
+		items += n;
+		for (int i = 0; i < n; i++)
+			good += is_given_out(s, heap_memory_word(s->m, first + 8 * i), c);
+	}
+	return items && good >= items - items / 8;
+}
+
+static int look_below(struct search *s, uint64_t tcb)
+{
+	const uint64_t page = HEAP_MEMORY_PAGE, max = TLS_BYTES;
+	const struct mapping *map = maps_find(s->maps, tcb);
+	uint64_t end = (tcb + page - 1) / page * page, start, pos, at;
+	cleanup_free uint64_t *words = NULL;
+	cleanup_free uint8_t *piece = NULL;
+	ssize_t n;
+
+	if (!heap_memory_is_anonymous(map))
+		return 0;
+	start = end - map->start > max ? end - max : map->start;
+	words = calloc((end - start) / 8, 8);
+	if (!words)
+		return -ENOMEM;
+	piece = malloc(HEAP_MEMORY_CHUNK);
+	if (!piece)
+		return -ENOMEM;
+	pos = start;
+	while ((n = heap_memory_next(s->m, &pos, end, piece, HEAP_MEMORY_CHUNK, &at)) > 0)
+		memcpy((uint8_t *)words + (at - start), piece, n);
+	for (size_t i = 0; n == 0 && i + BIN_WORDS * JEMALLOC_LAYOUT_SMALL <= (end - start) / 8;
+	     i++) {
+		if (!is_cache(s, (const void *)(words + i)))
+			continue;
+		at = start + 8 * i;
+		n = take_bins(s, at, 0, JEMALLOC_LAYOUT_SMALL, true);
+		take_bins(s, at + n * BIN_WORDS * 8, n, MAX_BINS - n, false);
+		s->h->caches++;
+		return 0;
+	}
+	return n;
+}
+
+static int look_at_threads(struct search *s, const struct threads *threads)
+{
+	int r = 0;
+
+	for (size_t i = 0; threads && r == 0 && i < threads->n_items; i++)
+		if (threads->items[i].tcb)
+			r = look_below(s, threads->items[i].tcb);
+	return r;
+}
+
+int jemalloc_cache_read(struct heap_memory *m, const struct regions_input *in,
+                        struct jemalloc_heap *h, void (*each)(uint64_t addr, void *arg), void *arg,
+                        struct error *err)
+{
+	struct search s = {
+		.m = m, .maps = in->maps, .h = h, .each = each, .arg = arg, .err = err
+	};
 	int r = look_at_data(&s);
 
+	if (r == 0 && !h->caches && h->tree.layout->head_is_pointer)
+		r = look_at_threads(&s, in->threads);
 	hash_map_clear(&s.seen);
 	if (r == -ENOMEM)
 		return error_oom(err);

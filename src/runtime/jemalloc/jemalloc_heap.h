@@ -44,7 +44,6 @@ struct jemalloc_heap {
 	uint64_t base_bytes;
 	uint64_t n_arenas;
 	uint64_t caches, cached_items, cached_bytes; /* thread caches */
-	bool caches_known;
 	uint64_t checked, inconsistent;
 };
 void jemalloc_heap_clear(struct jemalloc_heap *h); /* { 0 } is empty; keeps the tree */

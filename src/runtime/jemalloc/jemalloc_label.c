@@ -214,7 +214,7 @@ static int add_heap(struct heap_memory *m, const struct regions_input *in, struc
 {
 	struct regions_heap *heap;
 	uint32_t index;
-	int r = jemalloc_cache_read(m, in->maps, h, NULL, NULL, err);
+	int r = jemalloc_cache_read(m, in, h, NULL, NULL, err);
 
 	if (r == 0)
 		r = regions_add_heap(to, REGIONS_JEMALLOC, &heap, &index, err);
@@ -296,7 +296,7 @@ static int fill_block(struct heap_memory *m, const struct regions_input *in,
 			return 1;
 	}
 	w = (struct wanted){ ret->start, ret->start + ret->size, false };
-	r = jemalloc_cache_read(m, in->maps, h, want, &w, err);
+	r = jemalloc_cache_read(m, in, h, want, &w, err);
 	ret->state = w.cached ? REGIONS_BLOCK_CACHED : REGIONS_BLOCK_LIVE;
 	return r < 0 ? r : 1;
 }
