@@ -4,7 +4,6 @@
 malloc_trim() returned, and the program's own list of blocks."""
 import pytest
 
-import conftest
 import ladder_truth
 from ladder_truth import Truth
 
@@ -65,6 +64,17 @@ def test_settings(env):
     assert (sum(h.cached for h in arenas(heaps)) == 0) == ("GLIBC_TUNABLES" in env)
 
 
+@pytest.mark.parametrize("brk", ["foreign", "blocked"])
+def test_brk_is_not_malloc_s_alone(brk):
+    """What can't be walked to is told by the lists, and the row says so."""
+    with Truth(2, 4000, env={"TRUTH_BRK": brk}) as t:
+        heaps, _ = ladder_truth.look("libc", t.pid)
+        own = t.own()
+    assert sum(h.in_use for h in arenas(heaps)) == own["uordblks"]
+    assert total(arenas(heaps), "fastbin_bytes") == own["fsmblks"]
+    assert "the rest by its bins" in [h for h in heaps if h.name == "main arena"][0].evidence
+
+
 def test_a_heap_of_more_than_one_heap_info():
     """An arena that has outgrown its first 64 MiB."""
     with Truth(2, 60000, 10, env={"MALLOC_MMAP_THRESHOLD_": "1000000"}) as t:
@@ -102,8 +112,6 @@ def test_trim_is_foretold(program):
 
 
 def test_arenas_are_named_by_their_threads():
-    if not (conftest.SOURCE / "src/target/threads.c").exists():
-        pytest.skip("who has which thread pointer is not read yet")
     with Truth(6, 200) as t:
         heaps, findings = ladder_truth.look("libc", t.pid)
         by_thread = {}

@@ -18,6 +18,7 @@
  *	trim        malloc_trim(0): "trimmed BYTES" of resident memory (pagemap)
  *	leave N     N threads (the last ones) end; their blocks stay
  *	quit
+ * TRUTH_BRK=foreign or blocked in the environment: see disturb_brk().
  * With "running" the threads go on to allocate and free the same amount again
  * and again. "ready PID" is printed when all is in place. The program's own
  * arrays come from mmap.
@@ -110,12 +111,32 @@ static void make(struct block *b, size_t n)
 	b->usable = usable_size(b->at, n);
 }
 
+/* TRUTH_BRK=foreign: somebody else takes memory with sbrk(), too; blocked:
+ * something lies where the break would grow. */
+static void disturb_brk(long i)
+{
+	static const char *how;
+
+	if (i == 0)
+		how = getenv("TRUTH_BRK");
+	if (!how || i % 1000 != 500)
+		return;
+	if (!strcmp(how, "foreign"))
+		sbrk(12304);
+	if (!strcmp(how, "blocked") && i == 500)
+		mmap((char *)sbrk(0) + 65536, 4096, PROT_NONE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+}
+
 static void fill(struct worker *w)
 {
 	uint64_t s = w->number * 77 + 1;
 
-	for (long i = 0; i < n_blocks; i++)
+	for (long i = 0; i < n_blocks; i++) {
+		if (w->number == 0)
+			disturb_brk(i);
 		make(&w->blocks[i], pick_size(i, next_random(&s)));
+	}
 }
 
 static void drop_third(struct block *blocks, uint64_t seed)

@@ -86,12 +86,12 @@ static bool is_own(const struct glibc_arena *a, uint64_t chunk)
 		if (chunk >= a->areas[i].first && chunk < a->areas[i].end)
 			return true;
 	}
-	return a->is_main && a->broken; /* some of its memory is elsewhere */
+	return a->is_main; /* some of its memory may be elsewhere */
 }
 
 int glibc_lists_fastbins(struct peek *p, const struct glibc_arena *a, bool mangled,
-                         struct glibc_lists_set *to, uint64_t *checked, uint64_t *inconsistent,
-                         struct error *err)
+                         struct glibc_lists_set *to, uint64_t *bytes, uint64_t *checked,
+                         uint64_t *inconsistent, struct error *err)
 {
 	size_t room = a->system_bytes / MIN_CHUNK + 1; /* a longer list is a loop */
 
@@ -113,6 +113,7 @@ int glibc_lists_fastbins(struct peek *p, const struct glibc_arena *a, bool mangl
 			r = glibc_lists_add(to, c, err);
 			if (r < 0)
 				return r;
+			*bytes += MIN_CHUNK + 16 * i;
 			c = glibc_lists_link(c + 16, word[1], mangled);
 		}
 	}

@@ -35,10 +35,10 @@ void glibc_lists_vote(struct peek *p, const struct maps *m, uint64_t at,
 bool glibc_lists_mangled(const struct glibc_lists_votes *v); /* undecided: yes */
 uint64_t glibc_lists_link(uint64_t at, uint64_t stored, bool mangled);
 
-/* The chunks in @a's fastbins, into @to (not sorted). */
+/* The chunks in @a's fastbins, into @to (not sorted); their sum is added to *bytes. */
 int glibc_lists_fastbins(struct peek *p, const struct glibc_arena *a, bool mangled,
-                         struct glibc_lists_set *to, uint64_t *checked, uint64_t *inconsistent,
-                         struct error *err);
+                         struct glibc_lists_set *to, uint64_t *bytes, uint64_t *checked,
+                         uint64_t *inconsistent, struct error *err);
 /* Bytes on @a's bins, as mallinfo() counts them; for where a walk can't go. */
 uint64_t glibc_lists_bin_bytes(struct peek *p, const struct glibc_arena *a, uint64_t *checked,
                                uint64_t *inconsistent);

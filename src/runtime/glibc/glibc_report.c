@@ -33,8 +33,8 @@ void glibc_report_arena_name(const struct glibc_arenas *all, size_t arena, unsig
 static uint64_t in_use(const struct glibc_arena *arena, const struct glibc_view_arena *a)
 {
 	uint64_t all = a->whole ? a->area_bytes : arena->system_bytes;
-	uint64_t idle = a->sum.fast +
-	                (a->whole ? a->sum.free + a->sum.top : a->binned + arena->top_bytes);
+	uint64_t idle = a->whole ? a->sum.fast + a->sum.free + a->sum.top
+	                         : a->fast_bytes + a->binned + arena->top_bytes;
 
 	return all > idle ? all - idle : 0;
 }
@@ -91,7 +91,7 @@ static void add_figures(const struct glibc_arena *arena, const struct glibc_view
 
 	regions_figure(h, "system_bytes", "from the system", arena->system_bytes);
 	regions_figure(h, "free_bytes", "free", a->whole ? s->free : a->binned);
-	regions_figure(h, "fastbin_bytes", "fastbins", s->fast);
+	regions_figure(h, "fastbin_bytes", "fastbins", a->whole ? s->fast : a->fast_bytes);
 	regions_figure(h, "top_bytes", "top", a->whole ? s->top : arena->top_bytes);
 	regions_figure(h, "trim_bytes", "malloc_trim", s->trim);
 	regions_figure(h, "pinned_bytes", "pinned", s->pinned_free);

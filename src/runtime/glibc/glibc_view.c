@@ -132,7 +132,8 @@ static int walk_all(struct glibc_view *v, struct error *err)
 			r = glibc_arena_areas(v->peek, v->in, v->arenas, arena, err);
 		if (r == 0)
 			r = glibc_lists_fastbins(v->peek, arena, v->mangled, &a->fast,
-			                         &a->sum.checked, &a->sum.inconsistent, err);
+			                         &a->fast_bytes, &a->sum.checked,
+			                         &a->sum.inconsistent, err);
 		glibc_lists_sort(&a->fast);
 		if (r == 0)
 			r = walk_arena(v, i, &w, a, err);

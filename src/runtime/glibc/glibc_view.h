@@ -11,6 +11,7 @@
 struct glibc_view_arena {
 	struct glibc_walk_sum sum;
 	struct glibc_lists_set fast;
+	uint64_t fast_bytes;   /* by the fastbins' lists */
 	uint64_t cached_bytes; /* in threads' caches; of this arena's chunks */
 	uint64_t area_bytes;   /* all areas, heads included: what system_mem counts */
 	bool whole;            /* the walks came to the end of each area */
