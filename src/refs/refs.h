@@ -15,13 +15,6 @@
 #include "profile/profile.h"
 #include "runtime/object_graph.h"
 
-/* dominators.h */
-struct dominators {
-	uint32_t *idom;     /* n_nodes; UINT32_MAX: the common root of all */
-	uint64_t *retained; /* bytes freed if the node went */
-	uint32_t *owner;    /* root that alone keeps it alive, or UINT32_MAX: shared */
-};
-
 enum refs_view {
 	REFS_RETAINED,   /* dominator tree, paths folded; default */
 	REFS_FIRST_COME, /* breadth first: the shortest path from any root, as older tools */

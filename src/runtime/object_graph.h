@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/hash.h"
 
 /* Tiers of roots, the strongest first: an edge from a weaker tier never makes a
  * stronger tier's object "shared". */
@@ -56,6 +57,7 @@ struct object_graph {
 	uint32_t *first_edge; /* n_nodes + 1: edges of node i are [first_edge[i], first_edge[i + 1])
 	                       */
 	size_t n_nodes, cap_nodes;
+	size_t n_started; /* nodes whose first_edge is set */
 	struct object_edge *edges;
 	size_t n_edges, cap_edges; /* fewer than 2^32 */
 	struct object_root *roots;
@@ -73,7 +75,7 @@ struct object_graph {
 	size_t n_chars, cap_chars;
 	uint32_t *texts;
 	size_t n_texts, cap_texts;
-	struct object_graph_index *index; /* of the texts; object_graph.c's own */
+	struct hash_map index; /* hash of a text -> its id */
 
 	/* the runtime's own account, for the self-check and the report; 0 unknown */
 	uint64_t own_live_bytes, own_live_objects;
@@ -102,5 +104,5 @@ int object_graph_root(struct object_graph *g, const struct object_root *root, st
 int object_graph_root_edge(struct object_graph *g, uint32_t to, uint32_t label, struct error *err);
 
 uint64_t object_graph_size(const struct object_graph *g, uint32_t node);
-/* The node that holds @addr; UINT32_MAX: none. (Linear without an index: sort once.) */
+/* The node that holds @addr; UINT32_MAX: none. Linear. */
 uint32_t object_graph_find(const struct object_graph *g, uint64_t addr);

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "refs/paths.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/array.h"
+#include "base/cleanup.h"
+
+enum { FRAME_BYTES = 1024 };
+
+void paths_clear(struct paths *p)
+{
+	free(p->place);
+	free(p->places);
+	object_graph_clear(&p->texts);
+	hash_map_clear(&p->index);
+	hash_map_clear(&p->frames);
+	*p = (struct paths){ 0 };
+}
+
+/* ---- the trie ---- */
+
+static int add_place(struct paths *p, uint32_t parent, uint32_t frame, uint32_t *ret,
+                     struct error *err)
+{
+	const uint64_t key = (uint64_t)parent << 32 | frame;
+	uint64_t *found = hash_map_get(&p->index, key);
+	int r;
+
+	if (found) {
+		*ret = (uint32_t)*found;
+		return 0;
+	}
+	r = array_reserve(&p->places, &p->cap_places, p->n_places + 1, err);
+	if (r == 0)
+		r = hash_map_put(&p->index, key, p->n_places, err);
+	if (r < 0)
+		return r;
+	p->places[p->n_places] = (struct paths_place){
+		.parent = parent,
+		.frame = frame,
+		.depth = parent == UINT32_MAX ? 1 : p->places[parent].depth + 1,
+	};
+	*ret = (uint32_t)p->n_places++;
+	return 0;
+}
+
+/* The place of @frame below @at, or where @frame is on the way to @at already. */
+static int go_down(struct paths *p, uint32_t at, uint32_t frame, uint32_t *ret, struct error *err)
+{
+	for (uint32_t k = at; k != UINT32_MAX; k = p->places[k].parent) {
+		if (p->places[k].frame == frame) {
+			*ret = k;
+			return 0;
+		}
+	}
+	if (at != UINT32_MAX && p->places[at].depth >= PATHS_MAX_DEPTH) {
+		*ret = at;
+		return 0;
+	}
+	return add_place(p, at, frame, ret, err);
+}
+
+/* ---- frames ---- */
+
+static int text_frame(struct paths *p, const char *text, uint32_t *ret, struct error *err)
+{
+	return object_graph_text(&p->texts, text, strlen(text), ret, err);
+}
+
+/* ".clusters map[string]*main.Cluster": how it is referred to, and what it is. */
+static int edge_frame(struct paths *p, const struct object_graph *g, uint32_t label, uint32_t node,
+                      uint32_t *ret, struct error *err)
+{
+	const uint32_t type = g->type[node] >> 2;
+	const uint64_t key = (uint64_t)label << 32 | type;
+	uint64_t *found = hash_map_get(&p->frames, key);
+	char text[FRAME_BYTES];
+	int r;
+
+	if (found) {
+		*ret = (uint32_t)*found;
+		return 0;
+	}
+	if (label && type)
+		snprintf(text, sizeof(text), "%s %s", object_graph_name(g, label),
+		         object_graph_name(g, type));
+	else
+		snprintf(text, sizeof(text), "%s",
+		         label  ? object_graph_name(g, label)
+		         : type ? object_graph_name(g, type)
+		                : "[unknown type]");
+	r = text_frame(p, text, ret, err);
+	return r < 0 ? r : hash_map_put(&p->frames, key, *ret, err);
+}
+
+static int root_place(struct paths *p, const struct object_graph *g, size_t root, uint32_t *ret,
+                      struct error *err)
+{
+	const struct object_root *k = &g->roots[root];
+	char text[FRAME_BYTES];
+	uint32_t frame;
+	int r;
+
+	if (k->type)
+		snprintf(text, sizeof(text), "%s %s", object_graph_name(g, k->name),
+		         object_graph_name(g, k->type));
+	else
+		snprintf(text, sizeof(text), "%s", object_graph_name(g, k->name));
+	r = text_frame(p, text, &frame, err);
+	return r < 0 ? r : add_place(p, UINT32_MAX, frame, ret, err);
+}
+
+/* What a root has in common with others: "shared by A, B", then what it is. */
+static int shared_place(struct paths *p, const struct object_graph *g, const struct shared *s,
+                        uint32_t node, uint32_t label, uint32_t *ret, struct error *err)
+{
+	char text[FRAME_BYTES];
+	uint32_t frame, at;
+	int r;
+
+	shared_name(s, g, s->set[node], text, sizeof(text));
+	r = text_frame(p, text, &frame, err);
+	if (r == 0)
+		r = add_place(p, UINT32_MAX, frame, &at, err);
+	if (r == 0)
+		r = edge_frame(p, g, label, node, &frame, err);
+	return r < 0 ? r : go_down(p, at, frame, ret, err);
+}
+
+/* ---- breadth first ---- */
+
+struct walk {
+	const struct object_graph *g;
+	const struct dominators *d;
+	const struct shared *s;
+	struct paths *p;
+	bool first_come;
+	uint32_t *queue;
+	size_t head, tail;
+};
+
+/* Node @to is met, from what stands at @at. */
+static int meet(struct walk *w, uint32_t at, const struct object_edge *e, struct error *err)
+{
+	struct paths *p = w->p;
+	const uint32_t common = (uint32_t)w->d->n - 1;
+	uint32_t frame, place;
+	int r;
+
+	if (p->place[e->to] != UINT32_MAX)
+		return 0;
+	if (!w->first_come && w->d->idom[e->to] == common) {
+		r = shared_place(p, w->g, w->s, e->to, e->label, &place, err);
+	} else {
+		r = edge_frame(p, w->g, e->label, e->to, &frame, err);
+		if (r == 0)
+			r = go_down(p, at, frame, &place, err);
+	}
+	if (r < 0)
+		return r;
+	p->place[e->to] = place;
+	p->places[place].objects++;
+	p->places[place].bytes += object_graph_size(w->g, e->to);
+	w->queue[w->tail++] = e->to;
+	return 0;
+}
+
+static int start_at(struct walk *w, size_t root, struct error *err)
+{
+	const struct object_root *k = &w->g->roots[root];
+	uint32_t at;
+	int r;
+
+	if (!k->n_edges)
+		return 0;
+	r = root_place(w->p, w->g, root, &at, err);
+	for (uint32_t e = 0; r == 0 && e < k->n_edges; e++) {
+		const struct object_edge *edge = &w->g->root_edges[k->first_edge + e];
+
+		if (w->d->tier[edge->to] == (unsigned)k->tier)
+			r = meet(w, at, edge, err);
+	}
+	return r;
+}
+
+static int go_on(struct walk *w, struct error *err)
+{
+	int r = 0;
+
+	while (r == 0 && w->head < w->tail) {
+		uint32_t v = w->queue[w->head++];
+
+		for (uint32_t e = w->g->first_edge[v]; r == 0 && e < w->g->first_edge[v + 1]; e++) {
+			const struct object_edge *edge = &w->g->edges[e];
+
+			if (w->d->tier[edge->to] == w->d->tier[v])
+				r = meet(w, w->p->place[v], edge, err);
+		}
+	}
+	return r;
+}
+
+int paths_compute(const struct object_graph *g, const struct dominators *d, const struct shared *s,
+                  enum refs_view view, const bool *wanted, struct paths *ret, struct error *err)
+{
+	cleanup(paths_clear) struct paths p = { 0 };
+	cleanup_free uint32_t *queue = malloc((g->n_nodes + 1) * sizeof(*queue));
+	struct walk w = { g, d, s, &p, view == REFS_FIRST_COME, queue, 0, 0 };
+	int r = 0;
+
+	p.place = malloc((g->n_nodes + 1) * sizeof(*p.place));
+	if (!queue || !p.place)
+		return error_oom(err);
+	memset(p.place, 0xff, (g->n_nodes + 1) * sizeof(*p.place));
+	for (size_t k = 0; r == 0 && k < g->n_roots; k++) {
+		if (!wanted || wanted[k])
+			r = start_at(&w, k, err);
+	}
+	if (r == 0)
+		r = go_on(&w, err);
+	if (r < 0)
+		return r;
+	*ret = p;
+	p = (struct paths){ 0 };
+	return 0;
+}

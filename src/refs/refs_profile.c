@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <inttypes.h>
+#include <regex.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "refs/paths.h"
+#include "refs/refs.h"
+#include "refs/refs_types.h"
+
+enum { BIG_ROWS = 20, TYPE_ROWS = 1000, TEXT_BYTES = 1024 };
+
+static const struct profile_type value_types[] = {
+	{ "inuse_objects", "count" },
+	{ "inuse_space", "bytes" },
+};
+
+struct making {
+	const struct object_graph *g;
+	const struct refs_options *o;
+	struct dominators d;
+	struct shared s;
+	struct paths p;
+	bool *wanted;
+	struct profile *to;
+	struct error *err;
+};
+
+static void making_clear(struct making *m)
+{
+	dominators_clear(&m->d);
+	shared_clear(&m->s);
+	paths_clear(&m->p);
+	free(m->wanted);
+	profile_free(m->to);
+}
+
+/* ---- which roots ---- */
+
+static int choose_roots(struct making *m)
+{
+	const struct refs_options *o = m->o;
+	regex_t re;
+	int r;
+
+	if (!o->only_from && o->view != REFS_GOROUTINES)
+		return 0;
+	m->wanted = calloc(m->g->n_roots + 1, sizeof(*m->wanted));
+	if (!m->wanted)
+		return error_oom(m->err);
+	r = regcomp(&re, o->only_from ? o->only_from : "", REG_EXTENDED | REG_NOSUB);
+	if (r) {
+		char text[128];
+
+		regerror(r, &re, text, sizeof(text));
+		return error_set(m->err, EINVAL, "'%s': %s", o->only_from, text);
+	}
+	for (size_t i = 0; i < m->g->n_roots; i++) {
+		const struct object_root *root = &m->g->roots[i];
+
+		m->wanted[i] = (o->view != REFS_GOROUTINES || root->tier == OBJECT_TIER_STACK) &&
+		               regexec(&re, object_graph_name(m->g, root->name), 0, NULL, 0) == 0;
+	}
+	regfree(&re);
+	return 0;
+}
+
+/* ---- samples ---- */
+
+static int add_place(struct making *m, const struct paths_place *place)
+{
+	uint32_t frames[PATHS_MAX_DEPTH + 1];
+	const int64_t values[] = { (int64_t)place->objects, (int64_t)place->bytes };
+	size_t n = 0;
+
+	if (!place->objects)
+		return 0;
+	for (const struct paths_place *k = place; k && n <= PATHS_MAX_DEPTH; n++) {
+		int r = profile_frame_named(m->to, object_graph_name(&m->p.texts, k->frame),
+		                            &frames[n], m->err);
+
+		if (r < 0)
+			return r;
+		k = k->parent == UINT32_MAX ? NULL : &m->p.places[k->parent];
+	}
+	return profile_add(m->to, frames, n, NULL, 0, values, m->err);
+}
+
+static int add_types_as_samples(struct making *m, const struct refs_types_row *rows, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const int64_t values[] = { (int64_t)rows[i].objects, (int64_t)rows[i].bytes };
+		uint32_t frame;
+		int r = profile_frame_named(m->to,
+		                            rows[i].type ? object_graph_name(m->g, rows[i].type)
+		                                         : "[unknown type]",
+		                            &frame, m->err);
+
+		if (r == 0)
+			r = profile_add(m->to, &frame, 1, NULL, 0, values, m->err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* ---- tables ---- */
+
+#define TEXT(v)   ((struct report_figure){ .kind = REPORT_TEXT, .text = (char *)(v) })
+#define NUMBER(v) ((struct report_figure){ .kind = REPORT_INT, .integer = (int64_t)(v) })
+
+/* Names of those with whom root @r shares something, each once. */
+static void shared_with(const struct making *m, uint32_t r, char *buf, size_t size)
+{
+	size_t n = 0;
+
+	buf[0] = '\0';
+	for (size_t i = 0; i < m->s.n_sets && n < SHARED_NAMES; i++) {
+		const struct shared_set *k = &m->s.sets[i];
+		bool is_in = false;
+
+		for (uint32_t q = 0; q < k->n; q++)
+			is_in |= m->s.roots[k->first + q] == r;
+		for (uint32_t q = 0; is_in && q < k->n && n < SHARED_NAMES; q++) {
+			const char *name = object_graph_name(
+				m->g, m->g->roots[m->s.roots[k->first + q]].name);
+			size_t used = strlen(buf);
+
+			if (m->s.roots[k->first + q] == r || strstr(buf, name))
+				continue;
+			snprintf(buf + used, size - used, "%s%s", used ? ", " : "", name);
+			n++;
+		}
+	}
+}
+
+struct root_order {
+	uint32_t root;
+	uint64_t retained;
+};
+
+static int more_first(const void *a, const void *b)
+{
+	const struct root_order *x = a, *y = b;
+
+	return x->retained > y->retained ? -1 : x->retained < y->retained;
+}
+
+static int add_roots(struct making *m, struct report *to)
+{
+	static const char *const columns[] = { "name", "kind", "retained_bytes", "retained_objects",
+		                               "shared_with" };
+	const struct object_graph *g = m->g;
+	cleanup_free struct root_order *order = calloc(g->n_roots + 1, sizeof(*order));
+	struct report_table *t;
+	size_t n = 0;
+	int r = order ? report_table(to, "roots", columns, ARRAY_SIZE(columns), &t, m->err)
+	              : error_oom(m->err);
+
+	for (uint32_t i = 0; r == 0 && i < g->n_roots; i++) {
+		if (!m->wanted || m->wanted[i])
+			order[n++] = (struct root_order){ i, m->d.retained[m->d.n_nodes + i] };
+	}
+	qsort(order, n, sizeof(*order), more_first);
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		const struct object_root *root = &g->roots[order[i].root];
+		char name[TEXT_BYTES], with[TEXT_BYTES];
+
+		snprintf(name, sizeof(name), "%s%s%s", object_graph_name(g, root->name),
+		         root->type ? " " : "", object_graph_name(g, root->type));
+		shared_with(m, order[i].root, with, sizeof(with));
+		r = report_row(t,
+		               (struct report_figure[]){
+				       TEXT(name), TEXT(object_graph_name(g, root->kind)),
+				       NUMBER(order[i].retained),
+				       NUMBER(m->d.count[m->d.n_nodes + order[i].root]),
+				       TEXT(with) },
+		               m->err);
+	}
+	return r;
+}
+
+static int add_types(struct making *m, struct report *to, const struct refs_types_row *rows,
+                     size_t n)
+{
+	static const char *const columns[] = { "name", "objects", "bytes", "retained_bytes" };
+	struct report_table *t;
+	int r = report_table(to, "types", columns, ARRAY_SIZE(columns), &t, m->err);
+
+	for (size_t i = 0; r == 0 && i < n && i < TYPE_ROWS; i++)
+		r = report_row(
+			t,
+			(struct report_figure[]){ TEXT(object_graph_name(m->g, rows[i].type)),
+		                                  NUMBER(rows[i].objects), NUMBER(rows[i].bytes),
+		                                  NUMBER(rows[i].retained) },
+			m->err);
+	return r;
+}
+
+/* The biggest objects, by insertion: there are few rows. */
+static size_t find_big(const struct making *m, uint32_t *big)
+{
+	size_t n = 0;
+
+	for (uint32_t v = 0; v < m->g->n_nodes; v++) {
+		uint64_t bytes = object_graph_size(m->g, v);
+		size_t at = n;
+
+		if (m->d.tier[v] == UINT8_MAX ||
+		    (n == BIG_ROWS && bytes <= object_graph_size(m->g, big[n - 1])))
+			continue;
+		if (n < BIG_ROWS)
+			n++;
+		else
+			at--;
+		while (at && object_graph_size(m->g, big[at - 1]) < bytes) {
+			big[at] = big[at - 1];
+			at--;
+		}
+		big[at] = v;
+	}
+	return n;
+}
+
+static int add_big(struct making *m, struct report *to)
+{
+	static const char *const columns[] = { "address", "type", "bytes", "root" };
+	uint32_t big[BIG_ROWS];
+	size_t n = find_big(m, big);
+	struct report_table *t;
+	int r = report_table(to, "big", columns, ARRAY_SIZE(columns), &t, m->err);
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		uint32_t top = dominators_top(&m->d, big[i]);
+		char address[32], root[TEXT_BYTES];
+
+		snprintf(address, sizeof(address), "0x%" PRIx64, m->g->address[big[i]]);
+		if (top >= m->d.n_nodes)
+			snprintf(root, sizeof(root), "%s",
+			         object_graph_name(m->g, m->g->roots[top - m->d.n_nodes].name));
+		else
+			shared_name(&m->s, m->g, m->s.set[top], root, sizeof(root));
+		r = report_row(t,
+		               (struct report_figure[]){
+				       TEXT(address),
+				       TEXT(object_graph_name(m->g, m->g->type[big[i]] >> 2)),
+				       NUMBER(object_graph_size(m->g, big[i])), TEXT(root) },
+		               m->err);
+	}
+	return r;
+}
+
+struct sums {
+	uint64_t live_bytes, live_objects, typed_bytes, shape_bytes;
+};
+
+static struct sums sum(const struct making *m)
+{
+	struct sums s = { 0 };
+
+	for (uint32_t v = 0; v < m->g->n_nodes; v++) {
+		uint64_t bytes = object_graph_size(m->g, v);
+
+		if (m->d.tier[v] == UINT8_MAX)
+			continue;
+		s.live_objects++;
+		s.live_bytes += bytes;
+		if ((m->g->type[v] & 3) != OBJECT_UNTYPED)
+			s.typed_bytes += bytes;
+		if ((m->g->type[v] & 3) == OBJECT_TYPED_SHAPE)
+			s.shape_bytes += bytes;
+	}
+	return s;
+}
+
+static int add_figures(struct making *m, struct report *to)
+{
+	const struct object_graph *g = m->g;
+	struct sums s = sum(m);
+	int r = report_text(to, "result", NULL, "refs", m->err);
+
+	if (r == 0)
+		r = report_text(to, "runtime", "runtime", g->runtime, m->err);
+	if (r == 0)
+		r = report_int(to, "live_bytes", "live", (int64_t)s.live_bytes, "bytes", m->err);
+	if (r == 0)
+		r = report_int(to, "live_objects", "objects", (int64_t)s.live_objects, "", m->err);
+	if (r == 0)
+		r = report_int(to, "typed_bytes", "typed", (int64_t)s.typed_bytes, "bytes", m->err);
+	if (r == 0)
+		r = report_int(to, "shape_typed_bytes", "typed by shape alone",
+		               (int64_t)s.shape_bytes, "bytes", m->err);
+	if (r == 0)
+		r = report_int(to, "garbage_bytes", "unreachable, not swept yet",
+		               (int64_t)g->garbage_bytes, "bytes", m->err);
+	if (r == 0 && g->own_live_bytes)
+		r = report_int(to, "own_live_bytes", "the runtime's own count",
+		               (int64_t)g->own_live_bytes, "bytes", m->err);
+	return r;
+}
+
+static int fill(struct making *m)
+{
+	cleanup_free struct refs_types_row *rows = NULL;
+	struct report *to = profile_report(m->to);
+	size_t n = 0;
+	int r = refs_types(m->g, &m->d, &rows, &n, m->err);
+
+	if (r == 0 && m->o->view == REFS_TYPES)
+		r = add_types_as_samples(m, rows, n);
+	for (size_t i = 0; r == 0 && m->o->view != REFS_TYPES && i < m->p.n_places; i++)
+		r = add_place(m, &m->p.places[i]);
+	if (r == 0)
+		r = add_figures(m, to);
+	if (r == 0)
+		r = add_roots(m, to);
+	if (r == 0)
+		r = add_types(m, to, rows, n);
+	if (r == 0)
+		r = add_big(m, to);
+	return r;
+}
+
+int refs_profile(const struct object_graph *g, const struct refs_options *o, struct profile **ret,
+                 struct error *err)
+{
+	cleanup(making_clear) struct making m = { .g = g, .o = o, .err = err };
+	int r = choose_roots(&m);
+
+	if (r == 0)
+		r = dominators_compute(g, &m.d, err);
+	if (r == 0)
+		r = shared_compute(g, &m.d, &m.s, err);
+	if (r == 0 && o->view != REFS_TYPES)
+		r = paths_compute(g, &m.d, &m.s, o->view, m.wanted, &m.p, err);
+	if (r == 0)
+		r = profile_new(&m.to, value_types, ARRAY_SIZE(value_types), 1, err);
+	if (r == 0)
+		r = fill(&m);
+	if (r < 0)
+		return r;
+	*ret = take_ptr(m.to);
+	return 0;
+}

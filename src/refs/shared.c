@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "refs/shared.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/array.h"
+#include "base/cleanup.h"
+
+void shared_clear(struct shared *s)
+{
+	free(s->set);
+	free(s->sets);
+	free(s->roots);
+	hash_map_clear(&s->index);
+	*s = (struct shared){ 0 };
+}
+
+/* ---- sets ---- */
+
+static int intern(struct shared *s, const uint32_t *ids, uint32_t n, bool more, uint32_t *ret,
+                  struct error *err)
+{
+	uint64_t hash = hash_bytes(ids, n * sizeof(*ids), more), *found;
+	size_t pos = 0;
+	int r;
+
+	while ((found = hash_map_next(&s->index, hash, &pos)) != NULL) {
+		const struct shared_set *k = &s->sets[*found];
+
+		if (k->n == n && k->more == more &&
+		    memcmp(s->roots + k->first, ids, n * sizeof(*ids)) == 0) {
+			*ret = (uint32_t)*found;
+			return 0;
+		}
+	}
+	r = array_reserve(&s->sets, &s->cap_sets, s->n_sets + 1, err);
+	if (r == 0)
+		r = array_reserve(&s->roots, &s->cap_roots, s->n_root_ids + n, err);
+	if (r == 0)
+		r = hash_map_add(&s->index, hash, s->n_sets, err);
+	if (r < 0)
+		return r;
+	memcpy(s->roots + s->n_root_ids, ids, n * sizeof(*ids));
+	s->sets[s->n_sets] = (struct shared_set){ (uint32_t)s->n_root_ids, n, more };
+	s->n_root_ids += n;
+	*ret = (uint32_t)s->n_sets++;
+	return 0;
+}
+
+static int join(struct shared *s, uint32_t a, uint32_t b, uint32_t *ret, struct error *err)
+{
+	uint32_t ids[2 * SHARED_MAX_ROOTS];
+	const struct shared_set *x, *y;
+	uint32_t i = 0, k = 0, n = 0;
+	bool more;
+
+	if (a == b || a == UINT32_MAX || b == UINT32_MAX) {
+		*ret = a == UINT32_MAX ? b : a;
+		return 0;
+	}
+	x = &s->sets[a];
+	y = &s->sets[b];
+	while (i < x->n || k < y->n) {
+		uint32_t p = i < x->n ? s->roots[x->first + i] : UINT32_MAX;
+		uint32_t q = k < y->n ? s->roots[y->first + k] : UINT32_MAX;
+
+		ids[n++] = p < q ? p : q;
+		i += p <= q;
+		k += q <= p;
+	}
+	more = x->more || y->more || n > SHARED_MAX_ROOTS;
+	return intern(s, ids, n > SHARED_MAX_ROOTS ? SHARED_MAX_ROOTS : n, more, ret, err);
+}
+
+/* ---- from tops to tops ---- */
+
+/* Top of every vertex; a vertex stands behind its dominator in d->order. */
+static void find_tops(const struct dominators *d, uint32_t *top)
+{
+	const uint32_t common = (uint32_t)d->n - 1;
+
+	memset(top, 0xff, d->n * sizeof(*top));
+	for (size_t i = 1; i < d->n_order; i++) {
+		uint32_t v = d->order[i];
+
+		top[v] = d->idom[v] == common ? v : top[d->idom[v]];
+	}
+}
+
+struct links {
+	uint32_t (*items)[2]; /* from top, to top */
+	size_t n, cap;
+};
+
+static int add_link(struct links *l, uint32_t from, uint32_t to, struct error *err)
+{
+	int r;
+
+	if (l->n && l->items[l->n - 1][0] == from && l->items[l->n - 1][1] == to)
+		return 0;
+	r = array_reserve(&l->items, &l->cap, l->n + 1, err);
+	if (r < 0)
+		return r;
+	l->items[l->n][0] = from;
+	l->items[l->n++][1] = to;
+	return 0;
+}
+
+/* References that lead from one top's objects to another top. */
+static int find_links(const struct object_graph *g, const struct dominators *d, const uint32_t *top,
+                      struct links *l, struct error *err)
+{
+	for (size_t i = 1; i < d->n_order; i++) {
+		uint32_t v = d->order[i];
+		bool is_root = v >= d->n_nodes;
+		const struct object_root *root = is_root ? &g->roots[v - d->n_nodes] : NULL;
+		const struct object_edge *e = is_root ? g->root_edges + root->first_edge
+		                                      : g->edges + g->first_edge[v];
+		size_t n = is_root ? root->n_edges : g->first_edge[v + 1] - g->first_edge[v];
+		unsigned tier = is_root ? (unsigned)root->tier : d->tier[v];
+
+		for (size_t k = 0; k < n; k++) {
+			int r;
+
+			if (d->tier[e[k].to] != tier || top[e[k].to] == top[v])
+				continue;
+			r = add_link(l, top[v], top[e[k].to], err);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+/* Until nothing changes; sets only grow, and no set has more than
+ * SHARED_MAX_ROOTS, so it ends. */
+static int spread(struct shared *s, const struct links *l, struct error *err)
+{
+	bool changed = true;
+
+	while (changed) {
+		changed = false;
+		for (size_t i = 0; i < l->n; i++) {
+			uint32_t *to = &s->set[l->items[i][1]], before = *to;
+			int r = join(s, before, s->set[l->items[i][0]], to, err);
+
+			if (r < 0)
+				return r;
+			changed |= *to != before;
+		}
+	}
+	return 0;
+}
+
+int shared_compute(const struct object_graph *g, const struct dominators *d, struct shared *ret,
+                   struct error *err)
+{
+	cleanup(shared_clear) struct shared s = { 0 };
+	cleanup_free uint32_t *top = malloc(d->n * sizeof(*top));
+	struct links l = { 0 };
+	int r = 0;
+
+	s.set = malloc(d->n * sizeof(*s.set));
+	if (!top || !s.set)
+		return error_oom(err);
+	s.n_vertices = d->n;
+	memset(s.set, 0xff, d->n * sizeof(*s.set));
+	for (uint32_t k = 0; r == 0 && k < d->n_roots; k++)
+		r = intern(&s, &k, 1, false, &s.set[d->n_nodes + k], err);
+	find_tops(d, top);
+	if (r == 0)
+		r = find_links(g, d, top, &l, err);
+	if (r == 0)
+		r = spread(&s, &l, err);
+	free(l.items);
+	if (r < 0)
+		return r;
+	*ret = s;
+	s = (struct shared){ 0 };
+	return 0;
+}
+
+void shared_name(const struct shared *s, const struct object_graph *g, uint32_t set, char *buf,
+                 size_t size)
+{
+	const struct shared_set *k = &s->sets[set];
+	size_t used;
+
+	snprintf(buf, size, "shared by");
+	for (uint32_t i = 0; i < k->n && i < SHARED_NAMES; i++) {
+		used = strlen(buf);
+		snprintf(buf + used, size - used, "%s %s", i ? "," : "",
+		         object_graph_name(g, g->roots[s->roots[k->first + i]].name));
+	}
+	used = strlen(buf);
+	if (k->more)
+		snprintf(buf + used, size - used, " +%u or more", k->n - SHARED_NAMES);
+	else if (k->n > SHARED_NAMES)
+		snprintf(buf + used, size - used, " +%u", k->n - SHARED_NAMES);
+}
