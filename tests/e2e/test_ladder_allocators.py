@@ -95,11 +95,14 @@ def test_totals(name, threads, blocks):
 def test_after_threads_have_ended(name):
     """Caches are given back, arenas and segments stay."""
     with Truth(6, 5000, env=preload(name)) as t:
+        before, _ = look(name, t.pid)
         t.ask("leave 4")
         t.own()
         heap, _ = look(name, t.pid)
         CHECKS[runtime_of(name)](heap, t.own())
     assert heap.inconsistent == 0
+    of_threads = "heaps" if name == "mimalloc" else "caches"
+    assert before.figures[of_threads] - heap.figures[of_threads] == 4
 
 
 @pytest.mark.parametrize("name", ALL)

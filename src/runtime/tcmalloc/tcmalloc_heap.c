@@ -19,7 +19,7 @@ enum {
 	MAX_CANDIDATES = 1 << 16, /* pointers into metadata that may lead to a cache */
 	CACHE_LIST = 32,          /* bytes of a FreeList: list, length (8), size_ (24) */
 	CACHE_SIZE = 4096,        /* ThreadCache::size_, behind the lists */
-	CACHE_TAIL = 128,         /* next_ and prev_ are in it */
+	CACHE_TAIL = 64,          /* to its end (4160 bytes); next_ and prev_ are in it */
 	CENTRAL = 1216,           /* CentralFreeListPadded: size_class_ 8, slots 128, used 1152 */
 	CENTRAL_SLOTS = 128,
 	CENTRAL_USED = 1152,
@@ -219,6 +219,33 @@ static int take_cache(struct heap_memory *m, struct tcmalloc_heap *h, uint64_t a
 	return 0;
 }
 
+static bool points_to(struct heap_memory *m, uint64_t cache, uint64_t other)
+{
+	for (unsigned k = 1; k < CACHE_TAIL / 8; k++)
+		if (heap_memory_word(m, cache + CACHE_SIZE + 8 * k) == other)
+			return true;
+	return false;
+}
+
+/* Caches of ended threads keep their pointers, but nobody points back. */
+static void drop_ended(struct heap_memory *m, struct tcmalloc_heap *h)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < h->n_caches; i++) {
+		bool linked = true;
+
+		for (unsigned k = 1; linked && k < CACHE_TAIL / 8; k++) {
+			uint64_t other = heap_memory_word(m, h->caches[i] + CACHE_SIZE + 8 * k);
+
+			linked = !is_cache(m, h, other) || points_to(m, other, h->caches[i]);
+		}
+		if (linked)
+			h->caches[n++] = h->caches[i];
+	}
+	h->n_caches = n;
+}
+
 static int find_caches(struct heap_memory *m, const struct maps *maps,
                        const struct tcmalloc_roots *t, struct tcmalloc_heap *h, struct error *err)
 {
@@ -238,6 +265,7 @@ static int find_caches(struct heap_memory *m, const struct maps *maps,
 			if (is_cache(m, h, tail[k]))
 				r = take_cache(m, h, tail[k], err);
 	}
+	drop_ended(m, h);
 	return r;
 }
 
