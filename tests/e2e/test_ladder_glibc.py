@@ -2,6 +2,8 @@
 # meson: timeout=300 parallel
 """glibc's heap from outside, without symbols, against mallinfo2(), what
 malloc_trim() returned, and the program's own list of blocks."""
+import os
+
 import pytest
 
 import ladder_truth
@@ -167,3 +169,35 @@ def test_blocks(program, tmp_path):
 def test_nothing_is_said_of_other_programs():
     with Truth(2, 100, program="ladder_truth-musl") as t:
         assert ladder_truth.look("libc", t.pid) == ([], {})
+
+
+GLIBCS = os.environ.get("MEMWHO_GLIBCS", "").split()
+
+
+def check_version(glibc, tmp_path):
+    """./dev matrix glibc: the suite's libc, its directory, a program for it."""
+    _, lib, program = glibc.split("=")
+    loader = [f"{lib}/ld-linux-x86-64.so.2", "--library-path", lib, program]
+    with Truth(6, 8000, program=loader) as t:
+        heaps, _ = ladder_truth.look("libc", t.pid)
+        own = t.own()
+        t.ask(f"info {tmp_path}/info")
+        trimmed = int(t.ask("trim")[0].split()[1])
+    if "uordblks" in own: # mallinfo2() is there since 2.33
+        check_totals(heaps, own)
+    info = (tmp_path / "info").read_text().split("</heap>")[-1]
+    assert f'<system type="current" size="{total(arenas(heaps), "system_bytes")}"/>' in info
+    assert all(h.inconsistent == 0 for h in heaps)
+    live = sum(h.in_use - h.cached for h in arenas(heaps))
+    mmapped = sum(h.in_use for h in heaps if h.kind == "glibc-mmapped")
+    held = own["held_bytes"] + 8 * own["held"] - mmapped
+    assert abs(live - held) < 16384 * 7
+    assert total(arenas(heaps), "trim_bytes") == pytest.approx(trimmed, rel=0.05)
+    named = [h.detail for h in arenas(heaps) if "worker-" in h.detail]
+    assert len(named) == 5
+
+
+if GLIBCS: # an empty list would be a skip
+    @pytest.mark.parametrize("glibc", GLIBCS, ids=lambda g: g.split("=")[0])
+    def test_other_versions(glibc, tmp_path):
+        check_version(glibc, tmp_path)
