@@ -82,7 +82,8 @@ def make_root(root):
     for name in output("busybox", "--list").split():
         if name != "busybox":
             (root / "bin" / name).symlink_to("busybox")
-    programs = {BUILD / "memwho": "/bin/memwho", BUILD / "tests/programs/hold": "/bin/hold"}
+    programs = {BUILD / "memwho": "/bin/memwho", BUILD / "tests/programs/hold": "/bin/hold",
+                BUILD / "tests/programs/map_churn": "/bin/map_churn"}
     needed = set()
     for path, target in programs.items():
         install(root, path, target)
@@ -191,6 +192,25 @@ def missing_features_are_told():
         assert Ran(name).code == 1 and word in Ran(name).err, Ran(name)
 
 
+def mappings_are_right(name="mapping", engine="bpf, per call"):
+    import mapped  # tests/e2e
+    ran = Ran(name)
+    assert ran.code == 0, ran
+    result = json.loads(ran.out)
+    assert result["engine"] == engine and result["lost_events"] == 0, ran.err
+    pid = result["ranges"][0]["pid"]
+    ranges = mapped.Ranges(result, pid)
+    theirs = mapped.merged(mapped.of_maps(pid, WORK / "results" / f"{name}.maps"))
+    assert mapped.differences(ranges.spans(), theirs) == (0, 0)
+    owners = mapped.Owners(ranges, WORK / "results" / f"{name}.record")
+    print(f"  {owners}")
+    assert owners.right > 0 and owners.wrong == 0 and owners.uncertain == 0
+
+
+def so_are_they_without_fentry():
+    mappings_are_right("mapping_all", "bpf, all system calls")
+
+
 def the_kernel_is_well():
     log = Ran("dmesg").out
     assert log and not re.search(r"BUG:|WARNING:|Oops|general protection", log), log[-2000:]
@@ -198,7 +218,8 @@ def the_kernel_is_well():
 
 CHECKS = [version_tells_this_kernel, doctor_finds_the_allocator, a_recording_is_exact,
           only_what_is_too_deep_is_cut, a_hot_program_is_refused, a_kernel_thread_is_refused,
-          nobody_is_told, missing_features_are_told, the_kernel_is_well]
+          nobody_is_told, missing_features_are_told, mappings_are_right,
+          so_are_they_without_fentry, the_kernel_is_well]
 
 
 def main():

@@ -17,6 +17,7 @@ static const char *const names[] = {
 	"pagemap_scan",   /* 6.7: PAGEMAP_SCAN */
 	"procmap_query",  /* 6.11: PROCMAP_QUERY */
 	"openat2",        /* 5.6 */
+	"fentry",         /* programs on kernel functions: CONFIG_FUNCTION_TRACER and permission */
 	"map_files",      /* /proc/PID/map_files: CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN */
 	"debuginfod",     /* libdebuginfod.so.1 */
 	"cache",          /* unwind tables on disk */

@@ -16,10 +16,10 @@ def merged(ranges):
     return out
 
 
-def of_maps(pid):
-    """Ranges of /proc/PID/maps but [vsyscall]."""
+def of_maps(pid, path=None):
+    """Ranges of /proc/PID/maps (or of a copy of it) but [vsyscall]."""
     found = []
-    for line in pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines():
+    for line in pathlib.Path(path or f"/proc/{pid}/maps").read_text().splitlines():
         m = re.match(r"(\w+)-(\w+) ", line)
         if not line.endswith("[vsyscall]"):
             found.append((int(m[1], 16), int(m[2], 16)))

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=300
+"""The views of memwho map, run --map, and what becomes of the target."""
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from conftest import MEMWHO, PROGRAMS
+
+MIB = 1 << 20
+KEPT = "/usr/lib/x86_64-linux-gnu/libc.so.6"
+
+
+def status_bytes(pid, key):
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(key + ":"):
+            return int(line.split()[1]) << 10
+    raise KeyError(key)
+
+
+def file_rss(pid):
+    """Resident bytes of the one mapping of KEPT that is a MiB long."""
+    rss = 0
+    text = pathlib.Path(f"/proc/{pid}/smaps").read_text()
+    for m in re.finditer(r"^(\w+)-(\w+) r--p .*libc\.so\.6\n(?:.*\n)*?Rss: +(\d+) kB", text, re.M):
+        if int(m[2], 16) - int(m[1], 16) == MIB:
+            rss = int(m[3]) << 10
+    return rss
+
+
+def touch(target, record, *options):
+    t = target("map_touch", KEPT)
+    assert t.line() == "ready"
+    recording = record("map", t.pid, "-d", "60s", "--json", *options)
+    t.say()
+    assert t.line() == "done"
+    return t, json.loads(recording.interrupt().out)
+
+
+def sums(result, key, *names):
+    """Bytes of the stacks that have one of the frames; and of all."""
+    by = {n: sum(s[key] for s in result["stacks"] if n in s["frames"]) for n in names}
+    return by, sum(s[key] for s in result["stacks"])
+
+
+def thp_works():
+    mode = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    return mode.exists() and "[never]" not in mode.read_text()
+
+
+def test_touched_pages_are_whose_who_touched_them_first(needs_bpf, target, record):
+    t, result = touch(target, record, "--by", "touched")
+    by, total = sums(result, "touched_bytes", "touch_user", "touch_kernel", "touch_populate",
+                     "touch_file", "touch_huge", "touch_zero", "touch_map", "[before attach]")
+    # half of touch_user's first MiB was given back and touched by the kernel; half a MiB of
+    # `before` is new
+    assert by["touch_user"] == MIB + MIB // 2
+    assert by["touch_kernel"] == MIB + MIB // 2
+    assert by["touch_populate"] == 3 * MIB
+    # what the faults brought in around their pages: the last window had none
+    assert by["touch_file"] == file_rss(t.pid) > MIB - (1 << 16)
+    assert by["touch_zero"] == 0 and by["touch_map"] == 0
+    if thp_works():
+        assert by["touch_huge"] == 2 * MIB
+    assert by["[before attach]"] >= MIB // 2
+    # all of it, and nothing else (VmRSS is kept in batches)
+    assert abs(total - status_bytes(t.pid, "VmRSS")) < MIB // 2
+    assert result["kernel_faults"] >= 300
+
+
+def test_mapped_is_what_is_left(needs_bpf, target, record):
+    t, result = touch(target, record)
+    by, total = sums(result, "mapped_bytes", "touch_map", "touch_populate", "touch_huge",
+                     "touch_file", "[before attach]")
+    # a MiB of it was moved over another: 7 of 8 are left
+    assert by["touch_map"] == 7 * MIB
+    assert by["touch_populate"] == 3 * MIB and by["touch_huge"] == 4 * MIB
+    assert by["touch_file"] == MIB
+    assert total == status_bytes(t.pid, "VmSize")
+    owners = {s["frames"][-2] for s in result["stacks"] if s["frames"][-1] == "[before attach]"}
+    assert {"file", "main-stack"} <= owners
+    one = next(s for s in result["stacks"] if "touch_populate" in s["frames"])
+    assert one["labels"]["thread"] == "map_touch" and one["labels"]["kind"] == "mmap"
+    assert one["labels"]["prot"] == "rw-" and one["resident_bytes"] == 3 * MIB
+
+
+def test_calls_are_counted(needs_bpf, target, record):
+    t, result = touch(target, record, "--by", "calls")
+    counts = {}
+    for s in result["stacks"]:
+        if "call" in s["labels"]:
+            counts[s["labels"]["call"]] = counts.get(s["labels"]["call"], 0) + s["calls"]
+    assert counts["mmap"] == 4 and counts["mremap"] == 1 and counts["madvise"] == 2
+
+
+@pytest.mark.parametrize("ending", ["svg", "html", "folded", "pb.gz", "speedscope.json", "json"])
+def test_every_format(needs_bpf, memwho, target, tmp_path, ending):
+    t = target("map_touch", KEPT)
+    t.line()
+    out = tmp_path / f"x.{ending}"
+    memwho("map", t.pid, "-d", "0.2s", "-o", out)
+    assert out.stat().st_size > 200
+
+
+def test_run_begins_at_the_exec(needs_bpf, memwho):
+    result = json.loads(memwho("run", "--map", "--ranges", "--json", "--", "/bin/true").out)
+    assert result["ended_by"] == "exit"
+    frames = [r["frames"] for r in result["ranges"]]
+    # the dynamic linker's own mappings have their stacks
+    assert any("_dl_map_segments" in " ".join(f) for f in frames) or any(len(f) > 3 for f in frames)
+    assert ["[by exec]"] in frames and ["[by the kernel]"] in frames
+    assert not any(r["uncertain"] for r in result["ranges"])
+
+
+def test_run_follows_forks_and_execs(needs_bpf, memwho, tmp_path):
+    script = tmp_path / "script"
+    script.write_text(f"#!/bin/sh\necho | {PROGRAMS}/map_touch {KEPT}\nexec {PROGRAMS}/map_touch {KEPT}\n")
+    script.chmod(0o755)
+    r = memwho("run", "--map", "--by", "calls", "--json", "--", script)
+    result = json.loads(r.out[r.out.index("{"):])
+    # one was a child, one took the shell's place
+    pids = {s["labels"]["pid"] for s in result["stacks"] if "touch_populate" in s["frames"]}
+    assert result["processes"] >= 3 and len(pids) >= 1
+
+
+def test_nothing_is_left_when_memwho_is_killed(needs_bpf, target, record):
+    t = target("map_touch", KEPT)
+    t.line()
+    recording = record("map", t.pid)
+    recording.process.kill()
+    recording.process.wait()
+    t.say()
+    assert t.line() == "done"
+    if shutil.which("bpftool"):
+        for _ in range(50):
+            left = subprocess.run(["bpftool", "prog", "show"], capture_output=True, text=True).stdout
+            if "map_all_exit" not in left and "map_exit_mmap" not in left:
+                break
+            time.sleep(0.1)
+        assert "map_all_exit" not in left and "map_exit_mmap" not in left
+
+
+def test_without_privileges_it_says_what_is_missing(target):
+    if os.geteuid() != 0:
+        pytest.skip("needs root to become nobody")
+    t = target("map_touch", KEPT)
+    t.line()
+    p = subprocess.run(["setpriv", "--reuid=65534", "--clear-groups", "--inh-caps=-all", MEMWHO, "map",
+                        str(t.pid), "-d", "1s"], capture_output=True, text=True)
+    assert p.returncode == 1 and p.stdout == ""
+    assert p.stderr.startswith("memwho: ") and "hint: " in p.stderr
+
+
+def test_wrong_words(memwho, target):
+    assert "TARGET" in memwho("map", code=2).err
+    assert "ranges" in memwho("map", 1, "--ranges", "--format", "svg", code=2).err
+    assert "run --map" in memwho("run", "--ranges", "--", "true", code=2).err
+    assert "999999" in memwho("map", 999999, code=1).err
