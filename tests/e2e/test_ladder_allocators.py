@@ -204,7 +204,8 @@ def test_no_caches():
 
 @pytest.mark.parametrize("conf", ["narenas:1", "retain:false", "slab_sizes:1-512:16",
                                   "metadata_thp:always", "dss:primary", "lg_tcache_max:20",
-                                  "background_thread:true", "percpu_arena:percpu"])
+                                  "background_thread:true", "percpu_arena:percpu",
+                                  "prof:true,lg_prof_sample:12"])
 def test_settings_of_jemalloc(conf):
     with Truth(3, 4000, env={**preload("jemalloc"), "MALLOC_CONF": conf}) as t:
         t.own()

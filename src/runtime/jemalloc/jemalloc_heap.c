@@ -48,6 +48,10 @@ static void sum_active(struct jemalloc_heap *h, const struct jemalloc_record *r)
 
 	h->sums.active += r->size;
 	if (!r->slab) {
+		/* a small block that the profiler samples is made, and counted, as a large
+		 * one (arena_prof_promote) */
+		if (r->size_class < JEMALLOC_LAYOUT_SMALL)
+			bytes = jemalloc_layout_class_bytes(JEMALLOC_LAYOUT_SMALL);
 		h->sums.allocated += bytes;
 		h->sums.large++;
 		return;
