@@ -200,10 +200,23 @@ static int add_segment(struct heap_memory *m, struct mimalloc_heap *h,
 	return 0;
 }
 
+/* The next place from @at on where a segment's header can be: programs reserve terabytes. */
+static uint64_t next_present(struct heap_memory *m, uint64_t at, uint64_t end)
+{
+	uint64_t from, to;
+
+	while (at < end && heap_memory_present(m, at, end, &from, &to) == 1) {
+		at = from > at ? (from + SEGMENT - 1) / SEGMENT * SEGMENT : at;
+		if (at < to)
+			return at;
+	}
+	return end;
+}
+
 static int scan(struct heap_memory *m, struct mimalloc_heap *h, uint64_t start, uint64_t end,
                 unsigned *probes, struct error *err)
 {
-	uint64_t at = (start + SEGMENT - 1) / SEGMENT * SEGMENT;
+	uint64_t at = next_present(m, (start + SEGMENT - 1) / SEGMENT * SEGMENT, end);
 
 	while (at < end && h->n_segments < MAX_SEGMENTS && (*probes)++ < MAX_PROBES) {
 		struct mimalloc_segment s;
@@ -220,6 +233,7 @@ static int scan(struct heap_memory *m, struct mimalloc_heap *h, uint64_t start, 
 				return r;
 		}
 		at += h->n_segments > n ? (s.size + SEGMENT - 1) / SEGMENT * SEGMENT : SEGMENT;
+		at = next_present(m, at, end);
 	}
 	return 0;
 }
