@@ -348,6 +348,20 @@ def test_as_many_mappings_as_the_kernel_allows(memwho, spread, stopped):
     check_against_kernel(ladder, s.pid)
 
 
+def test_terabytes_that_are_only_reserved(memwho, spread, stopped):
+    """As AddressSanitizer and V8 do: no reader may go through it page by page."""
+    if not conftest.kernel_features().get("pagemap_scan"):
+        pytest.skip("needs PAGEMAP_SCAN: pagemap alone has to be read for every page")
+    s = spread("reserve", 20)
+    stopped(s.pid)
+    began = time.monotonic()
+    ladder = memwho(s.pid, "--json", timeout=60).json()
+    print(f"22 TiB: {time.monotonic() - began:.3f} s")
+    check_against_kernel(ladder, s.pid)
+    assert sum(p["reserved_bytes"] for p in parts(ladder, "unnamed")) >= 20 << 40
+    assert finding(ladder, "reserved")["bytes"] >= 20 << 40
+
+
 def looked_at(memwho, pid):
     """Every command that reads a process without recording."""
     for words in ([pid], ["ladder", pid, "--json"], [pid, "--pss", "--json"],

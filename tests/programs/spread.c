@@ -14,6 +14,7 @@
  *	deep N        N bytes of the first thread's stack are touched
  *	huge          64 MiB of huge pages, 1/32 of it touched: "huge BYTES" asked for
  *	far           one page in each 2 MiB of 4 GiB
+ *	reserve N     N TiB of addresses without access, 2 TiB with one page of them touched
  *	second LIB    3 MiB in small blocks of the malloc that LIB has
  *	exec N        N more times this program, one after the other, before it waits
  */
@@ -287,6 +288,14 @@ static void make_far(void)
 		at[i] = 1;
 }
 
+static void make_reserved(long n)
+{
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+
+	map((size_t)n << 40, PROT_NONE, flags, -1);
+	map(2ul << 40, PROT_READ | PROT_WRITE, flags, -1)[1ul << 40] = 1;
+}
+
 static void make_second(const char *library)
 {
 #ifdef SPREAD_DLOPEN
@@ -342,6 +351,8 @@ static void make(char **argv, const char *word, const char *value)
 		make_huge_pages();
 	else if (!strcmp(word, "far"))
 		make_far();
+	else if (!strcmp(word, "reserve"))
+		make_reserved(atol(value));
 	else if (!strcmp(word, "second"))
 		make_second(value);
 	else if (!strcmp(word, "exec"))
