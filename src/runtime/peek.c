@@ -27,6 +27,12 @@ int peek_open(struct peek *p, const struct target *t, struct error *err)
 	return open_cache(p, err);
 }
 
+int peek_open_image(struct peek *p, struct image *i, struct error *err)
+{
+	*p = (struct peek){ .image = i };
+	return open_cache(p, err);
+}
+
 int peek_open_pieces(struct peek *p, const struct peek_piece *pieces, size_t n, struct error *err)
 {
 	*p = (struct peek){ .pieces = pieces, .n_pieces = n };
@@ -64,11 +70,34 @@ static uint64_t copy_pieces(const struct peek *p, uint64_t addr, uint8_t *buf, s
 	return got;
 }
 
+/* As much of [addr, addr + len) as the image has, page by page. */
+static uint64_t copy_image(struct image *i, uint64_t addr, uint8_t *buf, size_t len)
+{
+	uint64_t got = 0;
+
+	while (len) {
+		size_t piece = PAGE - addr % PAGE;
+
+		if (piece > len)
+			piece = len;
+		if (image_read(i, addr, buf, piece) == 0)
+			got += piece;
+		else
+			memset(buf, 0, piece);
+		buf += piece;
+		addr += piece;
+		len -= piece;
+	}
+	return got;
+}
+
 static void load(struct peek *p, struct peek_page *page)
 {
 	int r;
 
-	if (!p->target) {
+	if (p->image) {
+		r = image_read(p->image, page->addr, page->bytes, PAGE);
+	} else if (!p->target) {
 		r = copy_pieces(p, page->addr, page->bytes, PAGE) == PAGE ? 0 : -ENODATA;
 	} else {
 		r = reader_try(p->target, page->addr, page->bytes, PAGE);
@@ -123,6 +152,8 @@ uint64_t peek_fill(struct peek *p, uint64_t addr, void *buf, size_t len)
 	uint64_t missing = 0;
 	int r;
 
+	if (p->image)
+		return addr + len < addr ? 0 : copy_image(p->image, addr, buf, len);
 	if (!p->target)
 		return addr + len < addr ? 0 : copy_pieces(p, addr, buf, len);
 	r = reader_fill(p->target, addr, buf, len, &missing);
@@ -152,6 +183,22 @@ static bool present_piece(const struct peek *p, uint64_t start, uint64_t end, ui
 	return false;
 }
 
+/* What is mapped, as far as one segment goes. */
+static bool present_image(const struct peek *p, uint64_t start, uint64_t end, uint64_t *ret_start,
+                          uint64_t *ret_end)
+{
+	for (size_t k = 0; k < image_n_segments(p->image); k++) {
+		const struct image_segment *s = image_segment(p->image, k);
+
+		if (s->end <= start || s->start >= end)
+			continue;
+		*ret_start = s->start > start ? s->start : start;
+		*ret_end = s->end < end ? s->end : end;
+		return true;
+	}
+	return false;
+}
+
 bool peek_present(struct peek *p, uint64_t start, uint64_t end, uint64_t *ret_start,
                   uint64_t *ret_end)
 {
@@ -159,6 +206,8 @@ bool peek_present(struct peek *p, uint64_t start, uint64_t end, uint64_t *ret_st
 
 	if (start >= end)
 		return false;
+	if (p->image)
+		return present_image(p, start, end, ret_start, ret_end);
 	if (!p->target)
 		return present_piece(p, start, end, ret_start, ret_end);
 	r = reader_present(p->target, start, end, ret_start, ret_end);

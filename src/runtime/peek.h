@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "target/image.h"
 #include "target/target.h"
 
 struct peek_piece {
@@ -22,7 +23,8 @@ struct peek_piece {
 };
 
 struct peek {
-	const struct target *target; /* NULL: pieces */
+	const struct target *target; /* NULL: an image, or pieces */
+	struct image *image;
 	const struct peek_piece *pieces;
 	size_t n_pieces;
 	struct peek_page *pages;
@@ -30,6 +32,8 @@ struct peek {
 };
 
 int peek_open(struct peek *p, const struct target *t, struct error *err);
+/* Memory that stands still: a core, a copy. */
+int peek_open_image(struct peek *p, struct image *i, struct error *err);
 /* @pieces ascending; they stay the caller's. */
 int peek_open_pieces(struct peek *p, const struct peek_piece *pieces, size_t n, struct error *err);
 void peek_close(struct peek *p); /* { 0 } is closed; usable with cleanup() */

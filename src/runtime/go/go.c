@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/cleanup.h"
+#include "runtime/go/go_graph.h"
 #include "runtime/go/go_heap.h"
 #include "runtime/go/go_report.h"
 #include "runtime/peek.h"
@@ -97,4 +98,5 @@ const struct runtime_ops go_runtime = {
 	.title = "Go",
 	.label_regions = label_regions,
 	.find_block = find_block,
+	.object_graph = go_graph_make,
 };

@@ -8,40 +8,11 @@
 #include "base/cleanup.h"
 #include "runtime/go/go_meta.h"
 #include "runtime/go/go_spans.h"
+#include "runtime/go/go_version.h"
 #include "runtime/peek.h"
 
 #define MIB (1024.0 * 1024.0)
 enum { TRIES = 3, VERSION_BYTES = 32 };
-
-static bool is_version(const char *s)
-{
-	return strncmp(s, "go1.", 4) == 0 || strncmp(s, "devel", 5) == 0;
-}
-
-/* Since 1.18 a string follows the header of 32 bytes; before, a pointer to a string header does
- * (cmd/link/internal/ld/data.go, debug/buildinfo). */
-static void version_of(struct elf_file *elf, char *buf, size_t size)
-{
-	uint8_t b[32 + 1 + VERSION_BYTES] = { 0 };
-	uint64_t header, text, len;
-	struct elf_section s;
-	struct error err;
-
-	if (!elf_file_section(elf, ".go.buildinfo", &s) ||
-	    elf_file_read(elf, s.offset, b, s.size < sizeof(b) - 1 ? s.size : sizeof(b) - 1, &err) <
-	            0)
-		return;
-	if (b[15] & 2) {
-		snprintf(buf, size, "%.*s", b[32] < VERSION_BYTES ? b[32] : 0, b + 33);
-		return;
-	}
-	if (elf_file_word(elf, s.vaddr + 16, &header, &err) < 0 ||
-	    elf_file_word(elf, header, &text, &err) < 0 ||
-	    elf_file_word(elf, header + 8, &len, &err) < 0 || len >= VERSION_BYTES ||
-	    elf_file_read_vaddr(elf, text, b, len, &err) < 0)
-		return;
-	snprintf(buf, size, "%.*s", (int)len, b);
-}
 
 void go_report_version(const struct runtime_view *v, const char *path, char *buf, size_t size)
 {
@@ -53,13 +24,8 @@ void go_report_version(const struct runtime_view *v, const char *path, char *buf
 		struct elf_file *elf = symbol_module_elf(m);
 
 		if (elf && strcmp(symbol_module_path(m), path) == 0)
-			version_of(elf, buf, size);
+			go_version_text(elf, buf, size);
 	}
-	for (const char *c = buf; *c; c++)
-		if (*c < 32 || *c > 126)
-			buf[0] = 0;
-	if (!is_version(buf))
-		buf[0] = 0;
 }
 
 /* The classes with the most bytes: "48 B 13.7 MiB". */

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "capture/capture_refs.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "inject/snapshot.h"
+#include "target/freeze.h"
+#include "target/image.h"
+#include "target/threads.h"
+
+enum { FREEZE_MS = 2000 };
+
+/* The first runtime that finds itself in @i makes the graph. */
+static int ask_runtimes(struct image *i, const struct capture_refs_options *o,
+                        struct object_graph *ret, struct capture_refs_facts *facts,
+                        struct error *err)
+{
+	int r = 0;
+
+	for (size_t k = 0; r == 0 && registry_runtimes[k]; k++) {
+		if (registry_runtimes[k]->object_graph)
+			r = registry_runtimes[k]->object_graph(i, &o->graph, ret, err);
+	}
+	facts->missing = image_missing(i);
+	facts->copied = image_copied(i);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	error_set(err, ENOTSUP, "%s has no runtime inside whose objects memwho knows",
+	          image_name(i));
+	return error_hint(err, "refs is for Go 1.17 to 1.26; `memwho PID` shows what the memory of "
+	                       "any process is, `memwho alloc PID` who allocates it");
+}
+
+/* ---- threads ---- */
+
+static struct image_thread from_regs(const struct snapshot_thread *t)
+{
+	struct image_thread x = { .tid = t->tid };
+
+#if defined(__x86_64__)
+	x.pc = x.regs[16] = t->regs.rip;
+	x.sp = x.regs[7] = t->regs.rsp;
+	x.bp = x.regs[6] = t->regs.rbp;
+	x.regs[0] = t->regs.rax;
+	x.regs[1] = t->regs.rdx;
+	x.regs[2] = t->regs.rcx;
+	x.regs[3] = t->regs.rbx;
+	x.regs[4] = t->regs.rsi;
+	x.regs[5] = t->regs.rdi;
+	x.regs[8] = t->regs.r8;
+	x.regs[9] = t->regs.r9;
+	x.regs[10] = t->regs.r10;
+	x.regs[11] = t->regs.r11;
+	x.regs[12] = t->regs.r12;
+	x.regs[13] = t->regs.r13;
+	x.regs[14] = t->regs.r14;
+	x.regs[15] = t->regs.r15;
+	x.tls = t->regs.fs_base;
+#endif
+	return x;
+}
+
+/* Stack pointers only: what /proc tells of threads that nobody traces for us. */
+static int threads_of(const struct target *t, struct image_thread **ret, size_t *ret_n,
+                      struct error *err)
+{
+	cleanup(maps_clear) struct maps maps = { 0 };
+	cleanup(threads_clear) struct threads threads = { 0 };
+	struct image_thread *x;
+	int r = maps_read(t, &maps, err);
+
+	if (r == 0)
+		r = threads_read(t, &maps, &threads, err);
+	if (r < 0)
+		return r;
+	x = calloc(threads.n_items + 1, sizeof(*x));
+	if (!x)
+		return error_oom(err);
+	for (size_t i = 0; i < threads.n_items; i++) {
+		x[i].tid = threads.items[i].tid;
+		x[i].sp = x[i].regs[7] = threads.items[i].sp;
+		x[i].tls = threads.items[i].tcb;
+	}
+	*ret = x;
+	*ret_n = threads.n_items;
+	return 0;
+}
+
+/* ---- live ---- */
+
+static int by_copy(const struct target *t, const struct capture_refs_options *o,
+                   struct object_graph *ret, struct capture_refs_facts *facts, struct error *err)
+{
+	const struct snapshot_options options = { .registers = true };
+	cleanup(inject_closep) struct inject *in = NULL;
+	cleanup(snapshot_closep) struct snapshot *s = NULL;
+	cleanup(image_closep) struct image *i = NULL;
+	cleanup_free struct image_thread *threads = NULL;
+	int r = inject_open(t, NULL, NULL, &in, err);
+
+	if (r == 0)
+		r = snapshot_reap_leftovers(in, err);
+	if (r >= 0)
+		r = snapshot_take(in, &options, &s, err);
+	if (r < 0)
+		return r;
+	facts->pause_ns = s->pause_ns;
+	threads = calloc(s->n_threads + 1, sizeof(*threads));
+	if (!threads)
+		return error_oom(err);
+	for (size_t k = 0; k < s->n_threads; k++)
+		threads[k] = from_regs(&s->threads[k]);
+	r = image_open_process(s->copy, threads, s->n_threads, &i, err);
+	return r < 0 ? r : ask_runtimes(i, o, ret, facts, err);
+}
+
+static int in_place(const struct target *t, const struct capture_refs_options *o,
+                    struct object_graph *ret, struct capture_refs_facts *facts, struct error *err)
+{
+	cleanup(freeze_releasep) struct freeze *f = NULL;
+	cleanup(image_closep) struct image *i = NULL;
+	cleanup_free struct image_thread *threads = NULL;
+	size_t n = 0;
+	int r = o->how == CAPTURE_REFS_STOPPED ? freeze_target(t, FREEZE_MS, &f, err) : 0;
+
+	if (r == 0)
+		r = threads_of(t, &threads, &n, err);
+	if (r == 0)
+		r = image_open_process(t, threads, n, &i, err);
+	if (r == 0)
+		r = ask_runtimes(i, o, ret, facts, err);
+	if (f)
+		facts->pause_ns = freeze_ns(f);
+	return r;
+}
+
+int capture_refs_process(pid_t pid, const struct capture_refs_options *o, struct object_graph *ret,
+                         struct capture_refs_facts *facts, struct error *err)
+{
+	cleanup(target_closep) struct target *t = NULL;
+	int r = target_open(pid, &t, err);
+
+	if (r < 0)
+		return r;
+	*facts = (struct capture_refs_facts){ .pid = pid };
+	snprintf(facts->name, sizeof(facts->name), "%s", t->comm);
+	r = o->how == CAPTURE_REFS_COPY ? by_copy(t, o, ret, facts, err)
+	                                : in_place(t, o, ret, facts, err);
+	return r < 0 ? error_context(err, "process %d", (int)pid) : 0;
+}
+
+/* ---- cores ---- */
+
+int capture_refs_core(const char *path, const struct capture_refs_options *o,
+                      struct object_graph *ret, struct capture_refs_facts *facts, struct error *err)
+{
+	const struct image_options options = { .exe = o->exe, .sysroot = o->sysroot };
+	cleanup(image_closep) struct image *i = NULL;
+	int r = image_open_core(path, &options, &i, err);
+
+	if (r < 0)
+		return r;
+	*facts = (struct capture_refs_facts){ .pid = image_pid(i), .is_core = true };
+	snprintf(facts->name, sizeof(facts->name), "%s", image_comm(i));
+	return ask_runtimes(i, o, ret, facts, err);
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "capture/capture_refs.h"
+#include "cli/cli.h"
+#include "cli/show.h"
+#include "refs/refs.h"
+#include "target/target.h"
+
+struct asked {
+	struct capture_refs_options capture;
+	struct refs_options view;
+	struct show show;
+};
+
+static const struct {
+	const char *name;
+	enum refs_view view;
+} views[] = {
+	{ "retained", REFS_RETAINED },
+	{ "first-come", REFS_FIRST_COME },
+	{ "types", REFS_TYPES },
+	{ "goroutines", REFS_GOROUTINES },
+};
+
+static int parse_view(const struct cli_args *args, enum refs_view *ret, struct error *err)
+{
+	const char *name = cli_value(args, "view");
+
+	if (!name)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(views); i++) {
+		if (!strcmp(name, views[i].name)) {
+			*ret = views[i].view;
+			return 0;
+		}
+	}
+	error_set(err, EINVAL, "no view '%s'", name);
+	return error_hint(err, "views: retained, first-come, types, goroutines");
+}
+
+static int parse(const struct cli_args *args, struct asked *a, struct error *err)
+{
+	int r = show_parse(args, &a->show, err);
+
+	if (r == 0)
+		r = parse_view(args, &a->view.view, err);
+	if (r < 0)
+		return r;
+	if (cli_flag(args, "stop") && cli_flag(args, "no-stop"))
+		return error_set(err, EINVAL, "--stop and --no-stop: one of them");
+	if (cli_flag(args, "stop"))
+		a->capture.how = CAPTURE_REFS_STOPPED;
+	if (cli_flag(args, "no-stop"))
+		a->capture.how = CAPTURE_REFS_RUNNING;
+	a->capture.exe = cli_value(args, "exe");
+	a->capture.sysroot = cli_value(args, "sysroot");
+	a->view.only_from = cli_value(args, "only-from");
+	return 0;
+}
+
+/* A file is a core, whatever it is called; a process name does not contain '/'. */
+static bool is_file(const char *word)
+{
+	struct stat st;
+
+	return word[strspn(word, "0123456789")] && stat(word, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static int make_graph(const struct asked *a, const char *word, struct object_graph *g,
+                      struct capture_refs_facts *facts, struct error *err)
+{
+	cleanup_free pid_t *pids = NULL;
+	size_t n = 0;
+	int r;
+
+	if (is_file(word))
+		return capture_refs_core(word, &a->capture, g, facts, err);
+	if (a->capture.exe || a->capture.sysroot)
+		return error_set(err, EINVAL, "--exe and --sysroot are for cores");
+	r = target_resolve(word, &pids, &n, err);
+	if (r < 0)
+		return r;
+	if (n != 1)
+		return error_set(err, EINVAL, "'%s' is %zu processes; refs takes one", word, n);
+	return capture_refs_process(pids[0], &a->capture, g, facts, err);
+}
+
+static int add_facts(struct profile *p, const struct capture_refs_facts *f, struct error *err)
+{
+	struct report *to = profile_report(p);
+	char target[128];
+	int r;
+
+	snprintf(target, sizeof(target), "%s (%s%d)", f->name, f->is_core ? "core of " : "",
+	         f->pid);
+	r = report_text(to, "target", "target", target, err);
+	if (r == 0 && !f->is_core)
+		r = report_double(to, "pause_ms", "stood still", (double)f->pause_ns / 1e6, "ms",
+		                  err);
+	if (r == 0 && f->missing)
+		r = report_int(to, "missing_bytes", "missing from the core", (int64_t)f->missing,
+		               "bytes", err);
+	if (r == 0)
+		r = report_int(to, "read_bytes", NULL, (int64_t)f->copied, "bytes", err);
+	return r;
+}
+
+static int run(const struct cli_args *args, struct error *err)
+{
+	cleanup(object_graph_clear) struct object_graph g = { 0 };
+	cleanup(profile_freep) struct profile *p = NULL;
+	struct capture_refs_facts facts = { 0 };
+	struct asked a = { 0 };
+	const char *word;
+	int r = cli_word(args, "TARGET or CORE", &word, err);
+
+	if (r == 0)
+		r = parse(args, &a, err);
+	if (r == 0)
+		r = make_graph(&a, word, &g, &facts, err);
+	if (r == 0)
+		r = refs_profile(&g, &a.view, &p, err);
+	if (r == 0)
+		r = add_facts(p, &facts, err);
+	if (r == 0)
+		r = show_profile(&a.show, p, err);
+	return r < 0 ? r : CLI_DONE;
+}
+
+static const struct cli_option own[] = {
+	{ 0, NULL, NULL, "References" },
+	{ 0, "view", "NAME", "retained (default), first-come, types, goroutines" },
+	{ 0, "only-from", "RE", "only from roots whose name matches" },
+	{ 0, "exe", "FILE", "of a core: the program" },
+	{ 0, "sysroot", "DIR", "of a core: where its files are looked for" },
+	{ 0, "stop", NULL, "stop the process while it is read; no copy" },
+	{ 0, "no-stop", NULL, "read it as it runs; neither copy nor stop" },
+	{ 0 },
+};
+static const struct cli_option *const tables[] = { own, options_output, options_view,
+	                                           options_common, NULL };
+
+const struct cli_command refs_command = {
+	.name = "refs",
+	.summary = "who still refers to the live heap (Go 1.17 to 1.26)",
+	.usage = "[OPTION...] TARGET|CORE",
+	.details =
+		"A process is cloned inside itself (copy on write), goes on at once, and the copy\n"
+		"is read; the pause is the clone. What one root alone keeps alive stands under\n"
+		"it; what several keep, under \"shared by\".\n"
+		"\n"
+		"  memwho refs 4711\n"
+		"  memwho refs 4711 -o refs.svg\n"
+		"  memwho refs core.4711 --exe ./server --view types\n",
+	.option_tables = tables,
+	.run = run,
+};

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "runtime/go/go_module.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/go/go_version.h"
+
+enum {
+	MODULE_BYTES = 600,
+	TFLAG_EXTRA_STAR = 2, /* internal/abi/type.go */
+	MAX_NAME = 4096,
+	SCAN_BYTES = 1 << 16,
+};
+
+static uint64_t word(struct image *i, uint64_t at)
+{
+	uint64_t v;
+
+	return image_read(i, at, &v, sizeof(v)) == 0 ? v : 0;
+}
+
+static uint32_t half(struct image *i, uint64_t at)
+{
+	uint32_t v;
+
+	return image_read(i, at, &v, sizeof(v)) == 0 ? v : 0;
+}
+
+/* ---- finding it ---- */
+
+static bool is_module(struct go_module *m, uint64_t at, uint64_t table, uint64_t table_end)
+{
+	uint64_t names = word(m->image, at + GO_MODULE_FUNCNAMETAB);
+	uint64_t functions = word(m->image, at + GO_MODULE_PCLNTABLE);
+	uint64_t text = word(m->image, at + GO_MODULE_TEXT);
+	uint64_t etext = word(m->image, at + GO_MODULE_TEXT + 8);
+	uint64_t types = word(m->image, at + m->layout->types);
+	uint64_t etypes = word(m->image, at + m->layout->types + 8);
+
+	return word(m->image, at) == table && names > table && names < table_end &&
+	       functions > table && functions < table_end && text && text < etext && types &&
+	       types < etypes;
+}
+
+static bool find_table(const struct go_module *m, uint64_t *start, uint64_t *end)
+{
+	struct elf_section s;
+
+	if (!elf_file_section(m->exe, ".gopclntab", &s) &&
+	    !elf_file_section(m->exe, ".data.rel.ro.gopclntab", &s))
+		return false;
+	*start = s.vaddr + m->bias;
+	*end = *start + s.size;
+	return true;
+}
+
+/* Look for the word @table in the program's segments. */
+static uint64_t search(struct go_module *m, uint64_t table, uint64_t table_end)
+{
+	for (size_t k = 0; k < elf_file_n_segments(m->exe); k++) {
+		struct elf_segment s = elf_file_segment(m->exe, k);
+		uint64_t at = (s.vaddr + m->bias + 7) & ~7ull, end = s.vaddr + s.memsz + m->bias;
+
+		if (s.type != PT_LOAD || (s.flags & PF_X))
+			continue;
+		while (at + MODULE_BYTES < end) {
+			uint64_t n = end - at < SCAN_BYTES ? end - at : SCAN_BYTES;
+			const uint64_t *words = image_at(m->image, at, n / 8 * 8);
+
+			for (uint64_t i = 0; words && i < n / 8; i++) {
+				if (words[i] == table && is_module(m, at + i * 8, table, table_end))
+					return at + i * 8;
+			}
+			at += n / 8 * 8;
+		}
+	}
+	return 0;
+}
+
+static uint64_t find(struct go_module *m)
+{
+	uint64_t table, end;
+	struct elf_section s;
+
+	if (!find_table(m, &table, &end))
+		return 0;
+	if (elf_file_section(m->exe, ".go.module", &s) &&
+	    is_module(m, s.vaddr + m->bias, table, end))
+		return s.vaddr + m->bias;
+	return search(m, table, end);
+}
+
+/* ---- reading it ---- */
+
+static void read_fields(struct go_module *m)
+{
+	struct image *i = m->image;
+	const struct go_layout *l = m->layout;
+
+	m->text = word(i, m->at + GO_MODULE_TEXT);
+	m->etext = word(i, m->at + GO_MODULE_TEXT + 8);
+	m->types = word(i, m->at + l->types);
+	m->etypes = word(i, m->at + l->types + 8);
+	m->func_names = word(i, m->at + GO_MODULE_FUNCNAMETAB);
+	m->pc_table = word(i, m->at + GO_MODULE_PCTAB);
+	m->functions = word(i, m->at + GO_MODULE_PCLNTABLE);
+	m->ftab = word(i, m->at + GO_MODULE_FTAB);
+	m->n_ftab = word(i, m->at + GO_MODULE_FTAB + 8);
+	for (unsigned k = 0; k < 2; k++) {
+		struct go_module_data *d = &m->data[k];
+
+		d->start = word(i, m->at + GO_MODULE_DATA + 16 * k);
+		d->end = word(i, m->at + GO_MODULE_DATA + 16 * k + 8);
+		/* bitvector { n int32; bytedata *uint8 } */
+		d->mask_bits = half(i, m->at + l->gc_masks + 16 * k);
+		d->mask = word(i, m->at + l->gc_masks + 16 * k + 8);
+	}
+}
+
+int go_module_open(struct image *i, struct go_module *ret, char *version, size_t version_bytes,
+                   struct error *err)
+{
+	struct go_module m = { .image = i };
+	unsigned minor;
+
+	m.exe = image_exe(i, &m.bias, err);
+	if (!m.exe)
+		return err->code;
+	go_version_text(m.exe, version, version_bytes);
+	if (!version[0])
+		return error_set(err, ENOTSUP, "%s is not a Go program", image_name(i));
+	minor = go_version_minor(version);
+	m.layout = go_layout_of(minor);
+	if (!m.layout) {
+		error_set(err, ENOTSUP, "%s was built by %s", image_name(i), version);
+		return error_hint(err, "known are Go 1.17 to 1.26");
+	}
+	m.at = find(&m);
+	if (!m.at) {
+		error_set(err, ENOTSUP, "%s: the module data of %s is not where its program says",
+		          image_name(i), version);
+		return image_kind(i) == IMAGE_CORE
+		               ? error_hint(err, "is this the program that the core is of?")
+		               : -ENOTSUP;
+	}
+	read_fields(&m);
+	*ret = m;
+	return 0;
+}
+
+/* ---- names ---- */
+
+static void copy_text(struct image *i, uint64_t at, uint64_t len, char *buf, size_t size)
+{
+	if (len >= size)
+		len = size - 1;
+	if (!len || image_read(i, at, buf, len) < 0)
+		len = 0;
+	buf[len] = '\0';
+	for (char *c = buf; *c; c++) {
+		if ((unsigned char)*c < ' ')
+			*c = '?';
+	}
+}
+
+static uint64_t ftab_pc(const struct go_module *m, uint64_t k)
+{
+	/* since 1.18: offsets from text (symtab.go, functab) */
+	return m->layout->minor >= 18 ? m->text + half(m->image, m->ftab + k * 8)
+	                              : word(m->image, m->ftab + k * 16);
+}
+
+void go_module_function(const struct go_module *m, uint64_t pc, char *buf, size_t size)
+{
+	bool offsets = m->layout->minor >= 18;
+	uint64_t low = 0, high = m->n_ftab, f;
+
+	buf[0] = '\0';
+	/* the last entry is the end of the text */
+	if (pc < m->text || pc >= m->etext || high < 2 || high > 1u << 28)
+		return;
+	while (high - low > 1) {
+		uint64_t mid = low + (high - low) / 2;
+
+		if (ftab_pc(m, mid) <= pc)
+			low = mid;
+		else
+			high = mid;
+	}
+	f = m->functions + (offsets ? half(m->image, m->ftab + low * 8 + 4)
+	                            : word(m->image, m->ftab + low * 16 + 8));
+	/* _func: entryOff uint32 (entry uintptr before 1.18), nameOff int32 */
+	f = m->func_names + half(m->image, f + (offsets ? 4 : 8));
+	for (size_t n = 0; n + 1 < size; n++) {
+		if (image_read(m->image, f + n, buf + n, 1) < 0 || !buf[n]) {
+			buf[n] = '\0';
+			return;
+		}
+		buf[n + 1] = '\0';
+	}
+}
+
+/* abi.Name: a byte of flags, the length as a varint (1.17+), the bytes. */
+void go_module_type_name(const struct go_module *m, uint64_t type, char *buf, size_t size)
+{
+	uint8_t head[GO_TYPE_BYTES], length[2];
+	int32_t offset;
+	uint64_t at, len;
+
+	buf[0] = '\0';
+	if (image_read(m->image, type, head, sizeof(head)) < 0)
+		return;
+	memcpy(&offset, head + GO_TYPE_STR, sizeof(offset));
+	at = m->types + (uint64_t)(int64_t)offset;
+	if (offset <= 0 || at >= m->etypes || image_read(m->image, at + 1, length, 2) < 0)
+		return;
+	len = length[0] & 0x7f;
+	at += 2;
+	if (length[0] & 0x80) {
+		len |= (uint64_t)(length[1] & 0x7f) << 7;
+		at++;
+	}
+	if ((head[GO_TYPE_TFLAG] & TFLAG_EXTRA_STAR) && len) {
+		at++;
+		len--;
+	}
+	copy_text(m->image, at, len, buf, size);
+}

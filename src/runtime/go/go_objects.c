@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "runtime/go/go_objects.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/array.h"
+#include "base/cleanup.h"
+#include "target/maps.h"
+
+enum {
+	WORD = 8,
+	HEADER_LEAST = 512,       /* minSizeForMallocHeader (1.22+): larger ones have one */
+	INLINE_MARKS = 128,       /* sizeof(spanInlineMarkBits) (1.25+) */
+	KIND_GC_PROG = 1 << 6,    /* abi.Type.Kind_, up to 1.23 */
+	TFLAG_ON_DEMAND = 1 << 4, /* 1.24+: GCData points to a mask that is made when needed */
+	ARENA_BITMAP = 2097152,   /* bytes of heapArena.bitmap, up to 1.19 */
+	ARENA_BITS = 1048576,     /* 1.20, 1.21; noMorePtrs behind it */
+	MAX_PAGES = 1 << 28,
+	MAX_SPANS_LIST = 1 << 27,
+};
+
+void go_objects_close(struct go_objects *o)
+{
+	peek_close(&o->peek);
+	free(o->spans);
+	free(o->page);
+	*o = (struct go_objects){ 0 };
+}
+
+/* ---- finding the heap ---- */
+
+/* The image's segments in the form in which the heap's finder knows mappings. */
+static int maps_of(const struct image *i, struct maps *ret, struct error *err)
+{
+	for (size_t k = 0; k < image_n_segments(i); k++) {
+		const struct image_segment *s = image_segment(i, k);
+		struct mapping m = { .start = s->start,
+			             .end = s->end,
+			             .offset = s->file_offset,
+			             .inode = s->path[0] == '/',
+			             .prot = s->prot };
+		int r = array_reserve(&ret->items, &ret->cap_items, ret->n_items + 1, err);
+
+		m.name = r == 0 ? strdup(s->path) : NULL;
+		if (r == 0 && !m.name)
+			r = error_oom(err);
+		if (r < 0)
+			return r;
+		ret->items[ret->n_items++] = m;
+	}
+	return 0;
+}
+
+static int find_heap(struct go_objects *o, struct error *err)
+{
+	cleanup(maps_clear) struct maps maps = { 0 };
+	int r = maps_of(o->image, &maps, err);
+
+	/* noptrbss, bss and data follow each other; mheap_ is in one of them */
+	for (unsigned k = 0; r == 0 && k < 2; k++) {
+		const struct image_segment *s = image_find(o->image, o->module->data[k].start);
+		uint64_t at = s ? s->start : 0;
+		struct regions_data d = { .start = at, .end = at };
+
+		/* data and .bss are neighbours, of one kind or two */
+		while (s && s->start == d.end && (s->prot & MAPS_WRITE)) {
+			d.end = s->end;
+			s = image_find(o->image, d.end);
+		}
+		r = d.end > d.start ? go_heap_next(&o->peek, &maps, &d, &at, &o->heap, err) : 0;
+		if (r == 1)
+			return 0;
+	}
+	if (r < 0)
+		return r;
+	return error_set(err, ENOTSUP, "%s: no heap of the Go runtime is found",
+	                 image_name(o->image));
+}
+
+/* ---- spans ---- */
+
+static uint64_t word(const struct go_objects *o, uint64_t at)
+{
+	uint64_t v;
+
+	return image_read(o->image, at, &v, sizeof(v)) == 0 ? v : 0;
+}
+
+static int add_span(struct go_objects *o, const struct go_heap_span *s, struct error *err)
+{
+	const struct go_layout *l = o->module->layout;
+	struct go_objects_span x = {
+		.start = s->start,
+		.end = s->start + s->pages * GO_HEAP_PAGE,
+		.elemsize = s->elemsize,
+		.n = (uint32_t)s->n_elems,
+		.taken = s->count,
+		.free_index = (uint32_t)s->free_index,
+		.alloc_bits = s->bits,
+		.no_scan = s->class_ & 1,
+		.specials = word(o, s->at + l->specials),
+	};
+	int r = array_reserve(&o->spans, &o->cap_spans, o->n_spans + 1, err);
+
+	if (r < 0)
+		return r;
+	if (l->bits == GO_BITS_SPAN && !x.no_scan) {
+		x.has_header = s->class_ >> 1 && s->elemsize > HEADER_LEAST;
+		x.large_type = s->class_ >> 1 ? 0 : word(o, s->at + l->large_type);
+	}
+	x.reciprocal = UINT64_MAX / x.elemsize + 1;
+	o->taken_objects += x.taken;
+	o->taken_bytes += x.taken * x.elemsize;
+	o->spans[o->n_spans++] = x;
+	return 0;
+}
+
+static int by_start(const void *a, const void *b)
+{
+	const struct go_objects_span *x = a, *y = b;
+
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+static int read_spans(struct go_objects *o, struct error *err)
+{
+	if (o->heap.n_spans > MAX_SPANS_LIST)
+		return error_set(err, E2BIG, "the heap has too many spans");
+	for (uint64_t i = 0; i < o->heap.n_spans; i++) {
+		struct go_heap_span s = { 0 };
+		uint64_t at = word(o, o->heap.spans + 8 * i);
+		int r = 0;
+
+		if (go_heap_read_span(&o->peek, &o->heap, at, &s) > 0 && s.state == GO_HEAP_IN_USE)
+			r = add_span(o, &s, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* In order, without overlaps (of a heap that is hostile or torn), numbered. */
+static int order_spans(struct go_objects *o, struct error *err)
+{
+	uint64_t slots = 0;
+	size_t n = 0;
+
+	if (!o->n_spans)
+		return error_set(err, ENOTSUP, "%s: the Go heap is empty", image_name(o->image));
+	qsort(o->spans, o->n_spans, sizeof(*o->spans), by_start);
+	for (size_t i = 0; i < o->n_spans; i++) {
+		if (n && o->spans[i].start < o->spans[n - 1].end)
+			continue;
+		o->spans[n] = o->spans[i];
+		o->spans[n].first = (uint32_t)slots;
+		slots += o->spans[n++].n;
+		if (slots >= UINT32_MAX - 1)
+			return error_set(err, E2BIG, "more than 4 thousand million objects");
+	}
+	o->n_spans = n;
+	o->n_slots = (uint32_t)slots;
+	o->low = o->spans[0].start;
+	o->high = o->spans[n - 1].end;
+	return 0;
+}
+
+static int index_pages(struct go_objects *o, struct error *err)
+{
+	uint64_t n = (o->high - o->low) / GO_HEAP_PAGE;
+
+	if (n > MAX_PAGES)
+		return error_set(err, E2BIG, "%s: the Go heap lies too far apart",
+		                 image_name(o->image));
+	o->page = calloc(n + 1, sizeof(*o->page));
+	if (!o->page)
+		return error_oom(err);
+	for (size_t i = 0; i < o->n_spans; i++) {
+		for (uint64_t a = o->spans[i].start; a < o->spans[i].end; a += GO_HEAP_PAGE)
+			o->page[(a - o->low) / GO_HEAP_PAGE] = (uint32_t)i + 1;
+	}
+	return 0;
+}
+
+int go_objects_open(struct image *i, const struct go_module *m, struct go_objects *ret,
+                    struct error *err)
+{
+	cleanup(go_objects_close) struct go_objects o = { .module = m, .image = i };
+	int r = peek_open_image(&o.peek, i, err);
+
+	if (r == 0)
+		r = find_heap(&o, err);
+	if (r == 0)
+		r = read_spans(&o, err);
+	if (r == 0)
+		r = order_spans(&o, err);
+	if (r == 0)
+		r = index_pages(&o, err);
+	if (r < 0)
+		return r;
+	*ret = o;
+	o = (struct go_objects){ 0 };
+	return 0;
+}
+
+/* ---- objects ---- */
+
+uint32_t go_objects_find(const struct go_objects *o, uint64_t addr, size_t *ret_span)
+{
+	const struct go_objects_span *s;
+	uint32_t k;
+	uint64_t n;
+
+	if (addr < o->low || addr >= o->high)
+		return UINT32_MAX;
+	k = o->page[(addr - o->low) / GO_HEAP_PAGE];
+	if (!k)
+		return UINT32_MAX;
+	s = &o->spans[k - 1];
+	n = (uint64_t)(((unsigned __int128)(addr - s->start) * s->reciprocal) >> 64);
+	if (n >= s->n)
+		return UINT32_MAX;
+	*ret_span = k - 1;
+	return s->first + (uint32_t)n;
+}
+
+uint64_t go_objects_address(const struct go_objects_span *s, uint32_t slot)
+{
+	return s->start + (uint64_t)(slot - s->first) * s->elemsize;
+}
+
+bool go_objects_is_free(const struct go_objects *o, size_t s, uint32_t slot)
+{
+	const struct go_objects_span *x = &o->spans[s];
+	uint32_t n = slot - x->first;
+	uint8_t byte;
+
+	return n >= x->free_index && x->alloc_bits &&
+	       image_read(o->image, x->alloc_bits + n / 8, &byte, 1) == 0 && !(byte >> n % 8 & 1);
+}
+
+/* Do the small objects of a page have their mark bits inline (1.25+)? */
+static bool has_inline_marks(struct go_objects *o, const struct go_objects_span *s)
+{
+	uint32_t flags = o->module->layout->inline_marks;
+	uint64_t arena, page = s->start % GO_HEAP_ARENA_BYTES / GO_HEAP_PAGE;
+	uint8_t byte;
+
+	if (!flags || s->end - s->start != GO_HEAP_PAGE)
+		return false;
+	arena = go_heap_arena(&o->peek, &o->heap, s->start);
+	return arena && image_read(o->image, arena + flags + page / 8, &byte, 1) == 0 &&
+	       (byte >> page % 8 & 1);
+}
+
+static void read_memory(struct go_objects *o, struct go_objects_span *s)
+{
+	uint64_t bytes = s->end - s->start, bits = bytes / 64;
+
+	s->tried = true;
+	s->memory = image_at(o->image, s->start, bytes);
+	if (!s->memory) {
+		o->missing_bytes += bytes;
+		return;
+	}
+	if (o->module->layout->bits == GO_BITS_SPAN && !s->has_header && s->n && !s->large_type &&
+	    s->elemsize <= HEADER_LEAST)
+		s->bits = s->memory + bytes - bits - (has_inline_marks(o, s) ? INLINE_MARKS : 0);
+}
+
+static bool bit(const uint8_t *bits, uint64_t n)
+{
+	return bits[n / 8] >> n % 8 & 1;
+}
+
+static uint64_t value_at(const uint8_t *memory)
+{
+	uint64_t v;
+
+	memcpy(&v, memory, sizeof(v));
+	return v;
+}
+
+/* Words of @memory whose bits, from bit @first on, are set. */
+static int scan_bits(const uint8_t *memory, const uint8_t *bits, uint64_t first, uint64_t words,
+                     uint32_t offset, go_objects_fn fn, void *arg)
+{
+	for (uint64_t w = 0; w < words;) {
+		int r;
+
+		if ((first + w) % 8 == 0 && !bits[(first + w) / 8]) {
+			w += 8;
+			continue;
+		}
+		if (bit(bits, first + w)) {
+			r = fn(arg, offset + (uint32_t)(w * WORD), value_at(memory + w * WORD));
+			if (r)
+				return r;
+		}
+		w++;
+	}
+	return 0;
+}
+
+static int scan_all(const uint8_t *memory, uint64_t words, go_objects_fn fn, void *arg)
+{
+	int r = 0;
+
+	for (uint64_t w = 0; r == 0 && w < words; w++)
+		r = fn(arg, (uint32_t)(w * WORD), value_at(memory + w * WORD));
+	return r;
+}
+
+/* The mask of a type is repeated over an array of it (mbitmap.go, typePointers). */
+static int scan_type(struct go_objects *o, uint64_t type, const uint8_t *memory, uint64_t words,
+                     go_objects_fn fn, void *arg)
+{
+	const uint8_t *t = image_at(o->image, type, GO_TYPE_BYTES), *mask;
+	uint64_t size, pointers, at;
+	int r = 0;
+
+	if (!t)
+		return scan_all(memory, words, fn, arg);
+	size = value_at(t + GO_TYPE_SIZE) / WORD;
+	pointers = value_at(t + GO_TYPE_PTR_BYTES) / WORD;
+	at = value_at(t + GO_TYPE_GC_DATA);
+	if (o->module->layout->minor >= 24 && (t[GO_TYPE_TFLAG] & TFLAG_ON_DEMAND))
+		at = word(o, at);
+	else if (o->module->layout->minor < 24 && (t[GO_TYPE_KIND] & KIND_GC_PROG))
+		at = 0;
+	if (pointers > words)
+		pointers = words;
+	mask = at && pointers ? image_at(o->image, at, (pointers + 7) / 8) : NULL;
+	if (!size || (pointers && !mask)) /* by a program: any word may be one */
+		return scan_all(memory, words, fn, arg);
+	for (uint64_t e = 0; r == 0 && e < words && pointers; e += size) {
+		uint64_t n = pointers < words - e ? pointers : words - e;
+
+		r = scan_bits(memory + e * WORD, mask, 0, n, (uint32_t)(e * WORD), fn, arg);
+	}
+	return r;
+}
+
+/* Up to 1.21 the bits are the arena's. */
+static int scan_arena(struct go_objects *o, uint64_t address, const uint8_t *memory, uint64_t words,
+                      go_objects_fn fn, void *arg)
+{
+	uint64_t arena = go_heap_arena(&o->peek, &o->heap, address);
+	uint64_t first = address % GO_HEAP_ARENA_BYTES / WORD;
+	bool nibbles = o->module->layout->bits == GO_BITS_NIBBLES;
+	const uint8_t *bits = arena ? image_at(o->image, arena, nibbles ? ARENA_BITMAP : ARENA_BITS)
+	                            : NULL;
+	const uint8_t *no_more = arena && !nibbles
+	                                 ? image_at(o->image, arena + ARENA_BITS, ARENA_BITS / 64)
+	                                 : NULL;
+	int r = 0;
+
+	if (!bits || (!nibbles && !no_more))
+		return scan_all(memory, words, fn, arg);
+	for (uint64_t w = 0; r == 0 && w < words; w++) {
+		uint64_t k = first + w;
+		bool pointer, last;
+
+		if (nibbles) { /* low four bits: pointer; high four: go on */
+			uint8_t b = bits[k / 4] >> k % 4;
+
+			if (!(b & 16))
+				break;
+			pointer = b & 1;
+			last = false;
+		} else {
+			pointer = bit(bits, k);
+			last = k % 64 == 63 && bit(no_more, k / 64);
+		}
+		if (pointer)
+			r = fn(arg, (uint32_t)(w * WORD), value_at(memory + w * WORD));
+		if (last)
+			break;
+	}
+	return r;
+}
+
+int go_objects_scan(struct go_objects *o, size_t s, uint32_t slot, go_objects_fn fn, void *arg)
+{
+	struct go_objects_span *x = &o->spans[s];
+	uint64_t at = (uint64_t)slot * x->elemsize, words = x->elemsize / WORD;
+	const uint8_t *memory;
+
+	if (x->no_scan)
+		return 0;
+	if (!x->tried)
+		read_memory(o, x);
+	if (!x->memory)
+		return 0;
+	memory = x->memory + at;
+	if (o->module->layout->bits != GO_BITS_SPAN)
+		return scan_arena(o, x->start + at, memory, words, fn, arg);
+	if (x->bits)
+		return scan_bits(memory, x->bits, at / WORD, words, 0, fn, arg);
+	if (x->has_header)
+		return value_at(memory)
+		               ? scan_type(o, value_at(memory), memory + WORD, words - 1, fn, arg)
+		               : 0;
+	return x->large_type ? scan_type(o, x->large_type, memory, words, fn, arg) : 0;
+}
+
+uint64_t go_objects_type(struct go_objects *o, size_t s, uint32_t slot)
+{
+	struct go_objects_span *x = &o->spans[s];
+
+	if (x->no_scan || !x->has_header)
+		return x->large_type;
+	if (!x->tried)
+		read_memory(o, x);
+	return x->memory ? value_at(x->memory + (uint64_t)slot * x->elemsize) : 0;
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * The objects of a Go heap and the pointers in them, exactly as the collector
+ * sees both: spans give slots, heap bits (in one of three places, by version) say
+ * which words of a slot are pointers. Spans without pointers are never read.
+ */
+
+#include <stdint.h>
+
+#include "base/error.h"
+#include "runtime/go/go_heap.h"
+#include "runtime/go/go_module.h"
+#include "runtime/peek.h"
+
+struct go_objects_span {
+	uint64_t start, end, elemsize;
+	uint64_t large_type; /* of the only object; 0 */
+	uint64_t specials;
+	uint64_t reciprocal;   /* 2^64 / elemsize, rounded up */
+	const uint8_t *memory; /* NULL: not read yet, or not there */
+	const uint8_t *bits;   /* GO_BITS_SPAN: of the whole span; NULL: malloc headers */
+	uint32_t first;        /* number of its first slot */
+	uint32_t n;            /* slots */
+	uint32_t taken;        /* as the runtime counts */
+	uint32_t free_index;   /* slots below it are taken; above, by alloc_bits */
+	uint64_t alloc_bits;
+	bool no_scan, has_header, tried;
+};
+
+struct go_objects {
+	const struct go_module *module;
+	struct image *image;
+	struct peek peek;
+	struct go_heap heap;
+	struct go_objects_span *spans; /* by address; owned */
+	size_t n_spans, cap_spans;
+	uint64_t low, high; /* of all spans */
+	uint32_t *page;     /* span + 1 of each page from low; owned */
+	uint32_t n_slots;
+	uint64_t taken_bytes, taken_objects;
+	uint64_t missing_bytes; /* spans whose memory was not there */
+				/* stacks: spans of goroutines' stacks are no objects */
+};
+void go_objects_close(struct go_objects *o); /* { 0 } is closed; usable with cleanup() */
+
+int go_objects_open(struct image *i, const struct go_module *m, struct go_objects *ret,
+                    struct error *err);
+
+/* The slot that @addr points into: its number; UINT32_MAX: none. Sets *ret_span. */
+uint32_t go_objects_find(const struct go_objects *o, uint64_t addr, size_t *ret_span);
+/* Address of slot @n of span @s. */
+uint64_t go_objects_address(const struct go_objects_span *s, uint32_t slot);
+
+/* Is the slot free, by the runtime's own account (mbitmap.go, isFree)? A stale word on a stack may
+ * point into one. */
+bool go_objects_is_free(const struct go_objects *o, size_t s, uint32_t slot);
+
+/* Called for each word of an object that is a pointer; non-zero ends the walk. */
+typedef int (*go_objects_fn)(void *arg, uint32_t offset, uint64_t value);
+/* Slot @slot (counted within span @s). The offset counts from the object's data,
+ * behind a malloc header. */
+int go_objects_scan(struct go_objects *o, size_t s, uint32_t slot, go_objects_fn fn, void *arg);
+/* The runtime's own type of an object (malloc header, largeType); 0: not known. */
+uint64_t go_objects_type(struct go_objects *o, size_t s, uint32_t slot);

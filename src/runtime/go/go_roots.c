@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "runtime/go/go_roots.h"
+
+#include <elf.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/array.h"
+#include "base/cleanup.h"
+
+enum {
+	WORD = 8,
+	NAME_BYTES = 512,
+	MAX_GOROUTINES = 1 << 26,
+	GO_STATUS_MASK = 0xfff, /* without _Gscan (runtime2.go) */
+	GO_DEAD = 6,
+	GO_LAST_STATUS = 11, /* _Gleaked of 1.26 */
+	MAX_SPECIALS = 1 << 24,
+	CLEANUP_WORDS = 4,
+};
+
+struct roots {
+	struct go_objects *o;
+	struct object_graph *texts;
+	const struct go_roots_sink *to;
+	struct error *err;
+	struct symbol {
+		uint64_t start, end;
+		const char *name;
+	} * symbols;
+	size_t n_symbols, cap_symbols;
+};
+
+static uint64_t word(const struct roots *r, uint64_t at)
+{
+	uint64_t v;
+
+	return image_read(r->o->image, at, &v, sizeof(v)) == 0 ? v : 0;
+}
+
+static int begin(struct roots *r, const char *name, const char *kind, enum object_tier tier)
+{
+	struct object_root root = { .tier = tier };
+	int e = object_graph_text(r->texts, name, strlen(name), &root.name, r->err);
+
+	if (e == 0)
+		e = object_graph_text(r->texts, kind, strlen(kind), &root.kind, r->err);
+	return e < 0 ? e : r->to->root(r->to->arg, &root, r->err);
+}
+
+static bool points_into_heap(const struct roots *r, uint64_t value)
+{
+	size_t span;
+
+	return go_objects_find(r->o, value, &span) != UINT32_MAX;
+}
+
+/* ---- globals ---- */
+
+static int note_symbol(const struct elf_symbol *s, void *arg)
+{
+	struct roots *r = arg;
+	const struct go_module *m = r->o->module;
+	uint64_t start = s->value + m->bias;
+	int e;
+
+	if (!s->defined || !s->size || s->type != STT_OBJECT ||
+	    !((start >= m->data[0].start && start < m->data[0].end) ||
+	      (start >= m->data[1].start && start < m->data[1].end)))
+		return 0;
+	e = array_reserve(&r->symbols, &r->cap_symbols, r->n_symbols + 1, r->err);
+	if (e < 0)
+		return e;
+	r->symbols[r->n_symbols++] = (struct symbol){ start, start + s->size, s->name };
+	return 0;
+}
+
+static int by_start(const void *a, const void *b)
+{
+	const struct symbol *x = a, *y = b;
+
+	if (x->start != y->start)
+		return x->start < y->start ? -1 : 1;
+	/* of two names of one place the runtime's own comes last */
+	return strcmp(x->name, y->name);
+}
+
+static int read_symbols(struct roots *r)
+{
+	int e = elf_file_each_symbol(r->o->module->exe, ELF_SYMTAB, note_symbol, r);
+
+	if (r->n_symbols)
+		qsort(r->symbols, r->n_symbols, sizeof(*r->symbols), by_start);
+	return e < 0 ? e : 0;
+}
+
+static const struct symbol *symbol_of(const struct roots *r, uint64_t addr)
+{
+	size_t low = 0, high = r->n_symbols;
+
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (r->symbols[mid].start <= addr)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	/* the last that begins at or before it, of those the first name */
+	while (low > 1 && r->symbols[low - 2].start == r->symbols[low - 1].start)
+		low--;
+	return low && addr < r->symbols[low - 1].end ? &r->symbols[low - 1] : NULL;
+}
+
+/* One pointer word of data or bss. Words of one variable are one root. */
+static int global(struct roots *r, const char *segment, uint64_t base, uint64_t at, uint64_t value,
+                  const struct symbol **last)
+{
+	const struct symbol *s = symbol_of(r, at);
+	char text[NAME_BYTES];
+	int e = 0;
+
+	if (!s) {
+		snprintf(text, sizeof(text), "%s+0x%" PRIx64, segment, at - base);
+		e = begin(r, text, "global", OBJECT_TIER_GLOBAL);
+	} else if (s != *last) {
+		e = begin(r, s->name, "global", OBJECT_TIER_GLOBAL);
+	}
+	*last = s;
+	if (e < 0)
+		return e;
+	text[0] = '\0';
+	if (s && at > s->start)
+		snprintf(text, sizeof(text), "+%" PRIu64, at - s->start);
+	return r->to->pointer(r->to->arg, value, text, r->err);
+}
+
+static int globals(struct roots *r)
+{
+	static const char *const names[] = { "data", "bss" };
+
+	for (unsigned k = 0; k < 2; k++) {
+		const struct go_module_data *d = &r->o->module->data[k];
+		uint64_t words = d->end > d->start ? (d->end - d->start) / WORD : 0;
+		const struct symbol *last = NULL;
+		const uint8_t *mask;
+
+		if (words > d->mask_bits)
+			words = d->mask_bits;
+		mask = words ? image_at(r->o->image, d->mask, (words + 7) / 8) : NULL;
+		for (uint64_t w = 0; mask && w < words; w++) {
+			uint64_t value;
+			int e;
+
+			if (!(mask[w / 8] >> w % 8 & 1))
+				continue;
+			value = word(r, d->start + w * WORD);
+			if (!value || !points_into_heap(r, value))
+				continue;
+			e = global(r, names[k], d->start, d->start + w * WORD, value, &last);
+			if (e < 0)
+				return e;
+		}
+	}
+	return 0;
+}
+
+/* ---- goroutines ---- */
+
+struct goroutine {
+	uint64_t start_pc, sp, high;
+};
+
+static bool read_goroutine(const struct roots *r, uint64_t at, struct goroutine *ret)
+{
+	const struct go_layout *l = r->o->module->layout;
+	const uint8_t *g = image_at(r->o->image, at, GO_G_BYTES);
+	uint64_t low, sp;
+	uint32_t status;
+
+	if (!g)
+		return false;
+	memcpy(&low, g + GO_G_STACK, sizeof(low));
+	memcpy(&ret->high, g + GO_G_STACK + 8, sizeof(ret->high));
+	memcpy(&sp, g + GO_G_SP, sizeof(sp));
+	memcpy(&status, g + l->status, sizeof(status));
+	memcpy(&ret->start_pc, g + l->start_pc, sizeof(ret->start_pc));
+	status &= GO_STATUS_MASK;
+	if (status > GO_LAST_STATUS)
+		return false;
+	/* one that runs has its stack pointer in a register */
+	for (size_t k = 0; k < image_n_threads(r->o->image); k++) {
+		uint64_t s = image_thread(r->o->image, k)->sp;
+
+		if (s >= low && s < ret->high &&
+		    s < (sp >= low && sp < ret->high ? sp : UINT64_MAX))
+			sp = s;
+	}
+	ret->sp = sp;
+	if (status == GO_DEAD || !low)
+		ret->sp = ret->high = 0;
+	else if (sp < low || sp > ret->high || ret->high < low)
+		return false;
+	return true;
+}
+
+/* runtime.allgs by its shape: {pointer, length, capacity} whose elements all look like
+ * goroutines. The longest wins. */
+static uint64_t find_goroutines(struct roots *r, uint64_t *ret_n)
+{
+	uint64_t best = 0;
+
+	for (unsigned k = 0; k < 2; k++) {
+		const struct go_module_data *d = &r->o->module->data[k];
+
+		for (uint64_t at = d->start; at + 24 <= d->end; at += WORD) {
+			uint64_t list = word(r, at), n = word(r, at + 8), cap = word(r, at + 16);
+			uint64_t good = 0, with_stack = 0;
+
+			if (n < 2 || n > cap || cap > MAX_GOROUTINES || list % WORD ||
+			    n <= *ret_n || !points_into_heap(r, list))
+				continue;
+			for (uint64_t i = 0; i < n && good == i; i++) {
+				struct goroutine g;
+
+				if (read_goroutine(r, word(r, list + i * WORD), &g)) {
+					good++;
+					with_stack += g.high != 0;
+				}
+			}
+			if (good == n && with_stack) {
+				best = list;
+				*ret_n = n;
+			}
+		}
+	}
+	return best;
+}
+
+static int by_function(const void *a, const void *b)
+{
+	const struct goroutine *x = a, *y = b;
+
+	return x->start_pc < y->start_pc ? -1 : x->start_pc > y->start_pc;
+}
+
+static int stack(struct roots *r, const struct goroutine *g)
+{
+	for (uint64_t at = (g->sp + 7) / WORD * WORD; at + WORD <= g->high; at += WORD) {
+		uint64_t value = word(r, at);
+		size_t span = 0;
+		uint32_t slot = value ? go_objects_find(r->o, value, &span) : UINT32_MAX;
+		int e;
+
+		if (slot == UINT32_MAX || go_objects_is_free(r->o, span, slot))
+			continue;
+		e = r->to->pointer(r->to->arg, value, "stack slot", r->err);
+		if (e < 0)
+			return e;
+	}
+	return 0;
+}
+
+/* One root for all goroutines of one function. */
+static int goroutines(struct roots *r)
+{
+	uint64_t n = 0, list = find_goroutines(r, &n), used = 0, last = 0;
+	cleanup_free struct goroutine *all = calloc(n + 1, sizeof(*all));
+	int e = all ? 0 : error_oom(r->err);
+
+	for (uint64_t i = 0; e == 0 && i < n; i++) {
+		if (read_goroutine(r, word(r, list + i * WORD), &all[used]) && all[used].high)
+			used++;
+	}
+	if (e == 0)
+		qsort(all, used, sizeof(*all), by_function);
+	for (uint64_t i = 0; e == 0 && i < used; i++) {
+		char function[NAME_BYTES - 32], name[NAME_BYTES];
+
+		if (i == 0 || all[i].start_pc != last) {
+			go_module_function(r->o->module, all[i].start_pc, function,
+			                   sizeof(function));
+			snprintf(name, sizeof(name), "goroutines of %s",
+			         function[0] ? function : "?");
+			e = begin(r, name, "stack", OBJECT_TIER_STACK);
+			last = all[i].start_pc;
+		}
+		if (e == 0)
+			e = stack(r, &all[i]);
+	}
+	return e;
+}
+
+/* ---- finalizers and cleanups ---- */
+
+static int special(struct roots *r, const struct go_objects_span *s, uint64_t at, uint64_t *next)
+{
+	const struct go_layout *l = r->o->module->layout;
+	uint8_t bytes[64] = { 0 };
+	uint64_t offset = 0, value;
+	uint8_t kind;
+	int e = 0;
+
+	if (image_read(r->o->image, at, bytes, l->special_fn + WORD) < 0)
+		return 0;
+	memcpy(next, bytes, sizeof(*next));
+	memcpy(&offset, bytes + 8, l->special_kind > 10 ? 8 : 2);
+	kind = bytes[l->special_kind];
+	if (kind == l->finalizer) {
+		/* it keeps what the object refers to, and its own closure */
+		e = r->to->pointer(r->to->arg, s->start + offset, "object with finalizer", r->err);
+		memcpy(&value, bytes + l->special_fn, sizeof(value));
+		if (e == 0 && points_into_heap(r, value))
+			e = r->to->pointer(r->to->arg, value, "finalizer", r->err);
+	} else if (l->cleanup && kind == l->cleanup) {
+		for (unsigned w = 0; e == 0 && w < CLEANUP_WORDS; w++) {
+			value = word(r, at + l->special_fn + w * WORD);
+			if (points_into_heap(r, value))
+				e = r->to->pointer(r->to->arg, value, "cleanup", r->err);
+		}
+	}
+	return e;
+}
+
+static int finalizers(struct roots *r)
+{
+	int e = begin(r, "finalizers and cleanups", "finalizer", OBJECT_TIER_ANONYMOUS);
+	uint64_t n = 0;
+
+	for (size_t i = 0; e == 0 && i < r->o->n_spans; i++) {
+		const struct go_objects_span *s = &r->o->spans[i];
+		uint64_t next = 0;
+
+		for (uint64_t at = s->specials; e == 0 && at && n < MAX_SPECIALS; at = next, n++) {
+			next = 0;
+			e = special(r, s, at, &next);
+		}
+	}
+	return e;
+}
+
+int go_roots_each(struct go_objects *o, struct object_graph *texts, const struct go_roots_sink *to,
+                  struct error *err)
+{
+	struct roots r = { .o = o, .texts = texts, .to = to, .err = err };
+	int e = read_symbols(&r);
+
+	if (e == 0)
+		e = globals(&r);
+	if (e == 0)
+		e = goroutines(&r);
+	if (e == 0)
+		e = finalizers(&r);
+	free(r.symbols);
+	return e;
+}

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=600
+"""memwho refs on a Go program that says what each of its roots keeps."""
+import os
+import re
+import shutil
+import subprocess
+
+import conftest
+import pytest
+
+SOURCE = conftest.SOURCE / "tests" / "programs" / "refs"
+CACHE = conftest.BUILD / "refs-programs"
+
+
+def build(flags=(), name="refs"):
+    """Built once for each set of flags."""
+    if not shutil.which("go"):
+        assert not conftest.CI, "go is not installed"
+        pytest.skip("no go")
+    CACHE.mkdir(exist_ok=True)
+    path = CACHE / name
+    subprocess.run(["go", "build", *flags, "-o", path, "."], cwd=SOURCE, check=True,
+                   env=dict(os.environ, GOFLAGS="-mod=mod", CGO_ENABLED="0"))
+    return path
+
+
+class Program:
+    def __init__(self, path):
+        self.process = subprocess.Popen([path], stdout=subprocess.PIPE, text=True)
+        self.pid, self.path = self.process.pid, path
+        self.roots, self.shared, self.stack, self.live = {}, {}, None, None
+        for line in self.process.stdout:
+            words = line.split()
+            if words[0] == "ready":
+                break
+            if words[0] == "root":
+                self.roots[words[1]] = int(words[2]), int(words[3])
+            elif words[0] == "shared":
+                self.shared[", ".join(words[1:-2])] = int(words[-2])
+            elif words[0] == "stack":
+                self.stack = int(words[2])
+            else:
+                self.live = int(words[1]), int(words[2])
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def program():
+    started = []
+
+    def start(*args, **kw):
+        started.append(Program(build(*args, **kw)))
+        return started[-1]
+
+    yield start
+    for p in started:
+        p.stop()
+
+
+def near(value, true):
+    """Within 1 % and 8 KiB."""
+    return abs(value - true) <= true / 100 + 8192
+
+
+def check(result, p, names=True):
+    assert near(result["live_bytes"], p.live[0]), (result["live_bytes"], p.live)
+    assert abs(result["live_objects"] - p.live[1]) <= p.live[1] / 100 + 100
+    assert result["own_live_bytes"] >= result["live_bytes"]
+    roots = {r["name"].split(" ")[0]: r for r in result["roots"]}
+    if not names:
+        return
+    for name, (size, objects) in p.roots.items():
+        assert near(roots[name]["retained_bytes"], size), (name, roots[name], size)
+        assert abs(roots[name]["retained_objects"] - objects) <= objects / 100 + 1, (name, roots[name], objects)
+    stacks = [r for r in result["roots"] if r["kind"] == "stack" and r["name"].startswith("goroutines of main.")
+              and r["name"] != "goroutines of main.main"]
+    # what a dead goroutine slot still points to is one of them, too: conservative
+    assert sum(r["retained_bytes"] for r in stacks) >= 0.75 * p.stack, stacks
+    for those, size in p.shared.items():
+        held = sum(s["bytes"] for s in result["stacks"] if s["frames"][-1] == f"shared by {those}")
+        assert near(held, size), (those, held, size)
+
+
+@pytest.mark.parametrize("how", [(), ("--stop",), ("--no-stop",)], ids=["copy", "stop", "no-stop"])
+def test_live(memwho, program, how):
+    p = program()
+    result = memwho("refs", p.pid, "--json", *how).json()
+    check(result, p)
+    assert (result["pause_ms"] > 0) == (how != ("--no-stop",))
+    assert p.process.poll() is None
+    assert not subprocess.run(["pgrep", "-P", str(p.pid)], stdout=subprocess.PIPE).stdout, "no copy is left"
+
+
+def test_stripped(memwho, program):
+    p = program(("-ldflags=-s -w",), name="refs-stripped")
+    result = memwho("refs", p.pid, "--json").json()
+    check(result, p, names=False)
+    assert all(re.match(r"(data|bss)\+0x|goroutines of |finalizers", r["name"]) for r in result["roots"])
+    # what a root keeps does not depend on its name
+    kept = sorted((r["retained_bytes"] for r in result["roots"] if r["kind"] == "global"), reverse=True)
+    for size, _ in sorted(p.roots.values(), reverse=True)[:4]:
+        assert any(near(k, size) for k in kept), (size, kept[:20])
+
+
+@pytest.mark.parametrize("flags", [("-buildmode=pie",), ("-trimpath",)], ids=["pie", "trimpath"])
+def test_other_builds(memwho, program, flags):
+    p = program(flags, name="refs" + flags[0].replace("=", "-"))
+    check(memwho("refs", p.pid, "--json").json(), p)
+
+
+def test_cores(memwho, program, tmp_path):
+    p = program()
+    live = memwho("refs", p.pid, "--json").json()
+    subprocess.run(["gcore", "-o", tmp_path / "core", str(p.pid)], check=True, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)
+    core = tmp_path / f"core.{p.pid}"
+    result = memwho("refs", core, "--json").json()
+    check(result, p)
+    assert abs(result["live_bytes"] - live["live_bytes"]) < 65536
+    assert "core of" in result["target"]
+    # another program is refused
+    other = build(("-ldflags=-X main.unused=1", "-gcflags=-N -l"), name="refs-other")
+    r = memwho("refs", core, "--exe", other, code=1)
+    assert "not the program" in r.err or "is this the program" in r.err, r.err
+    whole = core.read_bytes()
+    short = tmp_path / "short"
+    short.write_bytes(whole[:len(whole) // 8])
+    r = memwho("refs", short, "--exe", p.path, "--json", code=None)
+    assert r.code in (0, 1) and (r.code == 1 or r.json()["missing_bytes"] > 0)
+
+
+def test_views(memwho, program):
+    p = program()
+    live = memwho("refs", p.pid, "--json").json()["live_bytes"]
+    first = memwho("refs", p.pid, "--view", "first-come", "--json").json()
+    assert near(sum(s["bytes"] for s in first["stacks"]), live)
+    assert not any("shared by" in f for s in first["stacks"] for f in s["frames"])
+    types = memwho("refs", p.pid, "--view", "types", "--json").json()
+    assert near(sum(s["bytes"] for s in types["stacks"]), live)
+    only = memwho("refs", p.pid, "--only-from", r"^main\.gList$", "--json").json()
+    assert {s["frames"][-1].split(" ")[0] for s in only["stacks"]} == {"main.gList"}
+    stacks = memwho("refs", p.pid, "--view", "goroutines", "--json").json()
+    assert all(r["kind"] == "stack" for r in stacks["roots"])
+    out = memwho("refs", p.pid).out
+    assert "main.gManager" in out and "shared by main.gShareA, main.gShareB" in out
+
+
+def test_pictures(memwho, program, tmp_path):
+    p = program()
+    for ending in ("svg", "html", "pb.gz", "folded"):
+        memwho("refs", p.pid, "-o", tmp_path / f"r.{ending}")
+    assert "main.gManager" in (tmp_path / "r.svg").read_text()
+    again = memwho("render", tmp_path / "r.pb.gz", "--json").json()
+    assert near(again["shown_bytes"], p.live[0])
+
+
+def test_refused(memwho, target, tmp_path):
+    pid = target("demo").pid
+    r = memwho("refs", pid, code=1)
+    assert "no runtime" in r.err and "Go 1.17" in r.err
+    assert "--stop and --no-stop" in memwho("refs", pid, "--stop", "--no-stop", code=2).err
+    assert "no view" in memwho("refs", pid, "--view", "x", code=2).err
+    text = tmp_path / "text"
+    text.write_text("no core\n" * 100)
+    assert "not a core" in memwho("refs", text, code=1).err

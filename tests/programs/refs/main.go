@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// A Go heap with a known answer: what each global and goroutine keeps, in bytes of the size classes that the runtime rounds up to. Prints the
+// truth as lines "root NAME BYTES OBJECTS", then "live BYTES OBJECTS" as the
+// runtime counts after two collections, then "ready". Builds with Go 1.17.
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"time"
+)
+
+type host struct {
+	name string
+	buf  []byte
+	next *host
+}
+
+type cluster struct {
+	hosts []*host
+}
+
+type manager struct {
+	clusters []*cluster
+}
+
+type tree struct {
+	left, right *tree
+	load        [3]uint64
+}
+
+type big struct {
+	words [100]uint64
+	next  *big
+}
+
+var (
+	gManager *manager
+	gList    *host
+	gBlobs   [][]byte
+	gTree    *tree
+	gBig     *big
+	gChan    = make(chan []byte, 64)
+	gIface   interface{}
+	gMap     map[int][]byte
+	gShareA  *host
+	gShareB  *host
+	gFunc    func() int
+	gInner   *uint64
+)
+
+func makeManager() {
+	gManager = &manager{clusters: make([]*cluster, 64)}
+	for i := range gManager.clusters {
+		c := &cluster{hosts: make([]*host, 32)}
+		for k := range c.hosts {
+			c.hosts[k] = &host{buf: make([]byte, 1024)}
+		}
+		gManager.clusters[i] = c
+	}
+}
+
+func makeTree(depth int) *tree {
+	if depth == 0 {
+		return nil
+	}
+	return &tree{left: makeTree(depth - 1), right: makeTree(depth - 1)}
+}
+
+func hold(ready chan bool, until chan bool) {
+	local := make([]*host, 16)
+	for i := range local {
+		local[i] = &host{buf: make([]byte, 8192)}
+	}
+	ready <- true
+	<-until
+	runtime.KeepAlive(local)
+}
+
+func main() {
+	makeManager()
+	for i := 0; i < 50000; i++ {
+		gList = &host{next: gList}
+	}
+	gBlobs = make([][]byte, 128)
+	for i := range gBlobs {
+		gBlobs[i] = make([]byte, 4096)
+	}
+	gTree = makeTree(12)
+	for i := 0; i < 100; i++ {
+		gBig = &big{next: gBig}
+	}
+	for i := 0; i < 32; i++ {
+		gChan <- make([]byte, 2048)
+	}
+	gIface = &host{buf: make([]byte, 65536)}
+	gMap = map[int][]byte{}
+	for i := 0; i < 1000; i++ {
+		gMap[i] = make([]byte, 256)
+	}
+	shared := &host{buf: make([]byte, 131072)}
+	gShareA = &host{next: shared}
+	gShareB = &host{next: shared}
+	captured := make([]byte, 16384)
+	gFunc = func() int { return len(captured) + int(captured[0]) }
+	inner := new([512]uint64)
+	gInner = &inner[100]
+	ready, until := make(chan bool), make(chan bool)
+	for i := 0; i < 4; i++ {
+		go hold(ready, until)
+	}
+	for i := 0; i < 4; i++ {
+		<-ready
+	}
+	runtime.GC()
+
+	fmt.Println("root main.gManager", 24+64*8+64*(24+32*8)+64*32*(48+1024), 1+1+64*2+64*32*2)
+	fmt.Println("root main.gList", 50000*48, 50000)
+	fmt.Println("root main.gBlobs", 128*24+128*4096, 129)
+	fmt.Println("root main.gTree", 4095*48, 4095)
+	fmt.Println("root main.gShareA", 48, 1)
+	fmt.Println("root main.gShareB", 48, 1)
+	fmt.Println("root main.gIface", 48+65536, 2)
+	fmt.Println("root main.gInner", 4096, 1)
+	fmt.Println("root main.gBig", 100*896, 100)
+	fmt.Println("shared main.gShareA main.gShareB", 48+131072, 2)
+	fmt.Println("stack main.hold", 4*(16*8+16*(48+8192)), 4*(1+32))
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	fmt.Println("live " + strconv.FormatUint(m.HeapAlloc, 10) + " " + strconv.FormatUint(m.HeapObjects, 10))
+	fmt.Println("ready")
+	os.Stdout.Sync()
+	time.Sleep(time.Hour)
+	close(until)
+	runtime.KeepAlive(shared)
+	fmt.Println(gFunc(), gMap, gChan, gTree, gBig, gBlobs, gManager, gInner, gIface, gShareA, gShareB, gList)
+}
