@@ -353,72 +353,88 @@ static __always_inline void mapped(const struct call *c, u64 ret)
 	}
 }
 
+static __always_inline void unmapped(const struct call *c, u64 ret)
+{
+	int noted = land();
+
+	if (is_error(ret) && noted)
+		tell_call(MAP_EVENT_UNMAP_FAILED, c, c->arg[0], c->arg[1], 0, 0, ret, 0, 0, 0);
+	else if (!is_error(ret) && !noted) /* entered before the attach */
+		tell_call(MAP_EVENT_UNMAP, c, c->arg[0], c->arg[1], 0, 0, 0, 0, 0, 0);
+}
+
+static __always_inline void detached(const struct call *c, u64 ret)
+{
+	int noted = land();
+
+	if (is_error(ret) && noted)
+		tell_call(MAP_EVENT_SHMDT_FAILED, c, c->arg[0], 0, 0, 0, ret, 0, 0, 0);
+	else if (!is_error(ret) && !noted)
+		tell_call(MAP_EVENT_OTHER, c, 0, 0, 0, 0, ret, 0, 0, 0);
+}
+
+static __always_inline void attached(const struct call *c, u64 ret)
+{
+	COUNT(calls);
+	if (!is_error(ret))
+		tell_call(MAP_EVENT_SHMAT, c, ret, end_of_mapping(ret), c->arg[0], 0, ret, 0,
+		          c->arg[2], 1);
+}
+
+static __always_inline void is_protected(const struct call *c, u64 ret)
+{
+	COUNT(calls);
+	if (c->arg[2] & PROTECTION_EXEC && !is_error(ret))
+		note_code(c->slot);
+	tell_call(MAP_EVENT_PROTECT, c, c->arg[0], c->arg[1], 0, 0, ret, c->arg[2], 0, 1);
+}
+
+static __always_inline void other(u32 nr, const struct call *c, u64 ret)
+{
+	if (nr == NR_PRCTL && (u32)c->arg[0] != OPTION_SET_MM)
+		return;
+	COUNT(calls);
+	tell_call(MAP_EVENT_OTHER, c, nr, 0, 0, 0, ret, 0, 0, 1);
+}
+
+static __always_inline int is_fork(u32 nr)
+{
+	return nr == NR_FORK || nr == NR_CLONE || nr == NR_CLONE3;
+}
+
 static __always_inline void on_exit(u32 nr, struct pt_regs *regs, u64 ret)
 {
-	int noted;
 	struct call c;
 
 	c.slot = current_slot();
 	if (c.slot == MAP_NO_SLOT)
 		return;
 	/* in a forked child it is the copy of its maker's */
-	if ((nr == NR_FORK || nr == NR_CLONE || nr == NR_CLONE3) && !(follows && is_error(ret)))
+	if (is_fork(nr) && !(follows && is_error(ret)))
 		return;
 	load_call(&c, regs);
+	if (is_fork(nr)) {
+		if (!shares_memory(nr, &c))
+			tell_call(MAP_EVENT_FORK_FAILED, &c, 0, 0, 0, 0, ret, 0, 0, 0);
+		return;
+	}
 	switch (nr) {
 	case NR_MMAP: mapped(&c, ret); break;
-	case NR_MUNMAP:
-		noted = land();
-		if (is_error(ret) && noted)
-			tell_call(MAP_EVENT_UNMAP_FAILED, &c, c.arg[0], c.arg[1], 0, 0, ret, 0, 0,
-			          0);
-		else if (!is_error(ret) && !noted) /* entered before the attach */
-			tell_call(MAP_EVENT_UNMAP, &c, c.arg[0], c.arg[1], 0, 0, 0, 0, 0, 0);
-		break;
+	case NR_MUNMAP: unmapped(&c, ret); break;
 	case NR_MREMAP:
 		land();
 		tell_call(MAP_EVENT_REMAP, &c, c.arg[0], c.arg[1], c.arg[2], c.arg[4], ret, 0,
 		          c.arg[3], 1);
 		break;
 	case NR_BRK:
-		if (!land())
-			break;
-		tell_call(MAP_EVENT_BRK, &c, c.arg[0], ret, 0, 0, 0, 0, 0, 1);
+		if (land())
+			tell_call(MAP_EVENT_BRK, &c, c.arg[0], ret, 0, 0, 0, 0, 0, 1);
 		break;
-	case NR_SHMAT:
-		COUNT(calls);
-		if (!is_error(ret))
-			tell_call(MAP_EVENT_SHMAT, &c, ret, end_of_mapping(ret), c.arg[0], 0, ret,
-			          0, c.arg[2], 1);
-		break;
-	case NR_SHMDT:
-		noted = land();
-		if (is_error(ret) && noted)
-			tell_call(MAP_EVENT_SHMDT_FAILED, &c, c.arg[0], 0, 0, 0, ret, 0, 0, 0);
-		else if (!is_error(ret) && !noted)
-			tell_call(MAP_EVENT_OTHER, &c, 0, 0, 0, 0, ret, 0, 0, 0);
-		break;
+	case NR_SHMAT: attached(&c, ret); break;
+	case NR_SHMDT: detached(&c, ret); break;
 	case NR_MPROTECT:
-	case NR_PKEY_MPROTECT:
-		COUNT(calls);
-		if (c.arg[2] & PROTECTION_EXEC && !is_error(ret))
-			note_code(c.slot);
-		tell_call(MAP_EVENT_PROTECT, &c, c.arg[0], c.arg[1], 0, 0, ret, c.arg[2], 0, 1);
-		break;
-	case NR_FORK:
-	case NR_CLONE:
-	case NR_CLONE3:
-		if (!shares_memory(nr, &c))
-			tell_call(MAP_EVENT_FORK_FAILED, &c, 0, 0, 0, 0, ret, 0, 0, 0);
-		break;
-	case NR_PRCTL:
-		if ((u32)c.arg[0] != OPTION_SET_MM)
-			break;
-		/* fallthrough */
-	default:
-		COUNT(calls);
-		tell_call(MAP_EVENT_OTHER, &c, nr, 0, 0, 0, ret, 0, 0, 1);
-		break;
+	case NR_PKEY_MPROTECT: is_protected(&c, ret); break;
+	default: other(nr, &c, ret); break;
 	}
 }
 

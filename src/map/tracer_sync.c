@@ -289,6 +289,11 @@ int tracer_sync(struct tracer *t, struct tracer_process *p, bool attaching, stru
 	range_set_clear(&p->window);
 	p->synced_ns = clock_now_ns();
 	p->sync_cost_ns = p->synced_ns - j.now;
+	if (p->lost_seen != tracer_bpf_counters(t->bpf)->event_lost) {
+		/* the end of a fork may be among them */
+		p->n_forking = 0;
+		range_set_clear(&p->fork_window);
+	}
 	p->lost_seen = tracer_bpf_counters(t->bpf)->event_lost;
 	p->begins_at_exec = false;
 	/* it has ended meanwhile: the set is as it was */

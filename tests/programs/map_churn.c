@@ -29,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/shm.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -528,6 +529,7 @@ static _Noreturn void child(unsigned index, uint64_t operations_each)
 {
 	struct thread *t = &threads[0];
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	tids[MAX_THREADS - 1] = gettid();
 	t->index = MAX_THREADS - 1;
 	t->n_blocks = 0; /* the parent's stay as they are */
@@ -546,6 +548,8 @@ static pid_t fork_waiting(void)
 {
 	pid_t pid = fork();
 
+	if (pid == 0)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 	while (pid == 0)
 		pause();
 	return pid;
