@@ -1,23 +1,62 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "cli/cli.h"
+#include "cli/live_ladder.h"
 #include "cli/show.h"
+#include "cli/targets.h"
+#include "profile/ladder_diff.h"
 #include "profile/profile_file.h"
 #include "profile/transform.h"
 
+/* A file that is there is that file; anything else is a process. */
+static bool is_file(const char *word)
+{
+	struct stat st;
+
+	return stat(word, &st) == 0 && !S_ISDIR(st.st_mode);
+}
+
+static int read_process(const char *word, struct profile **ret, struct error *err)
+{
+	const struct ladder_options options = { 0 };
+	cleanup(targets_clear) struct targets pids = { 0 };
+	char *words[] = { (char *)word };
+	int r = targets_add(&pids, words, 1, false, err);
+
+	return r < 0 ? r : live_ladder_read(pids.items, pids.n, &options, ret, err);
+}
+
+/* Neither a file nor a process: the reason that fits what was typed. */
+static int read_word(const char *word, struct profile **ret, struct error *err)
+{
+	struct error ignored;
+	int r;
+
+	if (is_file(word))
+		return profile_file_read(word, ret, err);
+	r = read_process(word, ret, err);
+	if (r < 0 && (strchr(word, '/') || strchr(word, '.')) && !strchr(word, ':') &&
+	    profile_file_read(word, ret, &ignored) < 0) {
+		*err = ignored;
+		return err->code;
+	}
+	return r;
+}
+
 /* Labels and inlining are settled before the two meet: a diff has neither
  * process ids nor object counts to group by. */
-static int read_side(const char *path, const struct render_options *o, struct profile **ret,
+static int read_side(const char *word, const struct render_options *o, struct profile **ret,
                      struct error *err)
 {
 	const struct transform_options before = { .by = o->by, .no_inline = o->no_inline };
 	cleanup(profile_freep) struct profile *p = NULL;
-	int r = profile_file_read(path, &p, err);
+	int r = read_word(word, &p, err);
 
-	if (r == 0 && (before.by || before.no_inline))
+	if (r == 0 && !ladder_rows_is(p) && (before.by || before.no_inline))
 		return transform_apply(p, &before, ret, err);
 	if (r == 0)
 		*ret = take_ptr(p);
@@ -31,17 +70,28 @@ static bool is_side(const char *type)
 	       strcmp(type, "delta") == 0;
 }
 
+static int unlike(const char *const words[2], bool first_is_ladder, struct error *err)
+{
+	error_set(err, EBADMSG, "%s is a ladder and %s is none", words[first_is_ladder ? 0 : 1],
+	          words[first_is_ladder ? 1 : 0]);
+	return error_hint(err, "compare two ladders (processes, or memwho PID -o x.json), or two "
+	                       "profiles of one kind");
+}
+
 static int compare(const struct cli_args *args, struct show *show, struct profile **ret,
                    struct error *err)
 {
 	cleanup(profile_freep) struct profile *before = NULL, *after = NULL;
+	const char *const words[2] = { args->words[0], args->words[1] };
 	const char *type = NULL;
-	int r = read_side(args->words[0], &show->options, &before, err);
+	int r = read_side(words[0], &show->options, &before, err);
 
 	if (r == 0)
-		r = read_side(args->words[1], &show->options, &after, err);
+		r = read_side(words[1], &show->options, &after, err);
 	if (r < 0)
 		return r;
+	if (ladder_rows_is(before) != ladder_rows_is(after))
+		return unlike(words, ladder_rows_is(before), err);
 	show->options.by = NULL;
 	show->options.no_inline = false;
 	show->options.is_diff = true;
@@ -49,7 +99,8 @@ static int compare(const struct cli_args *args, struct show *show, struct profil
 		type = show->type_name;
 		show->type_name = NULL;
 	}
-	return transform_diff(before, after, type, ret, err);
+	return ladder_rows_is(before) ? ladder_diff_profile(before, after, type, ret, err)
+	                              : transform_diff(before, after, type, ret, err);
 }
 
 static int run(const struct cli_args *args, struct error *err)
@@ -59,7 +110,8 @@ static int run(const struct cli_args *args, struct error *err)
 	int r;
 
 	if (args->n_words != 2)
-		return error_set(err, EINVAL, "diff needs two FILEs: before and after");
+		return error_set(err, EINVAL,
+		                 "diff needs two FILEs or two processes: before and after");
 	r = show_parse(args, &show, err);
 	if (r == 0)
 		r = compare(args, &show, &p, err);
@@ -73,16 +125,22 @@ static const struct cli_option *const options[] = { options_output, options_view
 
 const struct cli_command diff_command = {
 	.name = "diff",
-	.summary = "what grew and what shrank between two profiles",
+	.summary = "what differs between two profiles, or two processes",
 	.usage = "[OPTION...] BEFORE AFTER",
-	.details = "BEFORE and AFTER are saved profiles, as render reads them. Functions are\n"
-		   "matched by name, code without a name by its place in its module, so that a\n"
-		   "restarted or rebuilt program compares. --type names the value to compare.\n"
-		   "\n"
-		   "  memwho alloc 4711 -d 10s -o before.pb.gz\n"
-		   "  memwho alloc 4711 -d 10s -o after.pb.gz\n"
-		   "  memwho diff before.pb.gz after.pb.gz\n"
-		   "  memwho diff before.pb.gz after.pb.gz -o grew.svg\n",
+	.details =
+		"BEFORE and AFTER are saved profiles, as render reads them. Functions are\n"
+		"matched by name, code without a name by its place in its module, so that a\n"
+		"restarted or rebuilt program compares. --type names the value to compare.\n"
+		"\n"
+		"Or they are ladders: running processes (a PID, a name, pidfile:PATH ...) and\n"
+		"what memwho PID -o x.json saved, here or on another machine. Then the result is\n"
+		"what differs by owner, and the settings that explain it.\n"
+		"\n"
+		"  memwho alloc 4711 -d 10s -o before.pb.gz\n"
+		"  memwho alloc 4711 -d 10s -o after.pb.gz\n"
+		"  memwho diff before.pb.gz after.pb.gz\n"
+		"  memwho diff before.pb.gz after.pb.gz -o grew.svg\n"
+		"  memwho diff 4711 on-the-host.json\n",
 	.option_tables = options,
 	.run = run,
 };

@@ -1,148 +1,79 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
-#include "base/array.h"
 #include "base/cleanup.h"
 #include "cli/cli.h"
+#include "cli/live_ladder.h"
 #include "cli/show.h"
-#include "map/ladder.h"
-#include "symbol/symbol.h"
-#include "target/target.h"
+#include "cli/targets.h"
+#include "cli/watch.h"
 
-struct pids {
-	pid_t *items;
-	size_t n, cap;
-};
-
-struct ladders {
-	struct ladder *items;
-	size_t n, cap;
-};
-
-static void clear_pids(struct pids *p)
+/* "--watch 2s": the word behind the flag is no process, it is a time. */
+static bool is_time(const char *word)
 {
-	free(p->items);
+	size_t n = strspn(word, "0123456789.");
+
+	return n && (!strcmp(word + n, "s") || !strcmp(word + n, "ms") || !strcmp(word + n, "m"));
 }
 
-static void clear_ladders(struct ladders *l)
+static int find_targets(const struct cli_args *args, bool watch, double *every_s,
+                        struct targets *to, struct error *err)
 {
-	for (size_t i = 0; i < l->n; i++)
-		ladder_clear(&l->items[i]);
-	free(l->items);
-}
+	char **words = args->words;
+	size_t n = args->n_words;
 
-static int add_pids(struct pids *to, const pid_t *from, size_t n, struct error *err)
-{
-	for (size_t i = 0; i < n; i++) {
-		size_t k = 0;
-		int r;
+	if (watch && n > 1 && is_time(words[n - 1])) {
+		char *end;
+		double v = strtod(words[--n], &end);
 
-		while (k < to->n && to->items[k] != from[i])
-			k++;
-		if (k < to->n)
-			continue;
-		r = array_reserve(&to->items, &to->cap, to->n + 1, err);
-		if (r < 0)
-			return r;
-		to->items[to->n++] = from[i];
+		*every_s = !strcmp(end, "ms") ? v / 1000 : !strcmp(end, "m") ? v * 60 : v;
 	}
-	return 0;
-}
-
-static int add_target(struct pids *to, const char *spec, bool follow, struct error *err)
-{
-	cleanup_free pid_t *found = NULL;
-	size_t n = 0;
-	int r = target_resolve(spec, &found, &n, err);
-
-	if (r == 0)
-		r = add_pids(to, found, n, err);
-	for (size_t i = 0; r == 0 && follow && i < n; i++) {
-		cleanup_free pid_t *children = NULL;
-		size_t n_children = 0;
-
-		r = target_descendants(found[i], &children, &n_children, err);
-		if (r == 0)
-			r = add_pids(to, children, n_children, err);
-	}
-	return r;
-}
-
-static int read_one(pid_t pid, struct symbol_pool *pool, const struct ladder_options *o,
-                    struct ladder *ret, struct error *err)
-{
-	cleanup(target_closep) struct target *t = NULL;
-	cleanup(symbol_space_freep) struct symbol_space *space = NULL;
-	int r = target_open(pid, &t, err);
-
-	if (r == 0)
-		r = symbol_space_new(pool, t, &space, err);
-	if (r == 0)
-		r = ladder_read(t, space, o, ret, err);
-	/* whatever could not be read: this is why */
-	if (r < 0 && t && target_alive(t) < 0)
-		r = error_set(err, ESRCH, "process %d (%s) has ended", pid, t->comm);
-	return r;
-}
-
-/* One of several that ends meanwhile is left out. */
-static int read_all(const struct pids *pids, const struct ladder_options *o, struct ladders *to,
-                    struct error *err)
-{
-	const struct symbol_options symbols = { .no_debuginfod = true, .no_inline = true };
-	cleanup(symbol_pool_freep) struct symbol_pool *pool = NULL;
-	int r = symbol_pool_new(&symbols, &pool, err);
-
-	for (size_t i = 0; r == 0 && i < pids->n; i++) {
-		r = array_reserve(&to->items, &to->cap, to->n + 1, err);
-		if (r == 0)
-			r = read_one(pids->items[i], pool, o, &to->items[to->n], err);
-		if (r == 0)
-			to->n++;
-		else if (r == -ESRCH && (to->n || i + 1 < pids->n)) {
-			cli_say("%s; left out", err->message);
-			r = 0;
-		}
-	}
-	return r;
-}
-
-static int find_targets(const struct cli_args *args, struct pids *to, struct error *err)
-{
-	int r = 0;
-
-	if (!args->n_words) {
+	if (!n) {
 		error_set(err, EINVAL, "which process? memwho ladder needs a TARGET");
 		return error_hint(err, "memwho ladder --help");
 	}
-	for (size_t i = 0; r == 0 && i < args->n_words; i++)
-		r = add_target(to, args->words[i], cli_flag(args, "follow"), err);
-	if (r == 0 && !to->n)
-		r = error_set(err, ESRCH, "no process in '%s'", args->words[0]);
-	return r;
+	return targets_add(to, words, n, cli_flag(args, "follow"), err);
+}
+
+static int parse(const struct cli_args *args, struct watch *w, struct targets *to,
+                 struct error *err)
+{
+	bool watch = cli_flag(args, "watch");
+	int r = show_parse(args, &w->show, err);
+
+	w->ladder.pss = cli_flag(args, "pss");
+	w->ladder.stop = cli_flag(args, "stop");
+	w->every_s = 1;
+	if (r == 0)
+		r = cli_duration(args, "every", &w->every_s, err);
+	if (r == 0)
+		r = cli_duration(args, "duration", &w->duration_s, err);
+	if (r == 0 && !watch && (cli_value(args, "every") || cli_value(args, "duration")))
+		r = error_set(err, EINVAL, "--every and --duration go with --watch");
+	if (r == 0)
+		r = find_targets(args, watch, &w->every_s, to, err);
+	if (r == 0 && !(w->every_s > 0 && w->every_s < 86400))
+		r = error_set(err, EINVAL, "--watch %g: not a time between looks", w->every_s);
+	return r < 0 ? r : render_can_write(w->show.path, err);
 }
 
 static int run(const struct cli_args *args, struct error *err)
 {
-	const struct ladder_options options = { .pss = cli_flag(args, "pss"),
-		                                .stop = cli_flag(args, "stop") };
 	cleanup(profile_freep) struct profile *p = NULL;
-	cleanup(clear_ladders) struct ladders all = { 0 };
-	cleanup(clear_pids) struct pids pids = { 0 };
-	struct show show;
-	int r = show_parse(args, &show, err);
+	cleanup(targets_clear) struct targets pids = { 0 };
+	struct watch w = { 0 };
+	int r = parse(args, &w, &pids, err);
 
+	if (r < 0)
+		return r;
+	if (cli_flag(args, "watch"))
+		return watch_run(&w, pids.items, pids.n, err);
+	r = live_ladder_read(pids.items, pids.n, &w.ladder, &p, err);
 	if (r == 0)
-		r = find_targets(args, &pids, err);
-	if (r == 0)
-		r = render_can_write(show.path, err);
-	if (r == 0)
-		r = read_all(&pids, &options, &all, err);
-	if (r == 0)
-		r = ladder_profile(all.items, all.n, &p, err);
-	if (r == 0)
-		r = show_profile(&show, p, err);
+		r = show_profile(&w.show, p, err);
 	return r < 0 ? r : CLI_DONE;
 }
 
@@ -151,6 +82,11 @@ static const struct cli_option own[] = {
 	{ 0, "pss", NULL, "proportional share of each row (smaps); dear" },
 	{ 0, "stop", NULL, "stop the target while it is read: exact figures" },
 	{ 0, "follow", NULL, "children of the target, too" },
+	{ 0, "all", NULL, "every row with its evidence (same as --rows 0)" },
+	{ 0, NULL, NULL, "Watching" },
+	{ 0, "watch", NULL, "look again and again: what grows, per second" },
+	{ 0, "every", "TIME", "from look to look (1s)" },
+	{ 'd', "duration", "TIME", "watch for TIME (else Ctrl-C)" },
 	{ 0 },
 };
 static const struct cli_option *const tables[] = { own, options_output, options_view,
@@ -167,6 +103,7 @@ const struct cli_command ladder_command = {
 		   "\n"
 		   "  memwho 4711                    a table\n"
 		   "  memwho 4711 --json             for scripts\n"
+		   "  memwho 4711 --watch 2s         what grows\n"
 		   "  memwho ladder 4711 -o now.json to compare it later",
 	.option_tables = tables,
 	.run = run,

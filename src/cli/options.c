@@ -20,7 +20,7 @@ const struct cli_option options_view[] = {
 	{ 0, "no-inline", NULL, "leave inlined functions out" },
 	{ 0, "title", "TEXT", "title of the picture" },
 	{ 0, "min-width", "PIXELS", "narrowest frame that is drawn" },
-	{ 0, "rows", "N", "stacks in the table (20)" },
+	{ 0, "rows", "N", "stacks in the table (20); 0: all" },
 	{ 0, "columns", "N", "width of the table (the terminal's)" },
 	{ 0 },
 };

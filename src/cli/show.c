@@ -62,6 +62,8 @@ static int choose_format(const struct cli_args *args, struct show *s, struct err
 	return by_name("table", &s->format, err);
 }
 
+enum { MOST = 1000000 };
+
 static int number(const struct cli_args *args, const char *name, int *ret, struct error *err)
 {
 	unsigned long long v = (unsigned long long)*ret;
@@ -69,7 +71,7 @@ static int number(const struct cli_args *args, const char *name, int *ret, struc
 
 	if (r < 0)
 		return r;
-	if (v > 1000000)
+	if (v > MOST)
 		return error_set(err, EINVAL, "--%s %llu: too large", name, v);
 	*ret = (int)v;
 	return 0;
@@ -150,6 +152,9 @@ static int view(const struct cli_args *args, struct show *s, struct error *err)
 		r = number(args, "columns", &o->columns, err);
 	if (r == 0)
 		r = number(args, "rows", &o->rows, err);
+	/* none asked for is nobody's wish: all */
+	if (cli_flag(args, "all") || (cli_value(args, "rows") && !o->rows))
+		o->rows = MOST;
 	return r;
 }
 

@@ -14,6 +14,7 @@
 #include "profile/heap_v2.h"
 #include "profile/line_reader.h"
 #include "profile/pprof.h"
+#include "profile/saved_ladder.h"
 
 enum {
 	MAX_BYTES = 256 * 1024 * 1024,
@@ -109,6 +110,8 @@ int profile_file_parse(const void *data, size_t len, struct profile **ret, struc
 		return pprof_read(data, len, ret, err);
 	if (line_reader_starts((struct line){ text, len }, "heap_v2/"))
 		return heap_v2_read(text, len, ret, err);
+	if (saved_ladder_is(text, len))
+		return saved_ladder_parse(text, len, ret, err);
 	if (text[0] == '{')
 		return refuse_output("JSON", err);
 	if (line_reader_starts((struct line){ text, len }, "<?xml") ||

@@ -2,7 +2,7 @@
 #pragma once
 
 /* Read a saved profile of any format that we write, told apart by content:
- * pprof (gzip or plain), folded, stap, heap_v2. At most 256 MiB. */
+ * pprof (gzip or plain), folded, stap, heap_v2, a ladder's JSON. At most 256 MiB. */
 
 #include "profile/profile.h"
 

@@ -3,7 +3,9 @@
 
 #include "base/cleanup.h"
 #include "base/json.h"
+#include "profile/ladder_diff.h"
 #include "render/formats.h"
+#include "render/ladder_diff_json.h"
 #include "render/ladder_json.h"
 #include "render/view.h"
 
@@ -244,9 +246,13 @@ int profile_json_write(const struct profile *p, const struct render_options *o, 
 	struct json j = json_on(to);
 	int r;
 
-	if (ladder_json_is_ladder(p)) {
-		ladder_json_write(p, to);
-		return render_check(to, err);
+	if (ladder_diff_is(p)) {
+		r = ladder_diff_json_write(p, to, err);
+		return r < 0 ? r : render_check(to, err);
+	}
+	if (ladder_rows_is(p)) {
+		r = ladder_json_write(p, to, err);
+		return r < 0 ? r : render_check(to, err);
 	}
 	r = view_make(p, o, VIEW_BY_NAME, &v, err);
 	if (r < 0)

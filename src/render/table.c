@@ -2,11 +2,12 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "profile/ladder_diff.h"
 #include "render/cell.h"
 #include "render/escape.h"
 #include "render/figures.h"
 #include "render/formats.h"
-#include "render/ladder_json.h"
+#include "render/ladder_diff_text.h"
 #include "render/ladder_text.h"
 #include "render/report_text.h"
 #include "render/units.h"
@@ -237,9 +238,13 @@ int table_write(const struct profile *p, const struct render_options *o, FILE *t
 	struct table t = { .v = &v, .to = to };
 	int r;
 
-	if (ladder_json_is_ladder(p)) {
-		ladder_text_write(p, to);
-		return render_check(to, err);
+	if (ladder_diff_is(p)) {
+		r = ladder_diff_text_write(p, o, to, err);
+		return r < 0 ? r : render_check(to, err);
+	}
+	if (ladder_rows_is(p)) {
+		r = ladder_text_write(p, o, to, err);
+		return r < 0 ? r : render_check(to, err);
 	}
 	r = view_make(p, o, VIEW_MAGNITUDE | VIEW_BY_NAME, &v, err);
 	if (r < 0)
