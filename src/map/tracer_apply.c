@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 
 #include "base/array.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "map/tracer_state.h"
 #include "target/maps.h"
@@ -22,6 +23,8 @@ enum {
 	SHM_EXECUTE = 0100000,
 	SHARES_MEMORY = 1, /* of MAP_EVENT_FORK */
 };
+
+#define SEGMENTS_NS 200000000ULL /* between two looks for a segment's length */
 
 static u64 up(u64 x)
 {
@@ -335,60 +338,67 @@ static int on_brk(struct tracer_process *p, const struct map_event *e, struct er
 
 /* ---- System V shared memory ---- */
 
-/* The kernel could not say how long it is (its lock was taken). The pieces that
- * are there now: what has been cut off meanwhile is told by events that come. */
-static u64 end_in_maps(const struct tracer_process *p, const struct map_event *e)
+/* The kernel could not say how long segment @id is (its lock was taken). What
+ * of it is attached now, at any place: the longest is the whole, unless all
+ * have lost their ends. 0: nowhere. */
+static u64 length_in_maps(const struct tracer_process *p, u32 id)
 {
 	struct maps maps = { 0 };
 	struct error ignored;
-	u64 end = 0;
+	u64 longest = 0;
 
 	if (!p->target || maps_read(p->target, &maps, &ignored) < 0)
 		return 0;
 	for (size_t i = 0; i < maps.n_items; i++) {
 		const struct mapping *m = &maps.items[i];
+		u64 length = m->offset + (m->end - m->start);
 
 		/* ipc/shm.c: the inode is the segment's id */
-		if (m->inode == (u32)e->c && m->start - m->offset == e->a)
-			end = m->end;
+		if (m->inode == id && !strncmp(m->name, "/SYSV", 5) && length > longest)
+			longest = length;
 	}
 	maps_clear(&maps);
-	return end;
+	return longest;
 }
 
-/* A segment is as long as it was when it was attached last. */
-static int end_of_segment(struct tracer *t, const struct tracer_process *p,
-                          const struct map_event *e, u64 *ret, struct error *err)
+/* A segment is as long as it was when it was attached before. */
+static u64 length_of_segment(struct tracer *t, const struct tracer_process *p,
+                             const struct map_event *e)
 {
 	uint64_t *known = hash_map_get(&t->segments, e->c);
+	u64 length = e->b > e->a ? e->b - e->a : 0, now;
+	struct error ignored;
 
-	if (e->b > e->a) {
-		*ret = e->b;
-		return hash_map_put(&t->segments, e->c, e->b - e->a, err);
+	if (known && *known >= length)
+		return *known;
+	if (!length) {
+		now = clock_now_ns();
+		if (now - t->segments_read_ns < SEGMENTS_NS)
+			return 0;
+		length = length_in_maps(p, (u32)e->c);
+		t->segments_read_ns = clock_now_ns();
 	}
-	*ret = known ? e->a + *known : end_in_maps(p, e);
-	return 0;
+	if (length)
+		hash_map_put(&t->segments, e->c, length, &ignored);
+	return length;
 }
 
 static int on_shmat(struct tracer *t, struct tracer_process *p, const struct map_event *e,
                     struct error *err)
 {
 	struct range_owner owner = owner_of(e, RANGE_SHM);
-	u64 end = 0;
-	int r = end_of_segment(t, p, e, &end, err);
+	u64 length = length_of_segment(t, p, e);
 
-	if (r < 0)
-		return r;
 	owner.prot = MAPS_READ;
 	if (!(e->flags & SHM_READ_ONLY))
 		owner.prot |= MAPS_WRITE;
 	if (e->flags & SHM_EXECUTE)
 		owner.prot |= MAPS_EXEC;
-	if (end <= e->a) { /* gone already, or else the maps will tell */
-		end = e->a + PAGE;
+	if (!length) { /* gone already, or else the maps will tell */
+		length = PAGE;
 		p->wants_sync = true;
 	}
-	return insert(p, e->a, end, e->a, owner, err);
+	return insert(p, e->a, e->a + length, e->a, owner, err);
 }
 
 /* All pieces of the segment that would begin at @a: ipc/shm.c, ksys_shmdt(). */

@@ -78,6 +78,7 @@ struct tracer {
 	struct hash_map calls_index;
 
 	struct hash_map segments; /* id -> bytes */
+	u64 segments_read_ns;
 
 	u64 begun_ns, ended_ns;
 	int64_t begun_unix_ns;
