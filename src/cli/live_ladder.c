@@ -36,7 +36,12 @@ static int read_one(pid_t pid, struct symbol_pool *pool, const struct ladder_opt
 		r = symbol_space_new(pool, t, &space, err);
 	if (r == 0 && settings)
 		r = settings_collect(t, settings, err);
-	return r < 0 ? r : ladder_read(t, space, o, ret, err);
+	if (r == 0)
+		r = ladder_read(t, space, o, ret, err);
+	/* whatever could not be read: this is why */
+	if (r < 0 && t && target_alive(t) < 0)
+		r = error_set(err, ESRCH, "process %d (%s) has ended", pid, t->comm);
+	return r;
 }
 
 /* One of several that ends meanwhile is left out. */
