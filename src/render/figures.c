@@ -20,6 +20,11 @@ const char *figures_type_name(const struct profile_type *t)
 		{ "growth_space", "growth" },
 		{ "delta", "what changed" },
 		{ "freed_space", "memory freed again" },
+		{ "mapped_bytes", "memory mapped" },
+		{ "resident_bytes", "memory resident" },
+		{ "touched_bytes", "resident memory by first touch" },
+		{ "calls", "mapping calls" },
+		{ "faults", "page faults" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {

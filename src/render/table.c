@@ -48,6 +48,25 @@ static size_t figures_columns(const struct table *t)
 	return n + 2;
 }
 
+/* What the leaf of a stack did. */
+static const char *stack_header(const struct view *v)
+{
+	static const struct {
+		const char *type, *text;
+	} headers[] = {
+		{ "mapped_bytes", "STACK (who mapped \xe2\x86\x90 its callers)" },
+		{ "touched_bytes", "STACK (who touched first \xe2\x86\x90 its callers)" },
+		{ "calls", "STACK (who called \xe2\x86\x90 its callers)" },
+		{ "faults", "STACK (who faulted \xe2\x86\x90 its callers)" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(headers); i++) {
+		if (!strcmp(profile_type_at(v->p, v->type)->name, headers[i].type))
+			return headers[i].text;
+	}
+	return "STACK (who allocated \xe2\x86\x90 its callers)";
+}
+
 static void put_header(const struct table *t)
 {
 	const struct view *v = t->v;
@@ -68,8 +87,7 @@ static void put_header(const struct table *t)
 		if (v->growth >= 0)
 			fprintf(t->to, " %*s", COLUMN_BYTES, "GROWTH");
 	}
-	fprintf(t->to, "%s%s%s\n", t->is_narrow ? "" : "  ",
-	        t->is_narrow ? "" : "STACK (who allocated \xe2\x86\x90 its callers)",
+	fprintf(t->to, "%s%s%s\n", t->is_narrow ? "" : "  ", t->is_narrow ? "" : stack_header(v),
 	        paint(t, "\033[0m"));
 }
 

@@ -108,6 +108,15 @@ def test_every_format(needs_bpf, memwho, target, tmp_path, ending):
     assert out.stat().st_size > 200
 
 
+def test_the_table_says_what_it_shows(needs_bpf, memwho, target):
+    t = target("map_touch", KEPT)
+    t.line()
+    assert "who mapped" in memwho("map", t.pid, "-d", "0.2s").out
+    assert "who called" in memwho("map", t.pid, "-d", "0.2s", "--by", "calls").out
+    touched = memwho("map", t.pid, "-d", "0.2s", "--by", "touched", "--by", "kind").out
+    assert "who touched first" in touched and "← mmap\n" in touched
+
+
 def test_run_begins_at_the_exec(needs_bpf, memwho):
     result = json.loads(memwho("run", "--map", "--ranges", "--json", "--", "/bin/true").out)
     assert result["ended_by"] == "exit"
