@@ -35,8 +35,8 @@ enum {
 	MAIN_MAPPINGS = 1000,
 	MAIN_MAPPING_BYTES = 4 << 20,
 	MAIN_BYTES = 16 << 20, /* how much we read to find the first thread's */
-	MAX_LIST = 1 << 17,
-	MAX_ENDED = 1 << 14, /* mappings looked at */
+	MAX_LIST = 1024,       /* members that are no threads: heads, ended ones, a torn list */
+	MAX_ENDED = 1 << 14,   /* mappings looked at */
 };
 
 struct finder {
@@ -46,6 +46,8 @@ struct finder {
 	struct hash_map by_ns_tid; /* to index + 1 */
 	size_t n_left;             /* threads without tcb */
 	char *piece;               /* PIECE_BYTES */
+	struct hash_map reached;   /* members of lists */
+	size_t steps_left;
 };
 
 static uint64_t word(const char *at)
@@ -204,6 +206,18 @@ static void find_in_stacks(struct finder *f)
 	}
 }
 
+/* Was @at never reached before? All walks together end when nothing new comes. */
+static bool is_new(struct finder *f, uint64_t at)
+{
+	struct error ignored;
+
+	if (!f->steps_left || hash_map_get(&f->reached, at) ||
+	    hash_map_put(&f->reached, at, 1, &ignored) < 0)
+		return false;
+	f->steps_left--;
+	return true;
+}
+
 /* glibc's threads are in lists (stack_used, stack_user) by a member, musl's in one
  * by their beginnings: each leads to all. */
 static void follow_list(struct finder *f, uint64_t tcb)
@@ -216,9 +230,9 @@ static void follow_list(struct finder *f, uint64_t tcb)
 	is_glibc = self == tcb;
 	member = is_glibc ? GLIBC_LIST : 0;
 	at = tcb + member;
-	for (int i = 0; i < MAX_LIST && f->n_left; i++) {
+	while (f->n_left && is_new(f, at)) {
 		if (reader_try(f->t, at + (is_glibc ? 0 : MUSL_NEXT), &next, sizeof(next)) < 0 ||
-		    next == tcb + member || next % 8 || next < GLIBC_LIST)
+		    next % 8 || next < GLIBC_LIST)
 			return;
 		at = next;
 		try_at(f, at - member);
@@ -248,8 +262,10 @@ static void find_main(struct finder *f)
 	for (size_t i = f->m->n_items; i-- > 0 && f->n_left && tries;) {
 		const struct mapping *m = &f->m->items[i];
 
-		if (is_anonymous(m) && !m->name[0] && m->end - m->start <= LOADER_BYTES) {
-			scan(f, m->start, m->end);
+		/* later mappings grow down from it, and may have become one with it */
+		if (is_anonymous(m) && !m->name[0]) {
+			scan(f, m->end - m->start > LOADER_BYTES ? m->end - LOADER_BYTES : m->start,
+			     m->end);
 			tries--;
 		}
 	}
@@ -316,10 +332,12 @@ static void find_all(struct finder *f)
 	struct threads *all = f->threads;
 
 	for (size_t i = 0; i < all->n_items; i++) {
-		if (!all->items[i].tcb)
-			find_above(f, &all->items[i]);
+		if (all->items[i].tcb)
+			continue;
+		find_above(f, &all->items[i]);
+		if (all->items[i].tcb) /* and the list spares us the search for others */
+			follow_list(f, all->items[i].tcb);
 	}
-	follow_lists(f);
 	if (f->n_left)
 		find_main(f);
 	if (f->n_left)
@@ -381,9 +399,11 @@ void threads_stack_find(const struct target *t, const struct maps *m, struct thr
 	cleanup_free char *piece = malloc(PIECE_BYTES);
 	struct finder f = { .t = t, .m = m, .threads = to, .n_left = to->n_items, .piece = piece };
 
+	f.steps_left = to->n_items + MAX_LIST;
 	if (piece && index_threads(&f) == 0)
 		find_all(&f);
 	hash_map_clear(&f.by_ns_tid);
+	hash_map_clear(&f.reached);
 	for (size_t i = 0; i < to->n_items; i++) {
 		if (to->items[i].tid == t->pid)
 			main_stack(&f, &to->items[i]);

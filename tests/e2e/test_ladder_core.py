@@ -266,6 +266,17 @@ def test_stacks_are_the_threads(memwho, spread, program):
     assert guards >= 8 * PAGE
 
 
+def test_thousands_of_threads(memwho, spread):
+    s = spread("threads", 1000, program="spread")
+    began = time.monotonic()
+    ladder = memwho(s.pid, "--json", timeout=60).json()
+    print(f"1000 threads: {time.monotonic() - began:.3f} s")
+    check_sums(ladder)
+    rows = parts(ladder, "thread-stack")
+    assert {figure(p, "tid") for p in rows} == {f[1] for f in s.facts if f[0] == "thread"}
+    assert all("the thread's own structure" in p["evidence"] for p in rows)
+
+
 def test_stacks_of_ended_threads(memwho, spread):
     s = spread("ended", 4)
     ladder = memwho(s.pid, "--json").json()

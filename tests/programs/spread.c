@@ -78,6 +78,7 @@ static void *sleeper(void *arg)
 
 	snprintf(name, sizeof(name), "sleeper-%ld", i);
 	prctl(PR_SET_NAME, name);
+	i = i % (STACK / STEP - 1); /* what fits */
 	touch_stack((size_t)i * STEP);
 	printf("thread %ld %ld\n", (long)syscall(SYS_gettid), i * STEP);
 	pthread_barrier_wait(&barrier);
