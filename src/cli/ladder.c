@@ -10,6 +10,7 @@
 #include "cli/show.h"
 #include "cli/targets.h"
 #include "cli/watch.h"
+#include "map/cgroup.h"
 
 /* "--watch 2s": the word behind the flag is no process, it is a time. */
 static bool is_time(const char *word)
@@ -72,6 +73,9 @@ static int run(const struct cli_args *args, struct error *err)
 	if (cli_flag(args, "watch"))
 		return watch_run(&w, pids.items, pids.n, err);
 	r = live_ladder_read(pids.items, pids.n, &w.ladder, &p, err);
+	if (r == 0)
+		r = cgroup_add(args->words, args->n_words, pids.items, pids.n, profile_report(p),
+		               err);
 	if (r == 0)
 		r = show_profile(&w.show, p, err);
 	return r < 0 ? r : CLI_DONE;
