@@ -74,8 +74,8 @@ static int run(const struct cli_args *args, struct error *err)
 		return watch_run(&w, pids.items, pids.n, err);
 	r = live_ladder_read(pids.items, pids.n, &w.ladder, &p, err);
 	if (r == 0)
-		r = cgroup_add(args->words, args->n_words, pids.items, pids.n, profile_report(p),
-		               err);
+		r = cgroup_report_target(args->words, args->n_words, pids.items, pids.n,
+		                         profile_report(p), err);
 	if (r == 0)
 		r = show_profile(&w.show, p, err);
 	return r < 0 ? r : CLI_DONE;

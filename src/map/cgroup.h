@@ -85,5 +85,5 @@ int cgroup_find(char *const *words, size_t n_words, const pid_t *pids, size_t n_
 int cgroup_report(const struct cgroup *c, struct report *to, struct error *err);
 
 /* All of it: find, read, report. No error where there is no such cgroup. */
-int cgroup_add(char *const *words, size_t n_words, const pid_t *pids, size_t n_pids,
-               struct report *to, struct error *err);
+int cgroup_report_target(char *const *words, size_t n_words, const pid_t *pids, size_t n_pids,
+                         struct report *to, struct error *err);

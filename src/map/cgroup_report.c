@@ -238,8 +238,8 @@ int cgroup_report(const struct cgroup *c, struct report *to, struct error *err)
 	return r;
 }
 
-int cgroup_add(char *const *words, size_t n_words, const pid_t *pids, size_t n_pids,
-               struct report *to, struct error *err)
+int cgroup_report_target(char *const *words, size_t n_words, const pid_t *pids, size_t n_pids,
+                         struct report *to, struct error *err)
 {
 	cleanup_free struct memory_cgroup *place = malloc(sizeof(*place));
 	cleanup_free struct cgroup *c = malloc(sizeof(*c));
