@@ -20,11 +20,32 @@ static size_t stem(const char *module)
 	return n;
 }
 
+/* Kinds of a ladder's rows stand side by side in every picture: no two alike.
+ * Grey is what nobody owns. 0: no kind. */
+static unsigned kind_class(const char *module)
+{
+	static const char *const kinds[] = {
+		"glibc-arena", "file",   "thread-stack", "jemalloc", "glibc-mmapped", "go",
+		"main-stack",  "python", "tcmalloc",     "lua",      "shared",        "mimalloc",
+		"v8",          "musl",   "postgres",     "jvm",      "other-heap",    "vdso",
+	};
+
+	for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		/* neighbours in the list are far apart on the wheel */
+		if (!strcmp(kinds[i], module))
+			return 1 + (i * 11 + 4) % (COLOUR_HUES - 1);
+	}
+	return 0;
+}
+
 static unsigned hue_class(const char *module)
 {
+	unsigned kind = kind_class(module);
 	uint64_t h;
 
-	if (!*module || *module == '[')
+	if (kind)
+		return kind;
+	if (!*module || *module == '[' || !strcmp(module, "unnamed") || !strcmp(module, "guard"))
 		return 0;
 	h = hash_bytes(module, stem(module), 1);
 	if (strstr(module, ".so"))

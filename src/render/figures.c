@@ -25,6 +25,10 @@ const char *figures_type_name(const struct profile_type *t)
 		{ "touched_bytes", "resident memory by first touch" },
 		{ "calls", "mapping calls" },
 		{ "faults", "page faults" },
+		{ "virtual_bytes", "virtual memory" },
+		{ "pss_bytes", "proportional share" },
+		{ "swap_bytes", "swapped out" },
+		{ "in_use_bytes", "in use" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
@@ -74,15 +78,23 @@ static const char *separator(const char *buf)
 	return *buf ? " \xc2\xb7 " : "";
 }
 
+/* What a sample is: a ladder's are no stacks. */
+static const char *noun(const struct view *v)
+{
+	const char *result = text_of(profile_report_const(v->p), "result");
+
+	return result && !strncmp(result, "ladder", 6) ? "row" : "stack";
+}
+
 const char *figures_amount(const struct view *v, char *buf, size_t size)
 {
 	char total[UNITS_BYTES], n[UNITS_BYTES];
 
 	buf[0] = 0;
-	append(buf, size, "%s in %s stack%s",
+	append(buf, size, "%s in %s %s%s",
 	       units_value(v->total, v->is_bytes, v->is_diff && (int)v->type == v->delta, total,
 	                   sizeof(total)),
-	       units_count((int64_t)v->n_rows, n, sizeof(n)), v->n_rows == 1 ? "" : "s");
+	       units_count((int64_t)v->n_rows, n, sizeof(n)), noun(v), v->n_rows == 1 ? "" : "s");
 	if (v->is_diff && (int)v->type == v->delta)
 		append(buf, size, " (%s before, %s after)",
 		       units_value(profile_total(v->p, (size_t)v->before), v->is_bytes, false, n,
@@ -118,6 +130,29 @@ static void add_duration(const struct view *v, const struct report *r, char *buf
 		append(buf, size, "%s", units_seconds(s, text, sizeof(text)));
 }
 
+/* Of a ladder: how much of it has no proven owner, and what the kernel says. */
+static void add_ladder(const struct report *r, char *buf, size_t size)
+{
+	static const struct {
+		const char *key, *text;
+	} figures[] = {
+		{ "virtual_bytes", "virtual" },
+		{ "resident_bytes", "resident" },
+		{ "unnamed_bytes", "unnamed" },
+		{ "vm_rss_bytes", "VmRSS" },
+	};
+	const char *result = text_of(r, "result");
+	char n[UNITS_BYTES];
+
+	for (size_t i = 0; result && !strcmp(result, "ladder") && i < ARRAY_SIZE(figures); i++) {
+		const struct report_figure *f = report_get(r, figures[i].key);
+
+		if (f && f->kind == REPORT_INT)
+			append(buf, size, "%s%s %s", separator(buf), figures[i].text,
+			       units_bytes(f->integer, n, sizeof(n)));
+	}
+}
+
 static void add_measures(const struct report *r, char *buf, size_t size, bool *warn)
 {
 	const struct report_figure *slow = report_get(r, "estimated_slowdown");
@@ -149,6 +184,7 @@ const char *figures_trust(const struct view *v, char *buf, size_t size, bool *wa
 	if (engine)
 		append(buf, size, "%sengine %s", separator(buf), engine);
 	add_measures(r, buf, size, warn);
+	add_ladder(r, buf, size);
 	if (ended && strcmp(ended, "running") != 0)
 		append(buf, size, "%sended by %s", separator(buf), ended);
 	return buf;

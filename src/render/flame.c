@@ -16,6 +16,7 @@
 #include "render/escape.h"
 #include "render/figures.h"
 #include "render/formats.h"
+#include "render/ladder_picture.h"
 #include "render/legend.h"
 #include "render/tree.h"
 #include "render/units.h"
@@ -320,8 +321,8 @@ static int draw(struct flame *f, const struct render_options *o, struct error *e
 	return put_picture(f, figures_title(f->v, o, title, sizeof(title)), err);
 }
 
-int flame_write(const struct profile *p, const struct render_options *o, FILE *to,
-                struct error *err)
+static int write_profile(const struct profile *p, const struct render_options *o, FILE *to,
+                         struct error *err)
 {
 	cleanup(view_clear) struct view v = { 0 };
 	cleanup(tree_clear) struct tree t = { 0 };
@@ -335,4 +336,17 @@ int flame_write(const struct profile *p, const struct render_options *o, FILE *t
 	if (r == 0)
 		r = draw(&f, o, err);
 	return r < 0 ? r : render_check(to, err);
+}
+
+int flame_write(const struct profile *p, const struct render_options *o, FILE *to,
+                struct error *err)
+{
+	cleanup(profile_freep) struct profile *picture = NULL;
+	struct render_options options;
+	int r;
+
+	if (!ladder_picture_is(p))
+		return write_profile(p, o, to, err);
+	r = ladder_picture_make(p, o, &picture, &options, err);
+	return r < 0 ? r : write_profile(picture, &options, to, err);
 }

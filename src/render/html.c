@@ -11,6 +11,7 @@
 #include "render/figures.h"
 #include "render/formats.h"
 #include "render/html_data.h"
+#include "render/ladder_picture.h"
 
 static void put_head(FILE *to, const char *title)
 {
@@ -44,7 +45,8 @@ static int put_page(const struct tree *t, const struct render_options *o, FILE *
 }
 
 /* The page turns stacks round by itself: no VIEW_REVERSE. */
-int html_write(const struct profile *p, const struct render_options *o, FILE *to, struct error *err)
+static int write_profile(const struct profile *p, const struct render_options *o, FILE *to,
+                         struct error *err)
 {
 	cleanup(view_clear) struct view v = { 0 };
 	cleanup(tree_clear) struct tree t = { 0 };
@@ -55,4 +57,16 @@ int html_write(const struct profile *p, const struct render_options *o, FILE *to
 	if (r == 0)
 		r = put_page(&t, o, to, err);
 	return r < 0 ? r : render_check(to, err);
+}
+
+int html_write(const struct profile *p, const struct render_options *o, FILE *to, struct error *err)
+{
+	cleanup(profile_freep) struct profile *picture = NULL;
+	struct render_options options;
+	int r;
+
+	if (!ladder_picture_is(p))
+		return write_profile(p, o, to, err);
+	r = ladder_picture_make(p, o, &picture, &options, err);
+	return r < 0 ? r : write_profile(picture, &options, to, err);
 }

@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "render/colour.h"
 #include "render/figures.h"
+#include "render/ladder_picture.h"
 #include "render/units.h"
 
 enum { NAME_BYTES = 4096, TABLE_ROWS = 2000 };
@@ -133,6 +134,8 @@ static void put_head(struct data *d, const struct render_options *o)
 	json_bool(&d->j, warn);
 	json_key(&d->j, "reverse");
 	json_bool(&d->j, o && o->reverse);
+	json_key(&d->j, "ladder");
+	json_bool(&d->j, ladder_picture_is(d->v->p));
 	json_key(&d->j, "inverted");
 	json_bool(&d->j, o && o->inverted);
 	put_types(d);

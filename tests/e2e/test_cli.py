@@ -16,13 +16,13 @@ def commands(memwho):
 
 def test_no_argument_is_usage(memwho):
     r = memwho(code=2)
-    assert r.out == "" and "usage: memwho COMMAND" in r.err
+    assert r.out == "" and "usage: memwho TARGET" in r.err
 
 
 def test_help_is_help_everywhere(memwho):
     for form in (("--help",), ("-h",), ("help",)):
         r = memwho(*form)
-        assert "usage: memwho COMMAND" in r.out and r.err == ""
+        assert "usage: memwho TARGET" in r.out and r.err == ""
     for name in commands(memwho):
         assert memwho(name, "--help").out == memwho(name, "-h").out == memwho("help", name).out
 

@@ -6,6 +6,7 @@ let searchHit = null, tables = {}, stale = new Set();
 const flame = new FlameView($("flame"), state.inverted ? "down" : "up");
 const callers = new FlameView($("callers"), "up");
 const callees = new FlameView($("callees"), "down");
+const treemap = D.ladder ? new Treemap($("treemap")) : null;
 
 function say(text) {
 	$("status").textContent = text || standing();
@@ -20,14 +21,15 @@ function standing() {
 		for (let f = 0; f < N_FUNCS; f++)
 			n += searchHit[f];
 		parts.push("Matched " + percentText(sum(hits, weight), total) + " in " + n +
-			(n === 1 ? " function: " : " functions: ") + state.search.source);
+			(D.ladder ? " owner" : " function") + (n === 1 ? ": " : "s: ") + state.search.source);
 	}
 	if (state.focus || state.ignore)
-		parts.push("Showing " + valueText(total) + " in " + countText(active.length) + " stacks" +
+		parts.push("Showing " + valueText(total) + " in " + countText(active.length) +
+			(D.ladder ? " rows" : " stacks") +
 			(state.focus ? " with " + state.focus.source : "") +
 			(state.ignore ? " without " + state.ignore.source : ""));
-	return parts.join(" \u00b7 ") || "Click: zoom \u00b7 Shift-click: sandwich \u00b7 Ctrl-F or /: " +
-		"search \u00b7 arrows, Enter: walk \u00b7 1-5: tabs \u00b7 Esc: back";
+	return parts.join(" \u00b7 ") || "Click: zoom \u00b7 " + (D.ladder ? "" : "Shift-click: sandwich \u00b7 ") +
+		"Ctrl-F or /: search \u00b7 arrows, Enter: walk \u00b7 1-" + Object.keys(shows).length + ": tabs \u00b7 Esc: back";
 }
 
 // ---- views, made when they are looked at
@@ -125,8 +127,14 @@ function showReport() {
 	$("report").replaceChildren(...all);
 }
 
-const shows = { flame: showFlame, sandwich: showSandwich, functions: showFunctions,
-	stacks: showStacks, report: showReport };
+function showTreemap() {
+	treemap.setTree(makeTree(active, 1, null, "all"));
+}
+
+// A ladder's rows have an owner and no callers: no sandwich.
+const shows = D.ladder ? { treemap: showTreemap, flame: showFlame, functions: showFunctions,
+	stacks: showStacks, report: showReport } : { flame: showFlame, sandwich: showSandwich,
+	functions: showFunctions, stacks: showStacks, report: showReport };
 
 function openTab(name) {
 	state.tab = name;
@@ -149,6 +157,8 @@ function refresh() {
 }
 
 function pick(func) {
+	if (D.ladder)
+		return;
 	state.func = func;
 	if (state.tab === "sandwich") {
 		sandwichOf(func);
@@ -161,7 +171,7 @@ function pick(func) {
 // ---- zoom
 
 function zoomables() {
-	return state.tab === "flame" ? [flame] : state.tab === "sandwich" ? [callers, callees] : [];
+	return state.tab === "flame" ? [flame] : state.tab === "treemap" ? [treemap] : state.tab === "sandwich" ? [callers, callees] : [];
 }
 
 function updateReset() {
@@ -176,7 +186,7 @@ function resetZoom() {
 	}
 }
 
-for (const v of [flame, callers, callees]) {
+for (const v of [flame, callers, callees, treemap].filter(Boolean)) {
 	v.onZoom = updateReset;
 	v.onPick = pick;
 }
@@ -214,9 +224,8 @@ onPattern("search", (re) => {
 		stale.add(name);
 	if (state.tab !== "flame" && stale.delete(state.tab))
 		shows[state.tab]();
-	flame.paint();
-	callers.paint();
-	callees.paint();
+	for (const v of [flame, callers, callees, treemap].filter(Boolean))
+		v.paint();
 	say("");
 });
 
@@ -259,6 +268,17 @@ function option(value, text) {
 	return o;
 }
 
+function nameTabs() {
+	const titles = { treemap: "Treemap", flame: "Icicle", functions: "Owners", stacks: "Rows" };
+	const nav = document.querySelector("nav");
+	for (const b of document.querySelectorAll("nav button")) {
+		b.hidden = !shows[b.dataset.tab];
+		b.textContent = titles[b.dataset.tab] || b.textContent;
+	}
+	$("focus").placeholder = $("ignore").placeholder = "owners with";
+	nav.prepend(nav.querySelector("[data-tab=treemap]"));
+}
+
 function start() {
 	document.title = D.title;
 	$("title").textContent = D.title;
@@ -273,6 +293,8 @@ function start() {
 	$("group-tool").hidden = !keys.length;
 	$("reverse").checked = state.reverse;
 	$("inverted").checked = state.inverted;
+	if (D.ladder)
+		nameTabs();
 	$("type").addEventListener("change", (e) => { state.type = +e.target.value; refresh(); });
 	$("group").addEventListener("change", (e) => { state.group = e.target.value; refresh(); });
 	$("order").addEventListener("change", (e) => { state.order = e.target.value; refresh(); });
@@ -286,10 +308,11 @@ function start() {
 	for (const b of document.querySelectorAll("nav button"))
 		b.addEventListener("click", () => openTab(b.dataset.tab));
 	window.addEventListener("keydown", key);
-	dark.addEventListener("change", () => [flame, callers, callees].forEach((v) => v.paint()));
+	dark.addEventListener("change", () => [flame, callers, callees, treemap].filter(Boolean)
+		.forEach((v) => v.paint()));
 	refresh();
 	// for whoever drives the page from outside
-	window.memwho = { flame, callers, callees, data: D };
+	window.memwho = { flame, callers, callees, treemap, data: D };
 	document.documentElement.dataset.ready = "1";
 }
 

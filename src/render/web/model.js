@@ -46,7 +46,7 @@ const modules = D.modules;
 const moduleOf = D.module_of;
 const state = {
 	type: D.type, reverse: D.reverse, inverted: D.inverted, order: "heavy", group: "",
-	focus: null, ignore: null, search: null, tab: "flame", func: -1,
+	focus: null, ignore: null, search: null, tab: D.ladder ? "treemap" : "flame", func: -1,
 };
 
 function isDiff() {
