@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "base/array.h"
@@ -90,8 +91,10 @@ static int watch_all(struct tracer *t, struct error *err)
 {
 	for (size_t i = 0; i < t->n_processes; i++) {
 		struct tracer_process *p = t->processes[i];
-		int r = tracer_bpf_watch(t->bpf, p->pid, &p->slot, err);
+		int r = tracer_bpf_new_slot(t->bpf, p->pid, &p->slot, err);
 
+		if (r == 0)
+			r = tracer_bpf_watch(t->bpf, p->pid, p->slot, err);
 		if (r == 0)
 			r = hash_map_put(&t->by_slot, p->slot, i, err);
 		if (r == 0)
@@ -128,6 +131,17 @@ static int64_t unix_now_ns(void)
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+/* Each process has descriptors of its own. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
 static int start(struct tracer *t, const pid_t *pids, size_t n, struct error *err)
 {
 	u64 begun = clock_now_ns();
@@ -162,6 +176,7 @@ int tracer_start(const pid_t *pids, size_t n_pids, const struct tracer_options *
 	t->options = *o;
 	t->stride = 1;
 	t->slowdown = 1;
+	raise_descriptor_limit();
 	r = start(t, pids, n_pids, err);
 	if (r < 0)
 		return r;
@@ -277,7 +292,7 @@ static int look_after(struct tracer *t, struct tracer_process *p, u64 now, struc
 		thread_names_learn(&p->threads, p->target);
 		/* its end can be lost as any event */
 		if (target_has_ended(p->target))
-			p->ended = TRACER_ENDED_EXIT;
+			tracer_process_end(p, TRACER_ENDED_EXIT);
 	}
 	return sync_is_due(p, now) ? tracer_sync(t, p, false, err) : 0;
 }

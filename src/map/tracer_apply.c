@@ -477,7 +477,7 @@ static int on_fork(struct tracer *t, struct tracer_process *p, const struct map_
 
 	if (e->flags & SHARES_MEMORY)
 		return 0;
-	r = tracer_process_fork(t, p, e->a, e->b, err);
+	r = tracer_process_fork(t, p, e->slot, e->a, e->b, err);
 	if (p->n_forking)
 		p->n_forking--;
 	if (!p->n_forking)
@@ -488,8 +488,8 @@ static int on_fork(struct tracer *t, struct tracer_process *p, const struct map_
 static int on_exec(struct tracer *t, struct tracer_process *p, const struct map_event *e,
                    struct error *err)
 {
-	if (p && !e->flags && !p->ended)
-		p->ended = TRACER_ENDED_EXEC;
+	if (p && !e->flags)
+		tracer_process_end(p, TRACER_ENDED_EXEC);
 	return e->a == MAP_NO_SLOT ? 0 : tracer_process_exec(t, e->pid, e->a, err);
 }
 
@@ -543,10 +543,7 @@ static int change(struct tracer *t, struct tracer_process *p, const struct map_e
 	case MAP_EVENT_FORK_BEGIN: p->n_forking++; return 0;
 	case MAP_EVENT_FORK: return on_fork(t, p, e, err);
 	case MAP_EVENT_FORK_FAILED: p->n_forking -= p->n_forking > 0; return 0;
-	case MAP_EVENT_EXIT:
-		if (!p->ended)
-			p->ended = TRACER_ENDED_EXIT;
-		return 0;
+	case MAP_EVENT_EXIT: tracer_process_end(p, TRACER_ENDED_EXIT); return 0;
 	}
 	return 0;
 }
@@ -576,8 +573,12 @@ int tracer_apply(void *arg, const struct map_event *e, struct error *err)
 
 	if (e->kind == MAP_EVENT_EXEC)
 		return on_exec(t, p, e, err);
-	if (!p || p->ended)
-		return 0;
+	if (!p && e->kind != MAP_EVENT_EXIT) {
+		r = tracer_process_found(t, e->slot, err);
+		p = tracer_process_of(t, e->slot);
+	}
+	if (r < 0 || !p || p->ended)
+		return r;
 	if (is_counted(e->kind))
 		r = count(t, e, e->kind == MAP_EVENT_TOUCH ? 0 : e->b, err);
 	return r < 0 ? r : change(t, p, e, err);

@@ -219,18 +219,30 @@ const volatile struct map_counters *tracer_bpf_counters(const struct tracer_bpf 
 
 /* ---- processes ---- */
 
-int tracer_bpf_watch(struct tracer_bpf *b, pid_t tgid, u32 *ret_slot, struct error *err)
+int tracer_bpf_new_slot(struct tracer_bpf *b, pid_t tgid, u32 *ret_slot, struct error *err)
 {
-	u32 slot = __atomic_fetch_add(&b->skel->bss->used_slots, 1, __ATOMIC_RELAXED), key = tgid;
+	u32 slot = __atomic_fetch_add(&b->skel->bss->used_slots, 1, __ATOMIC_RELAXED);
 
 	if (slot >= STACK_MAX_PROCESSES)
 		return error_set(err, ENOSPC, "more than %d processes", STACK_MAX_PROCESSES);
 	b->skel->bss->processes[slot].tgid = tgid;
 	b->skel->bss->processes[slot].active = 1;
-	if (bpf_map_update_elem(bpf_map__fd(b->skel->maps.groups), &key, &slot, BPF_ANY))
-		return error_sys(err, errno, "cannot watch process %d", tgid);
 	*ret_slot = slot;
 	return 0;
+}
+
+int tracer_bpf_watch(struct tracer_bpf *b, pid_t tgid, u32 slot, struct error *err)
+{
+	u32 key = tgid;
+
+	if (bpf_map_update_elem(bpf_map__fd(b->skel->maps.groups), &key, &slot, BPF_ANY))
+		return error_sys(err, errno, "cannot watch process %d", tgid);
+	return 0;
+}
+
+pid_t tracer_bpf_process_of(const struct tracer_bpf *b, u32 slot)
+{
+	return slot < STACK_MAX_PROCESSES ? (pid_t)b->skel->bss->processes[slot].tgid : 0;
 }
 
 static bool is_numbers(const struct bpf_program *p)
@@ -285,14 +297,14 @@ int tracer_bpf_consume(struct tracer_bpf *b, size_t max,
 	return (int)(max - b->left);
 }
 
-size_t tracer_bpf_in_flight(struct tracer_bpf *b, u32 slot, struct map_in_flight *ret, size_t max)
+size_t tracer_bpf_in_flight(struct tracer_bpf *b, struct map_in_flight *ret, size_t max)
 {
 	int fd = bpf_map__fd(b->skel->maps.in_flight);
 	u32 key, at, *previous = NULL;
 	size_t n = 0;
 
 	while (n < max && !bpf_map_get_next_key(fd, previous, &key)) {
-		if (!bpf_map_lookup_elem(fd, &key, &ret[n]) && ret[n].slot == slot)
+		if (!bpf_map_lookup_elem(fd, &key, &ret[n]))
 			n++;
 		at = key;
 		previous = &at;

@@ -35,8 +35,11 @@ bool tracer_bpf_is_per_call(const struct tracer_bpf *b);
 struct bpf_tables *tracer_bpf_tables(struct tracer_bpf *b);
 const volatile struct map_counters *tracer_bpf_counters(const struct tracer_bpf *b);
 
-/* A slot for process @tgid; from the attach on its events are told. */
-int tracer_bpf_watch(struct tracer_bpf *b, pid_t tgid, u32 *ret_slot, struct error *err);
+/* A slot for process @tgid. */
+int tracer_bpf_new_slot(struct tracer_bpf *b, pid_t tgid, u32 *ret_slot, struct error *err);
+/* From the attach on its events are told, with this slot. */
+int tracer_bpf_watch(struct tracer_bpf *b, pid_t tgid, u32 slot, struct error *err);
+pid_t tracer_bpf_process_of(const struct tracer_bpf *b, u32 slot);
 int tracer_bpf_attach(struct tracer_bpf *b, struct error *err);
 void tracer_bpf_detach(struct tracer_bpf *b);
 
@@ -46,8 +49,9 @@ int tracer_bpf_consume(struct tracer_bpf *b, size_t max,
                        int (*fn)(void *arg, const struct map_event *e, struct error *err),
                        void *arg, struct error *err);
 
-/* Calls that have been entered and have not returned, of @slot: up to @max. */
-size_t tracer_bpf_in_flight(struct tracer_bpf *b, u32 slot, struct map_in_flight *ret, size_t max);
+/* Calls that have been entered and have not returned, of all processes: up to
+ * @max. */
+size_t tracer_bpf_in_flight(struct tracer_bpf *b, struct map_in_flight *ret, size_t max);
 
 /* How often the modules of @slot have changed; up to where its spans are right. */
 u32 tracer_bpf_modules_changed(const struct tracer_bpf *b, u32 slot);

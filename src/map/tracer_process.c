@@ -38,12 +38,29 @@ struct tracer_process *tracer_process_of(const struct tracer *t, u32 slot)
 	return index ? t->processes[*index] : NULL;
 }
 
-const struct code_history *tracer_process_code(struct tracer_process *p)
+const struct code_history *tracer_process_code(struct tracer_process *p, u32 slot)
 {
-	while (p->like)
+	while (p->like && !(p->owns_code && slot == p->slot)) {
+		slot = p->like_slot;
 		p = p->like;
+	}
 	p->history.space = p->space;
-	return &p->history;
+	return p->space ? &p->history : NULL;
+}
+
+void tracer_process_end(struct tracer_process *p, enum tracer_ended how)
+{
+	if (p->ended)
+		return;
+	p->ended = how;
+	p->target = target_close(p->target);
+	for (size_t i = 0; i < p->n_pending; i++)
+		range_set_list_clear(&p->pending[i].removed);
+	range_set_clear(&p->fork_window);
+	range_set_clear(&p->touched);
+	/* what those had at their end that were asked for may be the result */
+	if (!p->is_first || how == TRACER_ENDED_EXEC)
+		range_set_clear(&p->set);
 }
 
 /* Takes it over, also on failure. */
@@ -88,8 +105,6 @@ static void note_code(struct tracer *t, struct tracer_process *p, u32 changed)
 	tracer_bpf_set_modules_seen(t->bpf, p->slot, changed);
 }
 
-/* A child's first code of its own: what its maker's tags mean, they mean in the
- * maker's history only, so that one is kept for them. */
 static int own_code(struct tracer *t, struct tracer_process *p, struct error *err)
 {
 	struct symbol_space *space = NULL;
@@ -100,22 +115,58 @@ static int own_code(struct tracer *t, struct tracer_process *p, struct error *er
 	return r;
 }
 
-int tracer_process_refresh(struct tracer *t, struct tracer_process *p, struct error *err)
+/* A child has mapped code: what its maker's tags mean, they mean in the maker's
+ * history only, so new stacks come under another slot. */
+static int part(struct tracer *t, struct tracer_process *p, struct error *err)
+{
+	u32 old = p->slot, slot;
+	uint64_t *index = hash_map_get(&t->by_slot, old);
+	int r = tracer_bpf_new_slot(t->bpf, p->pid, &slot, err);
+
+	if (r == 0)
+		r = own_code(t, p, err);
+	if (r < 0)
+		return r;
+	p->slot = slot;
+	r = publish(t, p, err);
+	if (r == 0)
+		r = hash_map_put(&t->by_slot, slot, *index, err);
+	if (r == 0)
+		r = tracer_bpf_watch(t->bpf, p->pid, slot, err);
+	if (r < 0) {
+		p->slot = old;
+		p->space = symbol_space_free(p->space);
+		return r;
+	}
+	p->owns_code = true;
+	note_code(t, p, 0);
+	return 0;
+}
+
+static int refresh(struct tracer *t, struct tracer_process *p, struct error *err)
 {
 	u32 changed = tracer_bpf_modules_changed(t->bpf, p->slot);
-	u64 begun = clock_now_ns(), cost;
 	int r;
 
-	p->wants_code = false;
-	/* stacks of before would be looked up in the wrong maps: a child that maps
-	 * code keeps its maker's, and its own new code is unknown in stacks */
-	if (!p->target || p->like)
-		return 0;
+	if (p->like && !p->owns_code)
+		return part(t, p, err);
 	r = p->space ? symbol_space_refresh(p->space, p->target, err) : own_code(t, p, err);
 	if (r >= 0)
 		r = publish(t, p, err);
 	if (r >= 0)
 		note_code(t, p, changed);
+	return r;
+}
+
+int tracer_process_refresh(struct tracer *t, struct tracer_process *p, struct error *err)
+{
+	u64 begun = clock_now_ns(), cost;
+	int r;
+
+	p->wants_code = false;
+	if (!p->target)
+		return 0;
+	r = refresh(t, p, err);
 	cost = clock_now_ns() - begun;
 	p->code_ns = begun + cost + (20 * cost > 50000000 ? 20 * cost : 50000000);
 	return r < 0 ? r : 0;
@@ -244,18 +295,19 @@ static int copy_memory(struct tracer_process *p, struct tracer_process *parent, 
 	return r;
 }
 
-int tracer_process_fork(struct tracer *t, struct tracer_process *parent, pid_t pid, u32 slot,
-                        struct error *err)
+int tracer_process_fork(struct tracer *t, struct tracer_process *parent, u32 parent_slot, pid_t pid,
+                        u32 slot, struct error *err)
 {
 	struct bpf_tables *tables = tracer_bpf_tables(t->bpf);
-	const struct bpf_tables_list *spans = &tables->spans.slots[parent->slot];
+	const struct bpf_tables_list *spans = &tables->spans.slots[parent_slot];
 	struct error why = { 0 };
 	struct tracer_process *p = NULL;
 	int r = begin(pid, slot, &p, err);
 
 	if (r < 0)
 		return r;
-	p->like = parent->like ? parent->like : parent;
+	p->like = parent;
+	p->like_slot = parent_slot;
 	memcpy(p->command, parent->command, sizeof(p->command));
 	r = copy_memory(p, parent, err);
 	if (r == 0)
@@ -268,4 +320,19 @@ int tracer_process_fork(struct tracer *t, struct tracer_process *parent, pid_t p
 		log_note(LOG_DEBUG, "child %d: %s", pid, why.message);
 	p->wants_sync = true;
 	return keep(t, p, err);
+}
+
+int tracer_process_found(struct tracer *t, u32 slot, struct error *err)
+{
+	pid_t pid = tracer_bpf_process_of(t->bpf, slot);
+	struct tracer_process *p;
+	int r;
+
+	if (!pid)
+		return 0;
+	r = tracer_process_exec(t, pid, slot, err);
+	p = tracer_process_of(t, slot);
+	if (r == 0 && p)
+		p->begins_at_exec = false; /* what it has may be anybody's */
+	return r;
 }

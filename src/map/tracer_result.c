@@ -93,11 +93,13 @@ int tracer_result_stack(struct tracer_filling *f, struct tracer_process *p, u32 
 {
 	const struct stack_record *s = bpf_tables_stack(f->frames.tables, stack);
 	struct tracer_process *of = s ? tracer_process_of(f->t, s->slot) : NULL;
+	const struct code_history *code;
+	u32 slot = s ? s->slot : p->slot;
 
-	of = of ? of : p; /* a copy's stacks are its maker's */
-	if (!tracer_process_code(of)->space)
+	code = tracer_process_code(of ? of : p, slot); /* a copy's stacks are its maker's */
+	if (!code)
 		return named(f, "[ended before its code was read]", ids, 0, err);
-	return stack_frames_of(&f->frames, tracer_process_code(of), of->slot, stack, ids, err);
+	return stack_frames_of(&f->frames, code, slot, stack, ids, err);
 }
 
 static int frames_of(struct tracer_filling *f, struct tracer_process *p,

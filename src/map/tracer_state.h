@@ -21,19 +21,23 @@ struct tracer_pending {
 
 struct tracer_process {
 	pid_t pid;
-	u32 slot;
+	u32 slot; /* its events' and its stacks' now; a child's changes when it gets own code */
 	struct target *target; /* NULL: it was gone before it could be opened */
 	char command[64];
 	enum tracer_ended ended; /* how, or TRACER_RUNNING */
 	bool is_first;           /* was asked for; not a child */
 	bool begins_at_exec;     /* until it is joined: what nobody asked for exec has made */
 
-	/* Its code; a forked child's is its maker's until it has its own. */
+	/* Its code. A forked child has its maker's, and its stacks are walked with
+	 * the same tags, until it maps code itself: from then on it has a slot of
+	 * its own, and older stacks are still its maker's. */
 	struct symbol_space *space;
 	struct code_history history;
-	struct tracer_process *like; /* whose code it has; NULL: its own */
-	bool wants_code;             /* its modules have changed */
-	u64 code_ns;                 /* not read again before */
+	struct tracer_process *like; /* the maker; NULL: none */
+	u32 like_slot;
+	bool owns_code;
+	bool wants_code; /* its modules have changed */
+	u64 code_ns;     /* not read again before */
 
 	struct range_set set;
 	struct range_set touched; /* owner: who touched first */
@@ -97,14 +101,18 @@ int tracer_process_open(struct tracer *t, pid_t pid, struct tracer_process **ret
                         struct error *err);
 /* A new program in the process @pid, whose events have @slot already. */
 int tracer_process_exec(struct tracer *t, pid_t pid, u32 slot, struct error *err);
-int tracer_process_fork(struct tracer *t, struct tracer_process *parent, pid_t pid, u32 slot,
-                        struct error *err);
+int tracer_process_fork(struct tracer *t, struct tracer_process *parent, u32 parent_slot, pid_t pid,
+                        u32 slot, struct error *err);
 struct tracer_process *tracer_process_close(struct tracer_process *p);
 struct tracer_process *tracer_process_of(const struct tracer *t, u32 slot); /* or NULL */
 /* Read its modules again, and let the programs know. */
 int tracer_process_refresh(struct tracer *t, struct tracer_process *p, struct error *err);
-/* Whose code its stacks are in. */
-const struct code_history *tracer_process_code(struct tracer_process *p);
+/* What stacks of this slot are in; NULL: nobody has read that. */
+const struct code_history *tracer_process_code(struct tracer_process *p, u32 slot);
+/* It has ended; what nobody needs any more goes. */
+void tracer_process_end(struct tracer_process *p, enum tracer_ended how);
+/* Events of a slot that nobody knows: how it began was lost. */
+int tracer_process_found(struct tracer *t, u32 slot, struct error *err);
 
 /* tracer_apply.c: one event. */
 int tracer_apply(void *arg, const struct map_event *e, struct error *err);

@@ -222,11 +222,14 @@ static int drain(struct tracer *t, struct error *err)
 static int note_in_flight(struct tracer *t, struct tracer_process *p, struct error *err)
 {
 	struct map_in_flight flights[MAX_IN_FLIGHT];
-	size_t n = tracer_bpf_in_flight(t->bpf, p->slot, flights, MAX_IN_FLIGHT);
+	size_t n = tracer_bpf_in_flight(t->bpf, flights, MAX_IN_FLIGHT);
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		uint64_t *known = hash_map_get(&p->pending_index, flights[i].tid);
+
+		if (tracer_process_of(t, flights[i].slot) != p)
+			continue;
 
 		r = tracer_sync_note(p, flights[i].start & ~4095ULL,
 		                     (flights[i].end + 4095) & ~4095ULL, err);
@@ -243,7 +246,7 @@ static int read_maps(struct joining *j, struct error *err)
 {
 	int r = drain(j->t, err);
 
-	if (r < 0)
+	if (r < 0 || j->p->ended)
 		return r;
 	range_set_clear(&j->p->window);
 	j->p->window_open = true;

@@ -42,7 +42,6 @@ def test_ranges_and_owners_are_the_programs(needs_bpf, target, record, tmp_path,
     assert owners.right > 0 and owners.wrong == 0 and owners.uncertain == 0, owners
     # nothing has its owner from the maps: every change was seen
     assert result["unseen_bytes"] == 0
-    assert threads > 1 or result["corrected_bytes"] == 0
 
 
 def test_children_have_their_own(needs_bpf, target, record, tmp_path):

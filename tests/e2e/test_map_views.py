@@ -11,6 +11,8 @@ import time
 
 import pytest
 
+import mapped
+
 from conftest import MEMWHO, PROGRAMS
 
 MIB = 1 << 20
@@ -128,14 +130,43 @@ def test_run_begins_at_the_exec(needs_bpf, memwho):
 
 
 def test_run_follows_forks_and_execs(needs_bpf, memwho, tmp_path):
-    script = tmp_path / "script"
-    script.write_text(f"#!/bin/sh\necho | {PROGRAMS}/map_touch {KEPT}\nexec {PROGRAMS}/map_touch {KEPT}\n")
+    script, fifo = tmp_path / "script", tmp_path / "fifo"
+    # children that come and go, then another program in the place of the first
+    script.write_text(f"""#!/bin/sh
+mkfifo {fifo}
+sleep 0.01
+(sleep 1; echo; sleep 0.3; echo) >{fifo} &
+exec {PROGRAMS}/map_touch {KEPT} <{fifo}
+""")
     script.chmod(0o755)
-    r = memwho("run", "--map", "--by", "calls", "--json", "--", script)
+    r = memwho("run", "--map", "--json", "--", script)
     result = json.loads(r.out[r.out.index("{"):])
-    # one was a child, one took the shell's place
-    pids = {s["labels"]["pid"] for s in result["stacks"] if "touch_populate" in s["frames"]}
-    assert result["processes"] >= 3 and len(pids) >= 1
+    assert result["ended_by"] == "exit" and result["processes"] >= 4
+    # what is left at the end is the last program's, with its stacks
+    by, total = sums(result, "mapped_bytes", "touch_map", "touch_populate", "[by exec]")
+    assert by["touch_map"] == 7 * MIB and by["touch_populate"] == 3 * MIB and by["[by exec]"] > 0
+    assert total == result["mapped_bytes"]
+
+
+def test_an_exec_ends_it_when_it_is_not_followed(needs_bpf, target, record):
+    t = target("/bin/sh", "-c", "echo ready; read x; exec sleep 5")
+    assert t.line() == "ready"
+    recording = record("map", t.pid, "-d", "60s", "--json")
+    t.say()
+    assert json.loads(recording.wait(timeout=30).out)["ended_by"] == "exec"
+
+
+def test_fewer_stacks_within_a_limit_but_all_ranges(needs_bpf, target, record, tmp_path):
+    t = target("map_churn", 2, 600000, 5, tmp_path / "record")
+    assert t.line() == "ready"
+    recording = record("map", t.pid, "-d", "200s", "--ranges", "--json", "--max-slowdown", "1.01",
+                       "--ring", "256M")
+    t.say()
+    assert t.line(timeout=100) == "done"
+    result = json.loads(recording.interrupt().out)
+    ranges = mapped.Ranges(result, t.pid)
+    assert mapped.differences(ranges.spans(), mapped.merged(mapped.of_maps(t.pid))) == (0, 0)
+    assert result["stacks_dropped"] > 0 and result["lost_events"] == 0
 
 
 def test_inside_a_pid_namespace(needs_bpf, tmp_path):
