@@ -15,6 +15,7 @@
 
 enum {
 	ROW_HEADROOM = 1 << 18, /* for modules that come later */
+	PROGRAM_ROWS = 1 << 21, /* for the programs that children execute */
 	DEFAULT_RING = 16 << 20,
 	BATCH = 50000, /* events between two looks at the clock */
 };
@@ -82,8 +83,8 @@ static int open_bpf(struct tracer *t, struct error *err)
 	};
 
 	modules_sizes(&t->modules, &o.tables.rows, &o.tables.index);
-	o.tables.rows += ROW_HEADROOM;
-	o.tables.index += ROW_HEADROOM;
+	o.tables.rows += t->options.follow ? PROGRAM_ROWS : ROW_HEADROOM;
+	o.tables.index += t->options.follow ? PROGRAM_ROWS : ROW_HEADROOM;
 	return tracer_bpf_open(&o, &t->bpf, err);
 }
 

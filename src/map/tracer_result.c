@@ -236,6 +236,7 @@ static int add_process(struct tracer_filling *f, struct tracer_process *p, struc
 
 	if (!tracer_result_counts(f->t, p))
 		return 0;
+	f->any_alive |= !p->ended;
 	r = tracer_pieces_make(f->t, p, &ps, err);
 	if (r == 0)
 		r = tracer_resident(f->t, p, &ps, err);
@@ -324,7 +325,8 @@ static int put_report(struct tracer_filling *f, enum tracer_ended ended, struct 
 	struct report *to = profile_report(f->profile);
 	const struct row sizes[] = {
 		{ "mapped_bytes", "mapped", f->mapped_bytes, "bytes" },
-		{ "resident_bytes", "resident", f->resident_bytes, "bytes" },
+		{ "resident_bytes", f->any_alive ? "resident" : NULL,
+		  f->any_alive ? (int64_t)f->resident_bytes : -1, "bytes" },
 		{ "calls", "mapping calls", c->calls, "" },
 		{ "faults", c->faults ? "page faults" : NULL, c->faults, "" },
 		{ "kernel_faults", NULL, c->kernel_faults, "" },

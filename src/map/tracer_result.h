@@ -26,6 +26,7 @@ struct tracer_filling {
 	struct profile_label labels[PROFILE_MAX_LABELS];
 	size_t n_labels;
 	u64 mapped_bytes, resident_bytes, uncertain_bytes, unseen_bytes;
+	bool any_alive; /* of a process that has ended nobody knows what was resident */
 };
 
 bool tracer_result_is_uncertain(const struct tracer *t, const struct range *r);
