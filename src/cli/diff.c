@@ -11,6 +11,8 @@
 #include "profile/ladder_diff.h"
 #include "profile/profile_file.h"
 #include "profile/transform.h"
+#include "refs/refs.h"
+#include "refs/refs_file.h"
 
 /* A file that is there is that file; anything else is a process. */
 static bool is_file(const char *word)
@@ -30,6 +32,16 @@ static int read_process(const char *word, struct profile **ret, struct error *er
 	return r < 0 ? r : live_ladder_read(pids.items, pids.n, &options, ret, err);
 }
 
+/* A saved reference graph: what each root keeps. */
+static int read_graph(const char *path, struct profile **ret, struct error *err)
+{
+	const struct refs_options options = { 0 };
+	cleanup(object_graph_clear) struct object_graph g = { 0 };
+	int r = refs_file_load(path, &g, err);
+
+	return r < 0 ? r : refs_profile(&g, &options, ret, err);
+}
+
 /* Neither a file nor a process: the reason that fits what was typed. */
 static int read_word(const char *word, struct profile **ret, struct error *err)
 {
@@ -37,7 +49,8 @@ static int read_word(const char *word, struct profile **ret, struct error *err)
 	int r;
 
 	if (is_file(word))
-		return profile_file_read(word, ret, err);
+		return refs_file_is(word) ? read_graph(word, ret, err)
+		                          : profile_file_read(word, ret, err);
 	r = read_process(word, ret, err);
 	if (r < 0 && (strchr(word, '/') || strchr(word, '.')) && !strchr(word, ':') &&
 	    profile_file_read(word, ret, &ignored) < 0) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,10 +11,16 @@
 #include "cli/cli.h"
 #include "cli/show.h"
 #include "refs/refs.h"
+#include "refs/refs_file.h"
+#include "render/escape.h"
 #include "target/target.h"
+
+enum { CHAINS = 10 };
 
 struct asked {
 	struct capture_refs_options capture;
+	uint64_t why; /* --why ADDRESS; 0: not asked */
+	const char *save;
 	struct refs_options view;
 	struct show show;
 };
@@ -58,6 +65,16 @@ static int parse(const struct cli_args *args, struct asked *a, struct error *err
 		a->capture.how = CAPTURE_REFS_STOPPED;
 	if (cli_flag(args, "no-stop"))
 		a->capture.how = CAPTURE_REFS_RUNNING;
+	a->save = cli_value(args, "save");
+	if (cli_value(args, "why")) {
+		char *end;
+
+		a->why = strtoull(cli_value(args, "why"), &end, 16);
+		if (*end || !a->why) {
+			error_set(err, EINVAL, "--why: '%s' is no address", cli_value(args, "why"));
+			return error_hint(err, "addresses are hexadecimal: 0xc000123400");
+		}
+	}
 	a->capture.exe = cli_value(args, "exe");
 	a->capture.sysroot = cli_value(args, "sysroot");
 	a->view.only_from = cli_value(args, "only-from");
@@ -79,6 +96,10 @@ static int make_graph(const struct asked *a, const char *word, struct object_gra
 	size_t n = 0;
 	int r;
 
+	if (is_file(word) && refs_file_is(word)) {
+		snprintf(facts->name, sizeof(facts->name), "saved graph");
+		return refs_file_load(word, g, err);
+	}
 	if (is_file(word))
 		return capture_refs_core(word, &a->capture, g, facts, err);
 	if (a->capture.exe || a->capture.sysroot)
@@ -111,31 +132,73 @@ static int add_facts(struct profile *p, const struct capture_refs_facts *f, stru
 	return r;
 }
 
+/* The chains that keep one object alive. */
+static int why(const struct object_graph *g, uint64_t address, struct error *err)
+{
+	cleanup_free char *text = NULL;
+	uint32_t node = object_graph_find(g, address);
+	int r;
+
+	if (node == UINT32_MAX) {
+		error_set(err, ENOENT, "no live object is at 0x%" PRIx64, address);
+		return error_hint(err, "it is garbage, no object of this heap, or moved; `memwho "
+		                       "what` says what the memory there is");
+	}
+	r = refs_why(g, node, CHAINS, &text, err);
+	if (r < 0)
+		return r;
+	for (const char *line = text; *line;) {
+		size_t len = strcspn(line, "\n");
+		cleanup_free char *one = strndup(line, len);
+
+		if (!one)
+			return error_oom(err);
+		escape_text(stdout, one, 0);
+		putchar('\n');
+		line += len + (line[len] == '\n');
+	}
+	return 0;
+}
+
+static int show_graph(struct asked *a, const struct object_graph *g,
+                      const struct capture_refs_facts *facts, struct error *err)
+{
+	cleanup(profile_freep) struct profile *p = NULL;
+	int r = 0;
+
+	if (a->save)
+		r = refs_file_save(g, a->save, err);
+	if (r == 0 && a->why)
+		return why(g, a->why, err);
+	if (r == 0)
+		r = refs_profile(g, &a->view, &p, err);
+	if (r == 0)
+		r = add_facts(p, facts, err);
+	return r < 0 ? r : show_profile(&a->show, p, err);
+}
+
 static int run(const struct cli_args *args, struct error *err)
 {
 	cleanup(object_graph_clear) struct object_graph g = { 0 };
-	cleanup(profile_freep) struct profile *p = NULL;
 	struct capture_refs_facts facts = { 0 };
 	struct asked a = { 0 };
 	const char *word;
-	int r = cli_word(args, "TARGET or CORE", &word, err);
+	int r = cli_word(args, "TARGET, CORE or GRAPH", &word, err);
 
 	if (r == 0)
 		r = parse(args, &a, err);
 	if (r == 0)
 		r = make_graph(&a, word, &g, &facts, err);
 	if (r == 0)
-		r = refs_profile(&g, &a.view, &p, err);
-	if (r == 0)
-		r = add_facts(p, &facts, err);
-	if (r == 0)
-		r = show_profile(&a.show, p, err);
+		r = show_graph(&a, &g, &facts, err);
 	return r < 0 ? r : CLI_DONE;
 }
 
 static const struct cli_option own[] = {
 	{ 0, NULL, NULL, "References" },
 	{ 0, "view", "NAME", "retained (default), first-come, types, goroutines" },
+	{ 0, "why", "ADDRESS", "the shortest chains from roots to this object" },
+	{ 0, "save", "FILE", "keep the graph, for refs and diff (.mwg)" },
 	{ 0, "only-from", "RE", "only from roots whose name matches" },
 	{ 0, "exe", "FILE", "of a core: the program" },
 	{ 0, "sysroot", "DIR", "of a core: where its files are looked for" },
@@ -149,7 +212,7 @@ static const struct cli_option *const tables[] = { own, options_output, options_
 const struct cli_command refs_command = {
 	.name = "refs",
 	.summary = "who still refers to the live heap (Go 1.17 to 1.26)",
-	.usage = "[OPTION...] TARGET|CORE",
+	.usage = "[OPTION...] TARGET|CORE|GRAPH",
 	.details =
 		"A process is cloned inside itself (copy on write), goes on at once, and the copy\n"
 		"is read; the pause is the clone. What one root alone keeps alive stands under\n"

@@ -41,13 +41,7 @@ struct refs_options {
 int refs_profile(const struct object_graph *g, const struct refs_options *o, struct profile **ret,
                  struct error *err);
 
-/* The shortest chains, and the one that keeps most, from a root to @node, as text lines. */
+/* Chains from roots to @node, one for each root that reaches it (at most @max_chains, the
+ * strongest tier and the shortest first), as lines of text, malloc'ed: the root, then a line for each reference. */
 int refs_why(const struct object_graph *g, uint32_t node, size_t max_chains, char **ret,
              struct error *err);
-
-/* Saved graphs: our one own format, versioned (docs/refs-format.md); read by mmap. */
-int refs_save(const struct object_graph *g, const char *path, struct error *err);
-int refs_load(const char *path, struct object_graph *ret, struct error *err);
-/* What grew between two graphs, by holder: a diff profile (profile/transform.h's columns). */
-int refs_diff(const struct object_graph *before, const struct object_graph *after,
-              struct profile **ret, struct error *err);

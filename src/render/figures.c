@@ -49,7 +49,8 @@ const char *figures_title(const struct view *v, const struct render_options *o, 
                           size_t size)
 {
 	const char *target = text_of(profile_report_const(v->p), "target");
-	const char *what = figures_type_name(profile_type_at(v->p, v->type));
+	const char *what = view_is_refs(v->p) ? "memory kept"
+	                                      : figures_type_name(profile_type_at(v->p, v->type));
 
 	if (o && o->title && *o->title)
 		snprintf(buf, size, "%s", o->title);
@@ -83,6 +84,8 @@ static const char *noun(const struct view *v)
 {
 	const char *result = text_of(profile_report_const(v->p), "result");
 
+	if (view_is_refs(v->p))
+		return "path";
 	return result && !strncmp(result, "ladder", 6) ? "row" : "stack";
 }
 
@@ -104,8 +107,8 @@ const char *figures_amount(const struct view *v, char *buf, size_t size)
 	if (v->count >= 0 && v->count != (int)v->type) {
 		int64_t blocks = profile_total(v->p, (size_t)v->count);
 
-		append(buf, size, ", %s block%s", units_count(blocks, n, sizeof(n)),
-		       blocks == 1 ? "" : "s");
+		append(buf, size, ", %s %s%s", units_count(blocks, n, sizeof(n)),
+		       view_is_refs(v->p) ? "object" : "block", blocks == 1 ? "" : "s");
 	}
 	return buf;
 }

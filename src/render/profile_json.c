@@ -44,6 +44,28 @@ static void write_figures(struct json *j, const struct report *r)
 	}
 }
 
+/* "main.a, main.b" as an array. */
+static void write_list(struct json *j, const char *text)
+{
+	json_array(j);
+	while (*text) {
+		size_t len = strcspn(text, ",");
+
+		json_string_n(j, text, len);
+		text += len;
+		text += strspn(text, ", ");
+	}
+	json_array_end(j);
+}
+
+static void write_table_cell(struct json *j, const char *column, const struct report_figure *f)
+{
+	if (!strcmp(column, "shared_with") && f->kind == REPORT_TEXT)
+		write_list(j, f->text ? f->text : "");
+	else
+		write_cell(j, f);
+}
+
 static void write_table(struct json *j, const struct report_table *t)
 {
 	json_key(j, t->key);
@@ -52,7 +74,7 @@ static void write_table(struct json *j, const struct report_table *t)
 		json_object(j);
 		for (size_t c = 0; c < t->n_columns; c++) {
 			json_key(j, t->columns[c]);
-			write_cell(j, &t->cells[row * t->n_columns + c]);
+			write_table_cell(j, t->columns[c], &t->cells[row * t->n_columns + c]);
 		}
 		json_object_end(j);
 	}
@@ -220,12 +242,40 @@ static void write_head(struct json *j, const struct view *v)
 	json_int(j, v->bytes < 0 ? v->total : profile_total(v->p, (size_t)v->bytes));
 }
 
+static int64_t integer(const struct report *r, const char *key)
+{
+	const struct report_figure *f = report_get(r, key);
+
+	return f && f->kind == REPORT_INT ? f->integer : 0;
+}
+
+/* What was reached against what the runtime has allocated: the difference is garbage
+ * that is not swept yet, or something that was not found. */
+static void write_self_check(struct json *j, const struct report *r)
+{
+	int64_t own = integer(r, "own_live_bytes");
+	int64_t reached = integer(r, "live_bytes");
+
+	json_key(j, "self_check");
+	json_object(j);
+	json_key(j, "allocated_bytes");
+	json_int(j, own);
+	json_key(j, "reached_bytes");
+	json_int(j, reached);
+	json_key(j, "unreached_percent");
+	json_double(j, own ? 100.0 * (double)(own - reached) / (double)own : 0.0);
+	json_object_end(j);
+}
+
 static void write_all(struct json *j, const struct view *v, const struct report *report)
 {
 	json_object(j);
 	write_head(j, v);
 	write_figures(j, report);
-	write_defaults(j, v, report);
+	if (view_is_refs(v->p))
+		write_self_check(j, report);
+	else
+		write_defaults(j, v, report);
 	write_tables(j, report);
 	json_key(j, "stacks");
 	json_array(j);

@@ -64,7 +64,8 @@ static const char *stack_header(const struct view *v)
 		if (!strcmp(profile_type_at(v->p, v->type)->name, headers[i].type))
 			return headers[i].text;
 	}
-	return "STACK (who allocated \xe2\x86\x90 its callers)";
+	return view_is_refs(v->p) ? "PATH (object \xe2\x86\x90 what refers to it)"
+	                          : "STACK (who allocated \xe2\x86\x90 its callers)";
 }
 
 static void put_header(const struct table *t)

@@ -177,3 +177,10 @@ const char *view_module_name(const struct profile *p, const struct profile_frame
 
 	return slash && slash[1] ? slash + 1 : path;
 }
+
+bool view_is_refs(const struct profile *p)
+{
+	const struct report_figure *f = report_get(profile_report_const(p), "result");
+
+	return f && f->kind == REPORT_TEXT && f->text && !strcmp(f->text, "refs");
+}

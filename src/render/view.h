@@ -69,3 +69,6 @@ const char *view_frame_text(const struct profile *p, uint32_t frame, char *buf, 
 
 /* Module path without its folders; "" for none. */
 const char *view_module_name(const struct profile *p, const struct profile_frame *f);
+
+/* A reference graph's profile (refs/refs.h): objects by what refers to them. */
+bool view_is_refs(const struct profile *p);

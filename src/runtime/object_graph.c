@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/array.h"
 
@@ -11,6 +12,12 @@ enum { FIRST_NODES = 1024 };
 
 void object_graph_clear(struct object_graph *g)
 {
+	if (g->mapped) {
+		munmap(g->mapped, g->mapped_bytes);
+		hash_map_clear(&g->index);
+		*g = (struct object_graph){ 0 };
+		return;
+	}
 	free(g->address);
 	free(g->size);
 	free(g->type);

@@ -77,6 +77,10 @@ struct object_graph {
 	size_t n_texts, cap_texts;
 	struct hash_map index; /* hash of a text -> its id */
 
+	/* of a saved graph: where the arrays are instead of in memory of their own */
+	void *mapped;
+	size_t mapped_bytes;
+
 	/* the runtime's own account, for the self-check and the report; 0 unknown */
 	uint64_t own_live_bytes, own_live_objects;
 	uint64_t garbage_bytes, garbage_objects; /* allocated, not reached, not swept yet */

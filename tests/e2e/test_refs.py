@@ -150,6 +150,35 @@ def test_views(memwho, program):
     assert "main.gManager" in out and "shared by main.gShareA, main.gShareB" in out
 
 
+def test_why(memwho, program):
+    p = program()
+    big = memwho("refs", p.pid, "--json").json()["big"]
+    shared = next(b for b in big if b["root"].startswith("shared by main.gShareA"))
+    lines = memwho("refs", p.pid, "--why", shared["address"]).out.splitlines()
+    heads = [line.split(" ")[0] for line in lines if not line.startswith(" ")]
+    assert sorted(heads[:2]) == ["main.gShareA", "main.gShareB"], lines
+    assert lines[-1].endswith(f"at {shared['address']}, {shared['bytes']} bytes")
+    assert "no live object" in memwho("refs", p.pid, "--why", "0x10", code=1).err
+    assert "no address" in memwho("refs", p.pid, "--why", "here", code=2).err
+
+
+def test_saved_graphs(memwho, program, tmp_path):
+    p = program()
+    saved, other = tmp_path / "a.mwg", tmp_path / "b.mwg"
+    live = memwho("refs", p.pid, "--save", saved, "--json").json()
+    again = memwho("refs", saved, "--json").json()
+    assert again["live_bytes"] == live["live_bytes"] and again["roots"] == live["roots"]
+    memwho("refs", p.pid, "--save", other)
+    same = memwho("diff", saved, other, "--json").json()
+    assert not [s for s in same["stacks"] if "main.gList" in s["frames"][-1] and s.get("delta")]
+    empty = program(name="refs")
+    assert empty.pid != p.pid
+    other.write_bytes(saved.read_bytes()[:200])
+    assert "damaged" in memwho("refs", other, code=1).err
+    full = memwho("refs", p.pid, "--save", "/dev/full", code=1).err
+    assert full
+
+
 def test_pictures(memwho, program, tmp_path):
     p = program()
     for ending in ("svg", "html", "pb.gz", "folded"):

@@ -8,14 +8,18 @@
 /* clang-format on */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "refs/dominators.h"
 #include "refs/paths.h"
 #include "refs/refs.h"
+#include "refs/refs_file.h"
 #include "refs/refs_types.h"
 #include "refs/shared.h"
 
@@ -321,6 +325,89 @@ static void test_types_count_nested_ones_once(void **state)
 	assert_int_equal(rows[1].retained, 5);
 }
 
+/* A saved graph is the same one; a damaged one is refused, or still safe to read. */
+static void test_saved_and_damaged(void **state)
+{
+	char path[] = "/tmp/memwho-test-graph-XXXXXX";
+	const struct refs_options o = { 0 };
+	unsigned seed = 5;
+	int fd = mkstemp(path);
+
+	assert_true(fd >= 0);
+	for (int round = 0; round < 20; round++) {
+		cleanup(object_graph_clear) struct object_graph g = { 0 }, again = { 0 };
+		cleanup(profile_freep) struct profile *p = NULL, *q = NULL;
+		char bytes[16384];
+		ssize_t n;
+
+		make_random(&g, &seed);
+		assert_int_equal(refs_file_save(&g, path, &err), 0);
+		assert_true(refs_file_is(path));
+		assert_int_equal(refs_file_load(path, &again, &err), 0);
+		assert_int_equal(refs_profile(&g, &o, &p, &err), 0);
+		assert_int_equal(refs_profile(&again, &o, &q, &err), 0);
+		assert_int_equal(profile_total(p, 1), profile_total(q, 1));
+		assert_int_equal(profile_n_samples(p), profile_n_samples(q));
+		close(fd);
+		fd = open(path, O_RDWR);
+		n = pread(fd, bytes, sizeof(bytes), 0);
+		assert_true(n > 0 && (size_t)n < sizeof(bytes));
+		for (int k = 0; k < 400; k++) {
+			cleanup(object_graph_clear) struct object_graph bad = { 0 };
+			cleanup(profile_freep) struct profile *r = NULL;
+			unsigned at = rnd(&seed, (unsigned)n);
+			char was = bytes[at];
+
+			bytes[at] ^= (char)(1 << rnd(&seed, 8));
+			assert_int_equal(pwrite(fd, bytes + at, 1, at), 1);
+			if (refs_file_load(path, &bad, &err) == 0)
+				refs_profile(&bad, &o, &r, &err);
+			else
+				assert_int_equal(err.code, -EBADMSG);
+			bytes[at] = was;
+			assert_int_equal(pwrite(fd, bytes + at, 1, at), 1);
+		}
+		for (int k = 0; k < 20; k++) {
+			cleanup(object_graph_clear) struct object_graph bad = { 0 };
+
+			assert_int_equal(ftruncate(fd, rnd(&seed, (unsigned)n)), 0);
+			assert_int_equal(refs_file_load(path, &bad, &err), -EBADMSG);
+			assert_int_equal(pwrite(fd, bytes, (size_t)n, 0), n);
+		}
+	}
+	close(fd);
+	unlink(path);
+}
+
+static void test_why(void **state)
+{
+	cleanup(object_graph_clear) struct object_graph g = { 0 };
+	cleanup_free char *text = NULL, *none = NULL;
+
+	node(&g, 10, "A");
+	node(&g, 20, "B");
+	node(&g, 40, "C");
+	node(&g, 80, "unreached");
+	edge(&g, 0, 1, ".b");
+	edge(&g, 1, 2, ".c");
+	root(&g, "far", OBJECT_TIER_GLOBAL);
+	root_edge(&g, 0);
+	root(&g, "near", OBJECT_TIER_GLOBAL);
+	root_edge(&g, 1);
+	done(&g);
+	assert_int_equal(refs_why(&g, 2, 10, &text, &err), 0);
+	assert_string_equal(text, "near (global)\n"
+	                          "  B at 0x1100, 20 bytes\n"
+	                          "  .c C at 0x1200, 40 bytes\n"
+	                          "far (global)\n"
+	                          "  A at 0x1000, 10 bytes\n"
+	                          "  .b B at 0x1100, 20 bytes\n"
+	                          "  .c C at 0x1200, 40 bytes\n");
+	assert_int_equal(refs_why(&g, 3, 10, &none, &err), 0);
+	assert_string_equal(none, "nothing refers to it any more\n");
+	assert_int_equal(refs_why(&g, 9, 10, &none, &err), -EINVAL);
+}
+
 static void test_mistakes(void **state)
 {
 	cleanup(object_graph_clear) struct object_graph g = { 0 };
@@ -345,6 +432,8 @@ int main(void)
 		cmocka_unit_test(test_what_two_share_is_nobodys),
 		cmocka_unit_test(test_a_stack_shares_nothing_with_a_global),
 		cmocka_unit_test(test_types_count_nested_ones_once),
+		cmocka_unit_test(test_saved_and_damaged),
+		cmocka_unit_test(test_why),
 		cmocka_unit_test(test_mistakes),
 	};
 
