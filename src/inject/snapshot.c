@@ -489,7 +489,8 @@ static bool is_left_copy(const struct target *t, pid_t pid, pid_t *ns_pid)
 	return *ns_pid > 0;
 }
 
-int snapshot_reap_leftovers(struct inject *in, struct error *err)
+/* Zombies of the target that are ours: how many; each is reaped if @in is there. */
+static int leftovers(const struct target *t, struct inject *in)
 {
 	cleanup_close int root = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	cleanup_free pid_t *pids = NULL;
@@ -497,14 +498,27 @@ int snapshot_reap_leftovers(struct inject *in, struct error *err)
 	int found = 0, r = root < 0 ? -errno : proc_ids(root, ".", &pids, &n);
 
 	if (r < 0)
-		return error_sys(err, -r, "/proc");
+		return r;
 	for (size_t i = 0; i < n; i++) {
 		pid_t ns_pid = 0;
 
-		if (!is_left_copy(in->target, pids[i], &ns_pid))
+		if (!is_left_copy(t, pids[i], &ns_pid))
 			continue;
-		reap(in, ns_pid);
+		if (in)
+			reap(in, ns_pid);
 		found++;
 	}
 	return found;
+}
+
+int snapshot_reap_leftovers(struct inject *in, struct error *err)
+{
+	int r = leftovers(in->target, in);
+
+	return r < 0 ? error_sys(err, -r, "/proc") : r;
+}
+
+bool snapshot_has_leftovers(const struct target *t)
+{
+	return leftovers(t, NULL) > 0;
 }

@@ -56,3 +56,5 @@ void snapshot_closep(struct snapshot **s);
 
 /* Have the target reap copies that an earlier memwho left as zombies; how many. */
 int snapshot_reap_leftovers(struct inject *in, struct error *err);
+/* Are there any? Only looks. */
+bool snapshot_has_leftovers(const struct target *t);

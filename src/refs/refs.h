@@ -42,6 +42,7 @@ int refs_profile(const struct object_graph *g, const struct refs_options *o, str
                  struct error *err);
 
 /* Chains from roots to @node, one for each root that reaches it (at most @max_chains, the
- * strongest tier and the shortest first), as lines of text, malloc'ed: the root, then a line for each reference. */
+ * strongest tier and the shortest first), as lines of text, malloc'ed: the root, then a line for
+ * each reference. */
 int refs_why(const struct object_graph *g, uint32_t node, size_t max_chains, char **ret,
              struct error *err);

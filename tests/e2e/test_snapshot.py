@@ -185,3 +185,22 @@ def test_the_limit_of_processes(victim):
         time.sleep(0.2)
     finally:
         group.rmdir()
+
+
+def test_detach(memwho, victim):
+    v = victim("can")
+    assert "nothing of memwho's" in memwho("detach", v.pid).out
+    p = subprocess.Popen([conftest.PROGRAMS / "injector", str(v.pid), "snapshot", "60000"],
+                         stdout=subprocess.PIPE, text=True)
+    copy = int(p.stdout.readline().split()[1])
+    p.kill()
+    p.wait()
+    deadline = time.monotonic() + 6
+    while any(state[0] != "Z" for _, state in children(v.pid)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    said = memwho("detach", v.pid).out
+    assert "given back" in said
+    assert copy and "1 ended copy reaped" in said, said
+    assert not children(v.pid) and injector(v.pid, "find")[0] == 4
+    assert "nothing of memwho's" in memwho("detach", v.pid).out
+    v.check()
