@@ -41,6 +41,10 @@ struct joining {
 	struct maps maps;
 	bool attaching;
 	u64 now;
+	/* What the maps lack is looked for twice: Linux 6.17 and later read them
+	 * without the lock, and a mapping that is being cut or joined can be missed. */
+	struct range_set suspects;
+	bool confirming;
 };
 
 static bool is_named(const struct mapping *m, const char *name)
@@ -126,7 +130,7 @@ static int outside_window(struct joining *j, const struct mapping *m, u64 start,
 	return r;
 }
 
-static int gone(struct joining *j, const struct mapping *m, u64 start, u64 end, struct error *err)
+static int take_out(struct joining *j, u64 start, u64 end, struct error *err)
 {
 	const struct range *r;
 	struct range_at at;
@@ -136,6 +140,38 @@ static int gone(struct joining *j, const struct mapping *m, u64 start, u64 end, 
 		j->p->gone_bytes += (r->end < end ? r->end : end) -
 		                    (r->start > start ? r->start : start);
 	return range_set_remove(&j->p->set, start, end, NULL, err);
+}
+
+static int suspect(struct joining *j, u64 start, u64 end, struct error *err)
+{
+	const struct range *r;
+	struct range_at at;
+	int rc = 0;
+
+	for (r = range_set_from(&j->p->set, start, &at); rc == 0 && r && r->start < end;
+	     r = range_set_next(&j->p->set, &at)) {
+		struct range piece = { r->start > start ? r->start : start,
+			               r->end < end ? r->end : end };
+
+		rc = range_set_insert(&j->suspects, &piece, err);
+	}
+	return rc;
+}
+
+/* The maps lack [@start, @end). */
+static int gone(struct joining *j, const struct mapping *m, u64 start, u64 end, struct error *err)
+{
+	const struct range *s;
+	struct range_at at;
+	int r = 0;
+
+	if (!j->confirming)
+		return suspect(j, start, end, err);
+	for (s = range_set_from(&j->suspects, start, &at); r == 0 && s && s->start < end;
+	     s = range_set_next(&j->suspects, &at))
+		r = take_out(j, s->start > start ? s->start : start, s->end < end ? s->end : end,
+		             err);
+	return r;
 }
 
 /* What of [@start, @end) the set does not hold, as a list: it will change. */
@@ -274,8 +310,12 @@ static int join(struct joining *j, struct error *err)
 		if (j->p->ended) /* these are another program's, or nobody's */
 			return 0;
 		/* a lost event says nothing about what it touched */
-		if (c->event_lost == lost || i == MAX_TRIES)
-			return compare(j, err);
+		if (c->event_lost != lost && i < MAX_TRIES)
+			continue;
+		r = compare(j, err);
+		if (r < 0 || j->confirming || !j->suspects.n_ranges)
+			return r;
+		j->confirming = true;
 	}
 }
 
@@ -289,6 +329,7 @@ int tracer_sync(struct tracer *t, struct tracer_process *p, bool attaching, stru
 		return 0;
 	r = join(&j, err);
 	maps_clear(&j.maps);
+	range_set_clear(&j.suspects);
 	range_set_clear(&p->window);
 	p->synced_ns = clock_now_ns();
 	p->sync_cost_ns = p->synced_ns - j.now;
