@@ -2,49 +2,15 @@
 #include "cli/watch.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "cli/cli.h"
+#include "cli/interrupt.h"
 #include "render/ladder_watch.h"
-
-enum { SLICE_NS = 200000000 };
-
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(int number)
-{
-	/* who presses it twice does not want to wait for us */
-	if (interrupted) {
-		signal(number, SIG_DFL);
-		raise(number);
-	}
-	interrupted = 1;
-}
-
-static void catch_signals(void)
-{
-	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
-
-	sigaction(SIGINT, &sa, NULL);
-	sigaction(SIGTERM, &sa, NULL);
-}
-
-/* Until @at_ns, or until a signal: in slices, as one may come just before we sleep. */
-static void sleep_until(uint64_t at_ns)
-{
-	for (uint64_t now = clock_now_ns(); !interrupted && now < at_ns; now = clock_now_ns()) {
-		uint64_t left = at_ns - now < SLICE_NS ? at_ns - now : SLICE_NS;
-		struct timespec ts = { .tv_nsec = (long)left };
-
-		nanosleep(&ts, NULL);
-	}
-}
 
 struct looks {
 	struct profile *first, *last, *now;
@@ -106,7 +72,7 @@ static int summarise(const struct watch *w, const struct looks *l, struct error 
 
 static bool is_over(const struct watch *w, const struct looks *l)
 {
-	return interrupted || ferror(stdout) ||
+	return interrupt_came() || ferror(stdout) ||
 	       (w->duration_s > 0 &&
 	        (double)(l->last_ns - l->first_ns) / 1e9 >= w->duration_s - 0.001);
 }
@@ -117,7 +83,7 @@ int watch_run(const struct watch *w, const pid_t *pids, size_t n, struct error *
 	uint64_t every_ns = (uint64_t)(w->every_s * 1e9), next_ns = clock_now_ns();
 	int r;
 
-	catch_signals();
+	interrupt_catch();
 	for (;;) {
 		r = live_ladder_read(pids, n, &w->ladder, &l.now, err);
 		/* the target's end is the end of the story, not a failure */
@@ -138,8 +104,7 @@ int watch_run(const struct watch *w, const pid_t *pids, size_t n, struct error *
 		/* looks that take longer than that are not made up for */
 		if (next_ns < l.now_ns)
 			next_ns = l.now_ns;
-		sleep_until(next_ns);
-		if (interrupted)
+		if (!interrupt_sleep_until(next_ns))
 			break;
 	}
 	r = summarise(w, &l, err);
