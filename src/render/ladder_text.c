@@ -151,16 +151,16 @@ static void put_label(const struct text *t, size_t indent, const char *label, si
 }
 
 /* Words of a row: beside its numbers, or below them on a narrow terminal. */
-static void put_words(const struct text *t, const struct line *l, size_t indent)
+static void put_words(const struct text *t, const struct line *l, size_t indent, size_t at)
 {
 	if (!l->n) {
 		fputc('\n', t->w.to);
-	} else if (t->w.columns < t->room_at + NARROW_ROOM) {
+	} else if (t->w.columns < at + NARROW_ROOM) {
 		fprintf(t->w.to, "\n%*s", (int)indent + 4, "");
 		ladder_words_wrap(&t->w, l->s, indent + 4, indent + 4);
 	} else {
 		fputs("  ", t->w.to);
-		ladder_words_wrap(&t->w, l->s, t->room_at, t->room_at);
+		ladder_words_wrap(&t->w, l->s, at, at);
 	}
 }
 
@@ -287,7 +287,7 @@ static void put_group(const struct text *t, const struct ladder_group *g)
 	add_doubts(&l, &g->sums, g->unknown_why);
 	if (!t->rows || g->sums.n == 1)
 		add_names(t, &l, g);
-	put_words(t, &l, 2);
+	put_words(t, &l, 2, t->room_at);
 }
 
 static void add_row_figures(const struct text *t, struct line *l, const struct ladder_row *row)
@@ -331,7 +331,7 @@ static void put_row(const struct text *t, const struct ladder_row *row)
 		add(&l, dot, "%.511s", row->path);
 	if (row->detail[0])
 		add(&l, dot, "%.199s", row->detail);
-	put_words(t, &l, 4);
+	put_words(t, &l, 4, t->room_at);
 	if (!row->evidence[0])
 		return;
 	add(&evidence, "", "proof: %.199s", row->evidence);
@@ -415,18 +415,19 @@ static void put_cgroup(const struct text *t)
 	fprintf(t->w.to, "\n%scgroup%s\n", ladder_words_paint(&t->w, bold),
 	        ladder_words_paint(&t->w, off));
 	for (size_t i = 0; i < c->n_rows; i++) {
+		int64_t size = ladder_rows_int(c, i, "bytes", -1);
 		int64_t back = ladder_rows_int(c, i, "reclaimable", -1);
 		struct line l = { .n = 0 };
 
 		put_label(t, 2, ladder_rows_text(c, i, "name"), 1);
-		fprintf(t->w.to, "%*s", NUMBER, bytes(t, ladder_rows_int(c, i, "bytes", 0), buf));
+		fprintf(t->w.to, "%*s", NUMBER, size < 0 ? "" : bytes(t, size, buf));
 		if (back > 0)
 			add(&l, dot, "reclaimable %s", bytes(t, back, buf));
 		else if (*ladder_rows_text(c, i, "reclaimable"))
 			add(&l, dot, "%s", ladder_rows_text(c, i, "reclaimable"));
 		if (*ladder_rows_text(c, i, "evidence"))
 			add(&l, dot, "%s", ladder_rows_text(c, i, "evidence"));
-		put_words(t, &l, 2);
+		put_words(t, &l, 2, LABEL + NUMBER + 2);
 	}
 }
 
