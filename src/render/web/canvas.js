@@ -255,8 +255,10 @@ function numbersOf(node) {
 	}
 	lines.push(valueText(node.value) + " \u00b7 " + percentText(node.value, total));
 	D.types.forEach((t, i) => {
-		if (i !== state.type && t.unit !== "ns")
-			lines.push(t.text + ": " + valueText(sum(node.rows, (r) => D.values[i][r]), i));
+		const value = sum(node.rows, (r) => D.values[i][r]);
+		// of a ladder's row nothing may mean that nobody knows
+		if (i !== state.type && t.unit !== "ns" && (value || !D.ladder))
+			lines.push(t.text + ": " + valueText(value, i));
 	});
 	return lines;
 }

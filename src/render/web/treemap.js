@@ -165,9 +165,13 @@ class Treemap {
 		e.style.height = Math.max(cell.h - GAP_PX, 1) + "px";
 		if (cell.leaf)
 			e.style.background = this.colour(cell.item);
+		if (!node)
+			e.classList.add("rest");
 		if (cell.w > 24 && cell.h > 17)
-			e.append(this.nameOf(cell.item), this.numberOf(cell));
-		else
+			e.append(this.nameOf(cell.item));
+		if (cell.w > 24 && cell.h > (cell.leaf ? 34 : 17))
+			e.append(this.numberOf(cell));
+		else if (cell.w <= 24 || cell.h <= 17)
 			e.style.padding = "0";
 		return e;
 	}
