@@ -203,6 +203,38 @@ static int add_figures(struct report *to, const struct ladder *l, struct error *
 	return r;
 }
 
+static bool has_kind(const struct ladder *l, const char *kind)
+{
+	for (size_t i = 0; i < l->n_parts; i++) {
+		if (!strcmp(l->parts[i].heap.kind, kind))
+			return true;
+	}
+	return false;
+}
+
+/* What to type next; refs is of use where it knows the objects. */
+static int add_commands(struct report *to, const struct ladder *l, struct error *err)
+{
+	static const struct {
+		const char *format, *kind;
+	} commands[] = {
+		{ "memwho map %d -d 30s", NULL },
+		{ "memwho alloc %d -d 13s", NULL },
+		{ "memwho refs %d", REGIONS_GO },
+		{ "memwho %d --watch", NULL },
+	};
+	char text[64];
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(commands); i++) {
+		if (commands[i].kind && !has_kind(l, commands[i].kind))
+			continue;
+		snprintf(text, sizeof(text), commands[i].format, l->pid);
+		r = add_next(to, text, err);
+	}
+	return r;
+}
+
 static int add_target(struct report *to, const struct ladder *ladders, size_t n, struct error *err)
 {
 	char name[128];
@@ -217,11 +249,7 @@ static int add_target(struct report *to, const struct ladder *ladders, size_t n,
 		r = report_int(to, "pid", NULL, ladders[0].pid, "", err);
 	if (r == 0 && n == 1)
 		r = report_int(to, "ns_pid", NULL, ladders[0].ns_pid, "", err);
-	if (r == 0 && n == 1) {
-		snprintf(name, sizeof(name), "memwho alloc %d -d 13s", ladders[0].pid);
-		r = add_next(to, name, err);
-	}
-	return r;
+	return r < 0 || n != 1 ? r : add_commands(to, &ladders[0], err);
 }
 
 int ladder_profile(const struct ladder *ladders, size_t n, struct profile **ret, struct error *err)
