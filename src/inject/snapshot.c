@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "inject/steps.h"
 #include "inject/transaction.h"
+#include "target/memory_cgroup.h"
 #include "target/proc.h"
 
 enum {
@@ -80,6 +81,60 @@ static bool has_room(const struct target *t)
 	return own < 0 || room < 0 || own < room;
 }
 
+/* A number from a file of a cgroup; "max" and what cannot be read: UINT64_MAX. */
+static uint64_t cgroup_number(const struct memory_cgroup *c, const char *name)
+{
+	cleanup_free char *path = NULL, *text = NULL;
+
+	if (asprintf(&path, "%s/%s", c->dir, name) < 0) {
+		path = NULL;
+		return UINT64_MAX;
+	}
+	if (proc_read(AT_FDCWD, path, 4096, &text, NULL) < 0 || text[0] < '0' || text[0] > '9')
+		return UINT64_MAX;
+	return strtoull(text, NULL, 10);
+}
+
+/* Page cache that the kernel would give up first. */
+static uint64_t cgroup_reclaimable(const struct memory_cgroup *c)
+{
+	const char *key = c->is_v2 ? "inactive_file " : "total_inactive_file ";
+	cleanup_free char *path = NULL, *text = NULL;
+	const char *line;
+
+	if (asprintf(&path, "%s/memory.stat", c->dir) < 0) {
+		path = NULL;
+		return 0;
+	}
+	if (proc_read(AT_FDCWD, path, 1 << 16, &text, NULL) < 0)
+		return 0;
+	line = strstr(text, key);
+	return line ? strtoull(line + strlen(key), NULL, 10) : 0;
+}
+
+/* The same for each limit of the memory cgroup and of those above it. */
+static bool cgroup_has_room(const struct target *t)
+{
+	int64_t own = target_status_bytes(t, "RssAnon");
+	struct memory_cgroup c;
+	struct error unused;
+
+	if (own < 0 || memory_cgroup_of(t->pid, &c, &unused) < 0)
+		return true;
+	do {
+		uint64_t limit = cgroup_number(&c,
+		                               c.is_v2 ? "memory.max" : "memory.limit_in_bytes");
+		uint64_t used = cgroup_number(&c,
+		                              c.is_v2 ? "memory.current" : "memory.usage_in_bytes");
+		uint64_t free = limit > used ? limit - used : 0;
+
+		if (limit != UINT64_MAX && used != UINT64_MAX &&
+		    free + cgroup_reclaimable(&c) < (uint64_t)own)
+			return false;
+	} while (memory_cgroup_up(&c));
+	return true;
+}
+
 static int check(const struct target *t, const struct snapshot_options *o, struct error *err)
 {
 	if (o && o->despite_limits)
@@ -89,6 +144,11 @@ static int check(const struct target *t, const struct snapshot_options *o, struc
 		              t->pid);
 	if (overcommit_is_strict())
 		return refuse(err, "vm.overcommit_memory is 2", t->pid);
+	if (!cgroup_has_room(t))
+		return refuse(err,
+		              "its memory cgroup could not hold all of its pages twice, and "
+		              "each that it writes meanwhile is there twice",
+		              t->pid);
 	if (!has_room(t))
 		return refuse(err,
 		              "this machine has less memory free than the process has of its "

@@ -160,6 +160,36 @@ def test_refused_under_a_seccomp_filter(victim):
     v.check()
 
 
+def test_refused_where_the_cgroup_has_no_room(victim):
+    v1, v2 = pathlib.Path("/sys/fs/cgroup/memory"), pathlib.Path("/sys/fs/cgroup")
+    group = (v1 if v1.exists() else v2) / "memwho-test-room"
+    try:
+        group.mkdir(exist_ok=True)
+    except OSError as e:
+        pytest.skip(f"no cgroup can be made: {e}")
+    limit = group / ("memory.limit_in_bytes" if v1.exists() else "memory.max")
+    try:
+        if not limit.exists():
+            pytest.skip("no memory controller")
+        v = victim("aaaaaaaa")
+        (group / "cgroup.procs").write_text(str(v.pid))
+        v.check()
+        rss = next(int(line.split()[1]) << 10 for line in open(f"/proc/{v.pid}/status") if line.startswith("RssAnon"))
+        used = int((group / ("memory.usage_in_bytes" if v1.exists() else "memory.current")).read_text())
+        limit.write_text(str(used + rss // 4 + (1 << 20)))
+        code, _, err = injector(v.pid, *SNAPSHOT)
+        assert code == 1 and "memory cgroup" in err and "--stop" in err, (code, err)
+        v.check()
+        limit.write_text("-1" if v1.exists() else "max")
+        done(injector(v.pid, *SNAPSHOT))
+        v.check()
+        v.process.kill()
+        v.process.wait()
+        time.sleep(0.2)
+    finally:
+        group.rmdir()
+
+
 def test_the_limit_of_processes(victim):
     group = pathlib.Path("/sys/fs/cgroup/pids/memwho-test")
     if not group.parent.exists():
