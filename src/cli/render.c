@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "cli/cli.h"
 #include "cli/show.h"
+#include "profile/ladder_rows.h"
 #include "profile/profile_file.h"
 #include "profile/transform.h"
 
@@ -15,6 +16,14 @@ static int not_summed(const char *first, const char *other, struct error *err)
 	return error_set(err, EBADMSG, "%s and %s: %s", first, other, why.message);
 }
 
+/* Their samples could be added, their rows could not. */
+static int no_ladders(const char *first, const char *other, struct error *err)
+{
+	error_set(err, EBADMSG, "%s and %s: ladders are not summed", first, other);
+	return error_hint(err, "memwho diff compares two; memwho ladder PID PID sums while it "
+	                       "reads");
+}
+
 static int read_all(const struct cli_args *args, struct profile **ret, struct error *err)
 {
 	cleanup(profile_freep) struct profile *sum = NULL;
@@ -24,7 +33,9 @@ static int read_all(const struct cli_args *args, struct profile **ret, struct er
 		cleanup(profile_freep) struct profile *p = NULL;
 
 		r = profile_file_read(args->words[i], &p, err);
-		if (r == 0 && sum) {
+		if (r == 0 && sum && (ladder_rows_is(sum) || ladder_rows_is(p))) {
+			r = no_ladders(args->words[0], args->words[i], err);
+		} else if (r == 0 && sum) {
 			r = transform_merge(sum, p, err);
 			if (r == -EINVAL)
 				r = not_summed(args->words[0], args->words[i], err);

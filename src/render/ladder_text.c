@@ -405,6 +405,25 @@ static void put_kernel(const struct text *t)
 	fputs(ladder_words_paint(&t->w, off), t->w.to);
 }
 
+/* "cgroup /docker/3f29…  437.1 MiB of 512.0" */
+static void put_cgroup_head(const struct text *t)
+{
+	const struct report_figure *path = report_get(profile_report_const(t->p), "cgroup_path");
+	int64_t all = ladder_rows_total(t->p, "cgroup_bytes", -1);
+	int64_t limit = ladder_rows_total(t->p, "cgroup_limit_bytes", -1);
+	char buf[UNITS_BYTES];
+
+	fprintf(t->w.to, "\n%scgroup%s ", ladder_words_paint(&t->w, bold),
+	        ladder_words_paint(&t->w, off));
+	if (path && path->kind == REPORT_TEXT && path->text)
+		escape_text(t->w.to, path->text, t->w.columns > 60 ? t->w.columns - 40 : 20);
+	if (all >= 0)
+		fprintf(t->w.to, "  %s %s", bytes(t, all, buf), ladder_words_unit(&t->w));
+	if (limit > 0)
+		fprintf(t->w.to, " of %s", bytes(t, limit, buf));
+	fputc('\n', t->w.to);
+}
+
 static void put_cgroup(const struct text *t)
 {
 	const struct report_table *c = ladder_rows_table(profile_report_const(t->p), "cgroup");
@@ -412,8 +431,7 @@ static void put_cgroup(const struct text *t)
 
 	if (!c || !c->n_rows)
 		return;
-	fprintf(t->w.to, "\n%scgroup%s\n", ladder_words_paint(&t->w, bold),
-	        ladder_words_paint(&t->w, off));
+	put_cgroup_head(t);
 	for (size_t i = 0; i < c->n_rows; i++) {
 		int64_t size = ladder_rows_int(c, i, "bytes", -1);
 		int64_t back = ladder_rows_int(c, i, "reclaimable", -1);
