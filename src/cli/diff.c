@@ -29,7 +29,7 @@ static int read_process(const char *word, struct profile **ret, struct error *er
 	char *words[] = { (char *)word };
 	int r = targets_add(&pids, words, 1, false, err);
 
-	return r < 0 ? r : live_ladder_read(pids.items, pids.n, &options, ret, err);
+	return r < 0 ? r : live_ladder_read(pids.items, pids.n, &options, true, ret, err);
 }
 
 /* A saved reference graph: what each root keeps. */

@@ -72,7 +72,8 @@ static int run(const struct cli_args *args, struct error *err)
 		return r;
 	if (cli_flag(args, "watch"))
 		return watch_run(&w, pids.items, pids.n, err);
-	r = live_ladder_read(pids.items, pids.n, &w.ladder, &p, err);
+	r = live_ladder_read(pids.items, pids.n, &w.ladder,
+	                     strcmp(w.show.format->name, "table") != 0, &p, err);
 	if (r == 0)
 		r = cgroup_report_target(args->words, args->n_words, pids.items, pids.n,
 		                         profile_report(p), err);

@@ -45,8 +45,8 @@ static int read_one(pid_t pid, struct symbol_pool *pool, const struct ladder_opt
 }
 
 /* One of several that ends meanwhile is left out. */
-static int read_all(const pid_t *pids, size_t n, const struct ladder_options *o, struct ladders *to,
-                    struct error *err)
+static int read_all(const pid_t *pids, size_t n, const struct ladder_options *o, bool settings,
+                    struct ladders *to, struct error *err)
 {
 	const struct symbol_options symbols = { .no_debuginfod = true, .no_inline = true };
 	cleanup(symbol_pool_freep) struct symbol_pool *pool = NULL;
@@ -56,7 +56,7 @@ static int read_all(const pid_t *pids, size_t n, const struct ladder_options *o,
 		r = array_reserve(&to->items, &to->cap, to->n + 1, err);
 		if (r == 0)
 			r = read_one(pids[i], pool, o, &to->items[to->n],
-			             n == 1 ? &to->settings : NULL, err);
+			             n == 1 && settings ? &to->settings : NULL, err);
 		if (r == 0)
 			to->n++;
 		else if (r == -ESRCH && (to->n || i + 1 < n)) {
@@ -67,12 +67,12 @@ static int read_all(const pid_t *pids, size_t n, const struct ladder_options *o,
 	return r;
 }
 
-int live_ladder_read(const pid_t *pids, size_t n, const struct ladder_options *o,
+int live_ladder_read(const pid_t *pids, size_t n, const struct ladder_options *o, bool settings,
                      struct profile **ret, struct error *err)
 {
 	cleanup(profile_freep) struct profile *p = NULL;
 	cleanup(clear_ladders) struct ladders all = { 0 };
-	int r = read_all(pids, n, o, &all, err);
+	int r = read_all(pids, n, o, settings, &all, err);
 
 	if (r == 0)
 		r = ladder_profile(all.items, all.n, &p, err);

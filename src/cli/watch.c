@@ -85,7 +85,8 @@ int watch_run(const struct watch *w, const pid_t *pids, size_t n, struct error *
 
 	interrupt_catch();
 	for (;;) {
-		r = live_ladder_read(pids, n, &w->ladder, &l.now, err);
+		r = live_ladder_read(pids, n, &w->ladder,
+		                     strcmp(w->show.format->name, "table") != 0, &l.now, err);
 		/* the target's end is the end of the story, not a failure; until its
 		 * parent asks it is a zombie, which can't be looked at (-ENOTSUP) */
 		if ((r == -ESRCH || r == -ENOTSUP) && l.first) {
