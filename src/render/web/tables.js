@@ -112,9 +112,9 @@ function functionColumns(short) {
 		bar: (r) => share(Math.abs(r[key])), sign: isDiff() });
 	const percent = (key, title, of) => ({ key, title, width: "66px", css: "num soft",
 		value: (r) => r[of], text: (r) => percentText(r[of], total) });
-	const name = { key: "name", title: "Function", width: "minmax(120px,3fr)", css: "code",
+	const name = { key: "name", title: D.ladder ? "Owner" : "Function", width: "minmax(120px,3fr)", css: "code",
 		ascending: true, value: (r) => r.name, text: (r) => r.name.slice(0, 1000) };
-	const module = { key: "module", title: "Module", width: "minmax(80px,1fr)", css: "soft",
+	const module = { key: "module", title: D.ladder ? "Kind" : "Module", width: "minmax(80px,1fr)", css: "soft",
 		ascending: true, value: (r) => r.module, text: (r) => r.module };
 	if (short)
 		return [value("total", "Total", true), value("self", "Self"), name];
@@ -158,8 +158,8 @@ function stackColumns() {
 	if (D.label_sets.length)
 		columns.push({ key: "labels", title: "Labels", width: "minmax(80px,1fr)", css: "soft",
 			ascending: true, value: labelText, text: labelText });
-	columns.push({ key: "stack", title: "Stack (who allocated \u2190 its callers)",
-		width: "minmax(200px,4fr)", css: "code", ascending: true,
+	columns.push({ key: "stack", title: D.ladder ? "Row (name \u2190 kind of owner)" :
+		"Stack (who allocated \u2190 its callers)", width: "minmax(200px,4fr)", css: "code", ascending: true,
 		value: (r) => stackText(r.row), text: (r) => stackText(r.row) });
 	return columns;
 }
