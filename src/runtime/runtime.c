@@ -210,3 +210,10 @@ void runtime_why_none(const struct runtime_view *v, char *buf, size_t size)
 	else
 		snprintf(buf, size, "no module of the process defines malloc");
 }
+
+void runtime_pools_clear(struct runtime_pools *p)
+{
+	free(p->items);
+	free(p->strings);
+	*p = (struct runtime_pools){ 0 };
+}

@@ -116,6 +116,26 @@ struct object_graph_options {
 	void *arg;
 };
 
+/* All contexts (pools) of a process, as its own account would have them. */
+struct runtime_pool {
+	uint64_t address;
+	uint32_t parent; /* index; UINT32_MAX for a root */
+	uint32_t level;  /* 0 for a root */
+	const char *name, *ident, *class_name;
+	uint64_t total_bytes, used_bytes, free_bytes, blocks, free_chunks;
+};
+struct runtime_pools {
+	struct runtime_pool *items; /* a pool comes before its children */
+	size_t n;
+	char *strings;        /* what names and idents point into */
+	const char *inside;   /* REGIONS_...: whose memory their blocks are; NULL: not proven */
+	int64_t parked_bytes; /* of pools that were deleted and kept for reuse; -1: not known */
+	uint64_t n_parked;
+	pid_t leader;        /* of a helper process, as the target's pid namespace counts; 0 */
+	uint64_t stopped_ns; /* how long the process was stopped for it; 0: it was not */
+};
+void runtime_pools_clear(struct runtime_pools *p); /* { 0 } is empty */
+
 struct runtime_ops {
 	const char *name;  /* what --allocator takes */
 	const char *title; /* for people */
@@ -145,6 +165,10 @@ struct runtime_ops {
 	 * left out), so that the change over a recording can be compared with what
 	 * was recorded. -EAGAIN: torn by a running target. May be NULL. */
 	int (*used_bytes)(const struct runtime_view *v, uint64_t *ret, struct error *err);
+
+	/* All contexts of the process. -EAGAIN: torn by a running target, in spite of a short
+	 * stop; -ENOTSUP: laid out in a way not known. May be NULL. */
+	int (*pools)(const struct runtime_view *v, struct runtime_pools *ret, struct error *err);
 
 	/* Add the heaps and regions of this runtime, found by shape, without symbols,
 	 * whatever detect() says (0 also when there are none). A target that changes

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "runtime/postgres/pg_process.h"
 
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* How a title goes on after the words. */
@@ -101,4 +103,16 @@ bool pg_process_kind(const char *title, char *buf, size_t size)
 		kind = is_client(s) ? "client backend" : "background worker";
 	snprintf(buf, size, "%s", kind);
 	return true;
+}
+
+pid_t pg_process_leader(const char *title)
+{
+	static const char words[] = "parallel worker for PID ";
+	const char *at = strstr(title, words);
+	long pid = at ? strtol(at + sizeof(words) - 1, NULL, 10) : 0;
+
+	/* a client's database may be called so: the title as a whole has to fit */
+	if (pid <= 0 || pid > INT_MAX || strncmp(title, "postgres: ", 10) != 0)
+		return 0;
+	return is_client(title) ? 0 : (pid_t)pid;
 }

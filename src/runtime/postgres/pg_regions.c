@@ -4,18 +4,12 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/cleanup.h"
-#include "runtime/postgres/pg_blocks.h"
+#include "runtime/postgres/pg_pools.h"
 #include "runtime/postgres/pg_server.h"
 #include "runtime/postgres/pg_shared.h"
 #include "target/reader.h"
-
-enum {
-	CHUNK_ALIGN = 16, /* of glibc's malloc: sizes, with their header word */
-	CHUNK_FLAGS = 7,
-};
 
 static double mib(uint64_t bytes)
 {
@@ -92,30 +86,6 @@ static int add_dynamic(const struct pg_shared *shared, const struct maps *maps, 
 	return 0;
 }
 
-/*
- * TopMemoryContext and its first block are one malloc: glibc's if the word in
- * front is the size of a chunk that ends where that block does.
- */
-static bool is_in_glibc(struct pg_server *s)
-{
-	cleanup(pg_blocks_clear) struct pg_blocks b = { 0 };
-	const uint64_t top = s->layout.top;
-	uint64_t chunk = pg_memory_word(&s->memory, top - 8) & ~(uint64_t)CHUNK_FLAGS;
-	struct error unused;
-
-	if (chunk % CHUNK_ALIGN ||
-	    pg_blocks_read(&s->memory, &s->layout, PG_ALLOCSET, top, &b, &unused) < 0)
-		return false;
-	for (size_t i = 0; i < b.n; i++) {
-		const uint64_t size = b.items[i].end - top + 8;
-
-		if (b.items[i].address > top && b.items[i].address - top < 1024 && chunk >= size &&
-		    chunk - size < CHUNK_ALIGN)
-			return true;
-	}
-	return false;
-}
-
 static void fill_contexts(struct pg_server *s, const struct pg_tree *tree, struct regions_heap *h)
 {
 	uint64_t blocks = 0, free_bytes = 0;
@@ -134,7 +104,7 @@ static void fill_contexts(struct pg_server *s, const struct pg_tree *tree, struc
 	         mib(tree->total));
 	snprintf(h->evidence, sizeof(h->evidence),
 	         "walked from TopMemoryContext: each link, block and free list fits");
-	if (is_in_glibc(s))
+	if (pg_pools_are_in_glibc(s))
 		snprintf(h->inside, sizeof(h->inside), REGIONS_GLIBC_ARENA);
 }
 

@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "runtime/postgres/pg_plan.h"
+#include "runtime/postgres/pg_pools.h"
 #include "runtime/postgres/pg_process.h"
 #include "runtime/postgres/pg_ranges.h"
 #include "runtime/postgres/pg_regions.h"
@@ -158,4 +159,5 @@ const struct runtime_ops postgres_runtime = {
 	.process_kind = process_kind,
 	.used_bytes = used_bytes,
 	.label_regions = pg_regions_label,
+	.pools = pg_pools_read,
 };
