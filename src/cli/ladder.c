@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "cli/cli.h"
+#include "cli/contexts.h"
 #include "cli/live_ladder.h"
 #include "cli/show.h"
 #include "cli/targets.h"
@@ -70,6 +71,10 @@ static int run(const struct cli_args *args, struct error *err)
 
 	if (r < 0)
 		return r;
+	if (cli_flag(args, "contexts")) {
+		r = contexts_show(pids.items, pids.n, cli_flag(args, "follow"), &w.show, err);
+		return r < 0 ? r : CLI_DONE;
+	}
 	if (cli_flag(args, "watch"))
 		return watch_run(&w, pids.items, pids.n, err);
 	r = live_ladder_read(pids.items, pids.n, &w.ladder,
@@ -87,6 +92,7 @@ static const struct cli_option own[] = {
 	{ 0, "pss", NULL, "proportional share of each row (smaps); dear" },
 	{ 0, "stop", NULL, "stop the target while it is read: exact figures" },
 	{ 0, "follow", NULL, "children of the target, too" },
+	{ 0, "contexts", NULL, "PostgreSQL's memory contexts; --follow: the server's" },
 	{ 0, "all", NULL, "every row with its evidence (same as --rows 0)" },
 	{ 0, NULL, NULL, "Watching" },
 	{ 0, "watch", NULL, "look again and again: what grows, per second" },
@@ -109,6 +115,7 @@ const struct cli_command ladder_command = {
 		   "  memwho 4711                    a table\n"
 		   "  memwho 4711 --json             for scripts\n"
 		   "  memwho 4711 --watch 2s         what grows\n"
+		   "  memwho 4711 --contexts         a PostgreSQL backend's contexts\n"
 		   "  memwho ladder 4711 -o now.json to compare it later",
 	.option_tables = tables,
 	.run = run,

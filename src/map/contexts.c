@@ -92,8 +92,9 @@ int contexts_read(const struct target *t, struct symbol_space *space, struct con
 	const struct runtime_view v = { t, space };
 	const struct runtime_ops *ops = runtime_with_pools(&v);
 	cleanup_free char *before = NULL;
-	struct contexts_process p = { .pid = t->pid, .ns_pid = t->ns_pid, .malloc_bytes = -1,
-		                      .outside_bytes = -1 };
+	struct contexts_process p = {
+		.pid = t->pid, .ns_pid = t->ns_pid, .malloc_bytes = -1, .outside_bytes = -1
+	};
 	int r;
 
 	if (!ops) {

@@ -22,8 +22,8 @@
 struct contexts_process {
 	pid_t pid, ns_pid;
 	char comm[64];
-	char kind[64];   /* "client backend"; "" */
-	pid_t leader;    /* whom a parallel worker works for; 0 */
+	char kind[64]; /* "client backend"; "" */
+	pid_t leader;  /* whom a parallel worker works for; 0 */
 	struct runtime_pools pools;
 	int64_t malloc_bytes;  /* in use by glibc's malloc, without its caches; -1: not known */
 	int64_t outside_bytes; /* of these: neither in a context nor in a parked one; -1 */

@@ -125,12 +125,12 @@ static int add_rows(struct report_table *t, const struct contexts_process *c, st
 		if (r < 0)
 			return r;
 		r = report_row(t,
-		               (struct report_figure[]){
-					       text(path), text(x->name), text(x->ident),
-					       text(x->class_name), integer(x->level),
-					       integer(x->total_bytes), integer(x->used_bytes),
-					       integer(x->free_bytes), integer(x->blocks),
-					       integer(x->free_chunks), integer(c->pid) },
+		               (struct report_figure[]){ text(path), text(x->name), text(x->ident),
+		                                         text(x->class_name), integer(x->level),
+		                                         integer(x->total_bytes),
+		                                         integer(x->used_bytes),
+		                                         integer(x->free_bytes), integer(x->blocks),
+		                                         integer(x->free_chunks), integer(c->pid) },
 		               err);
 		sums->total += x->total_bytes;
 		sums->used += x->used_bytes;
@@ -142,9 +142,9 @@ static int add_rows(struct report_table *t, const struct contexts_process *c, st
 static int add_contexts(struct report *report, const struct contexts_process *c, struct sums *sums,
                         struct error *err)
 {
-	static const char *const columns[] = { "path",        "name",       "ident",      "class",
-		                               "level",       "total_bytes", "used_bytes", "free_bytes",
-		                               "blocks",      "free_chunks", "pid" };
+	static const char *const columns[] = { "path",   "name",        "ident",      "class",
+		                               "level",  "total_bytes", "used_bytes", "free_bytes",
+		                               "blocks", "free_chunks", "pid" };
 	struct report_table *t;
 	int r = report_table(report, "contexts", columns, ARRAY_SIZE(columns), &t, err);
 

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "profile/ladder_diff.h"
+#include "render/contexts_text.h"
 #include "render/formats.h"
 #include "render/ladder_diff_json.h"
 #include "render/ladder_json.h"
@@ -274,7 +275,7 @@ static void write_all(struct json *j, const struct view *v, const struct report 
 	write_figures(j, report);
 	if (view_is_refs(v->p))
 		write_self_check(j, report);
-	else
+	else if (!contexts_text_is(v->p))
 		write_defaults(j, v, report);
 	write_tables(j, report);
 	json_key(j, "stacks");

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "profile/ladder_diff.h"
 #include "render/cell.h"
+#include "render/contexts_text.h"
 #include "render/escape.h"
 #include "render/figures.h"
 #include "render/formats.h"
@@ -259,6 +260,10 @@ int table_write(const struct profile *p, const struct render_options *o, FILE *t
 
 	if (ladder_diff_is(p)) {
 		r = ladder_diff_text_write(p, o, to, err);
+		return r < 0 ? r : render_check(to, err);
+	}
+	if (contexts_text_is(p)) {
+		r = contexts_text_write(p, o, to, err);
 		return r < 0 ? r : render_check(to, err);
 	}
 	if (ladder_rows_is(p)) {

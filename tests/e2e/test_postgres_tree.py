@@ -355,3 +355,37 @@ def test_a_heap_too_large_to_copy():
         start = time.monotonic()
         assert "AllocSetAlloc" in postgres.pgtree(s.pid, "probes")
         assert time.monotonic() - start < 5  # a sample of chunks, not all
+
+
+def test_contexts_as_a_user_sees_them(server, memwho):
+    """memwho PID --contexts: each row, name included, as the server has it."""
+    s = server.session()
+    s.do(postgres.RICH)
+    truth = postgres.truth(server, s.pid)
+    result = memwho(s.pid, "--contexts", "--json").json()
+    rows = result["contexts"]
+    assert [(r["level"], r["name"], r["total_bytes"], r["blocks"], r["free_bytes"], r["free_chunks"], r["used_bytes"])
+            for r in rows] == [(t.level, t.name, t.total, t.blocks, t.free, t.chunks, t.used) for t in truth]
+    assert all(r["path"].split("/")[0] == "TopMemoryContext" and r["pid"] == s.pid for r in rows)
+    assert result["total_bytes"] == sum(t.total for t in truth)
+    assert result["backend_type"] == "client backend"
+    text = memwho(s.pid, "--contexts").out
+    assert "CacheMemoryContext" in text and f"process {s.pid} (client backend)" in text
+    # what malloc holds outside is said when it is proven: at least headers, and some of libpq's
+    if "outside_bytes" in result:
+        assert 0 < result["outside_bytes"] < result["total_bytes"]
+        assert result["malloc_in_use_bytes"] >= result["total_bytes"] + result["outside_bytes"]
+    s.close()
+
+
+def test_contexts_of_a_whole_server(server, memwho, tmp_path):
+    s = server.session()
+    s.do("select 1")
+    result = memwho(s.pid, "--contexts", "--follow", "--json").json()
+    pids = {r["pid"] for r in result["processes"]}
+    assert {server.postmaster, s.pid} <= pids and len(pids) >= 4
+    assert {"client backend", "checkpointer"} <= {r["process"] for r in result["processes"]}
+    assert result["total_bytes"] == sum(r["total_bytes"] for r in result["contexts"])
+    memwho(s.pid, "--contexts", "-o", tmp_path / "c.svg")
+    assert "CacheMemoryContext" in (tmp_path / "c.svg").read_text()
+    s.close()
