@@ -29,6 +29,7 @@ enum {
 	ODD_BINS = 4,      /* more contradictions than that are no arena */
 	WINDOW = 1 << 20,
 	MAX_HEAPS = 1 << 16,
+	MAX_HEAP_INFO = 64, /* 32 bytes, since 2.35 48 */
 };
 
 static const uint64_t MAX_BYTES = 1ull << 46;
@@ -146,6 +147,15 @@ static bool find_shift(struct peek *p, const struct maps *m, const struct glibc_
 	return false;
 }
 
+/* Behind a heap_info at the start of its page, which names it: no main arena. Such
+ * a heap may lie right behind a module's data, and so be taken for its .bss. */
+static bool is_in_heap(struct peek *p, const struct glibc_arena *a)
+{
+	uint64_t page = a->at & ~4095ull;
+
+	return a->at - page <= MAX_HEAP_INFO && peek_word(p, page) == a->at;
+}
+
 /* Is there a main arena whose last bin is at @addr? */
 static bool try_main(struct peek *p, const struct maps *m, uint64_t addr, struct glibc_arenas *to,
                      struct error *err)
@@ -155,7 +165,7 @@ static bool try_main(struct peek *p, const struct maps *m, uint64_t addr, struct
 
 	/* the older layout's first 88 bytes are not read yet: they may be another's */
 	if (addr < AT_LAST_BIN || !parse(p, m, addr - AT_LAST_BIN, SHIFT_243, &a) ||
-	    !find_shift(p, m, &a, &shift) || !parse(p, m, a.base, shift, &a))
+	    !find_shift(p, m, &a, &shift) || !parse(p, m, a.base, shift, &a) || is_in_heap(p, &a))
 		return false;
 	if (array_reserve(&to->items, &to->cap, 1, err) < 0)
 		return false;
@@ -248,7 +258,7 @@ static int look_for_arenas(struct peek *p, const struct maps *m, struct glibc_ar
 		if (h % HEAP_MAX || m->items[i].inode || !(m->items[i].prot & MAPS_WRITE))
 			continue;
 		at = peek_word(p, h);
-		if (at <= h || at - h > 64 || is_known(a, at) ||
+		if (at <= h || at - h > MAX_HEAP_INFO || is_known(a, at) ||
 		    !parse(p, m, at - a->shift, a->shift, &found))
 			continue;
 		r = array_reserve(&a->items, &a->cap, a->n + 1, err);
