@@ -5,6 +5,7 @@
 #include "runtime/glibc/glibc.h"
 #include "runtime/go/go.h"
 #include "runtime/jemalloc/jemalloc.h"
+#include "runtime/jvm/jvm.h"
 #include "runtime/lua/lua.h"
 #include "runtime/mimalloc/mimalloc.h"
 #include "runtime/musl/musl.h"
@@ -25,6 +26,7 @@ const struct runtime_ops *const registry_runtimes[] = {
 	&go_runtime,
 	&lua_runtime,
 	&cpython_runtime,
+	&jvm_runtime,
 	NULL,
 };
 

@@ -322,3 +322,74 @@ def test_python_without_obmalloc(tmp_path):
                          env={"PYTHONMALLOC": "malloc"}) as t:
         t.line()
         assert ladder_truth.look("cpython", t.pid) == ([], {})
+
+
+# ---- OpenJDK ----
+
+
+@pytest.fixture(scope="module")
+def java_classes(tmp_path_factory):
+    out = tmp_path_factory.mktemp("java")
+    subprocess.run([tool("javac"), "-d", out,
+                    conftest.SOURCE / "tests" / "programs" / "LadderJava.java"], check=True)
+    return out
+
+
+class Java(Running):
+    def __init__(self, classes, *options):
+        super().__init__([tool("java"), "-Xmx512m", "-XX:NativeMemoryTracking=summary", *options,
+                          "-cp", classes, "LadderJava"])
+        assert self.line(timeout=60) == "ready"
+
+    def jcmd(self, command):
+        return subprocess.run([tool("jcmd"), str(self.pid), command], check=True,
+                              capture_output=True, timeout=60).stdout.decode()
+
+
+def java_used(text, collector):
+    """Bytes that GC.heap_info calls used, in KiB as it says."""
+    if collector == "G1":
+        return int(re.search(r"garbage-first heap +total \d+K, used (\d+)K", text)[1])
+    names = {"Serial": ("def new generation", "tenured generation"),
+             "Parallel": ("PSYoungGen", "ParOldGen")}[collector]
+    return sum(int(re.search(name + r" +total \d+K, used (\d+)K", text)[1]) for name in names)
+
+
+@pytest.mark.parametrize("collector, options", [
+    ("G1", []), ("Serial", []), ("Parallel", []), ("G1", ["-Xshare:off"]),
+    ("G1", ["-XX:-UseCompressedOops"])], ids=lambda x: x if isinstance(x, str) else "".join(x))
+def test_java(java_classes, collector, options):
+    with Java(java_classes, f"-XX:+Use{collector}GC", *options) as t:
+        own = t.jcmd("VM.native_memory")
+        used = java_used(t.jcmd("GC.heap_info"), collector)
+        heaps, _ = ladder_truth.look("jvm", t.pid)
+        rows = {h.name: h for h in heaps}
+        assert set(rows) == {"Java heap", "code cache", "metaspace", "collector's tables"}
+        for heap in heaps:
+            check_sound(heap, t.pid)
+            assert heap.kind == "jvm" and heap.inconsistent == 0
+
+    def reserved(name):
+        return int(re.search(rf" {name} \(reserved=(\d+)KB", own)[1]) << 10
+
+    def mapped(name):
+        return int(re.search(rf" {name} \(.*?mmap: reserved=(\d+)KB", own, re.S)[1]) << 10
+
+    heap = rows["Java heap"]
+    assert f"{collector} collector" in heap.detail
+    assert heap.figures["reserved_bytes"] == reserved("Java Heap")
+    # jcmd itself makes a few objects; G1 counts them in the region it allocates from
+    assert abs(heap.in_use - (used << 10)) <= (used << 10) / 50
+    assert rows["code cache"].figures["reserved_bytes"] == mapped("Code")
+    meta = sum(e - s for s, e in rows["metaspace"].ranges)
+    known = mapped("Class") + mapped("Metaspace")
+    # what the reservation for the archive has left over is counted with the archive there
+    assert known <= meta <= known + (16 << 20)
+    tables = rows["collector's tables"].figures["reserved_bytes"]
+    assert 0 < tables <= mapped("GC") + 8192
+    assert tables > mapped("GC") * 0.9 or collector != "G1"
+
+
+def test_not_java():
+    with ladder_truth.Truth(1, 1000) as t:
+        assert ladder_truth.look("jvm", t.pid) == ([], {})
