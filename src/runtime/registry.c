@@ -13,6 +13,7 @@
 #include "runtime/postgres/postgres.h"
 #include "runtime/runtime.h"
 #include "runtime/tcmalloc/tcmalloc.h"
+#include "runtime/v8/v8.h"
 
 /* The only list of runtimes. */
 const struct runtime_ops *const registry_runtimes[] = {
@@ -27,6 +28,7 @@ const struct runtime_ops *const registry_runtimes[] = {
 	&lua_runtime,
 	&cpython_runtime,
 	&jvm_runtime,
+	&v8_runtime,
 	NULL,
 };
 

@@ -393,3 +393,106 @@ def test_java(java_classes, collector, options):
 def test_not_java():
     with ladder_truth.Truth(1, 1000) as t:
         assert ladder_truth.look("jvm", t.pid) == ([], {})
+
+
+# ---- V8 ----
+
+NODE = """
+const v8 = require('v8'), workers = require('worker_threads');
+const held = [];
+for (let i = 0; i < 100000; i++) held.push({ number: i, text: 'x' + i, list: [i] });
+for (let i = 0; i < 10; i++) held.push(new Array(100000).fill(i));
+if (workers.isMainThread && process.argv.length > 2)
+    new workers.Worker(__filename);
+setTimeout(() => {
+    gc(); gc();
+    setTimeout(() => {
+        if (workers.isMainThread)
+            console.log(v8.getHeapStatistics().total_heap_size);
+    }, process.argv.length > 2 ? 2000 : 500);
+}, 500);
+process.stdin.on('data', () => {});
+setInterval(() => held.length, 100000);
+"""
+
+
+def is_node_20():
+    path = shutil.which("node")
+    return path and subprocess.run([path, "--version"], capture_output=True,
+                                   check=False).stdout.startswith(b"v20.")
+
+
+@pytest.mark.parametrize("isolates", [1, 2])
+def test_node(isolates, tmp_path):
+    if not is_node_20():
+        pytest.skip("no Node 20: layouts of other versions of V8 were not looked at")
+    program = tmp_path / "program.js"
+    program.write_text(NODE)
+    with Running(["node", "--expose-gc", program, *["worker"] * (isolates - 1)]) as t:
+        total = int(t.line(timeout=60))
+        heaps, _ = ladder_truth.look("v8", t.pid)
+        assert len(heaps) == isolates
+        sizes = [h.figures["page_bytes"] for h in heaps]
+        assert any(abs(size - total) <= total / 100 for size in sizes)
+        for heap in heaps:
+            check_sound(heap, t.pid)
+            assert heap.kind == "v8" and heap.in_use == -1
+        assert sum(h.figures.get("code_range_bytes", 0) for h in heaps) > 64 << 20
+
+
+def test_not_v8():
+    with ladder_truth.Truth(4, 3000) as t:
+        assert ladder_truth.look("v8", t.pid) == ([], {})
+
+
+# ---- the whole ladder ----
+
+
+def check_ladder(pid, kind):
+    ladder = conftest.run_memwho(pid, "--json").json()
+    parts = ladder["parts"]
+    assert sum(p["virtual_bytes"] for p in parts) == ladder["virtual_bytes"]
+    assert any(p["kind"] == kind for p in parts)
+    assert ladder["unnamed_bytes"] < ladder["virtual_bytes"] / 100, \
+        [p for p in parts if p["kind"] == "unnamed"]
+    return [p for p in parts if p["kind"] == kind]
+
+
+def test_ladder_go(go_program):
+    with Go([go_program]) as t:
+        t.own()
+        (part,) = check_ladder(t.pid, "go")
+        assert part["virtual_bytes"] > 500 << 20 and part["in_use_bytes"] > 50 << 20
+
+
+def test_ladder_python(tmp_path):
+    with Python(tool("python3"), tmp_path) as t:
+        (part,) = check_ladder(t.pid, "python")
+        assert 0 < part["in_use_bytes"] < part["virtual_bytes"]
+
+
+@pytest.mark.parametrize("version", ["5.1", "5.3", "5.4"])
+def test_ladder_lua(version, tmp_path):
+    program = tmp_path / "program.lua"
+    program.write_text(LUA.replace("%s", "").replace("%%", "%"))
+    with Running([tool("lua" + version), program]) as t:
+        count = int(t.line())
+        (part,) = check_ladder(t.pid, "lua")
+        assert part["virtual_bytes"] == 0 and part["inside"] == "glibc-arena"
+        assert abs(part["in_use_bytes"] - count) < 200
+
+
+def test_ladder_java(java_classes):
+    with Java(java_classes) as t:
+        assert len(check_ladder(t.pid, "jvm")) == 4
+
+
+def test_ladder_node(tmp_path):
+    if not is_node_20():
+        pytest.skip("no Node 20")
+    program = tmp_path / "program.js"
+    program.write_text(NODE)
+    with Running(["node", "--expose-gc", program]) as t:
+        t.line(timeout=60)
+        (part,) = check_ladder(t.pid, "v8")
+        assert "inside unknown" in part["unknown_why"]
