@@ -7,14 +7,21 @@ import shutil
 import subprocess
 
 import conftest
+import gotools
 import pytest
 
 SOURCE = conftest.SOURCE / "tests" / "programs" / "refs"
 CACHE = conftest.BUILD / "refs-programs"
 
 
-def build(flags=(), name="refs"):
-    """Built once for each set of flags."""
+def build(flags=(), name="refs", minor=None):
+    """Built once for each set of flags; by the machine's own Go, or go1.MINOR."""
+    if minor:
+        root = gotools.need(minor)
+        CACHE.mkdir(exist_ok=True)
+        subprocess.run([root / "bin" / "go", "build", *flags, "-o", CACHE / name, "."], cwd=SOURCE, check=True,
+                       env=gotools.environment(root))
+        return CACHE / name
     if not shutil.which("go"):
         assert not conftest.CI, "go is not installed"
         pytest.skip("no go")
@@ -105,6 +112,21 @@ def test_stripped(memwho, program):
     kept = sorted((r["retained_bytes"] for r in result["roots"] if r["kind"] == "global"), reverse=True)
     for size, _ in sorted(p.roots.values(), reverse=True)[:4]:
         assert any(near(k, size) for k in kept), (size, kept[:20])
+
+
+# the whole list is `./dev matrix refs`
+MINORS = [int(m) for m in os.environ.get("REFS_MINORS", "18 21 22 24").split()]
+
+
+@pytest.mark.parametrize("minor", MINORS)
+def test_other_versions(memwho, program, minor):
+    """Exact on each, and the same without symbols."""
+    p = program(name=f"refs-1.{minor}", minor=minor)
+    result = memwho("refs", p.pid, "--json").json()
+    assert result["runtime"].startswith(f"go1.{minor}.")
+    check(result, p)
+    stripped = program(("-ldflags=-s -w",), name=f"refs-1.{minor}-stripped", minor=minor)
+    check(memwho("refs", stripped.pid, "--json").json(), stripped, names=False)
 
 
 @pytest.mark.parametrize("flags", [("-buildmode=pie",), ("-trimpath",)], ids=["pie", "trimpath"])

@@ -13,6 +13,7 @@ enum {
 	TFLAG_EXTRA_STAR = 2, /* internal/abi/type.go */
 	MAX_NAME = 4096,
 	SCAN_BYTES = 1 << 16,
+	PAGE_BYTES = 4096,
 };
 
 static uint64_t word(struct image *i, uint64_t at)
@@ -57,6 +58,20 @@ static bool find_table(const struct go_module *m, uint64_t *start, uint64_t *end
 	return true;
 }
 
+/* Bytes from @at on that lie in one mapping: data and .bss are two, and neither begins or ends
+ * where we do. 0: nothing is there. */
+static uint64_t piece_at(const struct go_module *m, uint64_t at, uint64_t end)
+{
+	const struct image_segment *s = image_find(m->image, at);
+	uint64_t n = end - at < SCAN_BYTES ? end - at : SCAN_BYTES;
+
+	if (!s)
+		return 0;
+	if (n > s->end - at)
+		n = s->end - at;
+	return n / 8 * 8;
+}
+
 /* Look for the word @table in the program's segments. */
 static uint64_t search(struct go_module *m, uint64_t table, uint64_t table_end)
 {
@@ -67,14 +82,14 @@ static uint64_t search(struct go_module *m, uint64_t table, uint64_t table_end)
 		if (s.type != PT_LOAD || (s.flags & PF_X))
 			continue;
 		while (at + MODULE_BYTES < end) {
-			uint64_t n = end - at < SCAN_BYTES ? end - at : SCAN_BYTES;
-			const uint64_t *words = image_at(m->image, at, n / 8 * 8);
+			uint64_t n = piece_at(m, at, end);
+			const uint64_t *words = n ? image_at(m->image, at, n) : NULL;
 
 			for (uint64_t i = 0; words && i < n / 8; i++) {
 				if (words[i] == table && is_module(m, at + i * 8, table, table_end))
 					return at + i * 8;
 			}
-			at += n / 8 * 8;
+			at += n ? n : PAGE_BYTES;
 		}
 	}
 	return 0;

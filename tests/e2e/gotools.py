@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Other Go toolchains, from the Go module proxy as the go command itself gets
+them, kept in its module cache."""
+import functools
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+
+import conftest
+import pytest
+
+# minor -> patch releases, the first that is served
+RELEASES = {17: ["1.17.13", "1.17.12"], 18: ["1.18.10", "1.18.9"], 19: ["1.19.13", "1.19.12", "1.19.8"],
+            20: ["1.20.14", "1.20.13"], 21: ["1.21.13", "1.21.12"], 22: ["1.22.12", "1.22.11"],
+            23: ["1.23.12", "1.23.11"], 24: ["1.24.13", "1.24.12", "1.24.9"], 25: ["1.25.7", "1.25.6", "1.25.4"]}
+
+
+def fetch(version):
+    p = subprocess.run(["go", "mod", "download", "-json", f"golang.org/toolchain@v0.0.1-go{version}.linux-amd64"],
+                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/",
+                       env=dict(os.environ, GOFLAGS="-mod=mod"), timeout=240)
+    try:
+        return pathlib.Path(json.loads(p.stdout)["Dir"])
+    except (ValueError, KeyError):
+        return None
+
+
+@functools.lru_cache(maxsize=None)
+def goroot(minor):
+    """Of go1.MINOR; None: the machine's own."""
+    for version in RELEASES[minor]:
+        found = fetch(version)
+        if found:
+            # a module has no executable files
+            for program in [*found.glob("bin/*"), *found.glob("pkg/tool/*/*")]:
+                program.chmod(program.stat().st_mode | 0o111)
+            return found
+    return None
+
+
+def need(minor):
+    if not shutil.which("go"):
+        assert not conftest.CI, "go is not installed"
+        pytest.skip("no go")
+    found = goroot(minor)
+    if not found:
+        assert not conftest.CI, f"go1.{minor} cannot be had from the Go module proxy"
+        pytest.skip(f"go1.{minor} cannot be had")
+    return found
+
+
+def environment(root):
+    return dict(os.environ, GOROOT=str(root), GOTOOLCHAIN="local", CGO_ENABLED="0", GOFLAGS="-mod=mod",
+                GO111MODULE="on", PATH=f"{root}/bin:{os.environ['PATH']}")
