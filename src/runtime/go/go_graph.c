@@ -6,25 +6,36 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "base/hash.h"
+#include "runtime/go/go_claims.h"
 #include "runtime/go/go_module.h"
 #include "runtime/go/go_objects.h"
 #include "runtime/go/go_roots.h"
 
-enum { NAME_BYTES = 512, PROGRESS_EVERY = 1 << 16 };
+enum { WORD = 8, PROGRESS_EVERY = 1 << 16, MAX_LATE = 1 << 24 };
 
 struct making {
 	struct go_objects o;
 	struct go_module module;
 	struct object_graph g;
 	const struct object_graph_options *options;
-	uint32_t *node; /* of each slot; UINT32_MAX: not met */
-	uint32_t *slot; /* of each node: the queue of the walk; owned */
-	uint32_t *span; /* of each node */
+	uint32_t *node;   /* of each slot; UINT32_MAX: not met */
+	uint32_t *slot;   /* of each node: the queue of the walk; owned */
+	uint32_t *span;   /* of each node */
+	uint32_t *layout; /* of each node, as go_claims_type; owned */
 	size_t cap;
-	struct hash_map types; /* address of a type -> text */
-	uint32_t from;         /* node whose pointers are looked at */
+	struct go_claims claims;
+	struct hash_map described; /* span's size and descriptor -> text << 32 | layout */
+	uint32_t *late;            /* nodes whose type was known only behind their turn; owned */
+	size_t n_late, cap_late;
+	uint32_t from; /* node whose pointers are looked at */
+	uint64_t at;   /* address of its data */
+	uint32_t layout_of_from;
+	struct go_types_type holder; /* its type, if layout_of_from */
+	bool is_walking;
+	bool is_second; /* another look, for types alone */
 	struct error *err;
 };
 
@@ -35,46 +46,65 @@ static void making_clear(struct making *m)
 	free(m->node);
 	free(m->slot);
 	free(m->span);
-	hash_map_clear(&m->types);
+	free(m->layout);
+	free(m->late);
+	hash_map_clear(&m->described);
+	go_types_close(m->claims.types);
 }
 
 /* ---- nodes ---- */
 
-static int type_text(struct making *m, uint64_t type, uint32_t *ret)
-{
-	uint64_t *found = hash_map_get(&m->types, type);
-	char name[NAME_BYTES];
-	int r;
-
-	if (found) {
-		*ret = (uint32_t)*found;
-		return 0;
-	}
-	go_module_type_name(&m->module, type, name, sizeof(name));
-	r = object_graph_text(&m->g, name, strlen(name), ret, m->err);
-	return r < 0 ? r : hash_map_put(&m->types, type, *ret, m->err);
-}
-
-static int set_type(struct making *m, uint32_t node, size_t span, uint32_t slot)
+/* By malloc header or large span. */
+static int set_described(struct making *m, uint32_t node, size_t span, uint32_t slot)
 {
 	uint64_t type = m->options && m->options->no_types
 	                        ? 0
 	                        : go_objects_type(&m->o, span, slot - m->o.spans[span].first);
-	uint32_t text;
-	int r;
+	uint64_t key = hash_u64(type) ^ m->o.spans[span].elemsize, *found;
+	struct go_claims_type t;
+	int r = 0;
 
+	m->layout[node] = 0;
 	if (!type)
 		return 0;
-	r = type_text(m, type, &text);
-	if (r == 0 && text)
-		object_graph_set_type(&m->g, node, text, OBJECT_TYPED);
+	found = hash_map_get(&m->described, key);
+	if (found) {
+		t = (struct go_claims_type){ (uint32_t)(*found >> 32), (uint32_t)*found };
+	} else {
+		go_claims_described(&m->claims, type, span, &t);
+		r = hash_map_put(&m->described, key, (uint64_t)t.text << 32 | t.layout, m->err);
+	}
+	if (t.text)
+		object_graph_set_type(&m->g, node, t.text, OBJECT_TYPED);
+	m->layout[node] = t.layout;
+	return r;
+}
+
+/* By what refers to it: the pointer word at @at, @s of its holder's type. */
+static int set_claimed(struct making *m, uint32_t node, const struct go_types_slot *s, uint64_t at,
+                       uint64_t value)
+{
+	struct go_claims_type t;
+	int r;
+
+	if (m->g.type[node] ||
+	    !go_claims_follow(&m->claims, s, at, value, m->span[node], m->slot[node], &t))
+		return 0;
+	object_graph_set_type(&m->g, node, t.text, OBJECT_TYPED);
+	m->layout[node] = t.layout;
+	if (!t.layout || m->n_late >= MAX_LATE ||
+	    (!m->is_second && (!m->is_walking || node > m->from)))
+		return 0;
+	r = array_reserve(&m->late, &m->cap_late, m->n_late + 1, m->err);
+	if (r == 0)
+		m->late[m->n_late++] = node;
 	return r;
 }
 
 static int reserve(struct making *m)
 {
 	size_t cap = m->cap ? m->cap + m->cap / 2 : 1024;
-	uint32_t *slot, *span;
+	uint32_t *slot, *span, *layout;
 
 	if (m->g.n_nodes < m->cap)
 		return 0;
@@ -86,6 +116,10 @@ static int reserve(struct making *m)
 	if (!span)
 		return error_oom(m->err);
 	m->span = span;
+	layout = reallocarray(m->layout, cap, sizeof(*layout));
+	if (!layout)
+		return error_oom(m->err);
+	m->layout = layout;
 	m->cap = cap;
 	return 0;
 }
@@ -112,28 +146,49 @@ static int meet(struct making *m, uint64_t value, uint32_t *ret)
 		return r;
 	m->slot[*ret] = slot;
 	m->span[*ret] = (uint32_t)span;
-	r = set_type(m, *ret, span, slot);
+	r = set_described(m, *ret, span, slot);
 	return r < 0 ? r : 1;
 }
 
 /* ---- roots ---- */
 
-static int add_root(void *arg, const struct object_root *root, struct error *err)
+static int add_root(void *arg, const struct object_root *root, uint64_t at, struct error *err)
 {
 	struct making *m = arg;
+	struct object_root typed = *root;
+	uint64_t start;
+	uint32_t type = at && m->claims.types ? go_types_variable(m->claims.types, at, &start) : 0;
 
-	return object_graph_root(&m->g, root, err);
+	if (type)
+		typed.type = go_types_get(m->claims.types, type)->name;
+	return object_graph_root(&m->g, &typed, err);
 }
 
-static int add_root_pointer(void *arg, uint64_t value, const char *label, struct error *err)
+static int add_root_pointer(void *arg, uint64_t value, uint64_t at, const char *label,
+                            struct error *err)
 {
 	struct making *m = arg;
-	uint32_t node, text;
+	const struct go_types_slot *s = NULL;
+	uint64_t start = 0;
+	uint32_t node, text, type;
 	int r = meet(m, value, &node);
 
 	if (r <= 0)
 		return r;
-	r = object_graph_text(&m->g, label, strlen(label), &text, err);
+	type = at && m->claims.types ? go_types_variable(m->claims.types, at, &start) : 0;
+	if (type)
+		s = go_types_slot_at(go_types_get(m->claims.types, type), at - start);
+	if (s) {
+		const struct go_types_slot copy = *s;
+
+		text = copy.label;
+		/* the variable's own pointer: its name says it already */
+		if (!strcmp(object_graph_name(&m->g, text), "(*)"))
+			text = 0;
+		r = set_claimed(m, node, &copy, at, value);
+	} else {
+		r = object_graph_text(&m->g, label, strlen(label), &text, err);
+	}
 	return r < 0 ? r : object_graph_root_edge(&m->g, node, text, err);
 }
 
@@ -142,24 +197,61 @@ static int add_root_pointer(void *arg, uint64_t value, const char *label, struct
 static int add_pointer(void *arg, uint32_t offset, uint64_t value)
 {
 	struct making *m = arg;
-	uint32_t to;
+	const struct go_types_slot *s = NULL;
+	uint32_t to, label = 0;
 	int r = meet(m, value, &to);
 
-	return r <= 0 ? r : object_graph_edge(&m->g, m->from, to, 0, m->err);
+	if (r <= 0)
+		return r;
+	if (m->layout_of_from)
+		s = go_types_slot_at(&m->holder, offset % m->holder.size);
+	if (s) {
+		label = m->layout_of_from & 1 ? s->many : s->label;
+		r = set_claimed(m, to, s, m->at + offset, value);
+	}
+	if (r < 0 || m->is_second)
+		return r < 0 ? r : 0;
+	return object_graph_edge(&m->g, m->from, to, label, m->err);
+}
+
+static int look_at(struct making *m, uint32_t node)
+{
+	uint32_t span = m->span[node];
+	const struct go_objects_span *s = &m->o.spans[span];
+
+	m->from = node;
+	m->layout_of_from = m->layout[node];
+	if (m->layout_of_from) {
+		m->holder = *go_types_get(m->claims.types, m->layout_of_from >> 1);
+		m->at = go_objects_address(s, m->slot[node]) + (s->has_header ? WORD : 0);
+		if (!m->holder.size)
+			m->layout_of_from = 0;
+	}
+	return go_objects_scan(&m->o, span, m->slot[node] - s->first, add_pointer, m);
+}
+
+/* Objects whose type was found out too late to be of use to what they refer to. */
+static int look_again(struct making *m)
+{
+	int r = 0;
+
+	m->is_second = true;
+	for (size_t i = 0; r == 0 && i < m->n_late; i++)
+		r = look_at(m, m->late[i]);
+	return r;
 }
 
 static int walk(struct making *m)
 {
-	for (m->from = 0; m->from < m->g.n_nodes; m->from++) {
-		uint32_t span = m->span[m->from];
-		int r = go_objects_scan(&m->o, span, m->slot[m->from] - m->o.spans[span].first,
-		                        add_pointer, m);
+	m->is_walking = true;
+	for (uint32_t node = 0; node < m->g.n_nodes; node++) {
+		int r = look_at(m, node);
 
 		if (r < 0)
 			return r;
-		if (m->from % PROGRESS_EVERY == 0 && m->options && m->options->progress &&
+		if (node % PROGRESS_EVERY == 0 && m->options && m->options->progress &&
 		    m->options->progress(m->options->arg,
-		                         (double)m->from / (double)(m->o.taken_objects + 1)))
+		                         (double)node / (double)(m->o.taken_objects + 1)))
 			break;
 	}
 	return 0;
@@ -193,9 +285,19 @@ static int make(struct making *m, struct image *i, const char *version)
 	if (!m->node)
 		return error_oom(m->err);
 	memset(m->node, 0xff, ((size_t)m->o.n_slots + 1) * sizeof(*m->node));
+	m->claims.objects = &m->o;
+	m->claims.texts = &m->g;
+	m->claims.err = m->err;
+	r = 0;
+	if (!m->options || !m->options->no_types)
+		r = go_types_open(&m->module, &m->g, &m->claims.types, m->err);
+	if (r < 0)
+		return r;
 	r = go_roots_each(&m->o, &m->g, &sink, m->err);
 	if (r == 0)
 		r = walk(m);
+	if (r == 0)
+		r = look_again(m);
 	if (r == 0)
 		r = object_graph_finish(&m->g, m->err);
 	if (r == 0)

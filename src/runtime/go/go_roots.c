@@ -40,14 +40,15 @@ static uint64_t word(const struct roots *r, uint64_t at)
 	return image_read(r->o->image, at, &v, sizeof(v)) == 0 ? v : 0;
 }
 
-static int begin(struct roots *r, const char *name, const char *kind, enum object_tier tier)
+static int begin(struct roots *r, const char *name, const char *kind, enum object_tier tier,
+                 uint64_t at)
 {
 	struct object_root root = { .tier = tier };
 	int e = object_graph_text(r->texts, name, strlen(name), &root.name, r->err);
 
 	if (e == 0)
 		e = object_graph_text(r->texts, kind, strlen(kind), &root.kind, r->err);
-	return e < 0 ? e : r->to->root(r->to->arg, &root, r->err);
+	return e < 0 ? e : r->to->root(r->to->arg, &root, at, r->err);
 }
 
 static bool points_into_heap(const struct roots *r, uint64_t value)
@@ -124,9 +125,9 @@ static int global(struct roots *r, const char *segment, uint64_t base, uint64_t 
 
 	if (!s) {
 		snprintf(text, sizeof(text), "%s+0x%" PRIx64, segment, at - base);
-		e = begin(r, text, "global", OBJECT_TIER_GLOBAL);
+		e = begin(r, text, "global", OBJECT_TIER_GLOBAL, at);
 	} else if (s != *last) {
-		e = begin(r, s->name, "global", OBJECT_TIER_GLOBAL);
+		e = begin(r, s->name, "global", OBJECT_TIER_GLOBAL, at);
 	}
 	*last = s;
 	if (e < 0)
@@ -134,7 +135,7 @@ static int global(struct roots *r, const char *segment, uint64_t base, uint64_t 
 	text[0] = '\0';
 	if (s && at > s->start)
 		snprintf(text, sizeof(text), "+%" PRIu64, at - s->start);
-	return r->to->pointer(r->to->arg, value, text, r->err);
+	return r->to->pointer(r->to->arg, value, at, text, r->err);
 }
 
 static int globals(struct roots *r)
@@ -256,7 +257,7 @@ static int stack(struct roots *r, const struct goroutine *g)
 
 		if (slot == UINT32_MAX || go_objects_is_free(r->o, span, slot))
 			continue;
-		e = r->to->pointer(r->to->arg, value, "stack slot", r->err);
+		e = r->to->pointer(r->to->arg, value, 0, "stack slot", r->err);
 		if (e < 0)
 			return e;
 	}
@@ -284,7 +285,7 @@ static int goroutines(struct roots *r)
 			                   sizeof(function));
 			snprintf(name, sizeof(name), "goroutines of %s",
 			         function[0] ? function : "?");
-			e = begin(r, name, "stack", OBJECT_TIER_STACK);
+			e = begin(r, name, "stack", OBJECT_TIER_STACK, 0);
 			last = all[i].start_pc;
 		}
 		if (e == 0)
@@ -310,15 +311,16 @@ static int special(struct roots *r, const struct go_objects_span *s, uint64_t at
 	kind = bytes[l->special_kind];
 	if (kind == l->finalizer) {
 		/* it keeps what the object refers to, and its own closure */
-		e = r->to->pointer(r->to->arg, s->start + offset, "object with finalizer", r->err);
+		e = r->to->pointer(r->to->arg, s->start + offset, 0, "object with finalizer",
+		                   r->err);
 		memcpy(&value, bytes + l->special_fn, sizeof(value));
 		if (e == 0 && points_into_heap(r, value))
-			e = r->to->pointer(r->to->arg, value, "finalizer", r->err);
+			e = r->to->pointer(r->to->arg, value, 0, "finalizer", r->err);
 	} else if (l->cleanup && kind == l->cleanup) {
 		for (unsigned w = 0; e == 0 && w < CLEANUP_WORDS; w++) {
 			value = word(r, at + l->special_fn + w * WORD);
 			if (points_into_heap(r, value))
-				e = r->to->pointer(r->to->arg, value, "cleanup", r->err);
+				e = r->to->pointer(r->to->arg, value, 0, "cleanup", r->err);
 		}
 	}
 	return e;
@@ -326,7 +328,7 @@ static int special(struct roots *r, const struct go_objects_span *s, uint64_t at
 
 static int finalizers(struct roots *r)
 {
-	int e = begin(r, "finalizers and cleanups", "finalizer", OBJECT_TIER_ANONYMOUS);
+	int e = begin(r, "finalizers and cleanups", "finalizer", OBJECT_TIER_ANONYMOUS, 0);
 	uint64_t n = 0;
 
 	for (size_t i = 0; e == 0 && i < r->o->n_spans; i++) {

@@ -12,8 +12,10 @@
 /* Called for each root (@root filled but for its edges), then for each of its
  * words that point into the heap. */
 struct go_roots_sink {
-	int (*root)(void *arg, const struct object_root *root, struct error *err);
-	int (*pointer)(void *arg, uint64_t value, const char *label, struct error *err);
+	/* @at: address of the word, if it is in data or bss; else 0 */
+	int (*root)(void *arg, const struct object_root *root, uint64_t at, struct error *err);
+	int (*pointer)(void *arg, uint64_t value, uint64_t at, const char *label,
+	               struct error *err);
 	void *arg;
 };
 

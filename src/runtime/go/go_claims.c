@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "runtime/go/go_claims.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+
+enum {
+	WORD = 8,
+	NAME_BYTES = 512,
+	TINY = 16,             /* maxTinySize: smaller ones without pointers share a block */
+	LARGEST_SMALL = 32768, /* maxSmallSize */
+	HEADER = 8,            /* mallocHeaderSize (1.22+) */
+	DIRECT_INTERFACE = 32, /* abi.Type.Kind_ up to 1.25, TFlag from 1.26 */
+};
+
+/* Size classes (sizeclasses.go, the same from 1.17 to 1.26). */
+static const uint16_t classes[] = {
+	8,     16,    24,    32,    48,    64,    80,    96,    112,   128,   144,   160,
+	176,   192,   208,   224,   240,   256,   288,   320,   352,   384,   416,   448,
+	480,   512,   576,   640,   704,   768,   896,   1024,  1152,  1280,  1408,  1536,
+	1792,  2048,  2304,  2688,  3072,  3200,  3456,  4096,  4864,  5120,  5376,  6144,
+	6528,  6784,  6912,  8192,  9472,  9728,  10240, 10880, 12288, 13568, 14336, 16384,
+	18432, 19072, 20480, 21760, 24576, 27264, 28672, 32768,
+};
+
+static uint64_t class_of(uint64_t bytes)
+{
+	size_t low = 0, high = ARRAY_SIZE(classes) - 1;
+
+	if (bytes > LARGEST_SMALL)
+		return (bytes + GO_HEAP_PAGE - 1) / GO_HEAP_PAGE * GO_HEAP_PAGE;
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (classes[mid] < bytes)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return classes[low];
+}
+
+static uint64_t word(const struct go_claims *c, uint64_t at)
+{
+	uint64_t v;
+
+	return image_read(c->objects->image, at, &v, sizeof(v)) == 0 ? v : 0;
+}
+
+/* ---- what is claimed ---- */
+
+struct claim {
+	enum { NOTHING, OBJECT, ELEMENTS, BYTES, CLOSURE } what;
+	uint32_t type;
+	uint64_t n; /* elements, bytes */
+};
+
+static bool is_direct(const struct go_claims *c, uint64_t descriptor)
+{
+	bool new = c->objects->module->layout->minor >= 26;
+	uint8_t byte;
+
+	return image_read(c->objects->image, descriptor + (new ? GO_TYPE_TFLAG : GO_TYPE_KIND),
+	                  &byte, 1) == 0 &&
+	       (byte & DIRECT_INTERFACE);
+}
+
+static struct claim of_slot(struct go_claims *c, const struct go_types_slot *s, uint64_t at);
+
+static struct claim of_interface(struct go_claims *c, const struct go_types_slot *s, uint64_t at)
+{
+	uint64_t descriptor = word(c, at - WORD);
+	const struct go_types_type *t;
+	uint32_t type;
+
+	/* itab: inter, _type (runtime2.go; abi.ITab) */
+	if (s->what == GO_TYPES_IFACE && descriptor)
+		descriptor = word(c, descriptor + WORD);
+	type = descriptor ? go_types_of_descriptor(c->types, descriptor) : 0;
+	if (!type)
+		return (struct claim){ NOTHING, 0, 0 };
+	if (!is_direct(c, descriptor))
+		return (struct claim){ OBJECT, type, 1 };
+	/* the value itself is the data word: a pointer, or a struct of one */
+	t = go_types_get(c->types, type);
+	if (t->n_slots != 1 || t->slots[0].what == GO_TYPES_EFACE ||
+	    t->slots[0].what == GO_TYPES_IFACE)
+		return (struct claim){ NOTHING, 0, 0 };
+	return of_slot(c, &t->slots[0], at);
+}
+
+/* Tables of a map, or its only group, as table.groups.data would have it. */
+static struct claim of_directory(struct go_claims *c, const struct go_types_slot *s, uint64_t at)
+{
+	uint64_t n = word(c, at + WORD);
+	const struct go_types_type *t = go_types_get(c->types, s->to);
+	uint32_t table = t->n_slots == 1 ? t->slots[0].to : 0;
+
+	if (n)
+		return (struct claim){ s->to ? ELEMENTS : NOTHING, s->to, n };
+	t = go_types_get(c->types, table);
+	return (struct claim){ t->n_slots ? OBJECT : NOTHING,
+		               t->n_slots ? t->slots[t->n_slots - 1].to : 0, 1 };
+}
+
+static struct claim of_slot(struct go_claims *c, const struct go_types_slot *s, uint64_t at)
+{
+	switch (s->what) {
+	case GO_TYPES_POINTER: return (struct claim){ s->to ? OBJECT : NOTHING, s->to, 1 };
+	case GO_TYPES_SLICE:
+		return (struct claim){ s->to ? ELEMENTS : NOTHING, s->to, word(c, at + 2 * WORD) };
+	case GO_TYPES_CHAN_BUFFER: /* hchan: qcount, dataqsiz, buf */
+		return (struct claim){ s->to ? ELEMENTS : NOTHING, s->to, word(c, at - WORD) };
+	case GO_TYPES_MAP_DIRECTORY: return of_directory(c, s, at);
+	case GO_TYPES_STRING: return (struct claim){ BYTES, 0, word(c, at + WORD) };
+	case GO_TYPES_FUNC: return (struct claim){ CLOSURE, 0, 1 };
+	case GO_TYPES_EFACE:
+	case GO_TYPES_IFACE: return of_interface(c, s, at);
+	default: return (struct claim){ NOTHING, 0, 0 };
+	}
+}
+
+/* ---- whether it is so ---- */
+
+struct comparing {
+	const struct go_types_type *type;
+	uint64_t n;
+};
+
+static int compare_word(void *arg, uint32_t offset, uint64_t value)
+{
+	struct comparing *k = arg;
+
+	(void)value;
+	k->n++;
+	return go_types_slot_at(k->type, offset % k->type->size) ? 0 : 1;
+}
+
+/* Do the words that the collector takes for pointers stand where @t has some, @n times? */
+static bool pointers_agree(struct go_claims *c, const struct go_types_type *t, uint64_t n,
+                           size_t span, uint32_t slot)
+{
+	const struct go_objects_span *s = &c->objects->spans[span];
+	struct comparing k = { t, 0 };
+
+	if (s->no_scan)
+		return t->n_slots == 0;
+	return t->n_slots && t->is_whole &&
+	       go_objects_scan(c->objects, span, slot - s->first, compare_word, &k) == 0 &&
+	       k.n % t->n_slots == 0 && k.n / t->n_slots >= n;
+}
+
+static bool size_agrees(uint64_t bytes, const struct go_objects_span *s)
+{
+	return class_of(bytes) == s->elemsize ||
+	       (s->no_scan && bytes < TINY && s->elemsize == TINY);
+}
+
+static bool is_object(struct go_claims *c, const struct claim *k, uint64_t offset, size_t span,
+                      uint32_t slot, bool *many)
+{
+	const struct go_objects_span *s = &c->objects->spans[span];
+	const struct go_types_type *t = go_types_get(c->types, k->type);
+	uint64_t before = t->size ? offset / t->size : 0, n = k->n;
+
+	*many = false;
+	if (!t->size || t->size > s->elemsize || offset % t->size || !n || n > s->elemsize)
+		return false;
+	if (t->is_channel && s->no_scan) /* its elements are behind it, all without pointers */
+		return !offset;
+	if (k->what == OBJECT && offset)
+		return false;
+	if (t->repeats && k->what == OBJECT) {
+		n = s->elemsize / t->size;
+		*many = n > 1;
+		return pointers_agree(c, t, 1, span, slot);
+	}
+	n += before;
+	*many = n > 1;
+	return size_agrees(n * t->size, s) && pointers_agree(c, t, n, span, slot);
+}
+
+/* ---- texts ---- */
+
+static uint32_t text(struct go_claims *c, const char *a, const char *b)
+{
+	char buf[NAME_BYTES];
+	uint32_t id;
+
+	snprintf(buf, sizeof(buf), "%s%s", a, b);
+	return object_graph_text(c->texts, buf, strlen(buf), &id, c->err) < 0 ? 0 : id;
+}
+
+static struct go_claims_type described(struct go_claims *c, uint32_t type, bool many)
+{
+	const struct go_types_type *t = go_types_get(c->types, type);
+	uint32_t name = t->name;
+
+	if (many) {
+		char copy[NAME_BYTES];
+
+		snprintf(copy, sizeof(copy), "%s", object_graph_name(c->texts, name));
+		name = text(c, "[]", copy);
+	}
+	/* a long array is looked at element by element */
+	if (!t->is_whole && t->what == GO_TYPES_ARRAY && t->elem)
+		return (struct go_claims_type){ name, t->elem << 1 | 1 };
+	return (struct go_claims_type){ name, type << 1 | many };
+}
+
+static bool closure(struct go_claims *c, uint64_t value, struct go_claims_type *ret)
+{
+	char name[NAME_BYTES];
+
+	go_module_function(c->objects->module, word(c, value), name, sizeof(name));
+	if (!name[0])
+		return false;
+	*ret = (struct go_claims_type){ text(c, "func ", name), 0 };
+	return ret->text != 0;
+}
+
+bool go_claims_follow(struct go_claims *c, const struct go_types_slot *slot, uint64_t at,
+                      uint64_t value, size_t span, uint32_t n, struct go_claims_type *ret)
+{
+	const struct go_objects_span *s = &c->objects->spans[span];
+	struct claim k = of_slot(c, slot, at);
+	uint64_t offset = value - go_objects_address(s, n) - (s->has_header ? HEADER : 0);
+	bool many;
+
+	if (k.what == NOTHING)
+		return false;
+	if (k.what == CLOSURE && !offset)
+		return closure(c, value, ret);
+	if (k.what == BYTES && !offset && s->no_scan && size_agrees(k.n, s)) {
+		*ret = (struct go_claims_type){ text(c, "string data", ""), 0 };
+		return true;
+	}
+	if ((k.what == OBJECT || k.what == ELEMENTS) && is_object(c, &k, offset, span, n, &many)) {
+		*ret = described(c, k.type, many);
+		return ret->text != 0;
+	}
+	c->rejected++;
+	return false;
+}
+
+void go_claims_described(struct go_claims *c, uint64_t descriptor, size_t span,
+                         struct go_claims_type *ret)
+{
+	const struct go_objects_span *s = &c->objects->spans[span];
+	uint32_t type = c->types ? go_types_of_descriptor(c->types, descriptor) : 0;
+	uint64_t size = word(c, descriptor + GO_TYPE_SIZE);
+	bool many = size && class_of(size + (s->has_header ? HEADER : 0)) < s->elemsize;
+	char name[NAME_BYTES];
+
+	*ret = (struct go_claims_type){ 0 };
+	if (type) {
+		*ret = described(c, type, many);
+		return;
+	}
+	go_module_type_name(c->objects->module, descriptor, name, sizeof(name));
+	if (name[0])
+		ret->text = text(c, many ? "[]" : "", name);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * What a typed pointer says about the object behind it, and whether that is
+ * believed. The surprising rule: a claim counts only if the object's size class is
+ * the one that the type would get, and every word that the collector takes for a
+ * pointer is one in the type. Otherwise the object stays untyped.
+ */
+
+#include "runtime/go/go_objects.h"
+#include "runtime/go/go_types.h"
+
+struct go_claims {
+	struct go_types *types; /* NULL: there are none */
+	struct go_objects *objects;
+	struct object_graph *texts;
+	struct error *err;
+	uint64_t rejected; /* claims that the heap contradicted */
+};
+
+/* The type of an object: layout is type << 1 | "an array of it"; 0: only the text is known. */
+struct go_claims_type {
+	uint32_t text, layout;
+};
+
+/* The pointer word at address @at is @slot of its holder's type and has @value, which points into
+ * slot @n (number within all) of span @span: true, and *ret. */
+bool go_claims_follow(struct go_claims *c, const struct go_types_slot *slot, uint64_t at,
+                      uint64_t value, size_t span, uint32_t n, struct go_claims_type *ret);
+
+/* By its descriptor, which stands in its malloc header or span: *ret may be { 0 }. */
+void go_claims_described(struct go_claims *c, uint64_t descriptor, size_t span,
+                         struct go_claims_type *ret);

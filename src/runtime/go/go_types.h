@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * Go types as a walk of the heap needs them: what a type is called, how large it
+ * is, and what stands behind each of its pointer words. They come from the
+ * program's DWARF (v4 or v5, compressed or not), lazily: a type is read when the
+ * walk meets it. The surprising rule: maps, channels and their insides need no
+ * code of their own, for the linker writes synthetic types of them (ld/dwarf.go,
+ * synthesizemaptypes and others): hash<K,V>, map<K,V>, hchan<T>.
+ *
+ * Type 0 is "not known". Texts are interned in the graph.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "runtime/go/go_module.h"
+#include "runtime/object_graph.h"
+
+enum go_types_what {
+	GO_TYPES_PLAIN,
+	GO_TYPES_POINTER,
+	GO_TYPES_SLICE,
+	GO_TYPES_STRING,
+	GO_TYPES_EFACE,
+	GO_TYPES_IFACE,
+	GO_TYPES_FUNC,
+	GO_TYPES_CHAN_BUFFER,   /* hchan.buf: an array of hchan.dataqsiz */
+	GO_TYPES_MAP_DIRECTORY, /* Map.dirPtr (1.24+): Map.dirLen tables; of 0: one group */
+	GO_TYPES_ARRAY,
+	GO_TYPES_STRUCT,
+};
+
+/* A pointer word. An interface's is its data word; the type word never counts as a pointer (Go's
+ * typebits). */
+struct go_types_slot {
+	uint32_t offset;
+	uint32_t to;    /* type that it leads to; 0 not known */
+	uint32_t label; /* text: ".hosts" */
+	uint32_t many;  /* text, in an array of the type: "[].hosts" */
+	enum go_types_what what;
+};
+
+struct go_types_type {
+	uint64_t size;
+	uint64_t entry; /* of DWARF */
+	uint32_t name;  /* text */
+	uint32_t elem;  /* pointer, slice, array */
+	uint64_t count; /* array */
+	enum go_types_what what;
+	bool is_flat;       /* slots were read */
+	bool is_whole;      /* all of them: not cut by the limit */
+	bool repeats;       /* a bucket or group of a map: a pointer to one leads to an array */
+	bool is_channel;    /* hchan: may be followed by its elements */
+	uint32_t chan_elem; /* of hchan */
+	struct go_types_slot *slots; /* by offset; owned */
+	uint32_t n_slots;
+};
+
+struct go_types;
+
+/* 1: opened; 0: the program has no DWARF (*ret is NULL). Texts go to @texts, which must live as
+ * long. */
+int go_types_open(const struct go_module *m, struct object_graph *texts, struct go_types **ret,
+                  struct error *err);
+struct go_types *go_types_close(struct go_types *t); /* NULL is fine; returns NULL */
+
+/* Valid until the next call of any function here. Slots are read. */
+const struct go_types_type *go_types_get(struct go_types *t, uint32_t type);
+const struct go_types_slot *go_types_slot_at(const struct go_types_type *t, uint64_t offset);
+
+/* The type of the variable that holds @addr: sets its start; 0: none. */
+uint32_t go_types_variable(struct go_types *t, uint64_t addr, uint64_t *start);
+/* The type whose runtime type descriptor is at @addr; 0. */
+uint32_t go_types_of_descriptor(struct go_types *t, uint64_t addr);
