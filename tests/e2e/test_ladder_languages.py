@@ -496,3 +496,10 @@ def test_ladder_node(tmp_path):
         t.line(timeout=60)
         (part,) = check_ladder(t.pid, "v8")
         assert "inside unknown" in part["unknown_why"]
+
+
+@pytest.mark.parametrize("runtime", ["go", "lua", "cpython", "jvm", "v8"])
+def test_no_allocator_to_record(runtime):
+    """They have nothing to probe, so --allocator does not take them."""
+    result = conftest.run_memwho("alloc", os.getpid(), "--allocator", runtime, "-d", "1s", code=None)
+    assert result.code != 0 and f"no allocator '{runtime}'" in result.err
