@@ -64,8 +64,9 @@ def fetch_kernel():
 
 
 def libraries(program):
-    """Absolute paths of the shared libraries and the loader of @program."""
-    return re.findall(r"(/\S+) \(0x", output("ldd", program))
+    """Absolute paths of the shared libraries and the loader of @program; a static one has none."""
+    out = subprocess.run(["ldd", program], capture_output=True, text=True).stdout
+    return re.findall(r"(/\S+) \(0x", out)
 
 
 def install(root, source, target):
@@ -83,7 +84,8 @@ def make_root(root):
         if name != "busybox":
             (root / "bin" / name).symlink_to("busybox")
     programs = {BUILD / "memwho": "/bin/memwho", BUILD / "tests/programs/hold": "/bin/hold",
-                BUILD / "tests/programs/map_churn": "/bin/map_churn"}
+                BUILD / "tests/programs/map_churn": "/bin/map_churn",
+                BUILD / "tests/programs/charge": "/bin/charge"}
     needed = set()
     for path, target in programs.items():
         install(root, path, target)
@@ -211,6 +213,41 @@ def so_are_they_without_fentry():
     mappings_are_right("mapping_all", "bpf, all system calls")
 
 
+MIB = 1 << 20
+
+
+def every_byte_of_a_v2_cgroup_has_a_row():
+    ladder = json.loads(Ran("cgroup").out)
+    rows = {r["name"]: r for r in ladder["cgroup"]}
+    size = {name: r["bytes"] for name, r in rows.items()}
+    print("  " + ", ".join(f"{name} {b / MIB:.2f}" for name, b in size.items()))
+    assert sum(size.values()) == ladder["cgroup_bytes"] and ladder["cgroup_version"] == 2
+    assert abs(ladder["cgroup_bytes"] - int(Ran("current").out)) < MIB
+    # 500 pages far from each other, and what a small static program has
+    assert 0 <= size["anon"] - 60 * MIB - 500 * 4096 < MIB, size
+    assert 0 <= size["file cache"] - 100 * MIB < 2 * MIB, size
+    assert 70 * MIB <= size["shmem"] < 71 * MIB, size
+    assert 500 * 4096 <= size["page tables"] < 500 * 4096 + MIB, size
+    assert size["kernel stacks"] == 21 * 16384, size
+    assert size["slab"] > MIB and size["other kernel"] >= 0, size
+    # 64 pages for each of 2 cpus
+    assert abs(size["not accounted"]) <= 2 * 64 * 4096, size
+    assert ladder["cgroup_limit_bytes"] == 512 * MIB and ladder["cgroup_limit_path"] == "/truth"
+    # ramfs is on no list of what can be taken back
+    assert rows["file cache"]["reclaimable"] < 4 * MIB
+    found = {f["key"]: f for f in ladder["findings"]}
+    assert abs(found["cgroup-shmem"]["bytes"] - 40 * MIB) < MIB
+    assert abs(found["cgroup-page-cache"]["bytes"] - 100 * MIB) < 2 * MIB
+
+
+def a_process_of_it_shows_the_same_cgroup():
+    ladder, top = json.loads(Ran("cgroup_pid").out), json.loads(Ran("cgroup_top").out)
+    assert ladder["cgroup_path"] == "/truth" == top["cgroup"]["path"]
+    assert abs(ladder["cgroup_bytes"] - top["cgroup"]["bytes"]) < MIB
+    assert [p["name"] for p in top["processes"]] == ["charge"]
+    assert top["processes"][0]["threads"] == 21
+
+
 def the_kernel_is_well():
     log = Ran("dmesg").out
     assert log and not re.search(r"BUG:|WARNING:|Oops|general protection", log), log[-2000:]
@@ -219,7 +256,8 @@ def the_kernel_is_well():
 CHECKS = [version_tells_this_kernel, doctor_finds_the_allocator, a_recording_is_exact,
           only_what_is_too_deep_is_cut, a_hot_program_is_refused, a_kernel_thread_is_refused,
           nobody_is_told, missing_features_are_told, mappings_are_right,
-          so_are_they_without_fentry, the_kernel_is_well]
+          so_are_they_without_fentry, every_byte_of_a_v2_cgroup_has_a_row,
+          a_process_of_it_shows_the_same_cgroup, the_kernel_is_well]
 
 
 def main():

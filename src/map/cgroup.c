@@ -85,7 +85,7 @@ static void add_rest(struct cgroup *c, const char *what, int64_t swap_cached)
 		snprintf(swap, sizeof(swap), "; swap cache of %" PRId64 " bytes may be here",
 		         swap_cached);
 	row(c, "not accounted", (int64_t)c->current_bytes - sum(c, 0), 0,
-	    "by difference: %scharges that cpus keep in batches (up to %ld KiB here)%s", what,
+	    "by difference: %scharges that cpus keep in batches (up to %ld KiB a cgroup)%s", what,
 	    cpus * MEMCG_CHARGE_BATCH * (sysconf(_SC_PAGESIZE) / 1024), swap);
 }
 

@@ -22,9 +22,9 @@ pytestmark = pytest.mark.usefixtures("needs_bpf")
 ALL = ("--max-slowdown", "1000")
 
 
-def copy_with_libraries(program, root):
+def copy_with_libraries(program, root, name="hold"):
     """@program as root/hold, with its own copy of every library it maps."""
-    shutil.copy(program, root / "hold")
+    shutil.copy(program, root / name)
     out = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
     for word in out.split():
         if word.startswith("/"):

@@ -41,6 +41,11 @@ def grower(target):
     def start(step, **kw):
         t = target("/usr/bin/python3", "-c", GROWS, step, **kw)
         assert t.line() == "ready"
+        end = time.monotonic() + 10
+        # it still makes a buffer to read lines into
+        while "(python3) S" not in pathlib.Path(f"/proc/{t.pid}/stat").read_text():
+            assert time.monotonic() < end
+            time.sleep(0.01)
         return t
     return start
 
