@@ -228,8 +228,10 @@ def every_byte_of_a_v2_cgroup_has_a_row():
     assert 0 <= size["file cache"] - 100 * MIB < 2 * MIB, size
     assert 70 * MIB <= size["shmem"] < 71 * MIB, size
     assert 500 * 4096 <= size["page tables"] < 500 * 4096 + MIB, size
-    assert size["kernel stacks"] == 21 * 16384, size
-    assert size["slab"] > MIB and size["other kernel"] >= 0, size
+    # that of the first thread was made before it moved here
+    assert size["kernel stacks"] in (20 * 16384, 21 * 16384), size
+    # 20 pairs of sockets, full, hold some 200 KiB each
+    assert size["slab"] > 0 and 3 * MIB < size["slab"] + size["other kernel"] < 12 * MIB, size
     # 64 pages for each of 2 cpus
     assert abs(size["not accounted"]) <= 2 * 64 * 4096, size
     assert ladder["cgroup_limit_bytes"] == 512 * MIB and ladder["cgroup_limit_path"] == "/truth"
