@@ -194,6 +194,30 @@ static int look_at_starts(struct peek *p, const struct regions_input *in,
 	return 0;
 }
 
+/* One more than malloc counts, among those that were only looked for (from @known
+ * on): it is the one whose size is too much, if only one is of that size. */
+static void drop_look_alike(const struct glibc_params *params, struct glibc_mmapped *m,
+                            size_t known)
+{
+	uint64_t excess = m->bytes - params->mmapped_bytes;
+	size_t found = m->n;
+
+	if (m->bytes <= params->mmapped_bytes || m->n != params->n_mmaps + 1ull)
+		return;
+	for (size_t i = known; i < m->n; i++) {
+		if (m->items[i].end - m->items[i].start != excess)
+			continue;
+		if (found < m->n)
+			return;
+		found = i;
+	}
+	if (found == m->n)
+		return;
+	m->n--;
+	m->bytes -= excess;
+	m->items[found] = m->items[m->n];
+}
+
 static int look_everywhere(struct peek *p, const struct regions_input *in,
                            const struct glibc_arenas *arenas, struct glibc_mmapped *m,
                            struct error *err)
@@ -214,6 +238,7 @@ static int look_everywhere(struct peek *p, const struct regions_input *in,
 		if (r < 0)
 			return r;
 	}
+	drop_look_alike(&arenas->params, m, known);
 	return 0;
 }
 
