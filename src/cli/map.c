@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "cli/targets.h"
 #include "target/maps.h"
+#include "target/proc.h"
 
 enum { TIME_BOX_S = 30 };
 
@@ -261,9 +262,18 @@ static int on_look(void *arg, const struct profile *p, struct error *err)
 	return r;
 }
 
+/* A program that run --map has started is a zombie when it has ended. */
+static bool has_ended(pid_t pid)
+{
+	cleanup_close int dir = proc_open(pid);
+	struct proc_stat s;
+
+	return dir < 0 || proc_stat_read(dir, &s) < 0 || s.state == 'Z';
+}
+
 static void suggest(const struct map *m)
 {
-	if (m->pid && kill(m->pid, 0) == 0)
+	if (m->pid && !has_ended(m->pid))
 		printf("\nnext: memwho map %d -d 10s -o mapped.html    memwho map %d -d 10s --by "
 		       "touched    memwho alloc %d -d 13s\n",
 		       m->pid, m->pid, m->pid);
