@@ -78,6 +78,9 @@ static int parse(const struct cli_args *args, struct asked *a, struct error *err
 	a->capture.exe = cli_value(args, "exe");
 	a->capture.sysroot = cli_value(args, "sysroot");
 	a->view.only_from = cli_value(args, "only-from");
+	a->view.objects = cli_flag(args, "objects");
+	if (a->view.objects && !cli_flag(args, "json"))
+		return error_set(err, EINVAL, "--objects is for --json");
 	return 0;
 }
 
@@ -200,6 +203,7 @@ static const struct cli_option own[] = {
 	{ 0, "why", "ADDRESS", "the shortest chains from roots to this object" },
 	{ 0, "save", "FILE", "keep the graph, for refs and diff (.mwg)" },
 	{ 0, "only-from", "RE", "only from roots whose name matches" },
+	{ 0, "objects", NULL, "with --json: every object, its address and type" },
 	{ 0, "exe", "FILE", "of a core: the program" },
 	{ 0, "sysroot", "DIR", "of a core: where its files are looked for" },
 	{ 0, "stop", NULL, "stop the process while it is read; no copy" },

@@ -8,6 +8,7 @@
  * none of them; it stands under "shared by A, B".
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +26,7 @@ enum refs_view {
 struct refs_options {
 	enum refs_view view;
 	const char *only_from; /* extended regexp: roots */
+	bool objects;          /* a table of all objects: address, type, bytes */
 };
 
 /*

@@ -253,6 +253,28 @@ static int add_big(struct making *m, struct report *to)
 	return r;
 }
 
+static int add_objects(struct making *m, struct report *to)
+{
+	static const char *const columns[] = { "address", "type", "bytes" };
+	const struct object_graph *g = m->g;
+	struct report_table *t;
+	int r = report_table(to, "objects", columns, ARRAY_SIZE(columns), &t, m->err);
+
+	for (uint32_t v = 0; r == 0 && v < g->n_nodes; v++) {
+		char address[32];
+
+		if (m->d.tier[v] == UINT8_MAX)
+			continue;
+		snprintf(address, sizeof(address), "0x%" PRIx64, g->address[v]);
+		r = report_row(t,
+		               (struct report_figure[]){
+				       TEXT(address), TEXT(object_graph_name(g, g->type[v] >> 2)),
+				       NUMBER(object_graph_size(g, v)) },
+		               m->err);
+	}
+	return r;
+}
+
 struct sums {
 	uint64_t live_bytes, live_objects, typed_bytes, shape_bytes;
 };
@@ -321,6 +343,8 @@ static int fill(struct making *m)
 		r = add_types(m, to, rows, n);
 	if (r == 0)
 		r = add_big(m, to);
+	if (r == 0 && m->o->objects)
+		r = add_objects(m, to);
 	return r;
 }
 

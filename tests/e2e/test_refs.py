@@ -36,7 +36,7 @@ class Program:
     def __init__(self, path):
         self.process = subprocess.Popen([path], stdout=subprocess.PIPE, text=True)
         self.pid, self.path = self.process.pid, path
-        self.roots, self.shared, self.stack, self.live = {}, {}, None, None
+        self.roots, self.shared, self.stack, self.live, self.objects = {}, {}, None, None, {}
         for line in self.process.stdout:
             words = line.split()
             if words[0] == "ready":
@@ -45,6 +45,8 @@ class Program:
                 self.roots[words[1]] = int(words[2]), int(words[3])
             elif words[0] == "shared":
                 self.shared[", ".join(words[1:-2])] = int(words[-2])
+            elif words[0] == "object":
+                self.objects[int(words[1], 16)] = " ".join(words[2:])
             elif words[0] == "stack":
                 self.stack = int(words[2])
             else:
@@ -67,6 +69,23 @@ def program():
     yield start
     for p in started:
         p.stop()
+
+
+def check_types(result, p):
+    """What is typed is typed right, and that is most of what no stack alone holds."""
+    found = {int(o["address"], 16): o["type"] for o in result["objects"]}
+    assert len(p.objects) > 9000
+    missing = [a for a in p.objects if a not in found and a - 8 not in found]
+    assert len(missing) <= len(p.objects) / 1000
+    # behind a malloc header the object begins 8 bytes later
+    pairs = [(found.get(a) if a in found else found.get(a - 8), t) for a, t in p.objects.items()]
+    typed = [(f, t) for f, t in pairs if f]
+    wrong = [(f, t) for f, t in typed if f != t]
+    assert len(typed) >= 0.99 * len(pairs), (len(typed), len(pairs))
+    assert len(wrong) <= 0.005 * len(typed), wrong[:20]
+    held = sum(r["retained_bytes"] for r in result["roots"] if r["kind"] == "stack")
+    assert result["typed_bytes"] >= 0.97 * (result["live_bytes"] - held), (result["typed_bytes"], held)
+    return len(typed), len(wrong), result["typed_bytes"] / result["live_bytes"]
 
 
 def near(value, true):
@@ -103,6 +122,16 @@ def test_live(memwho, program, how):
     assert not subprocess.run(["pgrep", "-P", str(p.pid)], stdout=subprocess.PIPE).stdout, "no copy is left"
 
 
+def test_types(memwho, program):
+    p = program()
+    assert "--json" in memwho("refs", p.pid, "--objects", code=2).err
+    result = memwho("refs", p.pid, "--json", "--objects").json()
+    print(check_types(result, p))
+    frames = {f for s in result["stacks"] for f in s["frames"]}
+    assert {"main.gManager *main.manager", ".clusters []*main.cluster", ".hosts []*main.host", ".buf []uint8",
+            ".next main.host", "[val] []uint8", ".left main.tree"} <= frames, frames
+
+
 def test_stripped(memwho, program):
     p = program(("-ldflags=-s -w",), name="refs-stripped")
     result = memwho("refs", p.pid, "--json").json()
@@ -122,9 +151,10 @@ MINORS = [int(m) for m in os.environ.get("REFS_MINORS", "18 21 22 24").split()]
 def test_other_versions(memwho, program, minor):
     """Exact on each, and the same without symbols."""
     p = program(name=f"refs-1.{minor}", minor=minor)
-    result = memwho("refs", p.pid, "--json").json()
+    result = memwho("refs", p.pid, "--json", "--objects").json()
     assert result["runtime"].startswith(f"go1.{minor}.")
     check(result, p)
+    print(check_types(result, p))
     stripped = program(("-ldflags=-s -w",), name=f"refs-1.{minor}-stripped", minor=minor)
     check(memwho("refs", stripped.pid, "--json").json(), stripped, names=False)
 

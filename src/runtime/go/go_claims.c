@@ -231,8 +231,13 @@ bool go_claims_follow(struct go_claims *c, const struct go_types_slot *slot, uin
 
 	if (k.what == NOTHING)
 		return false;
-	if (k.what == CLOSURE && !offset)
-		return closure(c, value, ret);
+	if (k.what == CLOSURE && !offset) {
+		k.type = go_types_closure(c->types, word(c, value));
+		if (!k.type || !is_object(c, &k, 0, span, n, &many))
+			return closure(c, value, ret);
+		*ret = described(c, k.type, false);
+		return ret->text != 0;
+	}
 	if (k.what == BYTES && !offset && s->no_scan && size_agrees(k.n, s)) {
 		*ret = (struct go_claims_type){ text(c, "string data", ""), 0 };
 		return true;

@@ -84,13 +84,16 @@ static int set_described(struct making *m, uint32_t node, size_t span, uint32_t 
 static int set_claimed(struct making *m, uint32_t node, const struct go_types_slot *s, uint64_t at,
                        uint64_t value)
 {
+	const struct go_objects_span *in = &m->o.spans[m->span[node]];
 	struct go_claims_type t;
 	int r;
 
-	if (m->g.type[node] ||
+	/* a descriptor that DWARF does not know (map.bucket of 1.22) gives the name alone */
+	if (m->layout[node] || (m->g.type[node] && !in->has_header && !in->large_type) ||
 	    !go_claims_follow(&m->claims, s, at, value, m->span[node], m->slot[node], &t))
 		return 0;
-	object_graph_set_type(&m->g, node, t.text, OBJECT_TYPED);
+	if (!m->g.type[node])
+		object_graph_set_type(&m->g, node, t.text, OBJECT_TYPED);
 	m->layout[node] = t.layout;
 	if (!t.layout || m->n_late >= MAX_LATE ||
 	    (!m->is_second && (!m->is_walking || node > m->from)))

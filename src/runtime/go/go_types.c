@@ -16,6 +16,7 @@ enum {
 	AT_GO_KIND = 0x2900,
 	AT_GO_ELEM = 0x2902,
 	AT_GO_RUNTIME_TYPE = 0x2904,
+	AT_GO_CLOSURE_OFFSET = 0x2907, /* 1.23+ */
 	KIND_CHAN = 18,
 	KIND_INTERFACE = 20,
 	KIND_SLICE = 23,
@@ -41,6 +42,7 @@ struct go_types {
 	struct hash_map by_entry;      /* offset of a DIE -> type */
 	struct hash_map by_descriptor; /* address of an abi.Type -> offset of a DIE */
 	struct hash_map chan_elem;     /* DIE of a hchan -> DIE of its elements' type */
+	struct hash_map functions;     /* address of code -> DIE */
 	struct variable *variables;    /* by start */
 	size_t n_variables, cap_variables;
 	struct error *err;
@@ -58,6 +60,7 @@ struct go_types *go_types_close(struct go_types *t)
 	hash_map_clear(&t->by_entry);
 	hash_map_clear(&t->by_descriptor);
 	hash_map_clear(&t->chan_elem);
+	hash_map_clear(&t->functions);
 	if (t->dwarf)
 		dwarf_end(t->dwarf);
 	if (t->elf)
@@ -175,6 +178,25 @@ static int note_type(struct go_types *t, Dwarf_Die *die)
 	return r;
 }
 
+/* Functions that capture something: the linker puts captured variables first. */
+static int note_function(struct go_types *t, Dwarf_Die *die)
+{
+	Dwarf_Die child;
+	Dwarf_Addr low;
+	uint64_t at;
+	int more = dwarf_child(die, &child);
+
+	for (; more == 0; more = dwarf_siblingof(&child, &child)) {
+		if (dwarf_tag(&child) == DW_TAG_variable &&
+		    number_of(&child, AT_GO_CLOSURE_OFFSET, &at))
+			return dwarf_lowpc(die, &low) == 0
+			               ? hash_map_put(&t->functions, low + t->module->bias,
+			                              dwarf_dieoffset(die), t->err)
+			               : 0;
+	}
+	return 0;
+}
+
 static int index_unit(struct go_types *t, Dwarf_Die *unit)
 {
 	Dwarf_Die die;
@@ -183,6 +205,7 @@ static int index_unit(struct go_types *t, Dwarf_Die *unit)
 	for (int r = 0; more == 0; more = dwarf_siblingof(&die, &die)) {
 		switch (dwarf_tag(&die)) {
 		case DW_TAG_variable: r = note_variable(t, &die); break;
+		case DW_TAG_subprogram: r = note_function(t, &die); break;
 		case DW_TAG_typedef:
 		case DW_TAG_structure_type:
 		case DW_TAG_pointer_type:
@@ -413,6 +436,25 @@ static void append_field(struct flattening *f, const char *in, const char *name)
 	append(f, ".", name);
 }
 
+/* A closure object: the code's address, then what it captured. */
+static void flatten_closure(struct flattening *f, const struct go_types_type *x)
+{
+	Dwarf_Die die, child, type;
+	int more = dwarf_offdie(f->t->dwarf, x->entry, &die) ? dwarf_child(&die, &child) : 1;
+
+	for (; more == 0 && !f->is_cut; more = dwarf_siblingof(&child, &child)) {
+		uint64_t at;
+
+		if (dwarf_tag(&child) != DW_TAG_variable ||
+		    !number_of(&child, AT_GO_CLOSURE_OFFSET, &at) || at >= x->size ||
+		    !type_of(&child, DW_AT_type, &type))
+			continue;
+		append(f, ".", name_of(&child));
+		flatten(f, type_at(f->t, &type), at, 1);
+		f->label[0] = '\0';
+	}
+}
+
 static void flatten_struct(struct flattening *f, const struct go_types_type *x, uint64_t offset,
                            int depth)
 {
@@ -493,6 +535,7 @@ static void flatten(struct flattening *f, uint32_t type, uint64_t offset, int de
 	case GO_TYPES_FUNC: return add_slot(f, offset, x.what, 0);
 	case GO_TYPES_EFACE:
 	case GO_TYPES_IFACE: return add_slot(f, offset + WORD, x.what, 0);
+	case GO_TYPES_CLOSURE: return flatten_closure(f, &x);
 	case GO_TYPES_ARRAY: return flatten_array(f, &x, offset, depth);
 	case GO_TYPES_STRUCT: return flatten_struct(f, &x, offset, depth);
 	}
@@ -571,4 +614,37 @@ uint32_t go_types_of_descriptor(struct go_types *t, uint64_t addr)
 	Dwarf_Die die;
 
 	return entry && dwarf_offdie(t->dwarf, *entry, &die) ? type_at(t, &die) : 0;
+}
+
+uint32_t go_types_closure(struct go_types *t, uint64_t pc)
+{
+	uint64_t *entry = hash_map_get(&t->functions, pc), *found, at;
+	struct go_types_type x = { .what = GO_TYPES_CLOSURE, .size = WORD };
+	Dwarf_Die die, child, type;
+	char name[LABEL_BYTES];
+	int more;
+
+	if (!entry || !dwarf_offdie(t->dwarf, *entry, &die))
+		return 0;
+	found = hash_map_get(&t->by_entry, *entry);
+	if (found)
+		return (uint32_t)*found;
+	x.entry = *entry;
+	for (more = dwarf_child(&die, &child); more == 0; more = dwarf_siblingof(&child, &child)) {
+		if (dwarf_tag(&child) == DW_TAG_variable &&
+		    number_of(&child, AT_GO_CLOSURE_OFFSET, &at) &&
+		    type_of(&child, DW_AT_type, &type)) {
+			uint64_t end = at + t->types[type_at(t, &type)].size;
+
+			if (at < UINT32_MAX && end > x.size)
+				x.size = (end + WORD - 1) / WORD * WORD;
+		}
+	}
+	snprintf(name, sizeof(name), "func %s", name_of(&die));
+	if (t->n_types >= MAX_TYPES || text(t, name, "", &x.name) < 0 ||
+	    array_reserve(&t->types, &t->cap_types, t->n_types + 1, t->err) < 0 ||
+	    hash_map_put(&t->by_entry, *entry, t->n_types, t->err) < 0)
+		return 0;
+	t->types[t->n_types] = x;
+	return (uint32_t)t->n_types++;
 }

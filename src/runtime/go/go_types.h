@@ -29,6 +29,7 @@ enum go_types_what {
 	GO_TYPES_FUNC,
 	GO_TYPES_CHAN_BUFFER,   /* hchan.buf: an array of hchan.dataqsiz */
 	GO_TYPES_MAP_DIRECTORY, /* Map.dirPtr (1.24+): Map.dirLen tables; of 0: one group */
+	GO_TYPES_CLOSURE,       /* what a func value points to: code, captured variables */
 	GO_TYPES_ARRAY,
 	GO_TYPES_STRUCT,
 };
@@ -75,3 +76,5 @@ const struct go_types_slot *go_types_slot_at(const struct go_types_type *t, uint
 uint32_t go_types_variable(struct go_types *t, uint64_t addr, uint64_t *start);
 /* The type whose runtime type descriptor is at @addr; 0. */
 uint32_t go_types_of_descriptor(struct go_types *t, uint64_t addr);
+/* The closure object of the function at @pc (Go 1.23+, whose DWARF tells offsets); 0. */
+uint32_t go_types_closure(struct go_types *t, uint64_t pc);

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strconv"
 	"time"
+	"unsafe"
 )
 
 type host struct {
@@ -32,6 +33,16 @@ type tree struct {
 	load        [3]uint64
 }
 
+type leaf struct {
+	key, value, other uint64
+}
+
+type node struct {
+	leaves *[4]*leaf
+	what   interface{}
+	say    func(...interface{}) string
+}
+
 type big struct {
 	words [100]uint64
 	next  *big
@@ -50,6 +61,8 @@ var (
 	gShareB  *host
 	gFunc    func() int
 	gInner   *uint64
+	gNames   []*string
+	gAny     []interface{}
 )
 
 func makeManager() {
@@ -80,7 +93,78 @@ func hold(ready chan bool, until chan bool) {
 	runtime.KeepAlive(local)
 }
 
+func object(at unsafe.Pointer, kind string) {
+	if at != nil {
+		fmt.Printf("object %#x %s\n", uintptr(at), kind)
+	}
+}
+
+func printTree(t *tree, depth int) {
+	if t != nil && depth > 0 {
+		object(unsafe.Pointer(t), "main.tree")
+		printTree(t.left, depth-1)
+		printTree(t.right, depth-1)
+	}
+}
+
+// Address and type of some thousands of objects.
+func printObjects() {
+	object(unsafe.Pointer(gManager), "main.manager")
+	object(unsafe.Pointer(&gManager.clusters[0]), "[]*main.cluster")
+	for _, c := range gManager.clusters {
+		object(unsafe.Pointer(c), "main.cluster")
+		object(unsafe.Pointer(&c.hosts[0]), "[]*main.host")
+		for _, h := range c.hosts {
+			object(unsafe.Pointer(h), "main.host")
+			object(unsafe.Pointer(&h.buf[0]), "[]uint8")
+		}
+	}
+	for n, h := 0, gList; n < 2000; n, h = n+1, h.next {
+		object(unsafe.Pointer(h), "main.host")
+	}
+	object(unsafe.Pointer(&gBlobs[0]), "[][]uint8")
+	for _, b := range gBlobs {
+		object(unsafe.Pointer(&b[0]), "[]uint8")
+	}
+	printTree(gTree, 11)
+	for b := gBig; b != nil; b = b.next {
+		object(unsafe.Pointer(b), "main.big")
+	}
+	for _, b := range gMap {
+		object(unsafe.Pointer(&b[0]), "[]uint8")
+	}
+	object(unsafe.Pointer(gIface.(*host)), "main.host")
+	object(unsafe.Pointer(&gIface.(*host).buf[0]), "[]uint8")
+	object(unsafe.Pointer(gShareA), "main.host")
+	object(unsafe.Pointer(gShareB.next), "main.host")
+	for _, p := range gNames {
+		object(unsafe.Pointer(p), "string")
+	}
+	for _, a := range gAny {
+		switch v := a.(type) {
+		case *leaf:
+			object(unsafe.Pointer(v), "main.leaf")
+		case *node:
+			object(unsafe.Pointer(v), "main.node")
+			object(unsafe.Pointer(v.leaves), "[4]*main.leaf")
+		}
+	}
+}
+
+func makeOthers() {
+	for i := 0; i < 500; i++ {
+		s := strconv.Itoa(i)
+		gNames = append(gNames, &s)
+		if i%2 == 0 {
+			gAny = append(gAny, &leaf{key: uint64(i)})
+		} else {
+			gAny = append(gAny, &node{leaves: &[4]*leaf{{}, {}}, say: fmt.Sprint})
+		}
+	}
+}
+
 func main() {
+	makeOthers()
 	makeManager()
 	for i := 0; i < 50000; i++ {
 		gList = &host{next: gList}
@@ -131,10 +215,11 @@ func main() {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	fmt.Println("live " + strconv.FormatUint(m.HeapAlloc, 10) + " " + strconv.FormatUint(m.HeapObjects, 10))
+	printObjects()
 	fmt.Println("ready")
 	os.Stdout.Sync()
 	time.Sleep(time.Hour)
 	close(until)
 	runtime.KeepAlive(shared)
-	fmt.Println(gFunc(), gMap, gChan, gTree, gBig, gBlobs, gManager, gInner, gIface, gShareA, gShareB, gList)
+	fmt.Println(gFunc(), gMap, gChan, gTree, gBig, gBlobs, gManager, gInner, gIface, gShareA, gShareB, gList, gNames, gAny)
 }
