@@ -170,13 +170,16 @@ static void interrupt_new(struct freeze *f)
 	qsort(f->threads, f->n, sizeof(*f->threads), by_tid);
 }
 
-/* A stop with a signal that is being delivered: let it be, our own stop comes before the next. */
+/* A stop with a signal that is being delivered: let it be. Any stop clears the request for ours
+ * (ptrace_stop() in the kernel), so it is made again; it comes before the next signal. */
 static void take_stop(struct frozen *x, int status)
 {
-	if (status >> 8 == PTRACE_EVENT_STOP)
+	if (status >> 8 == PTRACE_EVENT_STOP) {
 		x->stopped = freeze_regs_stopped(x->tid, &x->regs);
-	else
-		ptrace(PTRACE_CONT, x->tid, NULL, (void *)(long)(status & 0xff));
+		return;
+	}
+	ptrace(PTRACE_CONT, x->tid, NULL, (void *)(long)(status & 0xff));
+	ptrace(PTRACE_INTERRUPT, x->tid, NULL, NULL);
 }
 
 /* Ask without waiting. Its end is left for its parent, who may be ourselves, to collect. */

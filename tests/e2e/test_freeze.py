@@ -13,8 +13,9 @@ import pytest
 import conftest
 
 LINE = re.compile(r"(\S+) rounds (\d+) wrong (\d+) early (\d+) errno (\d+) longest_ms (\d+)$")
-# a finite timeout of these begins again after a stop (freeze_regs.h)
+# a finite timeout of these begins again after a stop, until it has passed since the first (freeze_regs.h)
 BEGINS_AGAIN = {"io_getevents-timed"}
+KILLS = 12
 
 
 def freeze(pid, times, hold_us, pause_us, code=0, **kw):
@@ -54,9 +55,15 @@ def test_calls_under_hundreds_of_stops(target):
         figures = freeze(t.pid, 300, 500, 3000)
         assert figures["frozen"] == 300
     for name, (rounds, wrong, early, errno, _) in calls(target, stop).items():
-        assert not wrong and not early, (name, errno)
-        if name not in BEGINS_AGAIN:
-            assert rounds >= 20, name
+        # a timeout of 15 ms never passes between two of these stops: held up, but not for good
+        assert rounds >= (10 if name in BEGINS_AGAIN else 20), name
+        assert not wrong and not early, (name, wrong, errno)
+
+
+def test_timeouts_that_pass_between_two_stops(target):
+    found = calls(target, lambda t: freeze(t.pid, 25, 500, 50000))
+    for name, (rounds, wrong, early, errno, _) in found.items():
+        assert rounds >= 20 and not wrong and not early, (name, wrong, errno)
 
 
 def test_calls_in_another_pid_namespace(target):
@@ -68,7 +75,7 @@ def test_calls_in_another_pid_namespace(target):
         assert freeze(inner, 50, 200, 2000)["frozen"] == 50
     found = calls(target, stop, shutil.which("unshare"), "--pid", "--fork", "--kill-child", "--")
     for name, (_, wrong, early, errno, _) in found.items():
-        assert not wrong and not early, (name, errno)
+        assert not wrong and not early, (name, wrong, errno)
 
 
 def test_who_may_not(target):
@@ -83,7 +90,7 @@ def test_who_may_not(target):
 def test_a_freezer_that_is_killed(target):
     """Its target goes on, whatever it was doing."""
     def stop(t):
-        for i in range(12):
+        for i in range(KILLS):
             p = subprocess.Popen([conftest.PROGRAMS / "freezer", str(t.pid), "100000", "300", "300"])
             time.sleep(0.02 + i % 5 / 1000)
             p.kill()
@@ -91,5 +98,5 @@ def test_a_freezer_that_is_killed(target):
         time.sleep(0.2)
     for name, (rounds, wrong, early, errno, longest) in calls(target, stop).items():
         # killed between a stop and the repair of its call: that one EINTR stays
-        assert wrong <= 12 and not early, (name, errno)
+        assert wrong <= KILLS and early <= wrong, (name, wrong, errno)
         assert rounds >= 5 or name in BEGINS_AGAIN, name

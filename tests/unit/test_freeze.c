@@ -24,7 +24,7 @@
 #include "target/freeze.h"
 #include "target/target.h"
 
-enum { THREADS = 64, TIMEOUT_MS = 5000 };
+enum { THREADS = 64, TIMERS = 16, TIMEOUT_MS = 5000 };
 
 /* What the child counts, seen from here without looking into it. */
 static struct {
@@ -298,6 +298,49 @@ static void test_signals_arrive(void **state)
 	child_end(pid);
 }
 
+/* Sleeps, with a timer whose handler runs in this thread. */
+static void *sleep_on(void *arg)
+{
+	struct sigevent e = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMIN };
+	const struct itimerspec every = { { 0, 100000 }, { 0, 100000 } };
+	timer_t timer;
+
+	e._sigev_un._tid = gettid();
+	timer_create(CLOCK_MONOTONIC, &e, &timer);
+	timer_settime(timer, 0, &every, NULL);
+	for (;;)
+		pause();
+	return NULL;
+}
+
+/* The kernel takes a timer's signal in two steps: a request to stop that comes in between is lost
+ * with the stop for the signal (dequeue_signal(), ptrace_stop()). */
+static void live_flooded(void)
+{
+	const struct sigaction action = { .sa_handler = on_signal };
+	pthread_t thread;
+
+	sigaction(SIGRTMIN, &action, NULL);
+	for (int i = 0; i < TIMERS; i++)
+		pthread_create(&thread, NULL, sleep_on, NULL);
+	shared->started = 1;
+	sleep_on(NULL);
+}
+
+static void test_a_flood_of_signals(void **state)
+{
+	pid_t pid = child_new(live_flooded);
+	cleanup(target_closep) struct target *t = open_target(pid);
+	uint64_t handled;
+
+	assert_true(wait_for(&shared->started, 1));
+	for (int i = 0; i < 300; i++)
+		freeze_release(freeze_it(t));
+	handled = shared->handled;
+	assert_true(wait_for(&shared->handled, handled + 10));
+	child_end(pid);
+}
+
 static void live_traced(void)
 {
 	ptrace(PTRACE_TRACEME, 0, NULL, NULL);
@@ -453,6 +496,7 @@ int main(void)
 		cmocka_unit_test(test_one_that_a_signal_stopped),
 		cmocka_unit_test(test_stop_and_continue_during_a_freeze),
 		cmocka_unit_test(test_signals_arrive),
+		cmocka_unit_test(test_a_flood_of_signals),
 		cmocka_unit_test(test_traced_by_another),
 		cmocka_unit_test(test_one_that_does_not_stop),
 		cmocka_unit_test(test_the_freezer_dies),
