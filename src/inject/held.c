@@ -129,7 +129,8 @@ static bool is_in_limbo(const struct held_limbo *l, pid_t tid)
 }
 
 /* 1: it stands still; 0: not yet; -ESRCH: gone. A signal that came first is
- * delivered; the interrupt is still to come. */
+ * delivered, and the interrupt asked for again: one that came while the kernel
+ * took a timer's signal was cleared by the stop for it (ptrace_stop()). */
 static int look_for_stop(pid_t tid)
 {
 	int status;
@@ -144,6 +145,7 @@ static int look_for_stop(pid_t tid)
 	if (status >> 16 == PTRACE_EVENT_STOP)
 		return 1;
 	request(PTRACE_CONT, tid, 0, (void *)(uintptr_t)WSTOPSIG(status), "deliver signal");
+	request(PTRACE_INTERRUPT, tid, 0, NULL, "interrupt again");
 	return 0;
 }
 
