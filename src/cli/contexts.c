@@ -48,8 +48,10 @@ static int read_all(const pid_t *pids, size_t n, struct all *to, struct error *e
 
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		r = read_one(pool, pids[i], to, err);
-		if (n > 1 && (r == -ESRCH || r == -ENOTSUP || r == -EAGAIN))
+		if (n > 1 && (r == -ESRCH || r == -ENOTSUP || r == -EAGAIN)) {
+			cli_say("%s; left out", err->message);
 			r = 0;
+		}
 	}
 	if (r == 0 && !to->n)
 		return error_set(err, ENOTSUP, "none of the processes has memory contexts");

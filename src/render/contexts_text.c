@@ -74,10 +74,8 @@ static void put_row(const struct report_table *t, size_t row, FILE *to)
 	fputc('\n', to);
 }
 
-static void put_process(const struct report_table *t, size_t row, FILE *to)
+static void put_name(const struct report_table *t, size_t row, FILE *to)
 {
-	char buf[UNITS_BYTES];
-
 	fprintf(to, "process %lld", (long long)number(t, row, "pid"));
 	if (text(t, row, "process")[0]) {
 		fputs(" (", to);
@@ -86,6 +84,35 @@ static void put_process(const struct report_table *t, size_t row, FILE *to)
 	}
 	if (number(t, row, "leader"))
 		fprintf(to, " for %lld", (long long)number(t, row, "leader"));
+}
+
+/* Of several processes each has its name above its tree. */
+static void put_tree(const struct report_table *t, const struct report_table *processes,
+                     size_t rows, FILE *to)
+{
+	size_t process = 0;
+
+	for (size_t i = 0; i < t->n_rows && i < rows; i++) {
+		const int64_t pid = number(t, i, "pid");
+
+		if (processes->n_rows > 1 && (i == 0 || pid != number(t, i - 1, "pid"))) {
+			while (process < processes->n_rows &&
+			       number(processes, process, "pid") != pid)
+				process++;
+			fprintf(to, "%s", i ? "\n" : "");
+			if (process < processes->n_rows)
+				put_name(processes, process, to);
+			fputc('\n', to);
+		}
+		put_row(t, i, to);
+	}
+}
+
+static void put_process(const struct report_table *t, size_t row, FILE *to)
+{
+	char buf[UNITS_BYTES];
+
+	put_name(t, row, to);
 	fprintf(to, ": %s in ", units_bytes(number(t, row, "total_bytes"), buf, sizeof(buf)));
 	fprintf(to, "%s contexts", units_count(number(t, row, "contexts"), buf, sizeof(buf)));
 	fprintf(to, ", used %s", units_bytes(number(t, row, "used_bytes"), buf, sizeof(buf)));
@@ -135,8 +162,7 @@ int contexts_text_write(const struct profile *p, const struct render_options *o,
 	/* one row too many is not worth a line that says so */
 	if (contexts->n_rows == rows + 1)
 		rows++;
-	for (size_t i = 0; i < contexts->n_rows && i < rows; i++)
-		put_row(contexts, i, to);
+	put_tree(contexts, processes, rows, to);
 	if (contexts->n_rows > rows)
 		put_rest(contexts, rows, to);
 	return 0;

@@ -389,3 +389,83 @@ def test_contexts_of_a_whole_server(server, memwho, tmp_path):
     memwho(s.pid, "--contexts", "-o", tmp_path / "c.svg")
     assert "CacheMemoryContext" in (tmp_path / "c.svg").read_text()
     s.close()
+
+
+def kept_for_reuse(server, pid):
+    """(contexts, bytes) in context_freelists, by the symbol that the package's own program has: each
+    list's count, and of each context its first block with the struct in front."""
+    symbols = subprocess.run(["nm", postgres.fetch(server.major) / "native/bin/postgres"],
+                             stdout=subprocess.PIPE, text=True, check=True).stdout
+    at = int(re.search(r"^(\w+) [bBdD] context_freelists$", symbols, re.M)[1], 16)
+    with open(f"/proc/{pid}/maps") as f:
+        at += min(int(line.split("-")[0], 16) for line in f if line.rstrip().endswith("/bin/postgres"))
+    # the struct's fields, as aset.c of this major has them: links, and the end of the first block
+    next_at, node = 48, {13: 224, 14: 224, 15: 224, 16: 224}.get(server.major, 200)
+    count = size = 0
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as mem:
+        def word(addr):
+            mem.seek(addr)
+            return int.from_bytes(mem.read(8), "little")
+        for first in (at, at + 16):
+            count += word(first) & 0xffffffff
+            context = word(first + 8)
+            while context:
+                size += word(context + node + 32) - context  # AllocBlockData.endptr
+                context = word(context + next_at)
+    return count, size
+
+
+def malloc_in_use(server, pid):
+    """By malloc_stats() called in the process: (arenas and mapped blocks)."""
+    postgres.rest(pid)
+    before = server.log.stat().st_size
+    gdb(pid, "call (void)malloc_stats()")
+
+    def written():
+        with open(server.log, errors="replace") as f:
+            f.seek(before)
+            return re.search(r"Total \(incl\. mmap\):\nsystem bytes +=.*\nin use bytes +=\s+(\d+)", f.read())
+    return int(postgres.wait_for("malloc_stats in the log", written)[1])
+
+
+def test_what_is_outside_of_contexts(server, memwho):
+    """Deleted contexts that are kept, and malloc's account, against the process itself."""
+    s = server.session()
+    s.do(postgres.RICH)
+    s.do("rollback")
+    postgres.rest(s.pid)
+    result = memwho(s.pid, "--contexts", "--json").json()
+    row, = result["processes"]
+    in_use = malloc_in_use(server, s.pid)
+    # what threads' caches hold is in use by malloc's account, and free for the program
+    assert 0 <= in_use - result["malloc_in_use_bytes"] < 64 << 10
+    assert row["parked_bytes"] > 50 << 10
+    assert result["outside_bytes"] == result["malloc_in_use_bytes"] - result["total_bytes"] - row["parked_bytes"]
+    assert 0 < result["outside_bytes"] < 1 << 20
+    if not postgres.from_distribution(server.major):
+        count, size = kept_for_reuse(server, s.pid)
+        assert count > 10 and row["parked_bytes"] == size
+    # memory that malloc gives and no context has (set_config keeps its text so up to 15)
+    if server.major <= 15:
+        s.do("select length(set_config('memwho.text', repeat('x', 1000000), false))")
+        postgres.rest(s.pid)
+        grown = memwho(s.pid, "--contexts", "--json").json()
+        assert 1000000 <= grown["outside_bytes"] - result["outside_bytes"] < 1100000
+    s.close()
+
+
+def test_parallel_workers_name_their_leader(server, memwho):
+    s = server.session()
+    s.do("set parallel_setup_cost = 0; set parallel_tuple_cost = 0; set min_parallel_table_scan_size = 0;"
+         "set max_parallel_workers_per_gather = 2; create table if not exists led as "
+         "select g from generate_series(1, 30000) g")
+    s.send("select count(*) from led where pg_sleep(0.0005) is not null")
+    worker = server.process("parallel worker")
+    result = memwho(s.pid, "--contexts", "--follow", "--json").json()
+    row = next(r for r in result["processes"] if r["pid"] == worker)
+    assert row["process"] == "parallel worker" and row["leader"] == s.pid
+    assert {x["labels"]["leader"] for x in result["stacks"] if x["labels"].get("leader")} in ({s.pid}, {str(s.pid)})
+    text = memwho(s.pid, "--contexts", "--follow", "--rows", 2000).out
+    assert text.count(f"process {worker} (parallel worker) for {s.pid}") == 2
+    subprocess.run(["kill", "-INT", str(s.pid)], check=True)
+    s.close()
