@@ -83,3 +83,18 @@ def mappings(pid):
             words = line.split(maxsplit=5)
             start, end = (int(w, 16) for w in words[0].split("-"))
             yield start, end, words[1], words[5].strip() if len(words) > 5 else ""
+
+
+def follows(look, own, share=0.02, looks=5, tries=4):
+    """A figure of a running target against its own: what it had before and after
+    the look bounds it, @share apart. A look that the machine held up for long is
+    taken again."""
+    for _ in range(looks):
+        for left in reversed(range(tries)):
+            before = own()
+            seen = look()
+            after = own()
+            low, high = min(before, after) * (1 - share), max(before, after) * (1 + share)
+            if low <= seen <= high:
+                break
+            assert left, f"{seen} is not within {low:.0f} and {high:.0f}"

@@ -254,7 +254,7 @@ def test_static_in_rust(rust_program, preloaded):
         t.stop()
     assert len(parts) == 1 + preloaded
     mine = next(p for p in parts if "stripped" in p["detail"])
-    figures = dict(f.split("=") for f in mine["figures"].split())
+    figures = mine["figures"]
     assert mine["in_use_bytes"] == own["stats.allocated"]
     assert int(figures["active_bytes"]) == own["stats.active"]
     assert int(figures["mapped_bytes"]) == own["stats.mapped"]
@@ -325,6 +325,6 @@ def test_redis(redis_port):
     assert len(parts) == 1
     assert parts[0]["in_use_bytes"] > 5 << 20
     assert parts[0]["in_use_bytes"] == pytest.approx(int(after["allocator_allocated"]), rel=0.01)
-    figures = dict(f.split("=") for f in parts[0]["figures"].split())
+    figures = parts[0]["figures"]
     assert int(figures["active_bytes"]) == pytest.approx(int(after["allocator_active"]), rel=0.01)
     assert ladder["unnamed_bytes"] < ladder["virtual_bytes"] / 100

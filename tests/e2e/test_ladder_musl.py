@@ -28,9 +28,8 @@ def test_totals_equal_the_programs_list(threads, blocks, big):
 
 def test_running_target():
     with Truth(4, 10000, 0, "running", program="ladder_truth-musl") as t:
-        for _ in range(5):
-            heap = only(ladder_truth.look("musl", t.pid, stop=False)[0])
-            assert heap.in_use == pytest.approx(t.own()["held_bytes"], rel=0.02)
+        ladder_truth.follows(lambda: only(ladder_truth.look("musl", t.pid, stop=False)[0]).in_use,
+                             lambda: t.own()["held_bytes"])
 
 
 def test_nothing_anonymous_is_left_over():
