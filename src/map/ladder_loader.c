@@ -16,7 +16,8 @@
 enum {
 	MAX_MODULES = 4096,
 	MAX_DYNAMIC = 512,
-	MOST_LOADER_BYTES = 256 << 10,
+	LINK_BYTES = 1024, /* of struct link_map (glibc: 1100 and more), with its name behind it */
+	PAGE_BYTES = 4096,
 };
 
 struct link {
@@ -78,17 +79,22 @@ static int add_part(struct ladder_work *w, int64_t *part, struct error *err)
 	return 0;
 }
 
+/* The pages of one entry: the kernel may have joined the loader's mapping with one of
+ * the program's. */
 static int claim_around(struct ladder_work *w, uint64_t at, int64_t *part, struct error *err)
 {
 	const struct mapping *m = maps_find(&w->maps, at);
+	uint64_t start = at / PAGE_BYTES * PAGE_BYTES;
+	uint64_t end = (at + LINK_BYTES + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
 	int r;
 
-	if (!m || m->inode || m->name[0] || m->end - m->start > MOST_LOADER_BYTES)
+	if (!m || m->inode || m->name[0])
 		return 0;
 	r = add_part(w, part, err);
 	if (r < 0)
 		return r;
-	return ladder_divide_claim(w, m->start, m->end, (uint32_t)*part, LADDER_BY_SHAPE, err);
+	return ladder_divide_claim(w, start, end < m->end ? end : m->end, (uint32_t)*part,
+	                           LADDER_BY_SHAPE, err);
 }
 
 int ladder_loader_claim(struct ladder_work *w, struct error *err)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <elf.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,7 +10,9 @@
 
 enum {
 	MOST_GUARD_BYTES = 1 << 20,
-	MOST_TLS_BYTES = 256 << 10,
+	MOST_TLS_BYTES = 64 << 20, /* of one module: more is a damaged header */
+	THREAD_BYTES = 2048, /* at least, of struct pthread (glibc 2.31 to 2.42: 2304 and more) */
+	PAGE_BYTES = 4096,
 };
 
 /* From the end down to the lowest page that was ever touched. */
@@ -131,17 +134,44 @@ static int claim_ended(struct ladder_work *w, int64_t *guards, struct error *err
 	return r;
 }
 
+/* Bytes below the thread pointer: the variables of all modules that were there at
+ * the start (variant II of TLS; a module that came later makes it more, not less). */
+static uint64_t tls_bytes(const struct ladder_work *w)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < symbol_space_n(w->space); i++) {
+		const struct symbol_mapping *m = symbol_space_at(w->space, i);
+		struct elf_file *elf = m->module && !m->gone ? symbol_module_elf(m->module) : NULL;
+		bool seen = i && symbol_space_at(w->space, i - 1)->module == m->module;
+
+		for (size_t k = 0; elf && !seen && k < elf_file_n_segments(elf); k++) {
+			struct elf_segment s = elf_file_segment(elf, k);
+
+			if (s.type == PT_TLS && s.memsz < MOST_TLS_BYTES)
+				bytes += (s.memsz + 63) / 64 * 64;
+		}
+	}
+	return bytes;
+}
+
+static uint64_t at_most(uint64_t v, uint64_t limit)
+{
+	return v < limit ? v : limit;
+}
+
 /* The loader puts the first thread's own structure and thread-local storage into a
- * small mapping of its own. */
+ * mapping of its own, but the kernel may join it with one of the program's: only
+ * the pages that they are in are claimed. */
 static int claim_first_tls(struct ladder_work *w, const struct thread *th, struct error *err)
 {
 	const struct mapping *m = th->tcb ? maps_find(&w->maps, th->tcb) : NULL;
 	struct regions_heap *heap;
-	uint64_t vector;
+	uint64_t vector, start, end;
 	uint32_t part;
 	int r;
 
-	if (!m || m->inode || m->name[0] || m->end - m->start > MOST_TLS_BYTES ||
+	if (!m || m->inode || m->name[0] ||
 	    (th->tcb >= th->stack_start && th->tcb < th->stack_end) ||
 	    reader_try(w->t, th->tcb + 8, &vector, sizeof(vector)) < 0 || vector < m->start ||
 	    vector >= m->end)
@@ -155,7 +185,17 @@ static int claim_first_tls(struct ladder_work *w, const struct thread *th, struc
 	snprintf(heap->evidence, sizeof(heap->evidence),
 	         "the first thread's own structure (%" PRIx64 ") and its vector lie in it",
 	         th->tcb);
-	return ladder_divide_claim(w, m->start, m->end, part, LADDER_BY_SHAPE, err);
+	start = th->tcb - at_most(tls_bytes(w), th->tcb - m->start);
+	end = at_most(th->tcb + THREAD_BYTES, m->end);
+	start = start / PAGE_BYTES * PAGE_BYTES;
+	end = at_most((end + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES, m->end);
+	r = ladder_divide_claim(w, start, end, part, LADDER_BY_SHAPE, err);
+	/* its vector: behind it, mostly */
+	if (r == 0 && (vector < start || vector >= end))
+		r = ladder_divide_claim(w, vector / PAGE_BYTES * PAGE_BYTES,
+		                        vector / PAGE_BYTES * PAGE_BYTES + PAGE_BYTES, part,
+		                        LADDER_BY_SHAPE, err);
+	return r;
 }
 
 /* The first thread's stack is [stack], which maps names. */
