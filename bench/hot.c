@@ -7,6 +7,7 @@
  *                     answers "ok PAIRS CPU_NS" (of this thread)
  *   pace SPINS MS     the same, with SPINS empty turns of a loop after each pair;
  *                     CPU_NS is the wall clock's then
+ *   map DEPTH MS      the same with mmap and munmap of 64 KiB, untouched
  *   many N            N blocks of 64 bytes that stay
  *   stacks N          N blocks that stay, each allocated by a path of its own
  *   fork              answers "ok PID"; the child is spoken to by "child COMMAND"
@@ -16,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -52,6 +54,41 @@ FRAME static void deeper(long depth, long n)
 	else
 		pairs(n);
 	NO_TAIL_CALL();
+}
+
+/* mmap and munmap, @n times. */
+FRAME static void maps(long n)
+{
+	for (long i = 0; i < n; i++) {
+		void *p = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		               0);
+
+		if (p == MAP_FAILED || munmap(p, 65536))
+			_exit(1);
+	}
+	NO_TAIL_CALL();
+}
+
+FRAME static void deeper_maps(long depth, long n)
+{
+	if (depth > 0)
+		deeper_maps(depth - 1, n);
+	else
+		maps(n);
+	NO_TAIL_CALL();
+}
+
+static void map_loop(long depth, long ms, char *answer, size_t size)
+{
+	unsigned long begin = now_ns(CLOCK_MONOTONIC), n = 0;
+	unsigned long cpu = now_ns(CLOCK_THREAD_CPUTIME_ID);
+
+	do {
+		deeper_maps(depth, 10); /* a few: under strace they take long */
+		n += 10;
+	} while (now_ns(CLOCK_MONOTONIC) < begin + ms * 1000000UL);
+	snprintf(answer, size, "ok %lu %lu %lu\n", n, now_ns(CLOCK_THREAD_CPUTIME_ID) - cpu,
+	         now_ns(CLOCK_MONOTONIC) - begin);
 }
 
 FRAME static void idle(long spins)
@@ -187,6 +224,8 @@ static void serve(const char *line)
 		spin(a, b, answer, sizeof(answer));
 	else if (sscanf(line, "pace %ld %ld", &a, &b) == 2)
 		pace(a, b, answer, sizeof(answer));
+	else if (sscanf(line, "map %ld %ld", &a, &b) == 2)
+		map_loop(a, b, answer, sizeof(answer));
 	else if (sscanf(line, "many %ld", &a) == 1)
 		many(a);
 	else if (sscanf(line, "stacks %ld", &a) == 1)
