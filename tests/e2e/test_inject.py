@@ -194,7 +194,10 @@ def test_killed_before_every_step(victim, modes, program, preload, call):
             v.check()
             assert not v.tracers()
             step += EVERY
-    assert killed >= 40 // EVERY
+    # All the steps of both walks are 49 or more. A sample of them (EVERY > 1) starts at random
+    # and ends where the call gets through, which is earlier or later by a few steps with
+    # what the last kill left: seen from 12 * 3 to 16 * 3.
+    assert killed * EVERY >= (45 if EVERY == 1 else 30), killed
     # an epoll_wait may return early once, if the kill came between its stop and its repair
     assert v.eintr <= killed
 
