@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/search.h"
 #include "map/ladder_internal.h"
 #include "runtime/runtime.h"
 #include "target/freeze.h"
@@ -39,17 +40,9 @@ void ladder_clear(struct ladder *l)
 
 const struct ladder_range *ladder_find(const struct ladder *l, uint64_t addr)
 {
-	size_t lo = 0, hi = l->n_ranges;
+	size_t at = partition_point(l->n_ranges, i, l->ranges[i].end <= addr);
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (l->ranges[mid].end <= addr)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < l->n_ranges && l->ranges[lo].start <= addr ? &l->ranges[lo] : NULL;
+	return at < l->n_ranges && l->ranges[at].start <= addr ? &l->ranges[at] : NULL;
 }
 
 static void work_clear(struct ladder_work *w)

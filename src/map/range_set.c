@@ -6,6 +6,7 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "base/search.h"
 
 enum { CHUNK_RANGES = 128 };
 
@@ -33,34 +34,15 @@ void range_set_list_clear(struct range_list *l)
 /* The first range that ends behind @addr; at the end: chunk == n_chunks. */
 static struct range_at seek(const struct range_set *s, uint64_t addr)
 {
-	size_t lo = 0, hi = s->n_chunks;
 	struct range_at at = { 0, 0 };
 	const struct range_chunk *c;
 
-	while (lo < hi) {
-		size_t mid = (lo + hi) / 2;
-
-		c = s->chunks[mid];
-		if (c->items[c->n - 1].end <= addr)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	at.chunk = lo;
-	if (lo == s->n_chunks)
+	at.chunk = partition_point(s->n_chunks, i,
+	                           s->chunks[i]->items[s->chunks[i]->n - 1].end <= addr);
+	if (at.chunk == s->n_chunks)
 		return at;
-	c = s->chunks[lo];
-	lo = 0;
-	hi = c->n;
-	while (lo < hi) {
-		size_t mid = (lo + hi) / 2;
-
-		if (c->items[mid].end <= addr)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	at.item = lo;
+	c = s->chunks[at.chunk];
+	at.item = partition_point(c->n, i, c->items[i].end <= addr);
 	return at;
 }
 

@@ -8,6 +8,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/hash.h"
+#include "base/search.h"
 #include "profile/heap_v2.h"
 #include "profile/line_reader.h"
 #include "profile/text.h"
@@ -158,17 +159,9 @@ static int read_sections(struct reader *r, struct error *err)
 
 static const struct mapping *find_mapping(const struct reader *r, uint64_t address)
 {
-	size_t low = 0, high = r->n_mappings;
+	size_t behind = partition_point(r->n_mappings, i, r->mappings[i].start <= address);
 
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (r->mappings[middle].start <= address)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low && address < r->mappings[low - 1].end ? &r->mappings[low - 1] : NULL;
+	return behind && address < r->mappings[behind - 1].end ? &r->mappings[behind - 1] : NULL;
 }
 
 static int push_address(struct reader *r, uint64_t address, struct error *err)

@@ -53,22 +53,6 @@ static bool is_anonymous(const struct mapping *m)
 	        strcmp(m->name, "[heap]") == 0);
 }
 
-/* The first mapping that ends above @addr; n_items: none. */
-static size_t first_above(const struct maps *m, uint64_t addr)
-{
-	size_t low = 0, high = m->n_items;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (m->items[middle].end <= addr)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
-}
-
 int regions_add_anonymous(struct regions *r, uint32_t heap, const struct maps *m, uint64_t start,
                           uint64_t end, enum regions_claim claim, uint64_t *ret_bytes,
                           struct error *err)
@@ -76,7 +60,8 @@ int regions_add_anonymous(struct regions *r, uint32_t heap, const struct maps *m
 	uint64_t from = 0, to = 0, bytes = 0;
 	int e = 0;
 
-	for (size_t i = first_above(m, start); i < m->n_items && m->items[i].start < end; i++) {
+	for (size_t i = maps_first_behind(m, start); i < m->n_items && m->items[i].start < end;
+	     i++) {
 		const struct mapping *x = &m->items[i];
 		uint64_t s = x->start > start ? x->start : start;
 		uint64_t t = x->end < end ? x->end : end;
@@ -149,7 +134,7 @@ void regions_join(struct regions *r, size_t first)
 
 bool regions_is_anonymous(const struct maps *m, uint64_t start, uint64_t end)
 {
-	for (size_t i = first_above(m, start); i < m->n_items && start < end; i++) {
+	for (size_t i = maps_first_behind(m, start); i < m->n_items && start < end; i++) {
 		const struct mapping *x = &m->items[i];
 
 		if (x->start > start || !is_anonymous(x))

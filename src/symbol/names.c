@@ -8,6 +8,7 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "base/search.h"
 
 /* Where each symbol of a section begins: what bounds one without a size. */
 struct starts {
@@ -117,17 +118,9 @@ static int by_number(const void *a, const void *b)
 
 static uint64_t next_start(const struct starts *s, uint64_t addr)
 {
-	size_t lo = 0, hi = s->n_items;
+	size_t at = partition_point(s->n_items, i, s->items[i] <= addr);
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (s->items[mid] <= addr)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < s->n_items ? s->items[lo] : UINT64_MAX;
+	return at < s->n_items ? s->items[at] : UINT64_MAX;
 }
 
 static int bound_unsized(struct collect *c, struct error *err)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/array.h"
+#include "base/search.h"
 
 void spans_clear(struct spans *s)
 {
@@ -57,17 +58,7 @@ int spans_sort(struct spans *s, struct error *err)
 /* How many spans begin at or below @addr. */
 static size_t count_below(const struct spans *s, uint64_t addr)
 {
-	size_t lo = 0, hi = s->max_end ? s->n_items : 0;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (s->items[mid].start <= addr)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo;
+	return partition_point(s->max_end ? s->n_items : 0, i, s->items[i].start <= addr);
 }
 
 const struct span *spans_innermost(const struct spans *s, uint64_t addr)

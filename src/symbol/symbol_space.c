@@ -5,6 +5,7 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "base/search.h"
 #include "symbol/demangle.h"
 #include "symbol/perf_map.h"
 #include "symbol/symbol_internal.h"
@@ -81,17 +82,7 @@ void symbol_space_freep(struct symbol_space **s)
 /* Index of the first place that ends behind @addr. */
 static size_t first_behind(const struct places *p, uint64_t addr)
 {
-	size_t lo = 0, hi = p->n_items;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (p->items[mid].mapping.end <= addr)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo;
+	return partition_point(p->n_items, i, p->items[i].mapping.end <= addr);
 }
 
 static const struct place *known(const struct places *p, const struct mapping *m)

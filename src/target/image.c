@@ -12,6 +12,7 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "base/search.h"
 #include "target/image_internal.h"
 #include "target/maps.h"
 #include "target/pages.h"
@@ -232,22 +233,15 @@ static bool is_in(const struct image_segment *s, uint64_t addr)
 
 const struct image_segment *image_find(const struct image *i, uint64_t addr)
 {
-	size_t low = 0, high = i->n_segments;
+	size_t at;
 
 	if (i->last < i->n_segments && is_in(&i->segments[i->last], addr))
 		return &i->segments[i->last];
-	while (low < high) {
-		size_t mid = (low + high) / 2;
-
-		if (i->segments[mid].end <= addr)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	if (low == i->n_segments || !is_in(&i->segments[low], addr))
+	at = partition_point(i->n_segments, k, i->segments[k].end <= addr);
+	if (at == i->n_segments || !is_in(&i->segments[at], addr))
 		return NULL;
-	((struct image *)i)->last = low; /* a cache */
-	return &i->segments[low];
+	((struct image *)i)->last = at; /* a cache */
+	return &i->segments[at];
 }
 
 /* ---- bytes that are copied when they are asked for ---- */

@@ -8,6 +8,7 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "base/search.h"
 #include "target/image_internal.h"
 
 enum {
@@ -96,18 +97,10 @@ static void read_auxv(struct image *i, const uint8_t *d, uint64_t n)
 static void name_segments(struct image *i, size_t n, uint64_t start, uint64_t end, uint64_t offset,
                           const char *path)
 {
-	size_t low = 0, high = n;
+	size_t at = partition_point(n, k, i->segments[k].end <= start);
 
-	while (low < high) {
-		size_t mid = (low + high) / 2;
-
-		if (i->segments[mid].end <= start)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	for (; low < n && i->segments[low].start < end; low++) {
-		struct image_segment *s = &i->segments[low];
+	for (; at < n && i->segments[at].start < end; at++) {
+		struct image_segment *s = &i->segments[at];
 
 		if (s->start < start || s->end > end)
 			continue;
@@ -118,17 +111,9 @@ static void name_segments(struct image *i, size_t n, uint64_t start, uint64_t en
 
 static bool overlaps(const struct image *i, size_t n, uint64_t start, uint64_t end)
 {
-	size_t low = 0, high = n;
+	size_t at = partition_point(n, k, i->segments[k].end <= start);
 
-	while (low < high) {
-		size_t mid = (low + high) / 2;
-
-		if (i->segments[mid].end <= start)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low < n && i->segments[low].start < end;
+	return at < n && i->segments[at].start < end;
 }
 
 static int by_start(const void *a, const void *b)

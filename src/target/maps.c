@@ -15,6 +15,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/feature.h"
+#include "base/search.h"
 #include "target/permission.h"
 #include "target/proc.h"
 #include "target/rooted.h"
@@ -188,19 +189,16 @@ int maps_read(const struct target *t, struct maps *ret, struct error *err)
 	return r;
 }
 
+size_t maps_first_behind(const struct maps *m, uint64_t addr)
+{
+	return partition_point(m->n_items, i, m->items[i].end <= addr);
+}
+
 const struct mapping *maps_find(const struct maps *m, uint64_t addr)
 {
-	size_t lo = 0, hi = m->n_items;
+	size_t at = maps_first_behind(m, addr);
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (m->items[mid].end <= addr)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < m->n_items && m->items[lo].start <= addr ? &m->items[lo] : NULL;
+	return at < m->n_items && m->items[at].start <= addr ? &m->items[at] : NULL;
 }
 
 /*

@@ -14,6 +14,7 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "base/search.h"
 #include "target/permission.h"
 #include "target/proc.h"
 #include "target/reader.h"
@@ -452,17 +453,9 @@ static int read_families(struct family **ret, size_t *ret_n, struct error *err)
 
 static struct family *family_find(struct family *all, size_t n, pid_t pid)
 {
-	size_t lo = 0, hi = n;
+	size_t at = partition_point(n, i, all[i].pid < pid);
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (all[mid].pid < pid)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < n && all[lo].pid == pid ? &all[lo] : NULL;
+	return at < n && all[at].pid == pid ? &all[at] : NULL;
 }
 
 /* Does the chain of parents lead to @root? Bounded: pids reused while we read

@@ -9,6 +9,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/search.h"
 #include "unwind/flow.h"
 
 enum { MAX_SYMTAB_BYTES = 24 << 20, MAX_CODE_BYTES = 16 << 20, MAX_NAME_BYTES = 4096 };
@@ -131,17 +132,9 @@ static int read_code(const struct elf_file *f, struct functions *l)
 
 static struct function *function_at(const struct functions *l, uint64_t vaddr)
 {
-	size_t lo = 0, hi = l->n_items;
+	size_t behind = partition_point(l->n_items, i, l->items[i].start <= vaddr);
 
-	while (lo < hi) {
-		size_t middle = lo + (hi - lo) / 2;
-
-		if (l->items[middle].start <= vaddr)
-			lo = middle + 1;
-		else
-			hi = middle;
-	}
-	return lo && vaddr < l->items[lo - 1].end ? &l->items[lo - 1] : NULL;
+	return behind && vaddr < l->items[behind - 1].end ? &l->items[behind - 1] : NULL;
 }
 
 static void note_exit(uint64_t target, void *arg)

@@ -5,6 +5,7 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "base/search.h"
 
 void rows_clear(struct rows *b)
 {
@@ -16,17 +17,7 @@ void rows_clear(struct rows *b)
 /* Number of sorted pieces that start at or before @pc. */
 static size_t pieces_until(const struct rows *b, uint32_t pc)
 {
-	size_t lo = 0, hi = b->n_sorted;
-
-	while (lo < hi) {
-		size_t middle = lo + (hi - lo) / 2;
-
-		if (b->pieces[middle].start <= pc)
-			lo = middle + 1;
-		else
-			hi = middle;
-	}
-	return lo;
+	return partition_point(b->n_sorted, i, b->pieces[i].start <= pc);
 }
 
 /* Sorted pieces rarely overlap, so the last one that starts at or before @pc is

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "unwind/unwind.h"
+#include "base/search.h"
 
 #include <stdbool.h>
 
@@ -24,17 +25,9 @@ struct walk {
 static const struct unwind_module *module_at(const struct unwind_module *modules, size_t n,
                                              uint64_t pc)
 {
-	size_t lo = 0, hi = n;
+	size_t behind = partition_point(n, i, modules[i].start <= pc);
 
-	while (lo < hi) {
-		size_t middle = lo + (hi - lo) / 2;
-
-		if (modules[middle].start <= pc)
-			lo = middle + 1;
-		else
-			hi = middle;
-	}
-	return lo && pc < modules[lo - 1].end ? &modules[lo - 1] : NULL;
+	return behind && pc < modules[behind - 1].end ? &modules[behind - 1] : NULL;
 }
 
 static bool read_word(const struct walk *w, uint64_t addr, uint64_t *ret)

@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/hash.h"
+#include "base/search.h"
 #include "unwind/cache.h"
 #include "unwind/frames.h"
 #include "unwind/prologue.h"
@@ -181,13 +182,6 @@ const struct unwind_row *unwind_table_find(const struct unwind_table *t, uint64_
 	/* the answer is one of [lo, hi] */
 	lo = t->index[slot];
 	hi = slot + 1 < t->n_index ? t->index[slot + 1] : t->n_rows - 1;
-	while (lo < hi) {
-		size_t middle = lo + (hi - lo + 1) / 2;
-
-		if (t->rows[middle].pc <= vaddr)
-			lo = middle;
-		else
-			hi = middle - 1;
-	}
+	lo += partition_point(hi - lo, i, t->rows[lo + 1 + i].pc <= vaddr);
 	return &t->rows[lo];
 }

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/search.h"
 #include "base/utf8.h"
 
 static void error_is_built_outwards(void **state)
@@ -119,6 +120,23 @@ static void utf8_refuses_what_is_not(void **state)
 	assert_int_equal(utf8_sequence("\xf0\x9f\x98\x80", 4), 4);
 }
 
+/* Beside a linear look at every list of up to 9 numbers, with equal ones among them. */
+static void partition_point_is_the_first_that_is_not(void **state)
+{
+	static const int numbers[] = { -4, 0, 0, 1, 3, 3, 3, 8, 9 };
+
+	(void)state;
+	for (size_t n = 0; n <= ARRAY_SIZE(numbers); n++) {
+		for (int limit = -6; limit < 12; limit++) {
+			size_t expected = 0;
+
+			while (expected < n && numbers[expected] < limit)
+				expected++;
+			assert_int_equal(partition_point(n, i, numbers[i] < limit), expected);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -127,6 +145,7 @@ int main(void)
 		cmocka_unit_test(printed_errors_hold_no_control_bytes),
 		cmocka_unit_test(hash_map_keeps_what_it_was_given),
 		cmocka_unit_test(array_reserve_refuses_overflow),
+		cmocka_unit_test(partition_point_is_the_first_that_is_not),
 		cmocka_unit_test(json_is_valid_whatever_the_bytes),
 		cmocka_unit_test(utf8_refuses_what_is_not),
 	};

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/search.h"
 
 enum {
 	WORD = 8,
@@ -27,19 +28,9 @@ static const uint16_t classes[] = {
 
 static uint64_t class_of(uint64_t bytes)
 {
-	size_t low = 0, high = ARRAY_SIZE(classes) - 1;
-
 	if (bytes > LARGEST_SMALL)
 		return (bytes + GO_HEAP_PAGE - 1) / GO_HEAP_PAGE * GO_HEAP_PAGE;
-	while (low < high) {
-		size_t mid = (low + high) / 2;
-
-		if (classes[mid] < bytes)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return classes[low];
+	return classes[partition_point(ARRAY_SIZE(classes) - 1, i, classes[i] < bytes)];
 }
 
 static uint64_t word(const struct go_claims *c, uint64_t at)

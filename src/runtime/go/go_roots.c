@@ -9,6 +9,7 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "base/search.h"
 
 enum {
 	WORD = 8,
@@ -99,20 +100,12 @@ static int read_symbols(struct roots *r)
 
 static const struct symbol *symbol_of(const struct roots *r, uint64_t addr)
 {
-	size_t low = 0, high = r->n_symbols;
+	size_t behind = partition_point(r->n_symbols, i, r->symbols[i].start <= addr);
 
-	while (low < high) {
-		size_t mid = (low + high) / 2;
-
-		if (r->symbols[mid].start <= addr)
-			low = mid + 1;
-		else
-			high = mid;
-	}
 	/* the last that begins at or before it, of those the first name */
-	while (low > 1 && r->symbols[low - 2].start == r->symbols[low - 1].start)
-		low--;
-	return low && addr < r->symbols[low - 1].end ? &r->symbols[low - 1] : NULL;
+	while (behind > 1 && r->symbols[behind - 2].start == r->symbols[behind - 1].start)
+		behind--;
+	return behind && addr < r->symbols[behind - 1].end ? &r->symbols[behind - 1] : NULL;
 }
 
 /* One pointer word of data or bss. Words of one variable are one root. */

@@ -10,6 +10,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/hash.h"
+#include "base/search.h"
 
 enum {
 	/* cmd/internal/dwarf/dwarf.go */
@@ -572,39 +573,21 @@ const struct go_types_type *go_types_get(struct go_types *t, uint32_t type)
 
 const struct go_types_slot *go_types_slot_at(const struct go_types_type *t, uint64_t offset)
 {
-	size_t low = 0, high = t->n_slots;
+	size_t at = partition_point(t->n_slots, i, t->slots[i].offset < offset);
 
-	while (low < high) {
-		size_t mid = (low + high) / 2;
-
-		if (t->slots[mid].offset == offset)
-			return &t->slots[mid];
-		if (t->slots[mid].offset < offset)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return NULL;
+	return at < t->n_slots && t->slots[at].offset == offset ? &t->slots[at] : NULL;
 }
 
 uint32_t go_types_variable(struct go_types *t, uint64_t addr, uint64_t *start)
 {
-	size_t low = 0, high = t->n_variables;
+	size_t behind = partition_point(t->n_variables, i, t->variables[i].start <= addr);
 	uint32_t type;
 	Dwarf_Die die;
 
-	while (low < high) {
-		size_t mid = (low + high) / 2;
-
-		if (t->variables[mid].start <= addr)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	if (!low || !dwarf_offdie(t->dwarf, t->variables[low - 1].entry, &die))
+	if (!behind || !dwarf_offdie(t->dwarf, t->variables[behind - 1].entry, &die))
 		return 0;
 	type = type_at(t, &die);
-	*start = t->variables[low - 1].start;
+	*start = t->variables[behind - 1].start;
 	return addr - *start < go_types_get(t, type)->size ? type : 0;
 }
 

@@ -5,23 +5,16 @@
 #include <stdlib.h>
 
 #include "base/array.h"
+#include "base/search.h"
 
 enum { MAX_BASES = 1 << 16, MAX_PROBES = 1 << 20 };
 #define ALIGN ((uint64_t)JEMALLOC_LAYOUT_BLOCK)
 
 struct jemalloc_base *jemalloc_base_find(const struct jemalloc_heap *h, uint64_t addr)
 {
-	size_t lo = 0, hi = h->n_bases;
+	size_t at = partition_point(h->n_bases, i, h->bases[i].start + h->bases[i].size <= addr);
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (h->bases[mid].start + h->bases[mid].size <= addr)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < h->n_bases && h->bases[lo].start <= addr ? &h->bases[lo] : NULL;
+	return at < h->n_bases && h->bases[at].start <= addr ? &h->bases[at] : NULL;
 }
 
 static bool is_base(struct heap_memory *m, uint64_t at, uint64_t end, struct jemalloc_base *ret)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/array.h"
+#include "base/search.h"
 
 enum { MAX_EXTENTS = 1 << 26, TRIES = 3 };
 
@@ -160,15 +161,8 @@ int jemalloc_heap_read(struct heap_memory *m, const struct maps *maps, struct je
 
 const struct jemalloc_extent *jemalloc_heap_find(const struct jemalloc_heap *h, uint64_t addr)
 {
-	size_t lo = 0, hi = h->n_extents;
+	size_t at = partition_point(h->n_extents, i,
+	                            h->extents[i].start + h->extents[i].size <= addr);
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (h->extents[mid].start + h->extents[mid].size <= addr)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < h->n_extents && h->extents[lo].start <= addr ? &h->extents[lo] : NULL;
+	return at < h->n_extents && h->extents[at].start <= addr ? &h->extents[at] : NULL;
 }

@@ -246,19 +246,12 @@ static int walk_leaf(struct walk *w, uint64_t index, uint64_t leaf)
 static bool is_new_leaf(struct walk *w, uint64_t index, uint64_t leaf, struct error *err)
 {
 	uint64_t start = index * LEAF_SPAN;
-	size_t lo = 0, hi = w->maps->n_items;
+	size_t at;
 
 	if (!is_leaf_place(w->maps, leaf) || hash_map_get(&w->leaves, leaf / JEMALLOC_LAYOUT_TABLE))
 		return false;
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (w->maps->items[mid].end <= start)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < w->maps->n_items && w->maps->items[lo].start < start + LEAF_SPAN &&
+	at = maps_first_behind(w->maps, start);
+	return at < w->maps->n_items && w->maps->items[at].start < start + LEAF_SPAN &&
 	       hash_map_put(&w->leaves, leaf / JEMALLOC_LAYOUT_TABLE, 1, err) == 0;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "base/search.h"
 
 enum {
 	HEADER_WORDS = 64,    /* the fields are in the first 512 bytes */
@@ -264,17 +265,9 @@ static int find_segments(struct heap_memory *m, const struct maps *maps, struct 
 
 const struct mimalloc_page *mimalloc_heap_find(const struct mimalloc_heap *h, uint64_t addr)
 {
-	size_t lo = 0, hi = h->n_pages;
+	size_t at = partition_point(h->n_pages, i, h->pages[i].start + h->pages[i].size <= addr);
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (h->pages[mid].start + h->pages[mid].size <= addr)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < h->n_pages && h->pages[lo].start <= addr ? &h->pages[lo] : NULL;
+	return at < h->n_pages && h->pages[at].start <= addr ? &h->pages[at] : NULL;
 }
 
 /* Where blocks begin in a page is another formula in each release (2.0.9: 384

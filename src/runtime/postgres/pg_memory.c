@@ -8,6 +8,7 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "base/search.h"
 #include "target/maps.h"
 #include "target/reader.h"
 
@@ -212,19 +213,11 @@ int pg_memory_add(struct pg_memory *m, uint64_t start, const void *bytes, size_t
 /* The piece that [addr, addr + len) is in; NULL: none. */
 static struct pg_piece *find_piece(const struct pg_memory *m, uint64_t addr, size_t len)
 {
-	size_t lo = 0, hi = m->n_pieces;
+	size_t at = partition_point(m->n_pieces, i, m->pieces[i].end <= addr);
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (m->pieces[mid].end <= addr)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	if (lo == m->n_pieces || addr < m->pieces[lo].start || len > m->pieces[lo].end - addr)
+	if (at == m->n_pieces || addr < m->pieces[at].start || len > m->pieces[at].end - addr)
 		return NULL;
-	return &m->pieces[lo];
+	return &m->pieces[at];
 }
 
 static bool is_here(const struct pg_piece *p, uint64_t addr, size_t len)

@@ -8,6 +8,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/hash.h"
+#include "base/search.h"
 #include "runtime/tcmalloc/tcmalloc_roots.h"
 
 enum {
@@ -170,17 +171,9 @@ static int walk_spans(struct heap_memory *m, const struct maps *maps,
 
 const struct tcmalloc_span *tcmalloc_heap_find(const struct tcmalloc_heap *h, uint64_t addr)
 {
-	size_t lo = 0, hi = h->n_spans;
+	size_t at = partition_point(h->n_spans, i, h->spans[i].start + h->spans[i].size <= addr);
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (h->spans[mid].start + h->spans[mid].size <= addr)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < h->n_spans && h->spans[lo].start <= addr ? &h->spans[lo] : NULL;
+	return at < h->n_spans && h->spans[at].start <= addr ? &h->spans[at] : NULL;
 }
 
 /* ---- thread caches: one leads to the others (next_, prev_) ---- */
