@@ -9,10 +9,8 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "capture/growth.h"
-
-enum { POLL_MS = 100 };
+#include "capture/pace.h"
 
 /* ---- condition ---- */
 
@@ -75,12 +73,13 @@ struct capturing {
 	const pid_t *pids;
 	size_t n_pids;
 	struct alloc_recorder *recorder;
-	uint64_t begun_ns, looked_ns, told_ns;
+	enum alloc_ended ended;
 	struct profile *previous;
 };
 
-static bool is_reached(const struct capturing *c)
+static bool is_reached(void *arg)
 {
+	const struct capturing *c = arg;
 	const struct capture_condition *until = &c->o->until;
 	unsigned long long v = 0;
 
@@ -105,15 +104,23 @@ int capture_make_ready_file(const char *path, struct error *err)
 	return fd < 0 ? error_sys(err, errno, "cannot create %s", path) : 0;
 }
 
-static int look(struct capturing *c, uint64_t now, struct error *err)
+static int poll_recorder(void *arg, int ms, struct error *err)
+{
+	struct capturing *c = arg;
+	int r = alloc_poll(c->recorder, ms, &c->ended, err);
+
+	return r < 0 ? r : c->ended != ALLOC_RUNNING;
+}
+
+static int look(void *arg, struct error *err)
 {
 	cleanup(profile_freep) struct profile *p = NULL;
 	cleanup(profile_freep) struct profile *grown = NULL;
+	struct capturing *c = arg;
 	int r;
 
-	if (!c->o->every_s || !c->o->look || (double)(now - c->looked_ns) < c->o->every_s * 1e9)
+	if (!c->o->look)
 		return 0;
-	c->looked_ns = now;
 	r = alloc_result(c->recorder, ALLOC_RUNNING, &c->o->filter, &p, err);
 	if (r == 0)
 		r = growth_make(c->previous, p, &grown, err);
@@ -126,68 +133,51 @@ static int look(struct capturing *c, uint64_t now, struct error *err)
 	return 0;
 }
 
-static void tell_progress(struct capturing *c, uint64_t now)
+static void tell_progress(void *arg, double seconds)
 {
-	if (!c->o->progress || now - c->told_ns < 1000000000ULL)
-		return;
-	c->told_ns = now;
-	c->o->progress(c->o->arg, (double)(now - c->begun_ns) / 1e9, alloc_held_bytes(c->recorder));
+	const struct capturing *c = arg;
+
+	if (c->o->progress)
+		c->o->progress(c->o->arg, seconds, alloc_held_bytes(c->recorder));
 }
 
-/* How long the next poll may take. */
-static int poll_ms(const struct capturing *c, uint64_t now)
+static int wait_for_end(struct capturing *c, struct pace *pace, struct error *err)
 {
-	double left = c->o->duration_s * 1e3 - (double)(now - c->begun_ns) / 1e6;
+	static const enum alloc_ended ended[] = {
+		[PACE_BY_SIGNAL] = ALLOC_ENDED_SIGNAL,
+		[PACE_BY_DURATION] = ALLOC_ENDED_DURATION,
+		[PACE_BY_CONDITION] = ALLOC_ENDED_CONDITION,
+	};
+	int r = pace_run(pace, err);
 
-	if (!c->o->duration_s || left > POLL_MS)
-		return POLL_MS;
-	return left < 0 ? 0 : (int)left + 1;
-}
-
-static enum alloc_ended why_now(const struct capturing *c, uint64_t now)
-{
-	if (alloc_interrupted)
-		return ALLOC_ENDED_SIGNAL;
-	if (c->o->duration_s && (double)(now - c->begun_ns) >= c->o->duration_s * 1e9)
-		return ALLOC_ENDED_DURATION;
-	return is_reached(c) ? ALLOC_ENDED_CONDITION : ALLOC_RUNNING;
-}
-
-static int wait_for_end(struct capturing *c, enum alloc_ended *ended, struct error *err)
-{
-	for (;;) {
-		uint64_t now = clock_now_ns();
-		int r;
-
-		*ended = why_now(c, now);
-		if (*ended)
-			return 0;
-		r = alloc_poll(c->recorder, poll_ms(c, now), ended, err);
-		if (r < 0 || *ended)
-			return r;
-		now = clock_now_ns();
-		tell_progress(c, now);
-		r = look(c, now, err);
-		if (r < 0)
-			return r;
-	}
+	if (r > 0)
+		c->ended = ended[r];
+	return r < 0 ? r : 0;
 }
 
 static int record(struct capturing *c, struct profile **ret, struct error *err)
 {
-	enum alloc_ended ended = ALLOC_RUNNING;
+	struct pace pace = {
+		.duration_s = c->o->duration_s,
+		.every_s = c->o->every_s,
+		.poll = poll_recorder,
+		.look = look,
+		.progress = tell_progress,
+		.is_reached = is_reached,
+		.arg = c,
+	};
 	int r = 0;
 
-	c->begun_ns = c->looked_ns = c->told_ns = clock_now_ns();
+	pace_begin(&pace);
 	if (c->o->begun)
 		r = c->o->begun(c->o->arg, err);
 	if (r == 0)
 		r = capture_make_ready_file(c->o->ready_file, err);
 	if (r == 0)
-		r = wait_for_end(c, &ended, err);
+		r = wait_for_end(c, &pace, err);
 	if (r < 0)
 		return r;
-	return alloc_result(c->recorder, ended, &c->o->filter, ret, err);
+	return alloc_result(c->recorder, c->ended, &c->o->filter, ret, err);
 }
 
 int capture_alloc(const pid_t *pids, size_t n_pids, const struct capture_options *o,
