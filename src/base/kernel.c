@@ -14,14 +14,13 @@
 
 #include "base/cleanup.h"
 #include "base/feature.h"
+#include "base/pagemap.h"
 
-/* Newer than the headers that we build with; include/uapi/linux/{bpf,fs}.h of 6.13. */
+/* Newer than the headers that we build with; include/uapi/linux/bpf.h of 6.13. */
 enum {
 	HELPER_LOOP = 181,
 	ATTACH_UPROBE_MULTI = 48,
 	ATTACH_UPROBE_SESSION = 57,
-	PAGEMAP_SCAN_BYTES = 96,
-	PROCMAP_QUERY_BYTES = 104,
 };
 
 static int bpf(int cmd, union bpf_attr *attr)
@@ -143,12 +142,8 @@ static enum kernel_answer ask(enum kernel_feature f)
 	case KERNEL_BPF_LOOP: return ask_helper(HELPER_LOOP);
 	case KERNEL_UPROBE_MULTI: return ask_multi(ATTACH_UPROBE_MULTI);
 	case KERNEL_UPROBE_SESSION: return ask_multi(ATTACH_UPROBE_SESSION);
-	case KERNEL_PAGEMAP_SCAN:
-		return ask_ioctl("/proc/self/pagemap",
-		                 _IOC(_IOC_READ | _IOC_WRITE, 'f', 16, PAGEMAP_SCAN_BYTES));
-	case KERNEL_PROCMAP_QUERY:
-		return ask_ioctl("/proc/self/maps",
-		                 _IOC(_IOC_READ | _IOC_WRITE, 'f', 17, PROCMAP_QUERY_BYTES));
+	case KERNEL_PAGEMAP_SCAN: return ask_ioctl("/proc/self/pagemap", PM_SCAN);
+	case KERNEL_PROCMAP_QUERY: return ask_ioctl("/proc/self/maps", PM_QUERY);
 	case KERNEL_N_FEATURES: break;
 	}
 	return KERNEL_UNKNOWN;

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/feature.h"
+#include "base/pagemap.h"
 #include "target/permission.h"
 
 enum {
@@ -19,23 +20,7 @@ enum {
 	HUGE_STEP = 1 << 21,    /* no anonymous huge page is smaller */
 };
 
-/* Linux 6.7, include/uapi/linux/fs.h; our build headers may be older. */
-struct pm_region {
-	uint64_t start, end, categories;
-};
-struct pm_scan {
-	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
-	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
-};
-#define PM_SCAN _IOWR('f', 16, struct pm_scan)
-enum pm_category {
-	PM_FILE = 1 << 2,
-	PM_PRESENT = 1 << 3,
-	PM_SWAPPED = 1 << 4,
-	PM_PFNZERO = 1 << 5,
-	PM_HUGE = 1 << 6,
-	PM_DOUBT = 1 << 30, /* ours: not the kernel's */
-};
+enum { PM_DOUBT = 1 << 30 }; /* ours, beside the kernel's categories */
 
 /* Documentation/admin-guide/mm/pagemap.rst */
 #define ENTRY_EXCLUSIVE (1ull << 56)

@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/feature.h"
+#include "base/pagemap.h"
 #include "target/maps.h"
 #include "target/permission.h"
 
@@ -23,26 +24,6 @@ enum {
 	MAX_REGIONS = 64,
 	SCAN_PAGES = 1 << 16, /* pagemap entries read at once in a sparse range */
 };
-
-/* Linux 6.7, include/uapi/linux/fs.h; our build headers may be older. */
-struct pm_region_ {
-	uint64_t start, end, categories;
-};
-struct pm_scan_ {
-	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
-	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
-};
-#define PAGEMAP_SCAN_    _IOWR('f', 16, struct pm_scan_)
-#define PAGE_IS_PRESENT_ (1 << 3)
-
-/* Linux 6.11, include/uapi/linux/fs.h. */
-struct procmap_query_ {
-	uint64_t size, flags, addr;
-	uint64_t vma_start, vma_end, vma_flags, page_size, offset, inode;
-	uint32_t dev_major, dev_minor, name_size, build_id_size;
-	uint64_t name_addr, build_id_addr;
-};
-#define PROCMAP_QUERY_ _IOWR('f', 17, struct procmap_query_)
 
 /* Documentation/admin-guide/mm/pagemap.rst: bit 63 of an entry. */
 #define PAGEMAP_PRESENT (1ull << 63)
@@ -141,24 +122,24 @@ static int get_state(const struct target *t, struct reader_state **ret)
  * Present pages of [start, end) as regions; returns how many (>= 0), and where
  * the walk ended in *walk_end. -ENOTTY: no such ioctl.
  */
-static int scan(struct reader_state *s, uint64_t start, uint64_t end, struct pm_region_ *regions,
+static int scan(struct reader_state *s, uint64_t start, uint64_t end, struct pm_region *regions,
                 size_t n_regions, uint64_t *walk_end)
 {
-	struct pm_scan_ arg = {
+	struct pm_scan arg = {
 		.size = sizeof(arg),
 		.start = start,
 		.end = end,
 		.vec = (uintptr_t)regions,
 		.vec_len = n_regions,
-		.category_mask = PAGE_IS_PRESENT_,
-		.return_mask = PAGE_IS_PRESENT_,
+		.category_mask = PM_PRESENT,
+		.return_mask = PM_PRESENT,
 	};
 	int n;
 
 	if (s->no_scan)
 		return -ENOTTY;
 	do
-		n = ioctl(s->pagemap_fd, PAGEMAP_SCAN_, &arg);
+		n = ioctl(s->pagemap_fd, PM_SCAN, &arg);
 	while (n < 0 && errno == EINTR);
 	if (n < 0 && (errno == ENOTTY || errno == EINVAL)) {
 		s->no_scan = true;
@@ -169,7 +150,7 @@ static int scan(struct reader_state *s, uint64_t start, uint64_t end, struct pm_
 }
 
 static uint64_t scan_bits(const struct reader_state *s, uint64_t start,
-                          const struct pm_region_ *regions, int n)
+                          const struct pm_region *regions, int n)
 {
 	uint64_t bits = 0;
 
@@ -199,7 +180,7 @@ static int read_bits(const struct reader_state *s, uint64_t start, uint64_t *ret
  * nothing, as pagemap does: then nothing is present. */
 static int ask_window(struct reader_state *s, uint64_t start, uint64_t *ret)
 {
-	struct pm_region_ regions[MAX_REGIONS];
+	struct pm_region regions[MAX_REGIONS];
 	uint64_t walk_end;
 	int n = scan(s, start, start + WINDOW_PAGES * s->page, regions, MAX_REGIONS, &walk_end);
 
@@ -246,11 +227,11 @@ static bool space_is_gone(const struct reader_state *s)
 /* Why is the page at @addr not present? */
 static int miss(struct reader_state *s, uint64_t addr)
 {
-	struct procmap_query_ q = { .size = sizeof(q), .addr = addr };
+	struct pm_query q = { .size = sizeof(q), .addr = addr };
 
 	if (space_is_gone(s))
 		return -ESRCH;
-	if (s->no_query || ioctl(s->maps_fd, PROCMAP_QUERY_, &q) == 0)
+	if (s->no_query || ioctl(s->maps_fd, PM_QUERY, &q) == 0)
 		return -ENODATA;
 	if (errno == ENOENT)
 		return -EFAULT;
@@ -439,7 +420,7 @@ static int present_by_entries(struct reader_state *s, uint64_t start, uint64_t e
 static int present_by_scan(struct reader_state *s, uint64_t start, uint64_t end,
                            uint64_t *ret_start, uint64_t *ret_end)
 {
-	struct pm_region_ region;
+	struct pm_region region;
 	uint64_t walk_end;
 	int n = scan(s, start, end, &region, 1, &walk_end);
 
