@@ -38,11 +38,11 @@ struct stack_process processes[STACK_MAX_PROCESSES];
 #define COUNT_BY(what, n) __sync_fetch_and_add(&counters.what, (n))
 
 #include "bpf/plan.bpf.h"
+#include "bpf/traced.bpf.h"
 #include "bpf/unwind.bpf.h"
 
 /* set by the loader before the load */
 const volatile u8 want_stacks = 1;
-const volatile u8 follows = 0; /* children are to be taken in */
 /* A throwing function that is asked for more than this is not waited for: its
  * return probe would turn the exception into std::terminate(). */
 const volatile u64 throw_limit = 1ULL << 30;
@@ -54,7 +54,6 @@ u32 active_resets;
 u32 closed_levels; /* one bit each: nothing new may go there, it is being swept */
 u64 epoch = 1;
 u64 level_entries[ALLOC_MAX_LEVELS];
-u64 modules_asked_ns;
 
 struct level {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -106,19 +105,6 @@ struct {
 	__type(key, u32);
 	__type(value, u64);
 } thread_hits SEC(".maps");
-
-/* traced thread groups, as the initial pid namespace numbers them -> slot */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, STACK_MAX_PROCESSES);
-	__type(key, u32);
-	__type(value, u32);
-} groups SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 256 * 1024);
-} events SEC(".maps");
 
 struct work {
 	u32 lock, pad;
@@ -272,12 +258,8 @@ static __always_inline void insert(u64 key, const struct alloc_entry *e)
  * most every 50 ms. */
 static __always_inline void ask_for_modules(u32 slot, u32 tgid)
 {
-	u64 now = bpf_ktime_get_ns();
-
-	if (now - modules_asked_ns < 50000000)
-		return;
-	modules_asked_ns = now;
-	send_event(ALLOC_EVENT_MODULES, slot, tgid, 0);
+	if (may_ask_for_modules(bpf_ktime_get_ns()))
+		send_event(ALLOC_EVENT_MODULES, slot, tgid, 0);
 }
 
 static __always_inline u32 record_stack(struct work *work, u32 slot, const struct stack_process *p,

@@ -26,6 +26,7 @@ struct stack_process processes[STACK_MAX_PROCESSES];
 #define COUNT(what)       __sync_fetch_and_add(&counters.what, 1)
 #define COUNT_BY(what, n) __sync_fetch_and_add(&counters.what, (n))
 
+#include "bpf/traced.bpf.h"
 #include "bpf/unwind.bpf.h"
 
 struct work {
@@ -36,28 +37,12 @@ struct work {
 #include "bpf/stacks.bpf.h"
 
 /* set by the loader before the load */
-const volatile u8 follows = 0; /* children are taken in */
 const volatile u8 touches = 0; /* page faults are told */
 
 /* changed while running */
 u32 used_slots;       /* the next process gets this one */
 u32 stack_stride = 1; /* every how many calls a stack is taken; 0: none */
 u32 stack_turn;
-u64 modules_asked_ns;
-
-/* traced thread groups -> slot. Two have the same when they share their memory
- * (vfork, posix_spawn). */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, STACK_MAX_PROCESSES);
-	__type(key, u32);
-	__type(value, u32);
-} groups SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 256 * 1024);
-} events SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -170,12 +155,10 @@ static __always_inline void begin_event(struct map_event *e, u32 kind, u32 slot)
  * most every 50 ms. */
 static __always_inline void ask_for_modules(u32 slot)
 {
-	u64 now = bpf_ktime_get_ns();
 	struct map_event e;
 
-	if (now - modules_asked_ns < 50000000)
+	if (!may_ask_for_modules(bpf_ktime_get_ns()))
 		return;
-	modules_asked_ns = now;
 	begin_event(&e, MAP_EVENT_MODULES, slot);
 	tell(&e);
 }
