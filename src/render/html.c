@@ -61,12 +61,5 @@ static int write_profile(const struct profile *p, const struct render_options *o
 
 int html_write(const struct profile *p, const struct render_options *o, FILE *to, struct error *err)
 {
-	cleanup(profile_freep) struct profile *picture = NULL;
-	struct render_options options;
-	int r;
-
-	if (!ladder_picture_is(p))
-		return write_profile(p, o, to, err);
-	r = ladder_picture_make(p, o, &picture, &options, err);
-	return r < 0 ? r : write_profile(picture, &options, to, err);
+	return ladder_picture_write(p, o, to, write_profile, err);
 }

@@ -82,7 +82,7 @@ static void add_sums(struct ladder_sums *to, const struct ladder_sums *s)
 	to->inconsistent = view_add(to->inconsistent, s->inconsistent);
 }
 
-static struct ladder_sums sums_of(const struct ladder_row *row)
+struct ladder_sums ladder_group_sums(const struct ladder_row *row)
 {
 	return (struct ladder_sums){
 		.n = 1,
@@ -150,7 +150,7 @@ static size_t merge_entries(struct ladder_entry *e, size_t n)
 	size_t out = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		struct ladder_sums s = sums_of(e[i].row);
+		struct ladder_sums s = ladder_group_sums(e[i].row);
 
 		if (!out || strcmp(e[out - 1].row->kind, e[i].row->kind) != 0 ||
 		    strcmp(e[out - 1].row->name, e[i].row->name) != 0)

@@ -17,6 +17,8 @@ struct ladder_sums {
 	int64_t checked, inconsistent;
 };
 
+struct ladder_sums ladder_group_sums(const struct ladder_row *row);
+
 /* Rows of one name in one kind. */
 struct ladder_entry {
 	const struct ladder_row *row; /* the largest of them */

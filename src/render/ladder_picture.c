@@ -49,7 +49,9 @@ static int copy(const struct profile *from, struct profile *to, struct error *er
 	return r < 0 ? r : report_copy(profile_report(to), profile_report_const(from), err);
 }
 
-int ladder_picture_make(const struct profile *p, const struct render_options *o,
+/* A copy of @p for drawing in *ret, and the options to draw it with in
+ * *ret_options (its texts are @o's). */
+static int make_picture(const struct profile *p, const struct render_options *o,
                         struct profile **ret, struct render_options *ret_options, struct error *err)
 {
 	cleanup(profile_freep) struct profile *to = NULL;
@@ -71,4 +73,19 @@ int ladder_picture_make(const struct profile *p, const struct render_options *o,
 	*ret_options = options;
 	*ret = take_ptr(to);
 	return 0;
+}
+
+int ladder_picture_write(const struct profile *p, const struct render_options *o, FILE *to,
+                         int (*write)(const struct profile *p, const struct render_options *o,
+                                      FILE *to, struct error *err),
+                         struct error *err)
+{
+	cleanup(profile_freep) struct profile *picture = NULL;
+	struct render_options options;
+	int r;
+
+	if (!ladder_picture_is(p))
+		return write(p, o, to, err);
+	r = make_picture(p, o, &picture, &options, err);
+	return r < 0 ? r : write(picture, &options, to, err);
 }

@@ -5,12 +5,15 @@
  * address space (virtual unless asked otherwise), kinds on top, each kind a
  * colour, because a row has no module of its own to be coloured by. */
 
+#include <stdio.h>
+
 #include "profile/profile.h"
 #include "render/render.h"
 
 bool ladder_picture_is(const struct profile *p);
-/* A copy of @p for drawing in *ret, and the options to draw it with in
- * *ret_options (its texts are @o's). */
-int ladder_picture_make(const struct profile *p, const struct render_options *o,
-                        struct profile **ret, struct render_options *ret_options,
-                        struct error *err);
+/* Write @p with @write; where it is a ladder, its picture with the options that
+ * make one of it instead. */
+int ladder_picture_write(const struct profile *p, const struct render_options *o, FILE *to,
+                         int (*write)(const struct profile *p, const struct render_options *o,
+                                      FILE *to, struct error *err),
+                         struct error *err);

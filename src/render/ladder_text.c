@@ -310,16 +310,7 @@ static void add_row_figures(const struct text *t, struct line *l, const struct l
 
 static void put_row(const struct text *t, const struct ladder_row *row)
 {
-	struct ladder_sums s = {
-		.virtual_bytes = row->virtual_bytes,
-		.resident_bytes = row->resident_bytes,
-		.pss_bytes = row->pss_bytes,
-		.swap_bytes = row->swap_bytes,
-		.in_use_bytes = row->in_use_bytes,
-		.cached_bytes = row->cached_bytes,
-		.checked = row->checked,
-		.inconsistent = row->inconsistent,
-	};
+	struct ladder_sums s = ladder_group_sums(row);
 	struct line l = { .n = 0 }, evidence = { .n = 0 };
 
 	put_label(t, 4, row->name, 1);
