@@ -148,7 +148,7 @@ def test_a_jemalloc_dump_is_unbiased(memwho, tmp_path):
 
 GO_PROGRAM = """package main
 
-import ("os"; "runtime"; "runtime/pprof")
+import ("os"; "runtime"; "runtime/debug"; "runtime/pprof")
 
 var kept [100][]byte
 
@@ -156,6 +156,8 @@ var kept [100][]byte
 func holdHere() { for i := range kept { kept[i] = make([]byte, 65536) } }
 
 func main() {
+	// a collection that starts in holdHere() allocates there too, twice with the same stack
+	debug.SetGCPercent(-1)
 	runtime.MemProfileRate = 1
 	holdHere()
 	f, _ := os.Create(os.Args[1])
