@@ -8,6 +8,7 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "base/path.h"
 #include "inject/steps.h"
 #include "target/reader.h"
 #include "unwind/unwind.h"
@@ -201,9 +202,8 @@ static bool is_sensitive_module(const char *path)
 	static const char *const modules[] = {
 		"ld-linux", "ld-2.", "libjemalloc", "libtcmalloc", "libmimalloc", NULL,
 	};
-	const char *base = strrchr(path, '/');
 
-	return begins_with_any(base ? base + 1 : path, modules);
+	return begins_with_any(path_base(path), modules);
 }
 
 struct frame {
@@ -225,10 +225,8 @@ static void name_frame(struct safe_point *s, uint64_t pc, bool is_return, struct
 
 static bool is_libc(const struct symbol_module *m)
 {
-	const char *path = m ? symbol_module_path(m) : "";
-	const char *base = strrchr(path, '/');
+	const char *base = path_base(m ? symbol_module_path(m) : "");
 
-	base = base ? base + 1 : path;
 	return strncmp(base, "libc.so", 7) == 0 || strncmp(base, "libc-2.", 7) == 0 ||
 	       strncmp(base, "ld-musl", 7) == 0;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/array.h"
+#include "base/path.h"
 #include "map/ladder_internal.h"
 
 /* What /proc/PID/maps alone tells of a mapping. */
@@ -30,13 +31,6 @@ bool ladder_label_is_counted(const struct mapping *m)
 bool ladder_label_is_no_access(const struct mapping *m)
 {
 	return !(m->prot & (MAPS_READ | MAPS_WRITE | MAPS_EXEC));
-}
-
-static const char *base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash && slash[1] ? slash + 1 : path;
 }
 
 static void set(struct label *l, const char *kind, const char *name, const char *evidence)
@@ -68,7 +62,7 @@ bool ladder_label_is_solid_file(const struct ladder_work *w, const struct mappin
 static void shared(const struct ladder_work *w, const struct mapping *m, struct label *l)
 {
 	const struct ladder_mount *mount = ladder_mounts_find(w, m);
-	const char *name = m->name[0] == '/' ? base_name(m->name) : m->name;
+	const char *name = m->name[0] == '/' ? path_base(m->name) : m->name;
 
 	set(l, REGIONS_SHARED, name, "the kernel's name for it in /proc/PID/maps");
 	l->path = m->name;
@@ -92,7 +86,7 @@ static void shared(const struct ladder_work *w, const struct mapping *m, struct 
 
 static void file(const struct mapping *m, struct label *l)
 {
-	set(l, REGIONS_FILE, base_name(m->name), "mapped file in /proc/PID/maps");
+	set(l, REGIONS_FILE, path_base(m->name), "mapped file in /proc/PID/maps");
 	l->path = m->name;
 	l->identity = m->inode ^ (uint64_t)m->dev_major << 52 ^ (uint64_t)m->dev_minor << 32;
 	if (m->deleted)

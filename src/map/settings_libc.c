@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/path.h"
 #include "map/settings_internal.h"
 #include "target/elf_file.h"
 #include "target/maps.h"
@@ -12,9 +13,8 @@ enum { RODATA_MOST = 8 << 20, VALUE_BYTES = 256 };
 
 static bool is_libc(const struct mapping *m)
 {
-	const char *name = strrchr(m->name, '/');
+	const char *name = path_base(m->name);
 
-	name = name ? name + 1 : "";
 	return !strcmp(name, "libc.so.6") || !strcmp(name, "libc.so") ||
 	       !strncmp(name, "libc-2.", 7) || !strncmp(name, "ld-musl-", 8) ||
 	       !strncmp(name, "libc.musl-", 10);
@@ -49,7 +49,7 @@ static int add_file(const struct settings *s, const struct mapping *m, struct er
 {
 	cleanup(elf_file_closep) struct elf_file *f = NULL;
 	char value[VALUE_BYTES], id[2 * ELF_FILE_BUILD_ID_BYTES + 1];
-	const char *name = strrchr(m->name, '/');
+	const char *name = path_base(m->name);
 	struct error ignored;
 	int fd, r;
 
@@ -57,8 +57,7 @@ static int add_file(const struct settings *s, const struct mapping *m, struct er
 	    elf_file_open(fd, m->name, &f, &ignored) < 0)
 		return 0;
 	if (!find_banner(f, value, sizeof(value)))
-		snprintf(value, sizeof(value), "%s%s", strstr(name, "musl") ? "musl " : "",
-		         name + 1);
+		snprintf(value, sizeof(value), "%s%s", strstr(name, "musl") ? "musl " : "", name);
 	r = settings_add(s, "libc", value, err);
 	elf_file_build_id_hex(f, id);
 	return r < 0 || !id[0] ? r : settings_add(s, "libc build-id", id, err);

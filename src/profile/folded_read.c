@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/path.h"
 #include "profile/folded.h"
 #include "profile/line_reader.h"
 #include "profile/text.h"
@@ -279,7 +280,7 @@ static int module_string(struct reader *r, struct line module, uint32_t *ret, st
 /* Our own way to say that there is no symbol. */
 static bool is_own_place(const struct reader *r, struct line name, const struct profile_frame *f)
 {
-	const char *base = text_base_name(profile_text(r->p, f->module));
+	const char *base = path_base(profile_text(r->p, f->module));
 	struct line module;
 	uint64_t offset;
 

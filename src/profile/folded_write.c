@@ -6,6 +6,7 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "base/path.h"
 #include "profile/folded.h"
 #include "profile/samples.h"
 #include "profile/strings.h"
@@ -45,7 +46,7 @@ static int frame_text(const struct profile *p, uint32_t id, struct text *t, stru
 {
 	const struct profile_frame *f = profile_frame_at(p, id);
 	const char *name = profile_text(p, f->name);
-	const char *module = text_base_name(profile_text(p, f->module));
+	const char *module = path_base(profile_text(p, f->module));
 	char offset[32] = "";
 	int r;
 

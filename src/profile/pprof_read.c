@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/path.h"
 #include "profile/gzip.h"
 #include "profile/pprof.h"
 #include "profile/pprof_format.h"
@@ -323,7 +324,7 @@ static int mapping_field(struct reader *r, const struct proto_field *field, stru
 static bool is_place(struct reader *r, uint32_t name, const struct profile_frame *f)
 {
 	const char *text = profile_text(r->p, name);
-	const char *module = text_base_name(profile_text(r->p, f->module));
+	const char *module = path_base(profile_text(r->p, f->module));
 	size_t n = strlen(module);
 	char offset[32];
 

@@ -6,6 +6,7 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "base/path.h"
 #include "profile/gzip.h"
 #include "profile/pprof.h"
 #include "profile/pprof_format.h"
@@ -179,7 +180,7 @@ static int put_name(struct writer *w, const struct profile_frame *f, uint32_t *r
                     struct error *err)
 {
 	const char *name = profile_text(w->p, f->name);
-	const char *module = text_base_name(profile_text(w->p, f->module));
+	const char *module = path_base(profile_text(w->p, f->module));
 	char offset[32];
 	int r;
 

@@ -10,6 +10,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/hash.h"
+#include "base/path.h"
 #include "profile/samples.h"
 #include "profile/strings.h"
 #include "profile/text.h"
@@ -201,7 +202,7 @@ const char *profile_frame_text(const struct profile *p, uint32_t id, char *buf, 
 	if (*name)
 		snprintf(buf, size, "%s", name);
 	else if (*module)
-		snprintf(buf, size, "%s+0x%" PRIx64, text_base_name(module), f->offset);
+		snprintf(buf, size, "%s+0x%" PRIx64, path_base(module), f->offset);
 	else
 		snprintf(buf, size, "[unknown]");
 	return buf;

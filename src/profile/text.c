@@ -91,10 +91,3 @@ int text_append_unescaped(struct text *t, const char *s, size_t len, struct erro
 	}
 	return r;
 }
-
-const char *text_base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash && slash[1] ? slash + 1 : path;
-}

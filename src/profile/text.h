@@ -24,6 +24,3 @@ int text_append_utf8(struct text *t, const char *s, size_t len, struct error *er
 int text_append_escaped(struct text *t, const char *s, const char *also, struct error *err);
 /* The other way round. What is no escape stays as it is. */
 int text_append_unescaped(struct text *t, const char *s, size_t len, struct error *err);
-
-/* A path without its folders. */
-const char *text_base_name(const char *path);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/path.h"
 #include "profile/copier.h"
 #include "profile/text.h"
 #include "profile/transform.h"
@@ -100,7 +101,7 @@ static void module_text(const struct apply *a, const struct profile_sample *s, c
 		uint32_t module = profile_frame_at(a->from, s->frames[i])->module;
 
 		if (module) {
-			snprintf(buf, size, "%s", text_base_name(profile_text(a->from, module)));
+			snprintf(buf, size, "%s", path_base(profile_text(a->from, module)));
 			return;
 		}
 	}

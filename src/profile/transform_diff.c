@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "base/hash.h"
+#include "base/path.h"
 #include "profile/copier.h"
 #include "profile/text.h"
 #include "profile/transform.h"
@@ -42,16 +43,15 @@ static int find_type(const struct profile *p, const char *type, size_t *ret, str
 static bool same_place(const struct diff *d, const struct profile_frame *a,
                        const struct profile_frame *b)
 {
-	return a->offset == b->offset &&
-	       strcmp(text_base_name(profile_text(d->to, a->module)),
-	              text_base_name(profile_text(d->to, b->module))) == 0;
+	return a->offset == b->offset && strcmp(path_base(profile_text(d->to, a->module)),
+	                                        path_base(profile_text(d->to, b->module))) == 0;
 }
 
 /* Unnamed code: where it is, less its folders and its load address. */
 static int same_by_place(struct diff *d, uint32_t id, const struct profile_frame *f, uint32_t *ret,
                          struct error *err)
 {
-	const char *base = text_base_name(profile_text(d->to, f->module));
+	const char *base = path_base(profile_text(d->to, f->module));
 	uint64_t key = hash_bytes(base, strlen(base), f->offset), *known;
 	size_t pos = 0;
 	int r;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/path.h"
 #include "profile/transform.h"
 
 static int filter(const struct profile *p, const struct render_options *o, int flags,
@@ -172,10 +173,7 @@ const char *view_frame_text(const struct profile *p, uint32_t frame, char *buf, 
 
 const char *view_module_name(const struct profile *p, const struct profile_frame *f)
 {
-	const char *path = profile_text(p, f->module);
-	const char *slash = strrchr(path, '/');
-
-	return slash && slash[1] ? slash + 1 : path;
+	return path_base(profile_text(p, f->module));
 }
 
 bool view_is_refs(const struct profile *p)

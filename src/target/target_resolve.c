@@ -9,6 +9,7 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "base/path.h"
 #include "target/proc.h"
 #include "target/target.h"
 #include "target/target_cgroup.h"
@@ -139,13 +140,6 @@ static int resolve_cgroup(const char *path, struct target_cgroup_pids *ret, stru
  * Names.
  */
 
-static const char *base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash ? slash + 1 : path;
-}
-
 static bool exe_is_called(int proc_fd, const char *name)
 {
 	static const char suffix[] = " (deleted)";
@@ -156,12 +150,12 @@ static bool exe_is_called(int proc_fd, const char *name)
 	if (n < 0)
 		return false;
 	exe[n] = '\0';
-	if (!strcmp(base_name(exe), name))
+	if (!strcmp(path_base(exe), name))
 		return true;
 	if ((size_t)n <= cut || strcmp(exe + n - cut, suffix))
 		return false;
 	exe[n - cut] = '\0';
-	return !strcmp(base_name(exe), name);
+	return !strcmp(path_base(exe), name);
 }
 
 static bool argv0_is_called(int proc_fd, const char *name)
@@ -173,7 +167,7 @@ static bool argv0_is_called(int proc_fd, const char *name)
 	if (n <= 0)
 		return false;
 	argv0[n] = '\0'; /* behind the first NUL is argv[1] */
-	return !strcmp(base_name(argv0), name);
+	return !strcmp(path_base(argv0), name);
 }
 
 /* Zombies and kernel threads have no memory: nobody means them. */

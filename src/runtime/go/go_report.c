@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/path.h"
 #include "runtime/go/go_meta.h"
 #include "runtime/go/go_spans.h"
 #include "runtime/go/go_version.h"
@@ -92,13 +93,6 @@ static void add_figures(struct regions_heap *to, const struct go_spans *s,
 	regions_figure(to, "stack_spans", "spans of stacks", s->n_stacks);
 }
 
-static const char *base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash ? slash + 1 : path;
-}
-
 static void describe(struct regions_heap *to, const struct go_heap *h, const struct go_spans *s,
                      const struct go_meta *meta, const char *version)
 {
@@ -111,7 +105,7 @@ static void describe(struct regions_heap *to, const struct go_heap *h, const str
 	snprintf(to->evidence, sizeof(to->evidence),
 	         "runtime.mheap_ of %.40s by shape: list of %" PRIu64 " spans at 0x%" PRIx64
 	         ", map of arenas gives them back, layout of Go %s",
-	         base_name(h->data.file->name), h->n_spans, h->all_spans, h->layout->versions);
+	         path_base(h->data.file->name), h->n_spans, h->all_spans, h->layout->versions);
 	to->in_use_bytes = s->in_use;
 	to->checked = s->checked;
 	to->inconsistent = s->inconsistent;

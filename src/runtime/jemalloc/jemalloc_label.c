@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/path.h"
 #include "runtime/jemalloc/jemalloc_cache.h"
 
 enum { MAX_HEAPS = 16 };
@@ -84,13 +85,6 @@ static int read_all(struct heap_memory *m, const struct regions_input *in, const
 	return r;
 }
 
-static const char *file_name(const struct jemalloc_heap *h)
-{
-	const char *slash = strrchr(h->tree.data.file->name, '/');
-
-	return slash ? slash + 1 : h->tree.data.file->name;
-}
-
 static void add_figures(struct regions_heap *to, const struct jemalloc_heap *h)
 {
 	const struct jemalloc_sums *s = &h->sums;
@@ -157,7 +151,7 @@ static int add_dirty(struct regions *to, const struct jemalloc_heap *h, struct e
 	f->bytes = bytes;
 	snprintf(f->text, sizeof(f->text),
 	         "%s in %s keeps %.1f MiB of freed pages that were not given back yet",
-	         h->tree.layout->name, file_name(h), bytes / MIB);
+	         h->tree.layout->name, path_base(h->tree.data.file->name), bytes / MIB);
 	snprintf(f->evidence, sizeof(f->evidence),
 	         "extents in the state dirty (%.1f MiB) and muzzy (%.1f MiB)", h->sums.dirty / MIB,
 	         h->sums.muzzy / MIB);
@@ -221,12 +215,13 @@ static int add_heap(struct heap_memory *m, const struct regions_input *in, struc
 	if (r < 0)
 		return r;
 	snprintf(heap->name, sizeof(heap->name), "%s", h->tree.layout->name);
-	snprintf(heap->detail, sizeof(heap->detail), "in %.100s, %" PRIu64 " arena%s", file_name(h),
-	         h->n_arenas, h->n_arenas == 1 ? "" : "s");
+	snprintf(heap->detail, sizeof(heap->detail), "in %.100s, %" PRIu64 " arena%s",
+	         path_base(h->tree.data.file->name), h->n_arenas, h->n_arenas == 1 ? "" : "s");
 	snprintf(heap->evidence, sizeof(heap->evidence),
 	         "radix tree at 0x%" PRIx64 " in %.60s: %zu extents, %" PRIu64
 	         " checks, layout of %s agrees",
-	         h->tree.root, file_name(h), h->n_extents, h->checked, h->tree.layout->name + 9);
+	         h->tree.root, path_base(h->tree.data.file->name), h->n_extents, h->checked,
+	         h->tree.layout->name + 9);
 	heap->checked = h->checked;
 	heap->inconsistent = h->inconsistent;
 	add_figures(heap, h);

@@ -6,6 +6,7 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "base/path.h"
 
 enum { STRIDE = 48, MAX_ENTRIES = 8192 };
 
@@ -26,10 +27,9 @@ static bool find_library(const struct runtime_view *v, struct library *ret)
 	for (size_t i = 0; v->space && i < symbol_space_n(v->space); i++) {
 		const struct symbol_mapping *m = symbol_space_at(v->space, i);
 		const char *path = m->module ? symbol_module_path(m->module) : "";
-		const char *slash = strrchr(path, '/');
 		struct elf_symbol s;
 
-		if (m->gone || strcmp(slash ? slash + 1 : path, "libjvm.so") != 0)
+		if (m->gone || strcmp(path_base(path), "libjvm.so") != 0)
 			continue;
 		ret->elf = symbol_module_elf(m->module);
 		ret->bias = m->bias;

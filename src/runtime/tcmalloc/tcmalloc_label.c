@@ -7,19 +7,13 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/path.h"
 #include "runtime/tcmalloc/tcmalloc_heap.h"
 
 enum { LEAF_BYTES = 8 << 18 };
 #define NAME         "tcmalloc (gperftools)"
 #define MIB          (1024.0 * 1024.0)
 #define WORTH_SAYING (1ull << 20)
-
-static const char *file_name(const struct tcmalloc_heap *h)
-{
-	const char *slash = strrchr(h->data.file->name, '/');
-
-	return slash ? slash + 1 : h->data.file->name;
-}
 
 /* MallocExtension's figures (tcmalloc.cc, ExtractStats): what is neither free in
  * the page heap nor in a cache is in use; unusable ends of spans count as central. */
@@ -173,12 +167,12 @@ static int add_heap(const struct regions_input *in, const struct tcmalloc_heap *
 	if (r < 0)
 		return r;
 	snprintf(heap->name, sizeof(heap->name), NAME);
-	snprintf(heap->detail, sizeof(heap->detail), "in %.100s, %zu thread cache%s", file_name(h),
-	         h->n_caches, h->n_caches == 1 ? "" : "s");
+	snprintf(heap->detail, sizeof(heap->detail), "in %.100s, %zu thread cache%s",
+	         path_base(h->data.file->name), h->n_caches, h->n_caches == 1 ? "" : "s");
 	snprintf(heap->evidence, sizeof(heap->evidence),
 	         "page map at 0x%" PRIx64 " in %.60s: %zu spans, %u size classes, %" PRIu64
 	         " checks",
-	         h->root, file_name(h), h->n_spans, h->n_classes - 1, h->checked);
+	         h->root, path_base(h->data.file->name), h->n_spans, h->n_classes - 1, h->checked);
 	heap->checked = h->checked;
 	heap->inconsistent = h->inconsistent;
 	add_figures(heap, h);
