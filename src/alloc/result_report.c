@@ -152,11 +152,10 @@ static int put_processes(const struct alloc_recorder *r, struct report *to, stru
 	for (size_t i = 0; rc == 0 && i < r->n_tracees; i++) {
 		struct tracee *t = r->tracees[i];
 		const struct report_figure cells[] = {
-			{ .kind = REPORT_INT, .integer = t->pid },
-			{ .kind = REPORT_TEXT, .text = t->command },
-			{ .kind = REPORT_TEXT, .text = t->kind },
-			{ .kind = REPORT_TEXT,
-			  .text = (char *)(t->ended ? alloc_ended_text(t->ended) : "") },
+			report_cell_int(t->pid),
+			report_cell_text(t->command),
+			report_cell_text(t->kind),
+			report_cell_text(t->ended ? alloc_ended_text(t->ended) : ""),
 		};
 
 		rc = report_row(table, cells, err);
@@ -168,9 +167,9 @@ static int put_gap(struct report_table *table, const struct tracee *t, const cha
                    const char *reason, struct error *err)
 {
 	const struct report_figure cells[] = {
-		{ .kind = REPORT_INT, .integer = t->pid },
-		{ .kind = REPORT_TEXT, .text = (char *)name },
-		{ .kind = REPORT_TEXT, .text = (char *)reason },
+		report_cell_int(t->pid),
+		report_cell_text(name),
+		report_cell_text(reason),
 	};
 
 	return report_row(table, cells, err);

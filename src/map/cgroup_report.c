@@ -8,20 +8,11 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "map/cgroup.h"
+#include "map/ladder.h"
 #include "runtime/regions.h"
 
 /* Below these a finding is nobody's trouble. */
 enum { MIB = 1 << 20, LEAST = 4 * MIB, TEXT_BYTES = 24 };
-
-static struct report_figure text(const char *s)
-{
-	return (struct report_figure){ .kind = REPORT_TEXT, .text = (char *)s };
-}
-
-static struct report_figure number(int64_t v)
-{
-	return (struct report_figure){ .kind = REPORT_INT, .integer = v };
-}
 
 static const char *mib(int64_t bytes, char *buf)
 {
@@ -37,9 +28,10 @@ static int add_rows(const struct cgroup *c, struct report *to, struct error *err
 
 	for (size_t i = 0; r == 0 && i < c->n_rows; i++) {
 		const struct cgroup_row *row = &c->rows[i];
-		const struct report_figure cells[] = { text(row->name), number(row->bytes),
-			                               number(row->reclaimable_bytes),
-			                               text(row->evidence) };
+		const struct report_figure cells[] = { report_cell_text(row->name),
+			                               report_cell_int(row->bytes),
+			                               report_cell_int(row->reclaimable_bytes),
+			                               report_cell_text(row->evidence) };
 
 		r = report_row(table, cells, err);
 	}
@@ -115,31 +107,20 @@ static int64_t kernel_bytes(const struct cgroup *c)
 	       bytes_of(c, "not accounted") - bytes_of(c, "hugetlb");
 }
 
-struct finding {
-	const char *key, *remedy;
-	int64_t bytes;
-	char text[REGIONS_TEXT_BYTES], evidence[REGIONS_TEXT_BYTES];
-};
-
-static int add_finding(struct report *to, const struct finding *f, struct error *err)
+static void begin(struct regions_finding *f, const char *key, int64_t bytes, const char *remedy)
 {
-	static const char *const columns[] = { "key", "text", "evidence", "remedy", "bytes" };
-	const struct report_figure cells[] = { text(f->key), text(f->text), text(f->evidence),
-		                               text(f->remedy), number(f->bytes) };
-	struct report_table *table;
-	int r = report_table(to, "findings", columns, ARRAY_SIZE(columns), &table, err);
-
-	return r < 0 ? r : report_row(table, cells, err);
+	snprintf(f->key, sizeof(f->key), "%s", key);
+	snprintf(f->remedy, sizeof(f->remedy), "%s", remedy);
+	f->bytes = bytes;
 }
 
-static bool find_cache(const struct cgroup *c, struct finding *f)
+static bool find_cache(const struct cgroup *c, struct regions_finding *f)
 {
 	int64_t cache = bytes_of(c, "file cache"), mapped = (int64_t)c->processes.file_bytes;
 	char a[TEXT_BYTES], b[TEXT_BYTES];
 
-	f->key = "cgroup-page-cache";
-	f->bytes = cache - mapped;
-	f->remedy = "the kernel takes it back when the limit is near; no process holds it";
+	begin(f, "cgroup-page-cache", cache - mapped,
+	      "the kernel takes it back when the limit is near; no process holds it");
 	snprintf(f->text, sizeof(f->text),
 	         "%s of page cache is charged to the cgroup, at least %s of it in no process's RSS",
 	         mib(cache, a), mib(f->bytes, b));
@@ -149,14 +130,13 @@ static bool find_cache(const struct cgroup *c, struct finding *f)
 	return f->bytes >= LEAST && f->bytes >= (int64_t)(c->current_bytes / 20);
 }
 
-static bool find_shmem(const struct cgroup *c, struct finding *f)
+static bool find_shmem(const struct cgroup *c, struct regions_finding *f)
 {
 	int64_t shmem = bytes_of(c, "shmem"), mapped = (int64_t)c->processes.shmem_bytes;
 	char a[TEXT_BYTES], b[TEXT_BYTES];
 
-	f->key = "cgroup-shmem";
-	f->bytes = shmem - mapped;
-	f->remedy = "look for files in /dev/shm and other tmpfs mounts, and for memfds";
+	begin(f, "cgroup-shmem", shmem - mapped,
+	      "look for files in /dev/shm and other tmpfs mounts, and for memfds");
 	snprintf(
 		f->text, sizeof(f->text),
 		"%s of shared memory is in no process's RSS: files in tmpfs, or memfds not mapped; "
@@ -168,13 +148,12 @@ static bool find_shmem(const struct cgroup *c, struct finding *f)
 	return f->bytes >= LEAST;
 }
 
-static bool find_kernel(const struct cgroup *c, struct finding *f)
+static bool find_kernel(const struct cgroup *c, struct regions_finding *f)
 {
 	char a[TEXT_BYTES];
 
-	f->key = "cgroup-kernel";
-	f->bytes = kernel_bytes(c);
-	f->remedy = "page tables, thread stacks, sockets, pipes, dentries: see the rows";
+	begin(f, "cgroup-kernel", kernel_bytes(c),
+	      "page tables, thread stacks, sockets, pipes, dentries: see the rows");
 	snprintf(f->text, sizeof(f->text),
 	         "%s of kernel memory is charged to the cgroup and is in no process's RSS",
 	         mib(f->bytes, a));
@@ -183,14 +162,13 @@ static bool find_kernel(const struct cgroup *c, struct finding *f)
 }
 
 /* Anonymous memory that no process here has: not reaped yet, or moved elsewhere. */
-static bool find_anon(const struct cgroup *c, struct finding *f)
+static bool find_anon(const struct cgroup *c, struct regions_finding *f)
 {
 	int64_t anon = bytes_of(c, "anon"), mapped = (int64_t)c->processes.anon_bytes;
 	char a[TEXT_BYTES], b[TEXT_BYTES];
 
-	f->key = "cgroup-anon";
-	f->bytes = anon - mapped;
-	f->remedy = "a process that left this cgroup leaves what it had touched charged to it";
+	begin(f, "cgroup-anon", anon - mapped,
+	      "a process that left this cgroup leaves what it had touched charged to it");
 	snprintf(f->text, sizeof(f->text),
 	         "%s of anonymous memory is charged to the cgroup, and in no process of it",
 	         mib(f->bytes, a));
@@ -200,15 +178,14 @@ static bool find_anon(const struct cgroup *c, struct finding *f)
 	return f->bytes >= LEAST && f->bytes >= (int64_t)(c->current_bytes / 20);
 }
 
-static bool find_limit(const struct cgroup *c, struct finding *f)
+static bool find_limit(const struct cgroup *c, struct regions_finding *f)
 {
 	char a[TEXT_BYTES], b[TEXT_BYTES];
 
 	if (c->limit_bytes == UINT64_MAX)
 		return false;
-	f->key = "cgroup-limit";
-	f->bytes = (int64_t)c->limit_bytes - stays(c);
-	f->remedy = "what can be taken back is not counted; the kernel kills when nothing is left";
+	begin(f, "cgroup-limit", (int64_t)c->limit_bytes - stays(c),
+	      "what can be taken back is not counted; the kernel kills when nothing is left");
 	snprintf(f->text, sizeof(f->text),
 	         "%s that can't be taken back of a limit of %s (%" PRIu64
 	         " OOM kills so far): an OOM kill is near",
@@ -222,7 +199,7 @@ static bool find_limit(const struct cgroup *c, struct finding *f)
 
 int cgroup_report(const struct cgroup *c, struct report *to, struct error *err)
 {
-	static bool (*const look[])(const struct cgroup *c, struct finding *f) = {
+	static bool (*const look[])(const struct cgroup *c, struct regions_finding *f) = {
 		find_limit, find_cache, find_shmem, find_kernel, find_anon,
 	};
 	int r = add_figures(c, to, err);
@@ -230,10 +207,10 @@ int cgroup_report(const struct cgroup *c, struct report *to, struct error *err)
 	if (r == 0)
 		r = add_rows(c, to, err);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(look); i++) {
-		struct finding f = { 0 };
+		struct regions_finding f = { 0 };
 
 		if (look[i](c, &f))
-			r = add_finding(to, &f, err);
+			r = ladder_profile_finding(to, &f, err);
 	}
 	return r;
 }

@@ -101,16 +101,6 @@ static int path_of(const struct runtime_pools *pools, uint32_t at, char **path, 
 	return 0;
 }
 
-static struct report_figure text(const char *s)
-{
-	return (struct report_figure){ .kind = REPORT_TEXT, .text = (char *)s };
-}
-
-static struct report_figure integer(int64_t v)
-{
-	return (struct report_figure){ .kind = REPORT_INT, .integer = v };
-}
-
 static int add_rows(struct report_table *t, const struct contexts_process *c, struct sums *sums,
                     struct error *err)
 {
@@ -125,12 +115,13 @@ static int add_rows(struct report_table *t, const struct contexts_process *c, st
 		if (r < 0)
 			return r;
 		r = report_row(t,
-		               (struct report_figure[]){ text(path), text(x->name), text(x->ident),
-		                                         text(x->class_name), integer(x->level),
-		                                         integer(x->total_bytes),
-		                                         integer(x->used_bytes),
-		                                         integer(x->free_bytes), integer(x->blocks),
-		                                         integer(x->free_chunks), integer(c->pid) },
+		               (struct report_figure[]){
+				       report_cell_text(path), report_cell_text(x->name),
+				       report_cell_text(x->ident), report_cell_text(x->class_name),
+				       report_cell_int(x->level), report_cell_int(x->total_bytes),
+				       report_cell_int(x->used_bytes),
+				       report_cell_int(x->free_bytes), report_cell_int(x->blocks),
+				       report_cell_int(x->free_chunks), report_cell_int(c->pid) },
 		               err);
 		sums->total += x->total_bytes;
 		sums->used += x->used_bytes;
@@ -163,13 +154,16 @@ static int add_process(struct report *report, const struct contexts_process *c,
 
 	if (r < 0)
 		return r;
-	return report_row(t,
-	                  (struct report_figure[]){
-				  integer(c->pid), text(c->kind), integer(c->leader),
-				  integer(c->pools.n), integer(sums->total), integer(sums->used),
-				  integer(sums->free), integer(c->pools.parked_bytes),
-				  integer(c->outside_bytes), integer(c->pools.stopped_ns / 1000) },
-	                  err);
+	return report_row(
+		t,
+		(struct report_figure[]){ report_cell_int(c->pid), report_cell_text(c->kind),
+	                                  report_cell_int(c->leader), report_cell_int(c->pools.n),
+	                                  report_cell_int(sums->total), report_cell_int(sums->used),
+	                                  report_cell_int(sums->free),
+	                                  report_cell_int(c->pools.parked_bytes),
+	                                  report_cell_int(c->outside_bytes),
+	                                  report_cell_int(c->pools.stopped_ns / 1000) },
+		err);
 }
 
 /* One process: its own figures, too. A figure that is not proven is not there. */

@@ -82,3 +82,5 @@ const struct ladder_range *ladder_find(const struct ladder *l, uint64_t addr); /
  * Several ladders add up: parts of a later one get the label pid.
  */
 int ladder_profile(const struct ladder *ladders, size_t n, struct profile **ret, struct error *err);
+/* A row of the table "findings". */
+int ladder_profile_finding(struct report *to, const struct regions_finding *f, struct error *err);

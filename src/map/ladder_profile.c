@@ -23,20 +23,9 @@ static void write_figures(const struct regions_heap *h, char *buf, size_t size)
 		                         h->figures[i].key, h->figures[i].value);
 }
 
-static struct report_figure text(const char *s)
-{
-	return (struct report_figure){ .kind = REPORT_TEXT, .text = (char *)s };
-}
-
 static struct report_figure number(uint64_t v)
 {
-	return (struct report_figure){ .kind = REPORT_INT,
-		                       .integer = v > INT64_MAX ? INT64_MAX : (int64_t)v };
-}
-
-static struct report_figure known(int64_t v)
-{
-	return (struct report_figure){ .kind = REPORT_INT, .integer = v };
+	return report_cell_int(v > INT64_MAX ? INT64_MAX : (int64_t)v);
 }
 
 static int add_part_row(struct report *to, const struct ladder *l, const struct ladder_part *p,
@@ -53,25 +42,25 @@ static int add_part_row(struct report *to, const struct ladder *l, const struct 
 	char figures[FIGURES_BYTES];
 	struct report_table *table;
 	const struct report_figure cells[] = {
-		text(h->kind),
-		text(h->name),
+		report_cell_text(h->kind),
+		report_cell_text(h->name),
 		number(p->virtual_bytes),
 		number(p->resident_bytes),
-		known(h->in_use_bytes),
-		known(h->cached_bytes),
-		text(h->evidence),
+		report_cell_int(h->in_use_bytes),
+		report_cell_int(h->cached_bytes),
+		report_cell_text(h->evidence),
 		number(p->swap_bytes),
 		number(p->pss_bytes),
 		number(p->reserved_bytes),
 		number(p->huge_bytes),
 		number(p->n_ranges),
-		text(h->detail),
-		text(h->inside),
-		text(h->unknown_why),
-		text(figures),
+		report_cell_text(h->detail),
+		report_cell_text(h->inside),
+		report_cell_text(h->unknown_why),
+		report_cell_text(figures),
 		number(h->checked),
 		number(h->inconsistent),
-		text(p->path),
+		report_cell_text(p->path),
 		number(p->file_bytes),
 		number(p->locked_bytes),
 		number((uint64_t)l->pid),
@@ -107,11 +96,13 @@ static int add_sample(struct profile *p, const struct ladder *l, const struct la
 	return profile_add(p, frames, 2, &label, label_pid ? 1 : 0, values, err);
 }
 
-static int add_finding(struct report *to, const struct regions_finding *f, struct error *err)
+int ladder_profile_finding(struct report *to, const struct regions_finding *f, struct error *err)
 {
 	static const char *const columns[] = { "key", "text", "evidence", "remedy", "bytes" };
-	const struct report_figure cells[] = { text(f->key), text(f->text), text(f->evidence),
-		                               text(f->remedy), known(f->bytes) };
+	const struct report_figure cells[] = { report_cell_text(f->key), report_cell_text(f->text),
+		                               report_cell_text(f->evidence),
+		                               report_cell_text(f->remedy),
+		                               report_cell_int(f->bytes) };
 	struct report_table *table;
 	int r = report_table(to, "findings", columns, ARRAY_SIZE(columns), &table, err);
 
@@ -121,7 +112,7 @@ static int add_finding(struct report *to, const struct regions_finding *f, struc
 static int add_next(struct report *to, const char *command, struct error *err)
 {
 	static const char *const columns[] = { "command" };
-	const struct report_figure cell = text(command);
+	const struct report_figure cell = report_cell_text(command);
 	struct report_table *table;
 	int r = report_table(to, "next", columns, 1, &table, err);
 
@@ -138,7 +129,7 @@ static int add_ladder(struct profile *p, const struct ladder *l, bool label_pid,
 			r = add_part_row(profile_report(p), l, &l->parts[i], err);
 	}
 	for (size_t i = 0; r == 0 && i < l->n_findings; i++)
-		r = add_finding(profile_report(p), &l->findings[i], err);
+		r = ladder_profile_finding(profile_report(p), &l->findings[i], err);
 	return r;
 }
 

@@ -19,8 +19,8 @@ int settings_add(const struct settings *s, const char *key, const char *value, s
 {
 	static const char *const columns[] = { "key", "value" };
 	const struct report_figure cells[] = {
-		{ .kind = REPORT_TEXT, .text = (char *)key },
-		{ .kind = REPORT_TEXT, .text = (char *)value },
+		report_cell_text(key),
+		report_cell_text(value),
 	};
 	struct report_table *table;
 	int r = report_table(s->to, "settings", columns, ARRAY_SIZE(columns), &table, err);

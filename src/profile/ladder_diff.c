@@ -113,16 +113,6 @@ void ladder_diff_clear(struct ladder_changes *c)
 
 /* ---- tables */
 
-static struct report_figure text(const char *s)
-{
-	return (struct report_figure){ .kind = REPORT_TEXT, .text = (char *)s };
-}
-
-static struct report_figure number(int64_t v)
-{
-	return (struct report_figure){ .kind = REPORT_INT, .integer = v };
-}
-
 static int64_t known(const struct ladder_diff_side *s)
 {
 	return s->n ? s->in_use_bytes : -1;
@@ -148,17 +138,17 @@ static int add_difference(struct report *to, const struct ladder_change *c, stru
 	                                : !c->after.n ? c->before.row
 	                                              : NULL;
 	const struct report_figure cells[] = {
-		text(c->kind),
-		text(c->name),
-		number((int64_t)c->before.n),
-		number((int64_t)c->after.n),
-		number(c->before.virtual_bytes),
-		number(c->after.virtual_bytes),
-		number(c->before.resident_bytes),
-		number(c->after.resident_bytes),
-		number(known(&c->before)),
-		number(known(&c->after)),
-		text(only ? only->detail : ""),
+		report_cell_text(c->kind),
+		report_cell_text(c->name),
+		report_cell_int((int64_t)c->before.n),
+		report_cell_int((int64_t)c->after.n),
+		report_cell_int(c->before.virtual_bytes),
+		report_cell_int(c->after.virtual_bytes),
+		report_cell_int(c->before.resident_bytes),
+		report_cell_int(c->after.resident_bytes),
+		report_cell_int(known(&c->before)),
+		report_cell_int(known(&c->after)),
+		report_cell_text(only ? only->detail : ""),
 	};
 	struct report_table *t;
 	int r = report_table(to, "differences", columns, ARRAY_SIZE(columns), &t, err);
@@ -185,8 +175,9 @@ static int add_setting(struct report *to, const char *key, const char *before, c
                        struct error *err)
 {
 	static const char *const columns[] = { "key", "before", "after" };
-	const struct report_figure cells[] = { text(key), text(before ? before : ""),
-		                               text(after ? after : "") };
+	const struct report_figure cells[] = { report_cell_text(key),
+		                               report_cell_text(before ? before : ""),
+		                               report_cell_text(after ? after : "") };
 	struct report_table *t;
 	int r = report_table(to, "settings", columns, ARRAY_SIZE(columns), &t, err);
 

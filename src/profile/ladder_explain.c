@@ -22,10 +22,10 @@ static int add(const struct explain *e, const char *text, const char *kind, cons
 {
 	static const char *const columns[] = { "text", "kind", "setting", "bytes" };
 	const struct report_figure cells[] = {
-		{ .kind = REPORT_TEXT, .text = (char *)text },
-		{ .kind = REPORT_TEXT, .text = (char *)kind },
-		{ .kind = REPORT_TEXT, .text = (char *)setting },
-		{ .kind = REPORT_INT, .integer = bytes },
+		report_cell_text(text),
+		report_cell_text(kind),
+		report_cell_text(setting),
+		report_cell_int(bytes),
 	};
 	struct report_table *t;
 	int r = report_table(e->to, "explanations", columns, ARRAY_SIZE(columns), &t, err);

@@ -41,6 +41,17 @@ struct report {
 	size_t n_tables, cap_tables;
 };
 
+/* Cells for report_row(). */
+static inline struct report_figure report_cell_int(int64_t v)
+{
+	return (struct report_figure){ .kind = REPORT_INT, .integer = v };
+}
+
+static inline struct report_figure report_cell_text(const char *s)
+{
+	return (struct report_figure){ .kind = REPORT_TEXT, .text = (char *)s };
+}
+
 void report_clear(struct report *r); /* frees what it holds; { 0 } is empty */
 
 int report_int(struct report *r, const char *key, const char *title, int64_t v, const char *unit,

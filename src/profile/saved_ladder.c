@@ -159,8 +159,8 @@ static int add_settings(struct report *to, const json_t *object, struct error *e
 	json_object_foreach((json_t *)object, key, value)
 	{
 		const struct report_figure cells[] = {
-			{ .kind = REPORT_TEXT, .text = (char *)key },
-			{ .kind = REPORT_TEXT, .text = (char *)json_string_value(value) },
+			report_cell_text(key),
+			report_cell_text(json_string_value(value)),
 		};
 
 		if (r == 0 && cells[1].text && t->n_rows < MOST_FIGURES)

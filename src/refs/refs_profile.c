@@ -109,9 +109,6 @@ static int add_types_as_samples(struct making *m, const struct refs_types_row *r
 
 /* ---- tables ---- */
 
-#define TEXT(v)   ((struct report_figure){ .kind = REPORT_TEXT, .text = (char *)(v) })
-#define NUMBER(v) ((struct report_figure){ .kind = REPORT_INT, .integer = (int64_t)(v) })
-
 /* Names of those with whom root @r shares something, each once. */
 static void shared_with(const struct making *m, uint32_t r, char *buf, size_t size)
 {
@@ -174,10 +171,11 @@ static int add_roots(struct making *m, struct report *to)
 		shared_with(m, order[i].root, with, sizeof(with));
 		r = report_row(t,
 		               (struct report_figure[]){
-				       TEXT(name), TEXT(object_graph_name(g, root->kind)),
-				       NUMBER(order[i].retained),
-				       NUMBER(m->d.count[m->d.n_nodes + order[i].root]),
-				       TEXT(with) },
+				       report_cell_text(name),
+				       report_cell_text(object_graph_name(g, root->kind)),
+				       report_cell_int(order[i].retained),
+				       report_cell_int(m->d.count[m->d.n_nodes + order[i].root]),
+				       report_cell_text(with) },
 		               m->err);
 	}
 	return r;
@@ -191,12 +189,13 @@ static int add_types(struct making *m, struct report *to, const struct refs_type
 	int r = report_table(to, "types", columns, ARRAY_SIZE(columns), &t, m->err);
 
 	for (size_t i = 0; r == 0 && i < n && i < TYPE_ROWS; i++)
-		r = report_row(
-			t,
-			(struct report_figure[]){ TEXT(object_graph_name(m->g, rows[i].type)),
-		                                  NUMBER(rows[i].objects), NUMBER(rows[i].bytes),
-		                                  NUMBER(rows[i].retained) },
-			m->err);
+		r = report_row(t,
+		               (struct report_figure[]){
+				       report_cell_text(object_graph_name(m->g, rows[i].type)),
+				       report_cell_int(rows[i].objects),
+				       report_cell_int(rows[i].bytes),
+				       report_cell_int(rows[i].retained) },
+		               m->err);
 	return r;
 }
 
@@ -243,12 +242,14 @@ static int add_big(struct making *m, struct report *to)
 			         object_graph_name(m->g, m->g->roots[top - m->d.n_nodes].name));
 		else
 			shared_name(&m->s, m->g, m->s.set[top], root, sizeof(root));
-		r = report_row(t,
-		               (struct report_figure[]){
-				       TEXT(address),
-				       TEXT(object_graph_name(m->g, m->g->type[big[i]] >> 2)),
-				       NUMBER(object_graph_size(m->g, big[i])), TEXT(root) },
-		               m->err);
+		r = report_row(
+			t,
+			(struct report_figure[]){
+				report_cell_text(address),
+				report_cell_text(object_graph_name(m->g, m->g->type[big[i]] >> 2)),
+				report_cell_int(object_graph_size(m->g, big[i])),
+				report_cell_text(root) },
+			m->err);
 	}
 	return r;
 }
@@ -268,8 +269,9 @@ static int add_objects(struct making *m, struct report *to)
 		snprintf(address, sizeof(address), "0x%" PRIx64, g->address[v]);
 		r = report_row(t,
 		               (struct report_figure[]){
-				       TEXT(address), TEXT(object_graph_name(g, g->type[v] >> 2)),
-				       NUMBER(object_graph_size(g, v)) },
+				       report_cell_text(address),
+				       report_cell_text(object_graph_name(g, g->type[v] >> 2)),
+				       report_cell_int(object_graph_size(g, v)) },
 		               m->err);
 	}
 	return r;

@@ -103,9 +103,9 @@ static void small_report(struct profile *p)
 	struct report_table *t;
 	struct error err;
 	struct report_figure cells[3] = {
-		{ .kind = REPORT_TEXT, .text = (char *)"TopMemoryContext/CacheMemoryContext" },
-		{ .kind = REPORT_INT, .integer = 5378688 },
-		{ .kind = REPORT_INT, .integer = 37352 },
+		report_cell_text("TopMemoryContext/CacheMemoryContext"),
+		report_cell_int(5378688),
+		report_cell_int(37352),
 	};
 
 	if (report_text(r, "target", "target", "postgres (4711)", &err) < 0 ||

@@ -19,12 +19,7 @@ struct sample_part {
 
 static inline struct report_figure sample_text(const char *s)
 {
-	return (struct report_figure){ .kind = REPORT_TEXT, .text = (char *)(s ? s : "") };
-}
-
-static inline struct report_figure sample_int(int64_t v)
-{
-	return (struct report_figure){ .kind = REPORT_INT, .integer = v };
+	return report_cell_text(s ? s : "");
 }
 
 static inline void sample_row(struct profile *p, const char *key, const char *const *columns,
@@ -50,26 +45,26 @@ static inline void sample_part_add(struct profile *p, const struct sample_part *
 	const struct report_figure cells[] = {
 		sample_text(part->kind),
 		sample_text(part->name),
-		sample_int(part->virtual_bytes),
-		sample_int(part->resident_bytes),
-		sample_int(part->in_use_bytes),
-		sample_int(part->cached_bytes),
+		report_cell_int(part->virtual_bytes),
+		report_cell_int(part->resident_bytes),
+		report_cell_int(part->in_use_bytes),
+		report_cell_int(part->cached_bytes),
 		sample_text("made by hand"),
-		sample_int(0),
-		sample_int(0),
-		sample_int(0),
-		sample_int(0),
-		sample_int(1),
+		report_cell_int(0),
+		report_cell_int(0),
+		report_cell_int(0),
+		report_cell_int(0),
+		report_cell_int(1),
 		sample_text(part->detail),
 		sample_text(part->inside),
 		sample_text(part->unknown_why),
 		sample_text(part->figures),
-		sample_int(7),
-		sample_int(0),
+		report_cell_int(7),
+		report_cell_int(0),
 		sample_text(""),
-		sample_int(0),
-		sample_int(0),
-		sample_int(4711),
+		report_cell_int(0),
+		report_cell_int(0),
+		report_cell_int(4711),
 	};
 	int64_t values[] = { part->virtual_bytes, part->resident_bytes, 0, 0,
 		             part->in_use_bytes > 0 ? part->in_use_bytes : 0 };
@@ -133,7 +128,7 @@ static inline void sample_finding(struct profile *p, const char *text, const cha
 	static const char *const columns[] = { "key", "text", "evidence", "remedy", "bytes" };
 	const struct report_figure cells[] = { sample_text("some-finding"), sample_text(text),
 		                               sample_text(evidence), sample_text(remedy),
-		                               sample_int(-1) };
+		                               report_cell_int(-1) };
 
 	sample_row(p, "findings", columns, 5, cells);
 }

@@ -125,8 +125,8 @@ static void fill_report(struct report *r)
 	check_ok(report_table(r, "contexts", columns, 3, &t, &err));
 	/* some thousand rows: more than one comment */
 	for (int i = 0; i < 20000; i++) {
-		struct report_figure row[] = { { .kind = REPORT_TEXT, .text = (char *)"Top/\"<x>" },
-			                       { .kind = REPORT_INT, .integer = i },
+		struct report_figure row[] = { report_cell_text("Top/\"<x>"),
+			                       report_cell_int(i),
 			                       { .kind = REPORT_DOUBLE, .real = i } };
 
 		check_ok(report_row(t, row, &err));

@@ -33,8 +33,7 @@ static void tables_keep_rows(void **state)
 {
 	cleanup(report_clear) struct report r = { 0 }, copy = { 0 };
 	static const char *const columns[] = { "context", "used_bytes" };
-	struct report_figure row[] = { { .kind = REPORT_TEXT, .text = (char *)"Top" },
-		                       { .kind = REPORT_INT, .integer = 8192 } };
+	struct report_figure row[] = { report_cell_text("Top"), report_cell_int(8192) };
 	struct report_table *t, *same;
 	struct error err;
 
