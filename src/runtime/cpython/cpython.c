@@ -108,19 +108,34 @@ static int add_heap(struct peek *p, const struct regions_input *in, const struct
 	return r < 0 ? r : 0;
 }
 
+/* The arenas of the next module that has some, from *pos on: 1, 0 at the end, or
+ * -errno. One runtime a module; a second word may name the same table. */
+static int next_arenas(struct peek *p, const struct runtime_view *v, const struct regions_input *in,
+                       size_t *pos, struct cpython_arenas *ret, struct error *err)
+{
+	struct regions_data d;
+	int r = 0;
+
+	while (r == 0 && regions_next_data(in->maps, v->target->exe, pos, &d)) {
+		uint64_t at = d.start;
+
+		r = cpython_arenas_next(p, in->maps, &d, &at, ret, err);
+	}
+	return r;
+}
+
 static int label_regions(const struct runtime_view *v, const struct regions_input *in,
                          struct regions *to, struct error *err)
 {
 	cleanup(peek_close) struct peek p = { 0 };
-	struct regions_data d;
 	int r = peek_open(&p, v->target, err);
 
-	for (size_t i = 0; r == 0 && regions_next_data(in->maps, v->target->exe, &i, &d);) {
+	for (size_t pos = 0; r >= 0;) {
 		cleanup(cpython_arenas_clear) struct cpython_arenas a = { 0 };
-		uint64_t pos = d.start;
 
-		/* one runtime a module; a second word may name the same table */
-		r = cpython_arenas_next(&p, in->maps, &d, &pos, &a, err);
+		r = next_arenas(&p, v, in, &pos, &a, err);
+		if (r == 0)
+			break;
 		if (r > 0)
 			r = add_heap(&p, in, &a, v->target->exe, to, err);
 	}
@@ -184,18 +199,17 @@ static int find_block(const struct runtime_view *v, const struct regions_input *
                       struct regions_block *ret, struct error *err)
 {
 	cleanup(peek_close) struct peek p = { 0 };
-	struct regions_data d;
 	int r = peek_open(&p, v->target, err);
 
-	for (size_t i = 0; r == 0 && regions_next_data(in->maps, v->target->exe, &i, &d);) {
+	for (size_t pos = 0; r >= 0;) {
 		cleanup(cpython_arenas_clear) struct cpython_arenas a = { 0 };
-		uint64_t pos = d.start;
 
-		r = cpython_arenas_next(&p, in->maps, &d, &pos, &a, err);
-		for (size_t k = 0; r > 0 && k < a.n_items; k++)
-			if (addr >= a.items[k].start && addr - a.items[k].start < a.arena_bytes)
-				return block_in(&p, &a, &a.items[k], addr, ret);
-		r = r < 0 ? r : 0;
+		r = next_arenas(&p, v, in, &pos, &a, err);
+		if (r == 0)
+			break;
+		for (size_t i = 0; r > 0 && i < a.n_items; i++)
+			if (addr >= a.items[i].start && addr - a.items[i].start < a.arena_bytes)
+				return block_in(&p, &a, &a.items[i], addr, ret);
 	}
 	return r;
 }
