@@ -16,11 +16,14 @@ import time
 
 import pytest
 
+import webdriver
+
 SOURCE = pathlib.Path(os.environ.get("SOURCE", pathlib.Path(__file__).parents[2]))
 BUILD = pathlib.Path(os.environ.get("BUILD", SOURCE / "build"))
 MEMWHO = os.environ.get("MEMWHO", str(BUILD / "memwho"))
 PROGRAMS = BUILD / "tests" / "programs"
 CI = os.environ.get("CI") == "true"
+ARTEFACTS = pathlib.Path(os.environ.get("MEMWHO_ARTEFACTS", BUILD / "pictures"))
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -165,6 +168,21 @@ def record(tmp_path):
 
 def kernel_features():
     return run_memwho("--version", "--json").json()["kernel_features"]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not webdriver.find():
+        pytest.skip("needs chromium and chromedriver (packages chromium, chromium-driver)")
+    with webdriver.Browser() as b:
+        yield b
+
+
+def leave_page(browser, name):
+    """What each test of a page ends with: its picture is kept, and its console empty."""
+    name = re.sub(r"\W+", "-", name).strip("-")
+    browser.screenshot(ARTEFACTS / f"{name}.png")
+    assert browser.problems() == []
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+import cgroups
 import conftest
 from conftest import PROGRAMS, changed_code
 from hold import Hold, compare, library, stacks_of_json
@@ -187,27 +188,10 @@ def cgroup(path, *pids):
     top = next((h for h in hierarchies() if os.access(h, os.W_OK)), None)
     if not top:
         pytest.skip("no cgroup hierarchy that can be written")
-    whole = pathlib.Path(top) / path
-    made = []
-    try:
-        for p in [*reversed(whole.parents), whole]:
-            if not p.exists():
-                p.mkdir()
-                made.append(p)
+    with cgroups.made(top, path) as whole:
         for pid in pids:
             (whole / "cgroup.procs").write_text(str(pid))
         yield whole
-    finally:
-        for p in made[::-1]:
-            for pid in (p / "cgroup.procs").read_text().split():
-                with contextlib.suppress(OSError):
-                    (pathlib.Path(top) / "cgroup.procs").write_text(pid)
-            for _ in range(100):
-                try:
-                    p.rmdir()
-                    break
-                except OSError:
-                    time.sleep(0.02)
 
 
 def counts(result, pid):

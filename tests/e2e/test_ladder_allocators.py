@@ -278,6 +278,14 @@ def redis(port, *words):
     return data.decode()
 
 
+def redis_fill(port, sizes):
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as s:
+        s.sendall(b"".join(f"SET key:{i} {'x' * n}\r\n".encode() for i, n in enumerate(sizes)))
+        got = b""
+        while got.count(b"+OK") < len(sizes):
+            got += s.recv(65536)
+
+
 @pytest.fixture
 def redis_port(tmp_path):
     server = shutil.which("redis-server")
@@ -301,11 +309,7 @@ def redis_port(tmp_path):
 
 def test_redis(redis_port):
     port, pid = redis_port
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as s:
-        s.sendall(b"".join(f"SET key:{i} {'x' * (i % 3000 + 1)}\r\n".encode() for i in range(5000)))
-        got = b""
-        while got.count(b"+OK") < 5000:
-            got += s.recv(65536)
+    redis_fill(port, [i % 3000 + 1 for i in range(5000)])
 
     def own():
         info = redis(port, "INFO", "memory")

@@ -11,10 +11,10 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
 
 import pytest
 
+import cgroups
 from conftest import MEMWHO, PROGRAMS, Target
 from hold import Hold, compare, stacks_of_json
 from test_containers import an_id, child_of, copy_with_libraries
@@ -37,29 +37,12 @@ def memory_hierarchy():
     return found[0] if found and os.access(found[0][0], os.W_OK) else None
 
 
-@contextlib.contextmanager
 def memory_cgroup(path):
-    """A new cgroup of the memory controller; its processes must have ended."""
+    """A new cgroup of the memory controller."""
     top = memory_hierarchy()
     if not top:
         pytest.skip("no memory cgroup can be made here")
-    whole, made = top[0] / path, []
-    try:
-        for p in [*reversed(whole.parents), whole]:
-            if not p.exists():
-                p.mkdir()
-                made.append(p)
-        yield whole
-    finally:
-        for p in made[::-1]:
-            for _ in range(200):
-                try:
-                    p.rmdir()
-                    break
-                except OSError:
-                    time.sleep(0.02)
-            else:
-                p.rmdir()
+    return cgroups.made(top[0], path)
 
 
 @contextlib.contextmanager

@@ -3,17 +3,12 @@
 """The treemap and the icicle of a ladder in a real browser: areas are the bytes,
 mouse and keyboard do what they say, hostile names stay text, the console is empty."""
 import json
-import os
-import pathlib
-import re
 import xml.etree.ElementTree as ET
 
 import pytest
 
 import conftest
-import webdriver
 
-ARTEFACTS = pathlib.Path(os.environ.get("MEMWHO_ARTEFACTS", conftest.BUILD / "pictures"))
 MIB = 1 << 20
 PARTS = [
     ("glibc-arena", "arena 1", 64 * MIB, 12288, "made for thread worker-0 (tid 4715)"),
@@ -35,14 +30,6 @@ def ladder(parts, **more):
             "unnamed_bytes": sum(p[2] for p in parts if p[0] == "unnamed"), **more, "parts": rows}
 
 
-@pytest.fixture(scope="module")
-def browser():
-    if not webdriver.find():
-        pytest.skip("needs chromium and chromedriver (packages chromium, chromium-driver)")
-    with webdriver.Browser() as b:
-        yield b
-
-
 @pytest.fixture
 def page(browser, memwho, tmp_path, request):
     def make(saved, *options, command=("render",)):
@@ -57,9 +44,7 @@ def page(browser, memwho, tmp_path, request):
         browser.wait("return document.documentElement.dataset.ready")
         return browser
     yield make
-    name = re.sub(r"\W+", "-", request.node.name).strip("-")
-    browser.screenshot(ARTEFACTS / f"{name}.png")
-    assert browser.problems() == []
+    conftest.leave_page(browser, request.node.name)
 
 
 def leaves(b):

@@ -5,7 +5,6 @@ its evidence, and next to nothing is without an owner. What the rows' figures ar
 worth is for test_ladder_{glibc,musl,allocators,languages}.py; here is whether all
 of it comes together on a program that nobody wrote for it."""
 import contextlib
-import socket
 import subprocess
 import sys
 
@@ -16,7 +15,8 @@ import postgres
 from conftest import BUILD, SOURCE
 from hold import build_rust
 from ladder_truth import Truth
-from test_ladder_allocators import preload, redis, redis_port  # noqa: F401 (a fixture)
+from test_ladder_allocators import (preload, redis, redis_fill,  # noqa: F401 (a fixture)
+                                    redis_port)
 from test_ladder_core import (check_against_kernel, figure, parts, present_bytes,  # noqa: F401
                               state_of, stopped)
 from test_ladder_languages import Running, tool
@@ -104,11 +104,7 @@ def test_rust_with_jemalloc(memwho, stopped, target):
 
 def test_redis_server(memwho, stopped, redis_port):  # noqa: F811
     port, pid = redis_port
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as s:
-        s.sendall(b"".join(f"SET key:{i} {'x' * 900}\r\n".encode() for i in range(5000)))
-        got = b""
-        while got.count(b"+OK") < 5000:
-            got += s.recv(65536)
+    redis_fill(port, [900] * 5000)
     kind = "jemalloc" if "jemalloc" in redis(port, "INFO", "memory") else "glibc-arena"
     ladder = check(memwho, stopped, pid, [kind, "thread-stack"])
     assert sum(p["in_use_bytes"] for p in parts(ladder, kind)) > 5000 * 900

@@ -2,8 +2,6 @@
 # meson: timeout=600 parallel
 """SVG and HTML in a real browser, with real clicks: the effects are there and the
 console is empty. Pictures are kept in $MEMWHO_ARTEFACTS (else BUILD/pictures)."""
-import os
-import pathlib
 import re
 import subprocess
 import time
@@ -14,7 +12,6 @@ import pytest
 import conftest
 import webdriver
 
-ARTEFACTS = pathlib.Path(os.environ.get("MEMWHO_ARTEFACTS", conftest.BUILD / "pictures"))
 SVG = "{http://www.w3.org/2000/svg}"
 MIB = 1 << 20
 
@@ -23,14 +20,6 @@ SMALL_BYTES = {"ao_truncate_replay": 5378688, "transformFromClause": 1843200,
                "GpPolicyFetch": 912384, "DoCopy": 524288, "SSL_new": 262144, "planner": 98304,
                "[before attach]": 640}
 SMALL_TOTAL = sum(SMALL_BYTES.values())
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not webdriver.find():
-        pytest.skip("needs chromium and chromedriver (packages chromium, chromium-driver)")
-    with webdriver.Browser() as b:
-        yield b
 
 
 @pytest.fixture
@@ -54,9 +43,7 @@ def page(browser, picture, request):
             browser.wait("return document.documentElement.dataset.ready")
         return browser
     yield make
-    name = re.sub(r"\W+", "-", request.node.name).strip("-")
-    browser.screenshot(ARTEFACTS / f"{name}.png")
-    assert browser.problems() == []
+    conftest.leave_page(browser, request.node.name)
 
 
 def box_of(browser, name):
@@ -214,7 +201,7 @@ def test_svg_dark(picture):
             b.open(path)
             assert b.js("return matchMedia('(prefers-color-scheme: dark)').matches") is dark
             seen.append(b.js("return getComputedStyle(document.querySelector('.bg')).fill"))
-            b.screenshot(ARTEFACTS / f"svg-{'dark' if dark else 'light'}.png")
+            b.screenshot(conftest.ARTEFACTS / f"svg-{'dark' if dark else 'light'}.png")
             assert b.problems() == []
     assert seen == ["rgb(255, 255, 255)", "rgb(21, 23, 28)"]
 
