@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +16,8 @@
 #include "base/cleanup.h"
 #include "target/pages.h"
 #include "target/target.h"
+
+#include "child.h"
 
 enum { PAGE = 4096, BIG_PAGES = 20000, BIG = BIG_PAGES * PAGE };
 
@@ -37,19 +38,14 @@ static void child_touch(char *at)
 	at[15000ul * PAGE] = 1;
 }
 
-static void child_live(int ready_fd)
+static void child_live(void)
 {
 	volatile char sum = 0;
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	child_touch(child.private);
 	child_touch(child.shared);
 	for (size_t i = 0; i < 10; i++)
 		sum += child.read_only[i * PAGE];
-	if (write(ready_fd, "x", 1) != 1)
-		_exit(1);
-	for (;;)
-		pause();
 }
 
 static char *map(int flags)
@@ -64,27 +60,18 @@ static char *map(int flags)
 static int setup(void **state)
 {
 	struct error err = { 0 };
-	int ready[2];
-	char c;
 
 	child.private = map(MAP_PRIVATE);
 	child.shared = map(MAP_SHARED);
 	child.read_only = map(MAP_PRIVATE);
-	assert_int_equal(pipe(ready), 0);
-	child.pid = fork();
-	if (!child.pid)
-		child_live(ready[1]);
-	close(ready[1]);
-	assert_int_equal(read(ready[0], &c, 1), 1);
-	close(ready[0]);
+	child.pid = child_start(child_live);
 	return target_open(child.pid, &child.t, &err);
 }
 
 static int teardown(void **state)
 {
 	target_close(child.t);
-	kill(child.pid, SIGKILL);
-	waitpid(child.pid, NULL, 0);
+	child_end(child.pid);
 	return 0;
 }
 

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,6 +19,8 @@
 #include "base/cleanup.h"
 #include "target/reader.h"
 #include "target/target.h"
+
+#include "child.h"
 
 enum { MIB = 1 << 20, PAGE = 4096, BIG = 64 * MIB };
 
@@ -41,17 +42,12 @@ static void child_touch(char *at)
 		memset(at + touched[i] * PAGE, 'a' + (int)i, PAGE);
 }
 
-static void child_live(int ready_fd)
+static void child_live(void)
 {
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	child_touch(child.private);
 	child_touch(child.shared);
 	for (size_t i = 0; i < sizeof(child.known); i++)
 		child.known[i] = i * 7 + i / 256;
-	if (write(ready_fd, "x", 1) != 1)
-		_exit(1);
-	for (;;)
-		pause();
 }
 
 static char *map(int flags, int fd)
@@ -66,20 +62,12 @@ static char *map(int flags, int fd)
 static int setup(void **state)
 {
 	struct error err = { 0 };
-	int ready[2];
-	char c;
 
 	child.shared_fd = memfd_create("holes", MFD_CLOEXEC);
 	assert_int_equal(ftruncate(child.shared_fd, BIG), 0);
 	child.private = map(MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	child.shared = map(MAP_SHARED, child.shared_fd);
-	assert_int_equal(pipe(ready), 0);
-	child.pid = fork();
-	if (!child.pid)
-		child_live(ready[1]);
-	close(ready[1]);
-	assert_int_equal(read(ready[0], &c, 1), 1);
-	close(ready[0]);
+	child.pid = child_start(child_live);
 	assert_int_equal(target_open(child.pid, &child.t, &err), 0);
 	return 0;
 }
@@ -88,8 +76,7 @@ static int teardown(void **state)
 {
 	unsetenv("MEMWHO_WITHOUT");
 	child.t = target_close(child.t);
-	kill(child.pid, SIGKILL);
-	waitpid(child.pid, NULL, 0);
+	child_end(child.pid);
 	munmap(child.private, BIG);
 	munmap(child.shared, BIG);
 	close(child.shared_fd);
