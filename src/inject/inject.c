@@ -254,16 +254,26 @@ int inject_open(const struct target *t, struct symbol_space *space, const struct
 
 /* ---- calls ---- */
 
+/* @r: what pread or pwrite returned. Nothing is transferred once the address space is gone
+ * (mem_rw(), fs/proc/base.c), which is before the process has ended, or after it exec'd. */
+static int memory_failed(const struct inject *in, ssize_t r, uint64_t addr, struct error *err)
+{
+	const int number = r < 0 ? errno : EIO;
+
+	if (target_has_ended(in->target))
+		return error_set(err, ESRCH, "process %d has ended", (int)in->target->pid);
+	if (r == 0)
+		return error_set(err, ESRCH, "process %d has ended, or runs another program",
+		                 (int)in->target->pid);
+	return error_sys(err, number, "memory of process %d at 0x%" PRIx64, (int)in->target->pid,
+	                 addr);
+}
+
 int inject_read(struct inject *in, uint64_t addr, void *bytes, size_t n, struct error *err)
 {
 	ssize_t r = pread(in->mem_fd, bytes, n, (off_t)addr);
 
-	if (r == (ssize_t)n)
-		return 0;
-	if (target_has_ended(in->target))
-		return error_set(err, ESRCH, "process %d has ended", (int)in->target->pid);
-	return error_sys(err, r < 0 ? errno : EIO, "memory of process %d at 0x%" PRIx64,
-	                 (int)in->target->pid, addr);
+	return r == (ssize_t)n ? 0 : memory_failed(in, r, addr, err);
 }
 
 int inject_write(struct inject *in, uint64_t addr, const void *bytes, size_t n, struct error *err)
@@ -272,12 +282,7 @@ int inject_write(struct inject *in, uint64_t addr, const void *bytes, size_t n, 
 
 	steps_before("write");
 	r = pwrite(in->mem_fd, bytes, n, (off_t)addr);
-	if (r == (ssize_t)n)
-		return 0;
-	if (target_has_ended(in->target))
-		return error_set(err, ESRCH, "process %d has ended", (int)in->target->pid);
-	return error_sys(err, r < 0 ? errno : EIO, "writing to process %d at 0x%" PRIx64,
-	                 (int)in->target->pid, addr);
+	return r == (ssize_t)n ? 0 : memory_failed(in, r, addr, err);
 }
 
 uint64_t inject_scratch(const struct inject *in)
