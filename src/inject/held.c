@@ -128,6 +128,20 @@ static bool is_in_limbo(const struct held_limbo *l, pid_t tid)
 	return false;
 }
 
+static void enter_limbo(struct held_limbo *l, pid_t tid)
+{
+	if (!is_in_limbo(l, tid) && l->n < HELD_MAX_LIMBO)
+		l->tids[l->n++] = tid;
+}
+
+/* One that was killed while it stood still is dead, but ours until we have waited for it; till then
+ * its process does not end. */
+static void detach(struct held_limbo *l, pid_t tid, const char *step)
+{
+	if (request(PTRACE_DETACH, tid, 0, NULL, step) < 0 && errno == ESRCH)
+		enter_limbo(l, tid);
+}
+
 /* 1: it stands still; 0: not yet; -ESRCH: gone. A signal that came first is
  * delivered, and the interrupt asked for again: one that came while the kernel
  * took a timer's signal was cleared by the stop for it (ptrace_stop()). */
@@ -166,8 +180,7 @@ static int wait_for_stop(struct held_limbo *l, pid_t tid)
 		nap_us(us);
 		us = us < 500 ? us * 2 : us;
 	}
-	if (l->n < HELD_MAX_LIMBO)
-		l->tids[l->n++] = tid;
+	enter_limbo(l, tid);
 	l->n_ever++;
 	return -ETIMEDOUT;
 }
@@ -189,6 +202,9 @@ int held_take(const struct target *t, struct held_limbo *limbo, pid_t tid, struc
 	struct held h = { .tid = tid };
 	int r = stop(limbo, tid);
 
+	/* what the kernel says of one that is exiting (ptrace_attach(), kernel/ptrace.c) */
+	if (r == -EPERM && (held_state(t, tid) == 'Z' || held_state(t, tid) == 'X'))
+		r = -ESRCH;
 	if (r == -EPERM)
 		return error_set(err, EPERM,
 		                 "thread %d cannot be stopped: traced by another "
@@ -201,7 +217,7 @@ int held_take(const struct target *t, struct held_limbo *limbo, pid_t tid, struc
 	if (!freeze_regs_stopped(tid, &h.repair) ||
 	    request(PTRACE_GETREGS, tid, 0, &h.regs, "getregs") < 0) {
 		r = -errno;
-		request(PTRACE_DETACH, tid, 0, NULL, "detach");
+		detach(limbo, tid, "detach");
 		return error_sys(err, -r, "registers of thread %d", (int)tid);
 	}
 	h.back = h.regs;
@@ -211,14 +227,14 @@ int held_take(const struct target *t, struct held_limbo *limbo, pid_t tid, struc
 	return 0;
 }
 
-void held_release(struct held *h)
+void held_release(struct held_limbo *limbo, struct held *h)
 {
 	steps_before("leave");
 	freeze_regs_leave(h->tid, &h->repair);
-	request(PTRACE_DETACH, h->tid, 0, NULL, "detach");
+	detach(limbo, h->tid, "detach");
 }
 
-int held_commit(const struct held *h, uint64_t pc, struct error *err)
+int held_commit(struct held_limbo *limbo, const struct held *h, uint64_t pc, struct error *err)
 {
 	struct user_regs_struct r = h->regs;
 	int e;
@@ -227,10 +243,16 @@ int held_commit(const struct held *h, uint64_t pc, struct error *err)
 	r.orig_rax = -1; /* no restart by the kernel: the stub does it */
 	if (request(PTRACE_SETREGS, h->tid, 0, &r, "commit") < 0) {
 		e = errno;
-		request(PTRACE_DETACH, h->tid, 0, NULL, "detach");
+		detach(limbo, h->tid, "detach");
+		/* only SIGKILL and another thread's exec end one that stands still */
+		if (e == ESRCH)
+			return error_set(err, ESRCH,
+			                 "the process of thread %d has ended, or runs "
+			                 "another program",
+			                 (int)h->tid);
 		return error_sys(err, e, "thread %d cannot be moved", (int)h->tid);
 	}
-	request(PTRACE_DETACH, h->tid, 0, NULL, "let go");
+	detach(limbo, h->tid, "let go");
 	return 0;
 }
 
@@ -247,7 +269,7 @@ int held_withdraw(struct held_limbo *limbo, const struct held *h, uint64_t pc)
 	if (e == 0 && r.rip == pc)
 		e = request(PTRACE_SETREGS, h->tid, 0, (void *)&h->regs, "withdraw") < 0 ? -errno
 		                                                                         : 1;
-	request(PTRACE_DETACH, h->tid, 0, NULL, "detach");
+	detach(limbo, h->tid, "detach");
 	return e;
 }
 
@@ -280,7 +302,7 @@ int held_is_out_of(const struct target *t, struct held_limbo *limbo, pid_t tid, 
 		return r == -ESRCH ? 1 : r;
 	r = !(h.regs.rip >= start && h.regs.rip < end) &&
 	    !words_point_into(t, h.regs.rsp - RED_ZONE, start, end);
-	held_release(&h);
+	held_release(limbo, &h);
 	return r;
 }
 
@@ -294,11 +316,11 @@ bool held_settle(struct held_limbo *l)
 			i++;
 			continue;
 		}
+		l->tids[i] = l->tids[--l->n];
 		if (r > 0) {
 			freeze_regs_stopped(h.tid, &h.repair);
-			held_release(&h);
+			held_release(l, &h);
 		}
-		l->tids[i] = l->tids[--l->n];
 	}
 	return l->n == 0;
 }

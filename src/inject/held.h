@@ -46,10 +46,11 @@ bool held_is_blocked(const struct target *t, pid_t tid);
  * -ETIMEDOUT (it is in limbo now), -EBUSY in limbo from before. */
 int held_take(const struct target *t, struct held_limbo *limbo, pid_t tid, struct held *ret,
               struct error *err);
-/* Let it go where it was. */
-void held_release(struct held *h);
+/* Let it go where it was. Here and below: if it was killed meanwhile it is in limbo until it has
+ * been waited for. */
+void held_release(struct held_limbo *limbo, struct held *h);
 /* Send it to @pc. Only the pc (and the kernel's note of a call to restart) changes. */
-int held_commit(const struct held *h, uint64_t pc, struct error *err);
+int held_commit(struct held_limbo *limbo, const struct held *h, uint64_t pc, struct error *err);
 
 /* Take @h back from @pc if it has not executed anything there: 1 taken back, 0 it
  * runs, -errno it cannot be told. It is let go in any case. */

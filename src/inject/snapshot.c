@@ -314,6 +314,7 @@ static int heartbeat_start(struct snapshot *s, struct error *err)
 /* ---- all threads ---- */
 
 struct stopped {
+	struct held_limbo *limbo;
 	struct held *items;
 	size_t n, cap;
 };
@@ -321,7 +322,7 @@ struct stopped {
 static void stopped_release(struct stopped *s)
 {
 	for (size_t i = 0; i < s->n; i++)
-		held_release(&s->items[i]);
+		held_release(s->limbo, &s->items[i]);
 	s->n = 0;
 	free(s->items);
 	s->items = NULL;
@@ -395,7 +396,7 @@ static int clone_failed(const struct target *t, int64_t result, struct error *er
 static int run_clone(struct inject *in, struct snapshot *s, const struct snapshot_options *o,
                      struct error *err)
 {
-	cleanup(stopped_release) struct stopped others = { 0 };
+	cleanup(stopped_release) struct stopped others = { .limbo = &in->limbo };
 	struct stub stub;
 	struct held h;
 	uint64_t slot, start = clock_now_ns();
@@ -408,7 +409,7 @@ static int run_clone(struct inject *in, struct snapshot *s, const struct snapsho
 		if (r == 0)
 			r = keep_registers(s, &h, &others, err);
 		if (r < 0) {
-			held_release(&h);
+			held_release(&in->limbo, &h);
 			return r;
 		}
 	}

@@ -94,7 +94,7 @@ static int try_thread(struct inject *in, pid_t tid, bool safe, struct held *ret,
 	r = is_usable(in, ret, safe, err);
 	if (r == 1)
 		return 1;
-	held_release(ret);
+	held_release(&in->limbo, ret);
 	in->stats.refused++;
 	return r;
 }
@@ -207,10 +207,10 @@ static int commit(struct inject *in, struct held *h, uint64_t at, const struct s
 	                    : inject_write(in, at, s->bytes, s->n, err);
 
 	if (r < 0) {
-		held_release(h);
+		held_release(&in->limbo, h);
 		return r;
 	}
-	r = held_commit(h, at, err);
+	r = held_commit(&in->limbo, h, at, err);
 	took = clock_now_ns() - stopped_ns;
 	in->stats.last_stop_ns = took;
 	if (took > in->stats.longest_stop_ns)
@@ -273,7 +273,7 @@ int transaction_run(struct inject *in, struct held *h, uint64_t slot, const stru
 	j->memwho_pid = getpid();
 	r = transaction_write_journal(in, err);
 	if (r < 0) {
-		held_release(h);
+		held_release(&in->limbo, h);
 		return r;
 	}
 	r = commit(in, h, slot, stub, start, err);
