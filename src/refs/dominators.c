@@ -5,286 +5,321 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/cleanup.h"
 
 enum { NO_TIER = 255 };
 
+void dominators_drop_order(struct dominators *d)
+{
+	free(d->order);
+	free(d->end);
+	d->order = d->end = NULL;
+}
+
 void dominators_clear(struct dominators *d)
 {
+	dominators_drop_order(d);
 	free(d->idom);
-	free(d->retained);
-	free(d->count);
-	free(d->order);
 	free(d->tier);
+	free(d->kept);
 	*d = (struct dominators){ 0 };
 }
 
-/* ---- tiers ---- */
+/* ---- arrays of one number for each vertex, which the steps hand to each other ---- */
 
-/* Give @tier to all that node @v reaches and that has none yet. @queue has room
- * for all nodes. */
-static void flood(const struct object_graph *g, uint32_t v, uint8_t tier, uint8_t *tiers,
-                  uint32_t *queue)
-{
-	size_t n = 0;
+enum { LENT = 5 };
 
-	if (tiers[v] != NO_TIER)
-		return;
-	tiers[v] = tier;
-	queue[n++] = v;
-	while (n) {
-		uint32_t u = queue[--n];
+struct work {
+	const struct object_graph *g;
+	struct dominators *d;
+	uint32_t *spare[LENT]; /* owned */
+	size_t n_spare;
 
-		for (uint32_t e = g->first_edge[u]; e < g->first_edge[u + 1]; e++) {
-			uint32_t to = g->edges[e].to;
-
-			if (tiers[to] != NO_TIER)
-				continue;
-			tiers[to] = tier;
-			queue[n++] = to;
-		}
-	}
-}
-
-static int find_tiers(const struct object_graph *g, struct dominators *d, struct error *err)
-{
-	cleanup_free uint32_t *queue = malloc((g->n_nodes + 1) * sizeof(*queue));
-
-	d->tier = malloc(g->n_nodes + 1);
-	if (!queue || !d->tier)
-		return error_oom(err);
-	memset(d->tier, NO_TIER, g->n_nodes + 1);
-	for (unsigned tier = 0; tier < OBJECT_TIERS; tier++) {
-		for (size_t r = 0; r < g->n_roots; r++) {
-			const struct object_root *root = &g->roots[r];
-
-			if (root->tier != tier)
-				continue;
-			for (uint32_t e = 0; e < root->n_edges; e++)
-				flood(g, g->root_edges[root->first_edge + e].to, (uint8_t)tier,
-				      d->tier, queue);
-		}
-	}
-	return 0;
-}
-
-/* ---- successors of a vertex, those that count ---- */
-
-struct successors {
-	const struct object_edge *edges;
-	size_t n;
-	uint8_t tier;
-};
-
-static struct successors successors_of(const struct object_graph *g, const struct dominators *d,
-                                       uint32_t v)
-{
-	if (v < d->n_nodes)
-		return (struct successors){ g->edges + g->first_edge[v],
-			                    g->first_edge[v + 1] - g->first_edge[v], d->tier[v] };
-	return (struct successors){ g->root_edges + g->roots[v - d->n_nodes].first_edge,
-		                    g->roots[v - d->n_nodes].n_edges,
-		                    (uint8_t)g->roots[v - d->n_nodes].tier };
-}
-
-/* ---- depth first: numbers from 1, parents by number ---- */
-
-struct numbering {
+	/* numbers: depth first, from 1, the common root's */
+	uint32_t n;
 	uint32_t *number; /* of a vertex; 0: not reached */
 	uint32_t *vertex; /* of a number */
-	uint32_t *parent; /* of a number */
-	size_t n;
+	uint32_t *parent; /* of a number; later its dominator */
+	uint32_t *semi;   /* of a number: first its references that are none of the tree, a list
+	                   * of others + 1; then its semi-dominator */
+	uint32_t *ancestor, *least;
+	struct other {
+		uint32_t from, next; /* number; index + 1 */
+	} * others;                  /* references that are none of the tree */
+	size_t n_others, cap_others;
 };
 
-static void numbering_clear(struct numbering *t)
+static void work_clear(struct work *w)
 {
-	free(t->number);
-	free(t->vertex);
-	free(t->parent);
+	uint32_t *const all[] = { w->number, w->vertex, w->parent, w->semi, w->ancestor, w->least };
+
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+		free(all[i]);
+	while (w->n_spare)
+		free(w->spare[--w->n_spare]);
+	free(w->others);
 }
 
-static void number_vertex(struct numbering *t, uint32_t v, uint32_t parent)
+static int lend(struct work *w, uint32_t **ret, struct error *err)
 {
-	t->number[v] = (uint32_t)++t->n;
-	t->vertex[t->n] = v;
-	t->parent[t->n] = parent;
+	*ret = w->n_spare ? w->spare[--w->n_spare] : malloc((w->d->n + 2) * sizeof(**ret));
+	return *ret ? 0 : error_oom(err);
 }
 
-static int depth_first(const struct object_graph *g, const struct dominators *d,
-                       struct numbering *t, struct error *err)
+static int lend_zeros(struct work *w, uint32_t **ret, struct error *err)
 {
-	cleanup_free uint32_t *stack = malloc(d->n * sizeof(*stack));
-	cleanup_free uint32_t *next = calloc(d->n, sizeof(*next));
-	const uint32_t common = (uint32_t)d->n - 1;
+	int r = lend(w, ret, err);
 
-	t->number = calloc(d->n, sizeof(*t->number));
-	t->vertex = malloc((d->n + 1) * sizeof(*t->vertex));
-	t->parent = malloc((d->n + 1) * sizeof(*t->parent));
-	if (!stack || !next || !t->number || !t->vertex || !t->parent)
-		return error_oom(err);
-	number_vertex(t, common, 0);
-	for (size_t r = 0; r < d->n_roots; r++) {
-		size_t n = 0;
+	if (r == 0)
+		memset(*ret, 0, (w->d->n + 2) * sizeof(**ret));
+	return r;
+}
 
-		stack[n++] = (uint32_t)(d->n_nodes + r);
-		number_vertex(t, stack[0], 1);
-		while (n) {
-			uint32_t v = stack[n - 1];
-			struct successors s = successors_of(g, d, v);
+static void give_back(struct work *w, uint32_t **array)
+{
+	w->spare[w->n_spare++] = *array;
+	*array = NULL;
+}
 
-			while (next[v] < s.n && (t->number[s.edges[next[v]].to] ||
-			                         d->tier[s.edges[next[v]].to] != s.tier))
-				next[v]++;
-			if (next[v] == s.n) {
-				n--;
-				continue;
-			}
-			stack[n] = s.edges[next[v]++].to;
-			number_vertex(t, stack[n], t->number[v]);
-			n++;
-		}
-	}
+/* ---- depth first ---- */
+
+/* Where the references of a vertex lead: every @step'th word. */
+struct successors {
+	const uint32_t *to;
+	uint32_t n, step;
+};
+
+static struct successors successors_of(const struct object_graph *g, uint32_t v)
+{
+	const struct object_root *r;
+
+	if (v < g->n_nodes)
+		return (struct successors){ g->to + g->first_edge[v],
+			                    g->first_edge[v + 1] - g->first_edge[v], 1 };
+	r = &g->roots[v - g->n_nodes];
+	return (struct successors){ &g->root_edges[r->first_edge].to, r->n_edges,
+		                    sizeof(struct object_edge) / sizeof(uint32_t) };
+}
+
+static void number_vertex(struct work *w, uint32_t v, uint32_t parent)
+{
+	w->number[v] = ++w->n;
+	w->vertex[w->n] = v;
+	w->parent[w->n] = parent;
+}
+
+/* From number @from to what has number @to already. */
+static int add_other(struct work *w, uint32_t from, uint32_t to, struct error *err)
+{
+	int r;
+
+	if (from == to || w->parent[to] == from)
+		return 0;
+	r = array_reserve(&w->others, &w->cap_others, w->n_others + 1, err);
+	if (r < 0)
+		return r;
+	w->others[w->n_others++] = (struct other){ from, w->semi[to] };
+	w->semi[to] = (uint32_t)w->n_others;
 	return 0;
 }
 
-/* ---- predecessors, by number ---- */
-
-struct predecessors {
-	uint32_t *first, *items;
-};
-
-static void predecessors_clear(struct predecessors *p)
+/* What root @root reaches and none before did. Numbers below @first are of a stronger tier.
+ * @next: of each number, which of its references is the next to be taken. */
+static int number_from(struct work *w, size_t root, uint32_t first, uint32_t *next,
+                       struct error *err)
 {
-	free(p->first);
-	free(p->items);
+	uint32_t at;
+	int r = 0;
+
+	number_vertex(w, (uint32_t)(w->g->n_nodes + root), 1);
+	at = w->n;
+	next[at] = 0;
+	while (r == 0 && at > 1) {
+		const struct successors s = successors_of(w->g, w->vertex[at]);
+		uint32_t k = next[at], to = 0;
+
+		while (r == 0 && k < s.n && w->number[to = s.to[(size_t)k * s.step]]) {
+			if (w->number[to] >= first)
+				r = add_other(w, at, w->number[to], err);
+			k++;
+		}
+		next[at] = k + 1;
+		if (k >= s.n) {
+			at = w->parent[at];
+			continue;
+		}
+		number_vertex(w, to, at);
+		at = w->n;
+		next[at] = 0;
+	}
+	return r;
 }
 
-static int find_predecessors(const struct object_graph *g, const struct dominators *d,
-                             const struct numbering *t, struct predecessors *p, struct error *err)
+/* The strongest tier first: what it reaches is its own. */
+static int number_all(struct work *w, struct error *err)
 {
-	p->first = calloc(t->n + 2, sizeof(*p->first));
-	p->items = malloc((g->n_edges + g->n_root_edges + 1) * sizeof(*p->items));
-	if (!p->first || !p->items)
-		return error_oom(err);
-	for (int pass = 0; pass < 2; pass++) {
-		for (size_t i = t->n; i > 1; i--) {
-			struct successors s = successors_of(g, d, t->vertex[i]);
+	uint32_t *next = NULL;
+	int r = lend_zeros(w, &w->number, err);
 
-			for (size_t e = 0; e < s.n; e++) {
-				uint32_t to = s.edges[e].to;
+	if (r == 0)
+		r = lend(w, &w->vertex, err);
+	if (r == 0)
+		r = lend(w, &w->parent, err);
+	if (r == 0)
+		r = lend_zeros(w, &w->semi, err);
+	if (r == 0)
+		r = lend(w, &next, err);
+	if (r < 0)
+		return r;
+	number_vertex(w, (uint32_t)w->d->n - 1, 0);
+	for (unsigned tier = 0; r == 0 && tier < OBJECT_TIERS; tier++) {
+		const uint32_t first = w->n + 1;
 
-				if (d->tier[to] != s.tier)
-					continue;
-				if (pass == 0)
-					p->first[t->number[to]]++;
-				else
-					p->items[--p->first[t->number[to]]] = (uint32_t)i;
-			}
+		for (size_t k = 0; r == 0 && k < w->g->n_roots; k++) {
+			if (w->g->roots[k].tier == tier)
+				r = number_from(w, k, first, next, err);
 		}
-		/* counts become ends, which the second pass moves to the starts */
-		for (size_t i = 1; pass == 0 && i <= t->n + 1; i++)
-			p->first[i] += p->first[i - 1];
+		for (uint32_t i = first; i <= w->n; i++) {
+			if (w->vertex[i] < w->d->n_nodes)
+				w->d->tier[w->vertex[i]] = (uint8_t)tier;
+		}
 	}
-	return 0;
+	give_back(w, &w->number);
+	give_back(w, &next);
+	return r;
 }
 
 /* ---- semi-dominators ---- */
 
-struct forest {
-	uint32_t *ancestor, *semi, *label, *path;
-};
-
-static void forest_clear(struct forest *f)
+/* The least semi-dominator on the way from @v up to what was linked last (numbers from @linked on
+ * are in the forest), the way made short. It is walked without a stack: up by turning it around. */
+static uint32_t evaluate(struct work *w, uint32_t v, uint32_t linked)
 {
-	free(f->ancestor);
-	free(f->semi);
-	free(f->label);
-	free(f->path);
-}
-
-/* The vertex with the least semi-dominator on the way from @v up to what was
- * linked last (numbers above @linked are in the forest). */
-static uint32_t evaluate(struct forest *f, uint32_t v, uint32_t linked)
-{
-	size_t n = 0;
-	uint32_t u = v;
+	uint32_t *const ancestor = w->ancestor, *const least = w->least;
+	uint32_t below = 0, u = v, top, best;
 
 	if (v < linked)
 		return v;
-	while (f->ancestor[u] >= linked) {
-		f->path[n++] = u;
-		u = f->ancestor[u];
-	}
-	while (n--) {
-		uint32_t w = f->path[n], a = f->ancestor[w];
+	while (ancestor[u] >= linked) {
+		const uint32_t above = ancestor[u];
 
-		if (f->semi[f->label[a]] < f->semi[f->label[w]])
-			f->label[w] = f->label[a];
-		f->ancestor[w] = f->ancestor[a];
+		ancestor[u] = below;
+		below = u;
+		u = above;
 	}
-	return f->label[v];
+	top = ancestor[u];
+	best = least[u];
+	while (below) {
+		u = below;
+		below = ancestor[u];
+		ancestor[u] = top;
+		if (least[u] < best)
+			best = least[u];
+		least[u] = best;
+	}
+	return best;
 }
 
-static int make_forest(const struct numbering *t, struct forest *f, struct error *err)
+static int find_semi(struct work *w, struct error *err)
 {
-	size_t bytes = (t->n + 1) * sizeof(uint32_t);
+	int r = lend(w, &w->ancestor, err);
 
-	f->ancestor = malloc(bytes);
-	f->semi = malloc(bytes);
-	f->label = malloc(bytes);
-	f->path = malloc(bytes);
-	if (!f->ancestor || !f->semi || !f->label || !f->path)
-		return error_oom(err);
-	memcpy(f->ancestor, t->parent, bytes);
-	for (size_t i = 0; i <= t->n; i++)
-		f->semi[i] = f->label[i] = (uint32_t)i;
+	if (r == 0)
+		r = lend(w, &w->least, err);
+	if (r < 0)
+		return r;
+	memcpy(w->ancestor, w->parent, ((size_t)w->n + 1) * sizeof(*w->ancestor));
+	for (uint32_t i = w->n; i > 1; i--) {
+		uint32_t semi = w->parent[i];
+
+		for (uint32_t k = w->semi[i]; k; k = w->others[k - 1].next) {
+			uint32_t u = evaluate(w, w->others[k - 1].from, i + 1);
+
+			if (u < semi)
+				semi = u;
+		}
+		w->semi[i] = w->least[i] = semi;
+	}
+	give_back(w, &w->ancestor);
+	give_back(w, &w->least);
+	free(w->others);
+	w->others = NULL;
 	return 0;
 }
 
-static void find_semi(const struct numbering *t, const struct predecessors *p, struct forest *f)
+/* Parents become dominators. */
+static void find_idom(struct work *w)
 {
-	for (uint32_t i = (uint32_t)t->n; i > 1; i--) {
-		uint32_t least = t->parent[i];
+	w->parent[1] = 1;
+	for (uint32_t i = 2; i <= w->n; i++) {
+		uint32_t x = w->parent[i];
 
-		for (uint32_t k = p->first[i]; k < p->first[i + 1]; k++) {
-			uint32_t u = evaluate(f, p->items[k], i + 1);
+		while (x > w->semi[i])
+			x = w->parent[x];
+		w->parent[i] = x;
+	}
+	give_back(w, &w->semi);
+}
 
-			if (f->semi[u] < least)
-				least = f->semi[u];
-		}
-		f->semi[i] = least;
+/* ---- the tree ---- */
+
+/* Who stands where: @count of a number: itself and what is below; @behind: the place behind. */
+static void find_places(const struct work *w, uint32_t *count, uint32_t *behind)
+{
+	for (uint32_t i = 1; i <= w->n; i++)
+		count[i] = 1;
+	for (uint32_t i = w->n; i > 1; i--)
+		count[w->parent[i]] += count[i];
+	behind[1] = 1;
+	for (uint32_t i = 2; i <= w->n; i++) {
+		uint32_t *at = &behind[w->parent[i]];
+
+		behind[i] = *at + 1;
+		*at += count[i];
 	}
 }
 
-/* Numbers to vertices: f->path becomes the dominators by number. */
-static void find_idom(const struct numbering *t, struct forest *f, struct dominators *d)
+static int make_tree(struct work *w, struct error *err)
 {
-	uint32_t *idom = f->path;
+	struct dominators *d = w->d;
+	uint32_t *count = NULL, *behind = NULL;
+	int r = lend(w, &count, err);
 
-	idom[1] = 1;
-	for (uint32_t i = 2; i <= t->n; i++) {
-		idom[i] = t->parent[i];
-		while (idom[i] > f->semi[i])
-			idom[i] = idom[idom[i]];
+	if (r == 0)
+		r = lend(w, &behind, err);
+	if (r == 0)
+		r = lend(w, &d->idom, err);
+	if (r == 0) {
+		find_places(w, count, behind);
+		memset(d->idom, 0xff, d->n * sizeof(*d->idom));
+		for (uint32_t i = 1; i <= w->n; i++)
+			d->idom[w->vertex[i]] = w->vertex[w->parent[i]];
+		d->order = take_ptr(w->parent);
+		for (uint32_t i = 1; i <= w->n; i++)
+			d->order[behind[i] - count[i]] = w->vertex[i];
+		d->end = take_ptr(w->vertex);
+		for (uint32_t i = 1; i <= w->n; i++)
+			d->end[behind[i] - count[i]] = behind[i];
+		d->n_order = w->n;
 	}
-	for (size_t i = 1; i <= t->n; i++) {
-		d->idom[t->vertex[i]] = t->vertex[idom[i]];
-		d->order[i - 1] = t->vertex[i];
-	}
-	d->n_order = t->n;
+	free(count);
+	free(behind);
+	return r;
 }
 
 static void sum_up(const struct object_graph *g, struct dominators *d)
 {
-	for (size_t k = d->n_order; k > 1; k--) {
-		uint32_t v = d->order[k - 1], above = d->idom[v];
+	for (size_t k = 1; k < d->n_order;) {
+		struct dominators_kept *kept = NULL;
+		const size_t end = d->end[k];
 
-		if (v < d->n_nodes) {
-			d->retained[v] += object_graph_size(g, v);
-			d->count[v]++;
+		if (d->order[k] >= d->n_nodes)
+			kept = &d->kept[d->order[k] - d->n_nodes];
+		for (k = kept ? k + 1 : end; k < end; k++) {
+			kept->bytes += object_graph_size(g, d->order[k]);
+			kept->objects++;
 		}
-		d->retained[above] += d->retained[v];
-		d->count[above] += d->count[v];
 	}
 }
 
@@ -295,44 +330,31 @@ static int prepare(const struct object_graph *g, struct dominators *d, struct er
 	d->n = g->n_nodes + g->n_roots + 1;
 	if (d->n >= UINT32_MAX)
 		return error_set(err, E2BIG, "too many objects and roots");
-	d->idom = malloc(d->n * sizeof(*d->idom));
-	d->retained = calloc(d->n, sizeof(*d->retained));
-	d->count = calloc(d->n, sizeof(*d->count));
-	d->order = malloc(d->n * sizeof(*d->order));
-	if (!d->idom || !d->retained || !d->count || !d->order)
+	d->tier = malloc(g->n_nodes + 1);
+	d->kept = calloc(g->n_roots + 1, sizeof(*d->kept));
+	if (!d->tier || !d->kept)
 		return error_oom(err);
-	memset(d->idom, 0xff, d->n * sizeof(*d->idom));
-	return find_tiers(g, d, err);
-}
-
-static int compute(const struct object_graph *g, struct dominators *d, struct error *err)
-{
-	cleanup(numbering_clear) struct numbering t = { 0 };
-	cleanup(predecessors_clear) struct predecessors p = { 0 };
-	cleanup(forest_clear) struct forest f = { 0 };
-	int r = depth_first(g, d, &t, err);
-
-	if (r == 0)
-		r = find_predecessors(g, d, &t, &p, err);
-	if (r == 0)
-		r = make_forest(&t, &f, err);
-	if (r < 0)
-		return r;
-	find_semi(&t, &p, &f);
-	find_idom(&t, &f, d);
-	sum_up(g, d);
+	memset(d->tier, NO_TIER, g->n_nodes + 1);
 	return 0;
 }
 
 int dominators_compute(const struct object_graph *g, struct dominators *ret, struct error *err)
 {
 	cleanup(dominators_clear) struct dominators d = { 0 };
+	cleanup(work_clear) struct work w = { .g = g, .d = &d };
 	int r = prepare(g, &d, err);
 
 	if (r == 0)
-		r = compute(g, &d, err);
+		r = number_all(&w, err);
+	if (r == 0)
+		r = find_semi(&w, err);
 	if (r < 0)
 		return r;
+	find_idom(&w);
+	r = make_tree(&w, err);
+	if (r < 0)
+		return r;
+	sum_up(g, &d);
 	*ret = d;
 	d = (struct dominators){ 0 };
 	return 0;

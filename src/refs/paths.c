@@ -143,28 +143,28 @@ struct walk {
 };
 
 /* Node @to is met, from what stands at @at. */
-static int meet(struct walk *w, uint32_t at, const struct object_edge *e, struct error *err)
+static int meet(struct walk *w, uint32_t at, uint32_t to, uint32_t label, struct error *err)
 {
 	struct paths *p = w->p;
 	const uint32_t common = (uint32_t)w->d->n - 1;
 	uint32_t frame, place;
 	int r;
 
-	if (p->place[e->to] != UINT32_MAX)
+	if (p->place[to] != UINT32_MAX)
 		return 0;
-	if (!w->first_come && w->d->idom[e->to] == common) {
-		r = shared_place(p, w->g, w->s, e->to, e->label, &place, err);
+	if (!w->first_come && w->d->idom[to] == common) {
+		r = shared_place(p, w->g, w->s, to, label, &place, err);
 	} else {
-		r = edge_frame(p, w->g, e->label, e->to, &frame, err);
+		r = edge_frame(p, w->g, label, to, &frame, err);
 		if (r == 0)
 			r = go_down(p, at, frame, &place, err);
 	}
 	if (r < 0)
 		return r;
-	p->place[e->to] = place;
+	p->place[to] = place;
 	p->places[place].objects++;
-	p->places[place].bytes += object_graph_size(w->g, e->to);
-	w->queue[w->tail++] = e->to;
+	p->places[place].bytes += object_graph_size(w->g, to);
+	w->queue[w->tail++] = to;
 	return 0;
 }
 
@@ -181,7 +181,7 @@ static int start_at(struct walk *w, size_t root, struct error *err)
 		const struct object_edge *edge = &w->g->root_edges[k->first_edge + e];
 
 		if (w->d->tier[edge->to] == (unsigned)k->tier)
-			r = meet(w, at, edge, err);
+			r = meet(w, at, edge->to, edge->label, err);
 	}
 	return r;
 }
@@ -194,10 +194,10 @@ static int go_on(struct walk *w, struct error *err)
 		uint32_t v = w->queue[w->head++];
 
 		for (uint32_t e = w->g->first_edge[v]; r == 0 && e < w->g->first_edge[v + 1]; e++) {
-			const struct object_edge *edge = &w->g->edges[e];
+			const uint32_t to = w->g->to[e];
 
-			if (w->d->tier[edge->to] == w->d->tier[v])
-				r = meet(w, w->p->place[v], edge, err);
+			if (w->p->place[to] == UINT32_MAX && w->d->tier[to] == w->d->tier[v])
+				r = meet(w, w->p->place[v], to, object_graph_label(w->g, e), err);
 		}
 	}
 	return r;

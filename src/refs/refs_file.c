@@ -13,13 +13,14 @@
 #include "base/cleanup.h"
 
 #define MAGIC "memwho-graph"
-enum { VERSION = 1, ALIGN = 8, N_PARTS = 10 };
+enum { VERSION = 2, ALIGN = 8, N_PARTS = 14 };
 
 /* All numbers little-endian, as on the machines memwho runs on. */
 struct header {
 	char magic[12];
 	uint32_t version;
-	uint64_t n_nodes, n_edges, n_roots, n_root_edges, n_big, n_chars, n_texts;
+	uint64_t n_nodes, n_edges, n_roots, n_root_edges, n_sizes, n_labels, n_far_sizes,
+		n_far_labels, n_chars, n_texts;
 	uint64_t own_live_bytes, own_live_objects, garbage_bytes, garbage_objects;
 	char runtime[64];
 };
@@ -35,13 +36,17 @@ static void parts_of(const struct object_graph *g, struct part parts[N_PARTS])
 {
 	const struct part all[N_PARTS] = {
 		{ g->address, g->n_nodes, sizeof(*g->address) },
-		{ g->size, g->n_nodes, sizeof(*g->size) },
+		{ g->size_code, g->n_nodes, sizeof(*g->size_code) },
 		{ g->type, g->n_nodes, sizeof(*g->type) },
 		{ g->first_edge, g->n_nodes + 1, sizeof(*g->first_edge) },
-		{ g->edges, g->n_edges, sizeof(*g->edges) },
+		{ g->to, g->n_edges, sizeof(*g->to) },
+		{ g->label_code, g->n_edges, sizeof(*g->label_code) },
 		{ g->roots, g->n_roots, sizeof(*g->roots) },
 		{ g->root_edges, g->n_root_edges, sizeof(*g->root_edges) },
-		{ g->big, g->n_big, sizeof(*g->big) },
+		{ g->sizes, g->n_sizes, sizeof(*g->sizes) },
+		{ g->labels, g->n_labels, sizeof(*g->labels) },
+		{ g->far_sizes, g->n_far_sizes, sizeof(*g->far_sizes) },
+		{ g->far_labels, g->n_far_labels, sizeof(*g->far_labels) },
 		{ g->texts, g->n_texts, sizeof(*g->texts) },
 		{ g->chars, g->n_chars, 1 },
 	};
@@ -64,7 +69,10 @@ static int write_all(const struct object_graph *g, FILE *to)
 		.n_edges = g->n_edges,
 		.n_roots = g->n_roots,
 		.n_root_edges = g->n_root_edges,
-		.n_big = g->n_big,
+		.n_sizes = g->n_sizes,
+		.n_labels = g->n_labels,
+		.n_far_sizes = g->n_far_sizes,
+		.n_far_labels = g->n_far_labels,
 		.n_chars = g->n_chars,
 		.n_texts = g->n_texts,
 		.own_live_bytes = g->own_live_bytes,
@@ -154,8 +162,7 @@ static int map_file(const char *path, struct object_graph *g, struct error *err)
 		return error_sys(err, errno, "%s", path);
 	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size < sizeof(struct header))
 		return error_set(err, EBADMSG, "%s is not a saved graph", path);
-	p = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd,
-	         0);
+	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (p == MAP_FAILED)
 		return error_sys(err, errno, "%s", path);
 	g->mapped = p;
@@ -167,10 +174,11 @@ static int place(const char *path, struct object_graph *g, const struct header *
                  struct error *err)
 {
 	void **const arrays[N_PARTS] = {
-		(void **)&g->address,    (void **)&g->size,  (void **)&g->type,
-		(void **)&g->first_edge, (void **)&g->edges, (void **)&g->roots,
-		(void **)&g->root_edges, (void **)&g->big,   (void **)&g->texts,
-		(void **)&g->chars,
+		(void **)&g->address,    (void **)&g->size_code,  (void **)&g->type,
+		(void **)&g->first_edge, (void **)&g->to,         (void **)&g->label_code,
+		(void **)&g->roots,      (void **)&g->root_edges, (void **)&g->sizes,
+		(void **)&g->labels,     (void **)&g->far_sizes,  (void **)&g->far_labels,
+		(void **)&g->texts,      (void **)&g->chars,
 	};
 	uint64_t at = sizeof(*h);
 	struct part parts[N_PARTS];
@@ -179,7 +187,10 @@ static int place(const char *path, struct object_graph *g, const struct header *
 	g->n_edges = h->n_edges;
 	g->n_roots = h->n_roots;
 	g->n_root_edges = h->n_root_edges;
-	g->n_big = h->n_big;
+	g->n_sizes = h->n_sizes;
+	g->n_labels = h->n_labels;
+	g->n_far_sizes = h->n_far_sizes;
+	g->n_far_labels = h->n_far_labels;
 	g->n_chars = h->n_chars;
 	g->n_texts = h->n_texts;
 	parts_of(g, parts);
@@ -217,11 +228,13 @@ static int check_edges(const char *path, const struct object_graph *g, struct er
 	if (g->first_edge[0] != 0 || g->first_edge[g->n_nodes] != g->n_edges)
 		return damaged(path, "references", err);
 	for (size_t i = 0; i < g->n_nodes; i++) {
-		if (g->first_edge[i] > g->first_edge[i + 1] || !is_text(g, g->type[i] >> 2))
+		if (g->first_edge[i] > g->first_edge[i + 1] || !is_text(g, g->type[i] >> 2) ||
+		    (g->size_code[i] >= g->n_sizes && g->size_code[i] != OBJECT_FAR))
 			return damaged(path, "an object", err);
 	}
 	for (size_t i = 0; i < g->n_edges; i++) {
-		if (g->edges[i].to >= g->n_nodes || !is_text(g, g->edges[i].label))
+		if (g->to[i] >= g->n_nodes ||
+		    (g->label_code[i] >= g->n_labels && g->label_code[i] != OBJECT_FAR))
 			return damaged(path, "a reference", err);
 	}
 	for (size_t i = 0; i < g->n_root_edges; i++) {
@@ -241,9 +254,21 @@ static int check_roots(const char *path, const struct object_graph *g, struct er
 		    r->n_edges > g->n_root_edges - r->first_edge)
 			return damaged(path, "a root", err);
 	}
-	for (size_t i = 0; i < g->n_big; i++) {
-		if (g->big[i].node >= g->n_nodes)
-			return damaged(path, "a big object", err);
+	return 0;
+}
+
+static int check_numbers(const char *path, const struct object_graph *g, struct error *err)
+{
+	if (g->n_sizes > OBJECT_FAR || g->n_labels > OBJECT_FAR)
+		return damaged(path, "numbers", err);
+	for (size_t i = 0; i < g->n_labels; i++) {
+		if (!is_text(g, g->labels[i]))
+			return damaged(path, "a label", err);
+	}
+	for (size_t i = 0; i < g->n_far_labels; i++) {
+		if (g->far_labels[i].value > UINT32_MAX ||
+		    !is_text(g, (uint32_t)g->far_labels[i].value))
+			return damaged(path, "a label", err);
 	}
 	return 0;
 }
@@ -265,6 +290,8 @@ int refs_file_load(const char *path, struct object_graph *ret, struct error *err
 	r = place(path, &g, h, err);
 	if (r == 0)
 		r = check_texts(path, &g, err);
+	if (r == 0)
+		r = check_numbers(path, &g, err);
 	if (r == 0)
 		r = check_edges(path, &g, err);
 	if (r == 0)

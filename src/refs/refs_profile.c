@@ -22,6 +22,8 @@ struct making {
 	const struct object_graph *g;
 	const struct refs_options *o;
 	struct dominators d;
+	struct refs_types_row *types; /* by retained bytes */
+	size_t n_types;
 	struct shared s;
 	struct paths p;
 	bool *wanted;
@@ -32,6 +34,7 @@ struct making {
 static void making_clear(struct making *m)
 {
 	dominators_clear(&m->d);
+	free(m->types);
 	shared_clear(&m->s);
 	paths_clear(&m->p);
 	free(m->wanted);
@@ -89,9 +92,11 @@ static int add_place(struct making *m, const struct paths_place *place)
 	return profile_add(m->to, frames, n, NULL, 0, values, m->err);
 }
 
-static int add_types_as_samples(struct making *m, const struct refs_types_row *rows, size_t n)
+static int add_types_as_samples(struct making *m)
 {
-	for (size_t i = 0; i < n; i++) {
+	const struct refs_types_row *rows = m->types;
+
+	for (size_t i = 0; i < m->n_types; i++) {
 		const int64_t values[] = { (int64_t)rows[i].objects, (int64_t)rows[i].bytes };
 		uint32_t frame;
 		int r = profile_frame_named(m->to,
@@ -159,7 +164,7 @@ static int add_roots(struct making *m, struct report *to)
 
 	for (uint32_t i = 0; r == 0 && i < g->n_roots; i++) {
 		if (!m->wanted || m->wanted[i])
-			order[n++] = (struct root_order){ i, m->d.retained[m->d.n_nodes + i] };
+			order[n++] = (struct root_order){ i, m->d.kept[i].bytes };
 	}
 	qsort(order, n, sizeof(*order), more_first);
 	for (size_t i = 0; r == 0 && i < n; i++) {
@@ -174,21 +179,21 @@ static int add_roots(struct making *m, struct report *to)
 				       report_cell_text(name),
 				       report_cell_text(object_graph_name(g, root->kind)),
 				       report_cell_int(order[i].retained),
-				       report_cell_int(m->d.count[m->d.n_nodes + order[i].root]),
+				       report_cell_int(m->d.kept[order[i].root].objects),
 				       report_cell_text(with) },
 		               m->err);
 	}
 	return r;
 }
 
-static int add_types(struct making *m, struct report *to, const struct refs_types_row *rows,
-                     size_t n)
+static int add_types(struct making *m, struct report *to)
 {
+	const struct refs_types_row *rows = m->types;
 	static const char *const columns[] = { "name", "objects", "bytes", "retained_bytes" };
 	struct report_table *t;
 	int r = report_table(to, "types", columns, ARRAY_SIZE(columns), &t, m->err);
 
-	for (size_t i = 0; r == 0 && i < n && i < TYPE_ROWS; i++)
+	for (size_t i = 0; r == 0 && i < m->n_types && i < TYPE_ROWS; i++)
 		r = report_row(t,
 		               (struct report_figure[]){
 				       report_cell_text(object_graph_name(m->g, rows[i].type)),
@@ -328,13 +333,11 @@ static int add_figures(struct making *m, struct report *to)
 
 static int fill(struct making *m)
 {
-	cleanup_free struct refs_types_row *rows = NULL;
 	struct report *to = profile_report(m->to);
-	size_t n = 0;
-	int r = refs_types(m->g, &m->d, &rows, &n, m->err);
+	int r = 0;
 
-	if (r == 0 && m->o->view == REFS_TYPES)
-		r = add_types_as_samples(m, rows, n);
+	if (m->o->view == REFS_TYPES)
+		r = add_types_as_samples(m);
 	for (size_t i = 0; r == 0 && m->o->view != REFS_TYPES && i < m->p.n_places; i++)
 		r = add_place(m, &m->p.places[i]);
 	if (r == 0)
@@ -342,7 +345,7 @@ static int fill(struct making *m)
 	if (r == 0)
 		r = add_roots(m, to);
 	if (r == 0)
-		r = add_types(m, to, rows, n);
+		r = add_types(m, to);
 	if (r == 0)
 		r = add_big(m, to);
 	if (r == 0 && m->o->objects)
@@ -359,7 +362,10 @@ int refs_profile(const struct object_graph *g, const struct refs_options *o, str
 	if (r == 0)
 		r = dominators_compute(g, &m.d, err);
 	if (r == 0)
+		r = refs_types(g, &m.d, &m.types, &m.n_types, err);
+	if (r == 0)
 		r = shared_compute(g, &m.d, &m.s, err);
+	dominators_drop_order(&m.d);
 	if (r == 0 && o->view != REFS_TYPES)
 		r = paths_compute(g, &m.d, &m.s, o->view, m.wanted, &m.p, err);
 	if (r == 0)

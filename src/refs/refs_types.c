@@ -1,38 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "refs/refs_types.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/cleanup.h"
-
-/* The dominator tree's children, as a list of siblings. */
-struct tree {
-	uint32_t *child, *sibling;
-};
-
-static void tree_clear(struct tree *t)
-{
-	free(t->child);
-	free(t->sibling);
-}
-
-static int make_tree(const struct dominators *d, struct tree *t, struct error *err)
-{
-	t->child = malloc(d->n * sizeof(*t->child));
-	t->sibling = malloc(d->n * sizeof(*t->sibling));
-	if (!t->child || !t->sibling)
-		return error_oom(err);
-	memset(t->child, 0xff, d->n * sizeof(*t->child));
-	memset(t->sibling, 0xff, d->n * sizeof(*t->sibling));
-	for (size_t i = d->n_order; i > 1; i--) {
-		uint32_t v = d->order[i - 1];
-
-		t->sibling[v] = t->child[d->idom[v]];
-		t->child[d->idom[v]] = v;
-	}
-	return 0;
-}
 
 static uint32_t type_of(const struct object_graph *g, uint32_t v)
 {
@@ -46,55 +18,50 @@ static int more_retained(const void *a, const void *b)
 	return x->retained > y->retained ? -1 : x->retained < y->retained;
 }
 
-/* Walk the tree; @inside: how many objects of a type are above. */
-static void walk(const struct object_graph *g, const struct dominators *d, const struct tree *t,
-                 uint32_t *inside, struct refs_types_row *rows)
+/* Objects that the walk is inside of and that are the outermost of their types. */
+struct inside {
+	uint32_t type;
+	size_t end;      /* place behind the last that it retains */
+	uint64_t before; /* bytes before it */
+};
+
+/* The tree from the common root down. @open: of each type, whether one is in @inside. */
+static void walk(const struct object_graph *g, const struct dominators *d, struct inside *inside,
+                 bool *open, struct refs_types_row *rows)
 {
-	const uint32_t common = (uint32_t)d->n - 1;
-	uint32_t v = common;
-	bool down = true;
+	uint64_t bytes = 0;
+	size_t n = 0;
 
-	for (;;) {
-		uint32_t next = down ? t->child[v] : t->sibling[v];
+	for (size_t k = 1; k <= d->n_order; k++) {
+		const uint32_t v = k < d->n_order ? d->order[k] : UINT32_MAX;
 
-		if (!down) {
-			if (v < d->n_nodes)
-				inside[type_of(g, v)]--;
-			if (v == common)
-				return;
-			if (next == UINT32_MAX) {
-				v = d->idom[v];
-				continue;
-			}
-		} else if (next == UINT32_MAX) {
-			down = false;
+		for (; n && inside[n - 1].end <= k; n--) {
+			rows[inside[n - 1].type].retained += bytes - inside[n - 1].before;
+			open[inside[n - 1].type] = false;
+		}
+		if (v >= d->n_nodes)
 			continue;
+		if (!open[type_of(g, v)]) {
+			open[type_of(g, v)] = true;
+			inside[n++] = (struct inside){ type_of(g, v), d->end[k], bytes };
 		}
-		v = next;
-		down = true;
-		if (v < d->n_nodes) {
-			struct refs_types_row *row = &rows[type_of(g, v)];
-
-			row->objects++;
-			row->bytes += object_graph_size(g, v);
-			if (!inside[type_of(g, v)]++)
-				row->retained += d->retained[v];
-		}
+		rows[type_of(g, v)].objects++;
+		rows[type_of(g, v)].bytes += object_graph_size(g, v);
+		bytes += object_graph_size(g, v);
 	}
 }
 
 int refs_types(const struct object_graph *g, const struct dominators *d,
                struct refs_types_row **ret, size_t *ret_n, struct error *err)
 {
-	cleanup(tree_clear) struct tree t = { 0 };
 	cleanup_free struct refs_types_row *rows = calloc(g->n_texts + 1, sizeof(*rows));
-	cleanup_free uint32_t *inside = calloc(g->n_texts + 1, sizeof(*inside));
+	cleanup_free struct inside *inside = calloc(g->n_texts + 1, sizeof(*inside));
+	cleanup_free bool *open = calloc(g->n_texts + 1, sizeof(*open));
 	size_t n = 0;
-	int r = rows && inside ? make_tree(d, &t, err) : error_oom(err);
 
-	if (r < 0)
-		return r;
-	walk(g, d, &t, inside, rows);
+	if (!rows || !inside || !open)
+		return error_oom(err);
+	walk(g, d, inside, open, rows);
 	for (size_t i = 0; i < g->n_texts; i++) {
 		rows[i].type = (uint32_t)i;
 		if (rows[i].objects)

@@ -38,13 +38,13 @@ static int search_open(struct search *s, const struct object_graph *g, struct er
 		return error_oom(err);
 	memset(s->away, 0xff, (n + 1) * sizeof(*s->away));
 	for (size_t e = 0; e < g->n_edges; e++)
-		s->first[g->edges[e].to]++;
+		s->first[g->to[e]]++;
 	for (size_t i = 1; i <= n + 1; i++)
 		s->first[i] += s->first[i - 1];
 	/* ends become starts */
 	for (size_t v = n; v-- > 0;) {
 		for (uint32_t e = g->first_edge[v + 1]; e-- > g->first_edge[v];)
-			s->back[--s->first[g->edges[e].to]] = (uint32_t)v;
+			s->back[--s->first[g->to[e]]] = (uint32_t)v;
 	}
 	return 0;
 }
@@ -53,7 +53,7 @@ static uint32_t edge_to(const struct object_graph *g, uint32_t from, uint32_t to
 {
 	uint32_t e = g->first_edge[from];
 
-	while (g->edges[e].to != to)
+	while (g->to[e] != to)
 		e++;
 	return e;
 }
@@ -110,7 +110,7 @@ static void print_chain(const struct search *s, const struct object_graph *g, si
 	enum { SHOWN = 20 };
 	const struct object_root *r = &g->roots[root];
 	const struct object_edge *e = way_from(s, g, root);
-	uint32_t n = s->away[e->to] + 1;
+	uint32_t n = s->away[e->to] + 1, node = e->to, label = e->label;
 
 	fprintf(to, "%s%s%s (%s)\n", object_graph_name(g, r->name), r->type ? " " : "",
 	        object_graph_name(g, r->type), object_graph_name(g, r->kind));
@@ -118,9 +118,11 @@ static void print_chain(const struct search *s, const struct object_graph *g, si
 		if (n > 2 * SHOWN && i == SHOWN)
 			fprintf(to, "  ... %u more ...\n", n - 2 * SHOWN);
 		if (n <= 2 * SHOWN || i < SHOWN || i >= n - SHOWN)
-			print_step(g, e->to, e->label, to);
-		if (i + 1 < n)
-			e = &g->edges[s->next[e->to]];
+			print_step(g, node, label, to);
+		if (i + 1 < n) {
+			label = object_graph_label(g, s->next[node]);
+			node = g->to[s->next[node]];
+		}
 	}
 }
 

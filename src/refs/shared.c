@@ -76,16 +76,15 @@ static int join(struct shared *s, uint32_t a, uint32_t b, uint32_t *ret, struct 
 
 /* ---- from tops to tops ---- */
 
-/* Top of every vertex; a vertex stands behind its dominator in d->order. */
+/* Top of every vertex. */
 static void find_tops(const struct dominators *d, uint32_t *top)
 {
-	const uint32_t common = (uint32_t)d->n - 1;
-
 	memset(top, 0xff, d->n * sizeof(*top));
-	for (size_t i = 1; i < d->n_order; i++) {
-		uint32_t v = d->order[i];
+	for (size_t i = 1; i < d->n_order;) {
+		const uint32_t v = d->order[i];
 
-		top[v] = d->idom[v] == common ? v : top[d->idom[v]];
+		for (const size_t end = d->end[i]; i < end; i++)
+			top[d->order[i]] = v;
 	}
 }
 
@@ -108,30 +107,36 @@ static int add_link(struct links *l, uint32_t from, uint32_t to, struct error *e
 	return 0;
 }
 
+/* A reference of top @from's objects, which are of @tier, to @to. */
+static int look_at(const struct dominators *d, const uint32_t *top, uint32_t from, unsigned tier,
+                   uint32_t to, struct links *l, struct error *err)
+{
+	if (top[to] == from || d->tier[to] != tier)
+		return 0;
+	return add_link(l, from, top[to], err);
+}
+
 /* References that lead from one top's objects to another top. */
 static int find_links(const struct object_graph *g, const struct dominators *d, const uint32_t *top,
                       struct links *l, struct error *err)
 {
-	for (size_t i = 1; i < d->n_order; i++) {
-		uint32_t v = d->order[i];
-		bool is_root = v >= d->n_nodes;
-		const struct object_root *root = is_root ? &g->roots[v - d->n_nodes] : NULL;
-		const struct object_edge *e = is_root ? g->root_edges + root->first_edge
-		                                      : g->edges + g->first_edge[v];
-		size_t n = is_root ? root->n_edges : g->first_edge[v + 1] - g->first_edge[v];
-		unsigned tier = is_root ? (unsigned)root->tier : d->tier[v];
+	int r = 0;
 
-		for (size_t k = 0; k < n; k++) {
-			int r;
-
-			if (d->tier[e[k].to] != tier || top[e[k].to] == top[v])
-				continue;
-			r = add_link(l, top[v], top[e[k].to], err);
-			if (r < 0)
-				return r;
-		}
+	for (uint32_t v = 0; r == 0 && v < g->n_nodes; v++) {
+		if (d->tier[v] == UINT8_MAX)
+			continue;
+		for (uint32_t e = g->first_edge[v]; r == 0 && e < g->first_edge[v + 1]; e++)
+			r = look_at(d, top, top[v], d->tier[v], g->to[e], l, err);
 	}
-	return 0;
+	for (size_t k = 0; r == 0 && k < g->n_roots; k++) {
+		const struct object_root *root = &g->roots[k];
+		const uint32_t v = (uint32_t)(d->n_nodes + k);
+
+		for (uint32_t e = 0; r == 0 && e < root->n_edges; e++)
+			r = look_at(d, top, v, (unsigned)root->tier,
+			            g->root_edges[root->first_edge + e].to, l, err);
+	}
+	return r;
 }
 
 /* Until nothing changes; sets only grow, and no set has more than

@@ -7,27 +7,23 @@
 #include <sys/mman.h>
 
 #include "base/array.h"
+#include "base/cleanup.h"
+#include "base/search.h"
 
 enum { FIRST_NODES = 1024 };
 
 void object_graph_clear(struct object_graph *g)
 {
-	if (g->mapped) {
+	void *const own[] = { g->address,    g->size_code,  g->type,       g->first_edge, g->to,
+		              g->label_code, g->roots,      g->root_edges, g->sizes,      g->labels,
+		              g->far_sizes,  g->far_labels, g->chars,      g->texts };
+
+	if (g->mapped)
 		munmap(g->mapped, g->mapped_bytes);
-		hash_map_clear(&g->index);
-		*g = (struct object_graph){ 0 };
-		return;
-	}
-	free(g->address);
-	free(g->size);
-	free(g->type);
-	free(g->first_edge);
-	free(g->edges);
-	free(g->roots);
-	free(g->root_edges);
-	free(g->big);
-	free(g->chars);
-	free(g->texts);
+	for (size_t i = 0; !g->mapped && i < ARRAY_SIZE(own); i++)
+		free(own[i]);
+	free(g->text_codes);
+	hash_map_clear(&g->size_codes);
 	hash_map_clear(&g->index);
 	*g = (struct object_graph){ 0 };
 }
@@ -116,7 +112,7 @@ static int reserve_nodes(struct object_graph *g, struct error *err)
 		return 0;
 	r = grow(&g->address, cap, sizeof(*g->address), err);
 	if (r == 0)
-		r = grow(&g->size, cap, sizeof(*g->size), err);
+		r = grow(&g->size_code, cap, sizeof(*g->size_code), err);
 	if (r == 0)
 		r = grow(&g->type, cap, sizeof(*g->type), err);
 	if (r == 0)
@@ -126,36 +122,69 @@ static int reserve_nodes(struct object_graph *g, struct error *err)
 	return r;
 }
 
+static int add_far(struct object_far **items, size_t *n, size_t *cap, size_t of, uint64_t value,
+                   struct error *err)
+{
+	int r = array_reserve(items, cap, *n + 1, err);
+
+	if (r == 0)
+		(*items)[(*n)++] = (struct object_far){ .of = (uint32_t)of, .value = value };
+	return r;
+}
+
+uint64_t object_graph_far(const struct object_far *items, size_t n, uint32_t of)
+{
+	size_t at = partition_point(n, i, items[i].of < of);
+
+	return at < n && items[at].of == of ? items[at].value : 0;
+}
+
+/* The size's number of two bytes, made when it is met first. */
+static int code_of_size(struct object_graph *g, uint64_t size, uint16_t *ret, struct error *err)
+{
+	uint64_t *found;
+	int r;
+
+	if (size == g->last_size && g->n_sizes) {
+		*ret = g->last_size_code;
+		return 0;
+	}
+	found = hash_map_get(&g->size_codes, size);
+	if (!found && g->n_sizes == OBJECT_FAR) {
+		*ret = OBJECT_FAR;
+		return add_far(&g->far_sizes, &g->n_far_sizes, &g->cap_far_sizes, g->n_nodes, size,
+		               err);
+	}
+	*ret = found ? (uint16_t)*found : (uint16_t)g->n_sizes;
+	if (!found) {
+		r = array_reserve(&g->sizes, &g->cap_sizes, g->n_sizes + 1, err);
+		if (r == 0)
+			r = hash_map_add(&g->size_codes, size, g->n_sizes, err);
+		if (r < 0)
+			return r;
+		g->sizes[g->n_sizes++] = size;
+	}
+	g->last_size = size;
+	g->last_size_code = *ret;
+	return 0;
+}
+
 int object_graph_node(struct object_graph *g, uint64_t address, uint64_t size, struct error *err)
 {
+	uint16_t code;
 	int r;
 
 	if (g->n_nodes >= UINT32_MAX - 1)
 		return error_set(err, E2BIG, "more than 4 thousand million objects");
 	r = reserve_nodes(g, err);
-	if (r == 0 && size >= UINT32_MAX) {
-		r = array_reserve(&g->big, &g->cap_big, g->n_big + 1, err);
-		if (r == 0)
-			g->big[g->n_big++] = (struct object_big){ .node = (uint32_t)g->n_nodes,
-				                                  .size = size };
-	}
+	if (r == 0)
+		r = code_of_size(g, size, &code, err);
 	if (r < 0)
 		return r;
 	g->address[g->n_nodes] = address;
-	g->size[g->n_nodes] = size < UINT32_MAX ? (uint32_t)size : UINT32_MAX;
+	g->size_code[g->n_nodes] = code;
 	g->type[g->n_nodes++] = 0;
 	return 0;
-}
-
-uint64_t object_graph_size(const struct object_graph *g, uint32_t node)
-{
-	if (g->size[node] != UINT32_MAX)
-		return g->size[node];
-	for (size_t i = 0; i < g->n_big; i++) {
-		if (g->big[i].node == node)
-			return g->big[i].size;
-	}
-	return UINT32_MAX;
 }
 
 void object_graph_set_type(struct object_graph *g, uint32_t node, uint32_t type,
@@ -176,21 +205,66 @@ uint32_t object_graph_find(const struct object_graph *g, uint64_t addr)
 
 /* ---- edges ---- */
 
+static int reserve_edges(struct object_graph *g, struct error *err)
+{
+	size_t cap = g->cap_edges ? g->cap_edges + g->cap_edges / 2 : FIRST_NODES;
+	int r;
+
+	if (g->n_edges < g->cap_edges)
+		return 0;
+	if (g->n_edges >= UINT32_MAX)
+		return error_set(err, E2BIG, "more than 4 thousand million references");
+	r = grow(&g->to, cap, sizeof(*g->to), err);
+	if (r == 0)
+		r = grow(&g->label_code, cap, sizeof(*g->label_code), err);
+	if (r == 0)
+		g->cap_edges = cap;
+	return r;
+}
+
+/* The label has no number yet: make one. */
+static int number_label(struct object_graph *g, uint32_t label, uint16_t *ret, struct error *err)
+{
+	int r;
+
+	*ret = OBJECT_FAR;
+	if (g->n_labels == OBJECT_FAR || label >= g->n_texts + 1)
+		return add_far(&g->far_labels, &g->n_far_labels, &g->cap_far_labels, g->n_edges,
+		               label, err);
+	r = array_reserve(&g->labels, &g->cap_labels, g->n_labels + 1, err);
+	if (r == 0)
+		r = array_reserve(&g->text_codes, &g->cap_text_codes, (size_t)label + 1, err);
+	if (r < 0)
+		return r;
+	while (g->n_text_codes <= label)
+		g->text_codes[g->n_text_codes++] = 0;
+	*ret = (uint16_t)g->n_labels;
+	g->labels[g->n_labels++] = label;
+	g->text_codes[label] = (uint16_t)(*ret + 1);
+	return 0;
+}
+
 int object_graph_edge(struct object_graph *g, uint32_t from, uint32_t to, uint32_t label,
                       struct error *err)
 {
+	uint16_t code;
 	int r;
 
 	if (from >= g->n_nodes || from + 1 < g->n_started)
 		return error_set(err, EINVAL, "edges out of order");
-	if (g->n_edges >= UINT32_MAX)
-		return error_set(err, E2BIG, "more than 4 thousand million references");
-	r = array_reserve(&g->edges, &g->cap_edges, g->n_edges + 1, err);
+	r = reserve_edges(g, err);
+	if (r < 0)
+		return r;
+	if (label < g->n_text_codes && g->text_codes[label])
+		code = (uint16_t)(g->text_codes[label] - 1);
+	else
+		r = number_label(g, label, &code, err);
 	if (r < 0)
 		return r;
 	while (g->n_started <= from)
 		g->first_edge[g->n_started++] = (uint32_t)g->n_edges;
-	g->edges[g->n_edges++] = (struct object_edge){ to, label };
+	g->to[g->n_edges] = to;
+	g->label_code[g->n_edges++] = code;
 	return 0;
 }
 
@@ -206,7 +280,7 @@ int object_graph_finish(struct object_graph *g, struct error *err)
 	while (g->n_started <= g->n_nodes)
 		g->first_edge[g->n_started++] = (uint32_t)g->n_edges;
 	for (size_t i = 0; i < g->n_edges; i++) {
-		if (g->edges[i].to >= g->n_nodes)
+		if (g->to[i] >= g->n_nodes)
 			return error_set(err, EBADMSG,
 			                 "a reference to an object that is not there");
 	}

@@ -7,8 +7,9 @@
  * roots with names. It knows no runtime.
  *
  * The surprising rule: the nodes come in the order in which a walk from the roots
- * meets them, and a node's edges are all added before the next node's (CSR). At
- * most 48 bytes a node, edges included, dominators not.
+ * meets them, and a node's edges are all added before the next node's (CSR). Sizes
+ * and labels are few and stand as numbers of two bytes: read them by
+ * object_graph_size() and object_graph_label(). 18 bytes a node and 6 an edge.
  */
 
 #include <stdbool.h>
@@ -44,31 +45,51 @@ struct object_root {
 	uint32_t first_edge, n_edges; /* into root_edges */
 };
 
+/* Of a root. */
 struct object_edge {
 	uint32_t to;    /* node */
 	uint32_t label; /* text: the field path ".clusters", "[...]", "[key]"; 0 none */
 };
 
+enum { OBJECT_FAR = UINT16_MAX }; /* no number of two bytes: by object_far */
+
+/* What has no short number; ascending. */
+struct object_far {
+	uint32_t of; /* node, or edge */
+	uint32_t unused;
+	uint64_t value; /* size, or label */
+};
+
 struct object_graph {
 	/* nodes, n_nodes each */
 	uint64_t *address;
-	uint32_t *size;       /* bytes; UINT32_MAX: look in big[] */
+	uint16_t *size_code;  /* index of sizes, or OBJECT_FAR */
 	uint32_t *type;       /* text id << 2 | enum object_typed */
 	uint32_t *first_edge; /* n_nodes + 1: edges of node i are [first_edge[i], first_edge[i + 1])
 	                       */
 	size_t n_nodes, cap_nodes;
 	size_t n_started; /* nodes whose first_edge is set */
-	struct object_edge *edges;
-	size_t n_edges, cap_edges; /* fewer than 2^32 */
+	/* edges, n_edges each, fewer than 2^32 */
+	uint32_t *to;         /* node */
+	uint16_t *label_code; /* index of labels, or OBJECT_FAR */
+	size_t n_edges, cap_edges;
 	struct object_root *roots;
 	size_t n_roots, cap_roots;
 	struct object_edge *root_edges;
 	size_t n_root_edges, cap_root_edges;
-	struct object_big {
-		uint32_t node;
-		uint64_t size;
-	} * big;
-	size_t n_big, cap_big;
+	uint64_t *sizes; /* bytes, at most OBJECT_FAR of them */
+	size_t n_sizes, cap_sizes;
+	uint32_t *labels; /* texts: field paths, at most OBJECT_FAR of them */
+	size_t n_labels, cap_labels;
+	struct object_far *far_sizes, *far_labels;
+	size_t n_far_sizes, cap_far_sizes, n_far_labels, cap_far_labels;
+
+	/* while it is made */
+	struct hash_map size_codes;
+	uint64_t last_size;
+	uint16_t last_size_code;
+	uint16_t *text_codes; /* of each text that is a label: its code + 1; 0 none */
+	size_t n_text_codes, cap_text_codes;
 
 	/* texts, interned: id -> offset in chars; id 0 is "" */
 	char *chars;
@@ -107,6 +128,27 @@ int object_graph_root(struct object_graph *g, const struct object_root *root, st
 /* An edge of the last root. */
 int object_graph_root_edge(struct object_graph *g, uint32_t to, uint32_t label, struct error *err);
 
-uint64_t object_graph_size(const struct object_graph *g, uint32_t node);
+/* What is far, by node or edge. */
+uint64_t object_graph_far(const struct object_far *items, size_t n, uint32_t of);
+
+/* Bytes of @node. */
+static inline uint64_t object_graph_size(const struct object_graph *g, uint32_t node)
+{
+	const uint16_t code = g->size_code[node];
+
+	return code != OBJECT_FAR ? g->sizes[code]
+	                          : object_graph_far(g->far_sizes, g->n_far_sizes, node);
+}
+
+/* Text of edge @edge. */
+static inline uint32_t object_graph_label(const struct object_graph *g, uint32_t edge)
+{
+	const uint16_t code = g->label_code[edge];
+
+	return code != OBJECT_FAR
+	               ? g->labels[code]
+	               : (uint32_t)object_graph_far(g->far_labels, g->n_far_labels, edge);
+}
+
 /* The node that holds @addr; UINT32_MAX: none. Linear. */
 uint32_t object_graph_find(const struct object_graph *g, uint64_t addr);

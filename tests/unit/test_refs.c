@@ -117,7 +117,7 @@ static void reach(const struct object_graph *g, const uint8_t *tier, uint32_t wi
 		for (uint32_t v = 0; v < g->n_nodes; v++) {
 			for (uint32_t e = g->first_edge[v]; seen[v] && e < g->first_edge[v + 1];
 			     e++) {
-				uint32_t to = g->edges[e].to;
+				uint32_t to = g->to[e];
 
 				if (to == without || seen[to] || tier[to] != tier[v])
 					continue;
@@ -127,9 +127,27 @@ static void reach(const struct object_graph *g, const uint8_t *tier, uint32_t wi
 	}
 }
 
+/* By the order of the tree. */
+static void retained(const struct object_graph *g, const struct dominators *d, uint32_t v,
+                     struct dominators_kept *ret)
+{
+	size_t at = 0;
+
+	*ret = (struct dominators_kept){ 0 };
+	while (at < d->n_order && d->order[at] != v)
+		at++;
+	for (size_t k = at; k < d->n_order && k < d->end[at]; k++) {
+		if (d->order[k] < g->n_nodes) {
+			ret->bytes += object_graph_size(g, d->order[k]);
+			ret->objects++;
+		}
+	}
+}
+
 static void check_vertex(const struct object_graph *g, const struct dominators *d, uint32_t v,
                          const bool *all)
 {
+	struct dominators_kept kept;
 	uint64_t bytes = 0;
 	uint32_t count = 0;
 	bool seen[MOST];
@@ -141,8 +159,13 @@ static void check_vertex(const struct object_graph *g, const struct dominators *
 			count++;
 		}
 	}
-	assert_int_equal(d->retained[v], bytes);
-	assert_int_equal(d->count[v], count);
+	if (v >= g->n_nodes) {
+		assert_int_equal(d->kept[v - g->n_nodes].bytes, bytes);
+		assert_int_equal(d->kept[v - g->n_nodes].objects, count);
+	}
+	retained(g, d, v, &kept);
+	assert_int_equal(kept.bytes, bytes);
+	assert_int_equal(kept.objects, count);
 }
 
 static void test_dominators_against_brute_force(void **state)
@@ -408,6 +431,51 @@ static void test_why(void **state)
 	assert_int_equal(refs_why(&g, 9, 10, &none, &err), -EINVAL);
 }
 
+/* More sizes and labels than have a short number: the rest is kept at length, and saved, too. */
+static void test_many_sizes_and_labels(void **state)
+{
+	enum { N = 70000 };
+	char path[] = "/tmp/memwho-test-graph-XXXXXX";
+	cleanup(object_graph_clear) struct object_graph g = { 0 }, again = { 0 };
+	int fd = mkstemp(path);
+
+	assert_true(fd >= 0);
+	close(fd);
+	for (uint32_t i = 0; i < N; i++)
+		node(&g, i % 2 ? 8 : (uint64_t)i << 20, "T");
+	for (uint32_t i = 0; i + 1 < N; i++) {
+		char label[16];
+
+		snprintf(label, sizeof(label), ".x%u", i);
+		edge(&g, i, i + 1, i % 3 ? label : ".y");
+	}
+	for (uint32_t i = 1; i < 2 * N; i++) {
+		char label[16];
+
+		snprintf(label, sizeof(label), ".z%u", i);
+		edge(&g, N - 1, 0, label);
+	}
+	for (uint32_t i = 0; i < N; i++)
+		assert_int_equal(object_graph_node(&g, i, (uint64_t)i << 30, &err), 0);
+	done(&g);
+	assert_true(g.n_far_sizes > 0 && g.n_far_labels > 0);
+	assert_int_equal(refs_file_save(&g, path, &err), 0);
+	assert_int_equal(refs_file_load(path, &again, &err), 0);
+	unlink(path);
+	for (uint32_t i = 0; i < N; i++) {
+		assert_int_equal(object_graph_size(&again, i), i % 2 ? 8 : (uint64_t)i << 20);
+		assert_int_equal(object_graph_size(&again, N + i), (uint64_t)i << 30);
+	}
+	for (uint32_t e = 0; e < again.n_edges; e++) {
+		const uint32_t i = e < N - 1 ? e : e - (N - 1) + 1;
+		char label[16];
+
+		snprintf(label, sizeof(label), e >= N - 1 ? ".z%u" : i % 3 ? ".x%u" : ".y", i);
+		assert_string_equal(object_graph_name(&again, object_graph_label(&again, e)),
+		                    label);
+	}
+}
+
 static void test_mistakes(void **state)
 {
 	cleanup(object_graph_clear) struct object_graph g = { 0 };
@@ -434,6 +502,7 @@ int main(void)
 		cmocka_unit_test(test_types_count_nested_ones_once),
 		cmocka_unit_test(test_saved_and_damaged),
 		cmocka_unit_test(test_why),
+		cmocka_unit_test(test_many_sizes_and_labels),
 		cmocka_unit_test(test_mistakes),
 	};
 
