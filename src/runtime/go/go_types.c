@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "runtime/go/go_types.h"
 
-#include <dwarf.h>
-#include <elfutils/libdw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,41 +9,23 @@
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "base/search.h"
+#include "runtime/go/go_types_dwarf.h"
+#include "runtime/go/go_types_source.h"
 
 enum {
-	/* cmd/internal/dwarf/dwarf.go */
-	AT_GO_KIND = 0x2900,
-	AT_GO_ELEM = 0x2902,
-	AT_GO_RUNTIME_TYPE = 0x2904,
-	AT_GO_CLOSURE_OFFSET = 0x2907, /* 1.23+ */
-	KIND_CHAN = 18,
-	KIND_INTERFACE = 20,
-	KIND_SLICE = 23,
-	KIND_STRING = 24,
 	WORD = 8,
 	MAX_DEPTH = 16,
 	MAX_SLOTS = 4096,
 	MAX_TYPES = 1 << 22,
-	LABEL_BYTES = 256,
-};
-
-struct variable {
-	uint64_t start, entry;
 };
 
 struct go_types {
-	const struct go_module *module;
 	struct object_graph *texts;
-	Elf *elf;
-	Dwarf *dwarf;
-	struct go_types_type *types; /* [0] is none */
+	const struct go_types_source *source[GO_TYPES_SOURCES];
+	void *self[GO_TYPES_SOURCES];               /* owned; NULL: there is no such source */
+	struct hash_map by_entry[GO_TYPES_SOURCES]; /* entry -> type */
+	struct go_types_type *types;                /* [0] is none */
 	size_t n_types, cap_types;
-	struct hash_map by_entry;      /* offset of a DIE -> type */
-	struct hash_map by_descriptor; /* address of an abi.Type -> offset of a DIE */
-	struct hash_map chan_elem;     /* DIE of a hchan -> DIE of its elements' type */
-	struct hash_map functions;     /* address of code -> DIE */
-	struct variable *variables;    /* by start */
-	size_t n_variables, cap_variables;
 	struct error *err;
 	int depth; /* of types within types */
 };
@@ -57,15 +37,11 @@ struct go_types *go_types_close(struct go_types *t)
 	for (size_t i = 0; i < t->n_types; i++)
 		free(t->types[i].slots);
 	free(t->types);
-	free(t->variables);
-	hash_map_clear(&t->by_entry);
-	hash_map_clear(&t->by_descriptor);
-	hash_map_clear(&t->chan_elem);
-	hash_map_clear(&t->functions);
-	if (t->dwarf)
-		dwarf_end(t->dwarf);
-	if (t->elf)
-		elf_end(t->elf);
+	for (size_t k = 0; k < GO_TYPES_SOURCES; k++) {
+		hash_map_clear(&t->by_entry[k]);
+		if (t->self[k])
+			t->source[k]->close(t->self[k]);
+	}
 	free(t);
 	return NULL;
 }
@@ -75,172 +51,13 @@ static void closep(struct go_types **t)
 	go_types_close(*t);
 }
 
-/* ---- entries ---- */
-
-static bool number_of(Dwarf_Die *die, unsigned name, uint64_t *ret)
+static int open_dwarf(struct go_types *t, const struct go_module *m)
 {
-	Dwarf_Attribute a;
-	Dwarf_Word v;
-	Dwarf_Addr addr;
+	struct go_types_dwarf *d = NULL;
+	int r = go_types_dwarf_open(m, t, &d, t->err);
 
-	if (!dwarf_attr(die, name, &a))
-		return false;
-	if (dwarf_whatform(&a) == DW_FORM_addr || dwarf_whatform(&a) == DW_FORM_addrx) {
-		if (dwarf_formaddr(&a, &addr) != 0)
-			return false;
-		*ret = addr;
-		return true;
-	}
-	if (dwarf_formudata(&a, &v) != 0)
-		return false;
-	*ret = v;
-	return true;
-}
-
-static bool type_of(Dwarf_Die *die, unsigned name, Dwarf_Die *ret)
-{
-	Dwarf_Attribute a;
-
-	return dwarf_attr(die, name, &a) && dwarf_formref_die(&a, ret);
-}
-
-static const char *name_of(Dwarf_Die *die)
-{
-	const char *name = dwarf_diename(die);
-
-	return name ? name : "";
-}
-
-/* Behind typedefs; the first kind on the way. False: too many of them. */
-static bool peel(Dwarf_Die *die, uint64_t *kind)
-{
-	*kind = 0;
-	for (int i = 0; i < MAX_DEPTH; i++) {
-		uint64_t k = 0;
-
-		if (!*kind && number_of(die, AT_GO_KIND, &k))
-			*kind = k;
-		if (dwarf_tag(die) != DW_TAG_typedef)
-			return true;
-		if (!type_of(die, DW_AT_type, die))
-			return false;
-	}
-	return false;
-}
-
-/* ---- the index: variables, descriptors, channels ---- */
-
-/* Go writes expressions as DW_FORM_block1 whatever the version of DWARF; libdw's
- * dwarf_getlocation() takes those for lists from version 4 on. */
-static int note_variable(struct go_types *t, Dwarf_Die *die)
-{
-	Dwarf_Attribute a;
-	Dwarf_Block block;
-	Dwarf_Die type;
-	uint64_t addr;
-	int r;
-
-	if (!dwarf_attr(die, DW_AT_location, &a) || dwarf_formblock(&a, &block) != 0 ||
-	    block.length != 1 + sizeof(addr) || block.data[0] != DW_OP_addr ||
-	    !type_of(die, DW_AT_type, &type))
-		return 0;
-	memcpy(&addr, block.data + 1, sizeof(addr));
-	r = array_reserve(&t->variables, &t->cap_variables, t->n_variables + 1, t->err);
-	if (r < 0)
-		return r;
-	t->variables[t->n_variables++] = (struct variable){
-		.start = addr + t->module->bias,
-		.entry = dwarf_dieoffset(&type),
-	};
-	return 0;
-}
-
-static int note_type(struct go_types *t, Dwarf_Die *die)
-{
-	const struct go_module *m = t->module;
-	uint64_t at, kind;
-	Dwarf_Die elem, hchan = *die;
-	int r = 0;
-
-	if (number_of(die, AT_GO_RUNTIME_TYPE, &at) && at) {
-		/* an address, or (newer) an offset from moduledata.types */
-		at += at < m->types - m->bias ? m->types : m->bias;
-		if (!hash_map_get(&t->by_descriptor, at))
-			r = hash_map_put(&t->by_descriptor, at, dwarf_dieoffset(die), t->err);
-	}
-	if (r < 0 || dwarf_tag(die) != DW_TAG_typedef || !number_of(die, AT_GO_KIND, &kind) ||
-	    kind != KIND_CHAN || !type_of(die, AT_GO_ELEM, &elem))
-		return r;
-	/* chan T is a typedef of *hchan<T> */
-	if (peel(&hchan, &kind) && dwarf_tag(&hchan) == DW_TAG_pointer_type &&
-	    type_of(&hchan, DW_AT_type, &hchan) && peel(&hchan, &kind))
-		r = hash_map_put(&t->chan_elem, dwarf_dieoffset(&hchan), dwarf_dieoffset(&elem),
-		                 t->err);
-	return r;
-}
-
-/* Functions that capture something: the linker puts captured variables first. */
-static int note_function(struct go_types *t, Dwarf_Die *die)
-{
-	Dwarf_Die child;
-	Dwarf_Addr low;
-	uint64_t at;
-	int more = dwarf_child(die, &child);
-
-	for (; more == 0; more = dwarf_siblingof(&child, &child)) {
-		if (dwarf_tag(&child) == DW_TAG_variable &&
-		    number_of(&child, AT_GO_CLOSURE_OFFSET, &at))
-			return dwarf_lowpc(die, &low) == 0
-			               ? hash_map_put(&t->functions, low + t->module->bias,
-			                              dwarf_dieoffset(die), t->err)
-			               : 0;
-	}
-	return 0;
-}
-
-static int index_unit(struct go_types *t, Dwarf_Die *unit)
-{
-	Dwarf_Die die;
-	int more = dwarf_child(unit, &die);
-
-	for (int r = 0; more == 0; more = dwarf_siblingof(&die, &die)) {
-		switch (dwarf_tag(&die)) {
-		case DW_TAG_variable: r = note_variable(t, &die); break;
-		case DW_TAG_subprogram: r = note_function(t, &die); break;
-		case DW_TAG_typedef:
-		case DW_TAG_structure_type:
-		case DW_TAG_pointer_type:
-		case DW_TAG_array_type:
-		case DW_TAG_base_type:
-		case DW_TAG_subroutine_type: r = note_type(t, &die); break;
-		default: break;
-		}
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static int by_start(const void *a, const void *b)
-{
-	const struct variable *x = a, *y = b;
-
-	return x->start < y->start ? -1 : x->start > y->start;
-}
-
-static int read_index(struct go_types *t)
-{
-	Dwarf_CU *cu = NULL;
-	Dwarf_Die unit;
-	uint8_t kind;
-	int r = 0;
-
-	while (r == 0 && dwarf_get_units(t->dwarf, cu, &cu, NULL, &kind, &unit, NULL) == 0) {
-		if (kind == DW_UT_compile)
-			r = index_unit(t, &unit);
-	}
-	if (t->n_variables)
-		qsort(t->variables, t->n_variables, sizeof(*t->variables), by_start);
+	t->source[GO_TYPES_DWARF] = &go_types_dwarf_source;
+	t->self[GO_TYPES_DWARF] = d;
 	return r;
 }
 
@@ -252,18 +69,13 @@ int go_types_open(const struct go_module *m, struct object_graph *texts, struct 
 
 	if (!t)
 		return error_oom(err);
-	*t = (struct go_types){ .module = m, .texts = texts, .err = err };
-	elf_version(EV_CURRENT);
-	t->elf = elf_begin(elf_file_fd(m->exe), ELF_C_READ_MMAP, NULL);
-	t->dwarf = t->elf ? dwarf_begin_elf(t->elf, DWARF_C_READ, NULL) : NULL;
-	if (!t->dwarf)
-		return 0;
+	*t = (struct go_types){ .texts = texts, .err = err };
 	r = array_reserve(&t->types, &t->cap_types, 1, err);
-	if (r == 0) {
-		t->types[t->n_types++] = (struct go_types_type){ .is_flat = true };
-		r = read_index(t);
-	}
-	if (r < 0 || !t->n_variables)
+	if (r < 0)
+		return r;
+	t->types[t->n_types++] = (struct go_types_type){ .is_flat = true };
+	r = open_dwarf(t, m);
+	if (r <= 0)
 		return r;
 	*ret = take_ptr(t);
 	return 1;
@@ -271,103 +83,36 @@ int go_types_open(const struct go_module *m, struct object_graph *texts, struct 
 
 /* ---- types ---- */
 
-static uint32_t type_at(struct go_types *t, Dwarf_Die *die);
-
-static uint32_t elem_of_slice(struct go_types *t, Dwarf_Die *die)
+const struct go_types_type *go_types_record(const struct go_types *t, uint32_t type)
 {
-	Dwarf_Die member, pointer, elem;
-	uint64_t kind;
-
-	if (dwarf_child(die, &member) == 0 && type_of(&member, DW_AT_type, &pointer) &&
-	    peel(&pointer, &kind) && type_of(&pointer, DW_AT_type, &elem))
-		return type_at(t, &elem);
-	return 0;
+	return &t->types[type < t->n_types ? type : 0];
 }
 
-static bool starts(const char *s, const char *with)
+int go_types_text(struct go_types *t, const char *a, const char *b, uint32_t *ret)
 {
-	return !strncmp(s, with, strlen(with));
+	char buf[GO_TYPES_LABEL_BYTES + 8];
+
+	snprintf(buf, sizeof(buf), "%s%s", a, b);
+	return object_graph_text(t->texts, buf, strlen(buf), ret, t->err);
 }
 
-static void fill_struct(struct go_types *t, Dwarf_Die *die, uint64_t kind, struct go_types_type *x)
+/* The record is filled behind the number, for types go round in circles. */
+uint32_t go_types_number(struct go_types *t, enum go_types_source_index source, uint64_t entry)
 {
-	const char *name = name_of(die);
-	uint64_t *elem = hash_map_get(&t->chan_elem, dwarf_dieoffset(die));
-	Dwarf_Die of;
-
-	x->what = GO_TYPES_STRUCT;
-	if (kind == KIND_STRING)
-		x->what = GO_TYPES_STRING;
-	else if (kind == KIND_INTERFACE)
-		x->what = !strcmp(name, "runtime.eface") ? GO_TYPES_EFACE : GO_TYPES_IFACE;
-	else if (kind == KIND_SLICE)
-		x->what = GO_TYPES_SLICE;
-	x->repeats = starts(name, "bucket<") || starts(name, "noalg.map.group[") ||
-	             starts(name, "map.group[");
-	x->is_channel = starts(name, "hchan<");
-	if (x->is_channel && elem && dwarf_offdie(t->dwarf, *elem, &of))
-		x->chan_elem = type_at(t, &of);
-	if (x->what == GO_TYPES_SLICE)
-		x->elem = elem_of_slice(t, die);
-}
-
-static void fill_array(struct go_types *t, Dwarf_Die *die, struct go_types_type *x)
-{
-	Dwarf_Die elem, range;
-	uint64_t n = 0, count;
-
-	x->what = GO_TYPES_ARRAY;
-	if (!type_of(die, DW_AT_type, &elem))
-		return;
-	x->elem = type_at(t, &elem);
-	if (dwarf_child(die, &range) == 0 &&
-	    (number_of(&range, DW_AT_count, &n) ||
-	     (number_of(&range, DW_AT_upper_bound, &count) && (n = count + 1))))
-		x->count = n;
-}
-
-/* Its number, made when it is met first; 0: none, or the limit. The record is
- * filled behind the number, for types go round in circles. */
-static uint32_t type_at(struct go_types *t, Dwarf_Die *die)
-{
-	uint64_t entry = dwarf_dieoffset(die), *found = hash_map_get(&t->by_entry, entry);
-	struct go_types_type x = { .entry = entry };
-	const char *name = name_of(die);
+	uint64_t *found = hash_map_get(&t->by_entry[source], entry);
+	struct go_types_type x = { .entry = entry, .source = (uint8_t)source };
 	uint32_t id = (uint32_t)t->n_types;
-	uint64_t kind;
-	Dwarf_Die real = *die, elem;
 
 	if (found)
 		return (uint32_t)*found;
-	if (id >= MAX_TYPES || t->depth > MAX_DEPTH || !peel(&real, &kind) ||
+	if (id >= MAX_TYPES || t->depth > MAX_DEPTH || !entry ||
 	    array_reserve(&t->types, &t->cap_types, t->n_types + 1, t->err) < 0 ||
-	    hash_map_put(&t->by_entry, entry, id, t->err) < 0 ||
-	    object_graph_text(t->texts, name, strlen(name), &x.name, t->err) < 0)
+	    hash_map_put(&t->by_entry[source], entry, id, t->err) < 0)
 		return 0;
 	t->types[t->n_types++] = x;
-	number_of(&real, DW_AT_byte_size, &x.size);
 	t->depth++;
-	switch (dwarf_tag(&real)) {
-	case DW_TAG_pointer_type:
-		x.what = GO_TYPES_POINTER;
-		x.size = WORD;
-		/* lazily: what a pointer leads to is found out when it is followed */
-		if (type_of(&real, DW_AT_type, &elem))
-			x.entry = dwarf_dieoffset(&elem);
-		else
-			x.entry = 0;
-		break;
-	case DW_TAG_subroutine_type:
-		x.what = GO_TYPES_FUNC;
-		x.size = WORD;
-		break;
-	case DW_TAG_structure_type:
-		x.entry = dwarf_dieoffset(&real);
-		fill_struct(t, &real, kind, &x);
-		break;
-	case DW_TAG_array_type: fill_array(t, &real, &x); break;
-	default: break;
-	}
+	if (!t->source[source]->read(t->self[source], entry, &x))
+		x = (struct go_types_type){ .entry = entry, .source = (uint8_t)source };
 	t->depth--;
 	t->types[id] = x;
 	return id;
@@ -380,15 +125,16 @@ struct flattening {
 	struct go_types_slot *slots;
 	size_t n, cap;
 	bool is_cut;
-	char label[LABEL_BYTES];
+	char label[GO_TYPES_LABEL_BYTES];
+	/* where fields that are listed go */
+	uint64_t offset, size;
+	size_t label_bytes;
+	int depth;
 };
 
-static int text(struct go_types *t, const char *a, const char *b, uint32_t *ret)
+static bool starts(const char *s, const char *with)
 {
-	char buf[LABEL_BYTES + 8];
-
-	snprintf(buf, sizeof(buf), "%s%s", a, b);
-	return object_graph_text(t->texts, buf, strlen(buf), ret, t->err);
+	return !strncmp(s, with, strlen(with));
 }
 
 /* Maps are shown as maps: "[key].name", not ".slots[].key.name". */
@@ -405,9 +151,9 @@ static void add_slot(struct flattening *f, uint64_t offset, enum go_types_what w
 	const char *label = without_insides(f->label);
 
 	if (f->n >= MAX_SLOTS || array_reserve(&f->slots, &f->cap, f->n + 1, f->t->err) < 0 ||
-	    text(f->t, label[0] ? label : "(*)", "", &s.label) < 0 ||
-	    text(f->t, starts(label, "[key]") || starts(label, "[val]") ? "" : "[]", label,
-	         &s.many) < 0) {
+	    go_types_text(f->t, label[0] ? label : "(*)", "", &s.label) < 0 ||
+	    go_types_text(f->t, starts(label, "[key]") || starts(label, "[val]") ? "" : "[]", label,
+	                  &s.many) < 0) {
 		f->is_cut = true;
 		return;
 	}
@@ -415,75 +161,59 @@ static void add_slot(struct flattening *f, uint64_t offset, enum go_types_what w
 }
 
 static void flatten(struct flattening *f, uint32_t type, uint64_t offset, int depth);
-static uint32_t pointed_at(struct go_types *t, uint32_t type);
 
-static void append(struct flattening *f, const char *dot, const char *name)
+static void append(struct flattening *f, const char *label)
 {
 	size_t len = strlen(f->label);
 
-	snprintf(f->label + len, sizeof(f->label) - len, "%s%s", dot, name);
+	snprintf(f->label + len, sizeof(f->label) - len, "%s", label);
 }
 
-/* How field @name of @in is shown. */
-static void append_field(struct flattening *f, const char *in, const char *name)
+static uint32_t pointed_at(struct go_types *t, uint32_t type)
 {
-	if (starts(in, "noalg.struct { key") || starts(in, "struct { key")) {
-		if (!strcmp(name, "key") || !strcmp(name, "elem"))
-			return append(f, "", name[0] == 'k' ? "[key]" : "[val]");
-	} else if (starts(in, "bucket<")) {
-		if (!strcmp(name, "keys") || !strcmp(name, "values"))
-			return append(f, "", name[0] == 'k' ? "[key]" : "[val]");
+	const struct go_types_type x = t->types[type];
+
+	if (!x.elem && x.entry) {
+		uint32_t elem = t->source[x.source]->pointed_at(t->self[x.source], &x);
+
+		t->types[type].elem = elem;
 	}
-	append(f, ".", name);
+	return t->types[type].elem;
 }
 
-/* A closure object: the code's address, then what it captured. */
-static void flatten_closure(struct flattening *f, const struct go_types_type *x)
+uint32_t go_types_pointed_at(struct go_types *t, uint32_t type)
 {
-	Dwarf_Die die, child, type;
-	int more = dwarf_offdie(f->t->dwarf, x->entry, &die) ? dwarf_child(&die, &child) : 1;
-
-	for (; more == 0 && !f->is_cut; more = dwarf_siblingof(&child, &child)) {
-		uint64_t at;
-
-		if (dwarf_tag(&child) != DW_TAG_variable ||
-		    !number_of(&child, AT_GO_CLOSURE_OFFSET, &at) || at >= x->size ||
-		    !type_of(&child, DW_AT_type, &type))
-			continue;
-		append(f, ".", name_of(&child));
-		flatten(f, type_at(f->t, &type), at, 1);
-		f->label[0] = '\0';
-	}
+	return type < t->n_types && t->types[type].what == GO_TYPES_POINTER ? pointed_at(t, type)
+	                                                                    : 0;
 }
 
-static void flatten_struct(struct flattening *f, const struct go_types_type *x, uint64_t offset,
+static bool flatten_field(void *arg, const struct go_types_field *field)
+{
+	struct flattening *f = arg, outer = *f;
+
+	if (field->offset >= f->size)
+		return true;
+	append(f, field->label);
+	if (field->what != GO_TYPES_PLAIN)
+		add_slot(f, f->offset + field->offset, field->what, field->to);
+	else
+		flatten(f, field->type, f->offset + field->offset, f->depth + 1);
+	f->offset = outer.offset;
+	f->size = outer.size;
+	f->depth = outer.depth;
+	f->label_bytes = outer.label_bytes;
+	f->label[f->label_bytes] = '\0';
+	return !f->is_cut;
+}
+
+static void flatten_fields(struct flattening *f, const struct go_types_type *x, uint64_t offset,
                            int depth)
 {
-	Dwarf_Die die, member, type;
-	size_t len = strlen(f->label);
-	int more;
-
-	if (!dwarf_offdie(f->t->dwarf, x->entry, &die))
-		return;
-	for (more = dwarf_child(&die, &member); more == 0 && !f->is_cut;
-	     more = dwarf_siblingof(&member, &member)) {
-		uint64_t at = 0;
-
-		if (dwarf_tag(&member) != DW_TAG_member || !type_of(&member, DW_AT_type, &type))
-			continue;
-		number_of(&member, DW_AT_data_member_location, &at);
-		if (at >= x->size)
-			continue;
-		append_field(f, name_of(&die), name_of(&member));
-		if (x->is_channel && !strcmp(name_of(&member), "buf"))
-			add_slot(f, offset + at, GO_TYPES_CHAN_BUFFER, x->chan_elem);
-		else if (starts(name_of(&die), "map<") && !strcmp(name_of(&member), "dirPtr"))
-			add_slot(f, offset + at, GO_TYPES_MAP_DIRECTORY,
-			         pointed_at(f->t, type_at(f->t, &type)));
-		else
-			flatten(f, type_at(f->t, &type), offset + at, depth + 1);
-		f->label[len] = '\0';
-	}
+	f->offset = offset;
+	f->size = x->size;
+	f->depth = depth;
+	f->label_bytes = strlen(f->label);
+	f->t->source[x->source]->each_field(f->t->self[x->source], x, flatten_field, f);
 }
 
 static void flatten_array(struct flattening *f, const struct go_types_type *x, uint64_t offset,
@@ -494,7 +224,7 @@ static void flatten_array(struct flattening *f, const struct go_types_type *x, u
 
 	/* the arrays of a map's bucket are its keys and values, not arrays to the reader */
 	if (len < 5 || (strcmp(f->label + len - 5, "[key]") && strcmp(f->label + len - 5, "[val]")))
-		append(f, "", "[]");
+		append(f, "[]");
 	for (uint64_t i = 0; i < x->count && size && !f->is_cut; i++) {
 		size_t before = f->n;
 
@@ -503,19 +233,6 @@ static void flatten_array(struct flattening *f, const struct go_types_type *x, u
 			break;
 	}
 	f->label[len] = '\0';
-}
-
-static uint32_t pointed_at(struct go_types *t, uint32_t type)
-{
-	Dwarf_Die die;
-
-	if (t->types[type].elem || !t->types[type].entry ||
-	    !dwarf_offdie(t->dwarf, t->types[type].entry, &die))
-		return t->types[type].elem;
-	uint32_t elem = type_at(t, &die);
-
-	t->types[type].elem = elem;
-	return elem;
 }
 
 static void flatten(struct flattening *f, uint32_t type, uint64_t offset, int depth)
@@ -536,9 +253,9 @@ static void flatten(struct flattening *f, uint32_t type, uint64_t offset, int de
 	case GO_TYPES_FUNC: return add_slot(f, offset, x.what, 0);
 	case GO_TYPES_EFACE:
 	case GO_TYPES_IFACE: return add_slot(f, offset + WORD, x.what, 0);
-	case GO_TYPES_CLOSURE: return flatten_closure(f, &x);
 	case GO_TYPES_ARRAY: return flatten_array(f, &x, offset, depth);
-	case GO_TYPES_STRUCT: return flatten_struct(f, &x, offset, depth);
+	case GO_TYPES_CLOSURE:
+	case GO_TYPES_STRUCT: return flatten_fields(f, &x, offset, depth);
 	}
 }
 
@@ -578,56 +295,34 @@ const struct go_types_slot *go_types_slot_at(const struct go_types_type *t, uint
 	return at < t->n_slots && t->slots[at].offset == offset ? &t->slots[at] : NULL;
 }
 
+/* ---- what the walk asks ---- */
+
+struct go_types_dwarf *go_types_dwarf_of(struct go_types *t)
+{
+	return t->self[GO_TYPES_DWARF];
+}
+
 uint32_t go_types_variable(struct go_types *t, uint64_t addr, uint64_t *start)
 {
-	size_t behind = partition_point(t->n_variables, i, t->variables[i].start <= addr);
-	uint32_t type;
-	Dwarf_Die die;
+	struct go_types_dwarf *d = t->self[GO_TYPES_DWARF];
+	uint64_t entry = d ? go_types_dwarf_variable(d, addr, start) : 0;
+	uint32_t type = entry ? go_types_number(t, GO_TYPES_DWARF, entry) : 0;
 
-	if (!behind || !dwarf_offdie(t->dwarf, t->variables[behind - 1].entry, &die))
-		return 0;
-	type = type_at(t, &die);
-	*start = t->variables[behind - 1].start;
-	return addr - *start < go_types_get(t, type)->size ? type : 0;
+	return type && addr - *start < go_types_get(t, type)->size ? type : 0;
 }
 
 uint32_t go_types_of_descriptor(struct go_types *t, uint64_t addr)
 {
-	uint64_t *entry = hash_map_get(&t->by_descriptor, addr);
-	Dwarf_Die die;
+	struct go_types_dwarf *d = t->self[GO_TYPES_DWARF];
+	uint64_t entry = d ? go_types_dwarf_descriptor(d, addr) : 0;
 
-	return entry && dwarf_offdie(t->dwarf, *entry, &die) ? type_at(t, &die) : 0;
+	return entry ? go_types_number(t, GO_TYPES_DWARF, entry) : 0;
 }
 
 uint32_t go_types_closure(struct go_types *t, uint64_t pc)
 {
-	uint64_t *entry = hash_map_get(&t->functions, pc), *found, at;
-	struct go_types_type x = { .what = GO_TYPES_CLOSURE, .size = WORD };
-	Dwarf_Die die, child, type;
-	char name[LABEL_BYTES];
-	int more;
+	struct go_types_dwarf *d = t->self[GO_TYPES_DWARF];
+	uint64_t entry = d ? go_types_dwarf_closure(d, pc) : 0;
 
-	if (!entry || !dwarf_offdie(t->dwarf, *entry, &die))
-		return 0;
-	found = hash_map_get(&t->by_entry, *entry);
-	if (found)
-		return (uint32_t)*found;
-	x.entry = *entry;
-	for (more = dwarf_child(&die, &child); more == 0; more = dwarf_siblingof(&child, &child)) {
-		if (dwarf_tag(&child) == DW_TAG_variable &&
-		    number_of(&child, AT_GO_CLOSURE_OFFSET, &at) &&
-		    type_of(&child, DW_AT_type, &type)) {
-			uint64_t end = at + t->types[type_at(t, &type)].size;
-
-			if (at < UINT32_MAX && end > x.size)
-				x.size = (end + WORD - 1) / WORD * WORD;
-		}
-	}
-	snprintf(name, sizeof(name), "func %s", name_of(&die));
-	if (t->n_types >= MAX_TYPES || text(t, name, "", &x.name) < 0 ||
-	    array_reserve(&t->types, &t->cap_types, t->n_types + 1, t->err) < 0 ||
-	    hash_map_put(&t->by_entry, *entry, t->n_types, t->err) < 0)
-		return 0;
-	t->types[t->n_types] = x;
-	return (uint32_t)t->n_types++;
+	return entry ? go_types_number(t, GO_TYPES_DWARF, entry) : 0;
 }

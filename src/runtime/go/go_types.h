@@ -3,11 +3,8 @@
 
 /*
  * Go types as a walk of the heap needs them: what a type is called, how large it
- * is, and what stands behind each of its pointer words. They come from the
- * program's DWARF (v4 or v5, compressed or not), lazily: a type is read when the
- * walk meets it. The surprising rule: maps, channels and their insides need no
- * code of their own, for the linker writes synthetic types of them (ld/dwarf.go,
- * synthesizemaptypes and others): hash<K,V>, map<K,V>, hchan<T>.
+ * is, and what stands behind each of its pointer words. They come from a source
+ * (go_types_source.h), lazily: a type is read when the walk meets it.
  *
  * Type 0 is "not known". Texts are interned in the graph.
  */
@@ -46,7 +43,7 @@ struct go_types_slot {
 
 struct go_types_type {
 	uint64_t size;
-	uint64_t entry; /* of DWARF */
+	uint64_t entry; /* of its source */
 	uint32_t name;  /* text */
 	uint32_t elem;  /* pointer, slice, array */
 	uint64_t count; /* array */
@@ -56,6 +53,7 @@ struct go_types_type {
 	bool repeats;       /* a bucket or group of a map: a pointer to one leads to an array */
 	bool is_channel;    /* hchan: may be followed by its elements */
 	uint32_t chan_elem; /* of hchan */
+	uint8_t source;
 	struct go_types_slot *slots; /* by offset; owned */
 	uint32_t n_slots;
 };
@@ -78,3 +76,9 @@ uint32_t go_types_variable(struct go_types *t, uint64_t addr, uint64_t *start);
 uint32_t go_types_of_descriptor(struct go_types *t, uint64_t addr);
 /* The closure object of the function at @pc (Go 1.23+, whose DWARF tells offsets); 0. */
 uint32_t go_types_closure(struct go_types *t, uint64_t pc);
+
+/* What a pointer type leads to; 0. */
+uint32_t go_types_pointed_at(struct go_types *t, uint32_t type);
+struct go_types_dwarf;
+/* For variables that DWARF describes (go_types_dwarf.h); NULL: the program has none. */
+struct go_types_dwarf *go_types_dwarf_of(struct go_types *t);
