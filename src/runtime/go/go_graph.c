@@ -22,8 +22,6 @@ struct making {
 	struct object_graph g;
 	const struct object_graph_options *options;
 	uint32_t *node;   /* of each slot; UINT32_MAX: not met */
-	uint32_t *slot;   /* of each node: the queue of the walk; owned */
-	uint32_t *span;   /* of each node */
 	uint32_t *layout; /* of each node, as go_claims_type; owned */
 	size_t cap;
 	struct go_claims claims;
@@ -34,6 +32,7 @@ struct making {
 	uint64_t at;   /* address of its data */
 	uint32_t layout_of_from;
 	struct go_types_type holder; /* its type, if layout_of_from */
+	uint32_t layout_of_holder;
 	bool is_walking;
 	bool is_second; /* another look, for types alone */
 	struct error *err;
@@ -44,8 +43,6 @@ static void making_clear(struct making *m)
 	go_objects_close(&m->o);
 	object_graph_clear(&m->g);
 	free(m->node);
-	free(m->slot);
-	free(m->span);
 	free(m->layout);
 	free(m->late);
 	hash_map_clear(&m->described);
@@ -53,6 +50,12 @@ static void making_clear(struct making *m)
 }
 
 /* ---- nodes ---- */
+
+/* An object that something points to. */
+struct met {
+	uint32_t node, slot; /* slot: its number within all */
+	size_t span;
+};
 
 /* By malloc header or large span. */
 static int set_described(struct making *m, uint32_t node, size_t span, uint32_t slot)
@@ -81,16 +84,17 @@ static int set_described(struct making *m, uint32_t node, size_t span, uint32_t 
 }
 
 /* By what refers to it: the pointer word at @at, @s of its holder's type. */
-static int set_claimed(struct making *m, uint32_t node, const struct go_types_slot *s, uint64_t at,
-                       uint64_t value)
+static int set_claimed(struct making *m, const struct met *to, const struct go_types_slot *s,
+                       uint64_t at, uint64_t value)
 {
-	const struct go_objects_span *in = &m->o.spans[m->span[node]];
+	const struct go_objects_span *in = &m->o.spans[to->span];
+	const uint32_t node = to->node;
 	struct go_claims_type t;
 	int r;
 
 	/* a descriptor that DWARF does not know (map.bucket of 1.22) gives the name alone */
 	if (m->layout[node] || (m->g.type[node] && !in->has_header && !in->large_type) ||
-	    !go_claims_follow(&m->claims, s, at, value, m->span[node], m->slot[node], &t))
+	    !go_claims_follow(&m->claims, s, at, value, to->span, to->slot, &t))
 		return 0;
 	if (!m->g.type[node])
 		object_graph_set_type(&m->g, node, t.text, OBJECT_TYPED);
@@ -107,18 +111,10 @@ static int set_claimed(struct making *m, uint32_t node, const struct go_types_sl
 static int reserve(struct making *m)
 {
 	size_t cap = m->cap ? m->cap + m->cap / 2 : 1024;
-	uint32_t *slot, *span, *layout;
+	uint32_t *layout;
 
 	if (m->g.n_nodes < m->cap)
 		return 0;
-	slot = reallocarray(m->slot, cap, sizeof(*slot));
-	if (!slot)
-		return error_oom(m->err);
-	m->slot = slot;
-	span = reallocarray(m->span, cap, sizeof(*span));
-	if (!span)
-		return error_oom(m->err);
-	m->span = span;
 	layout = reallocarray(m->layout, cap, sizeof(*layout));
 	if (!layout)
 		return error_oom(m->err);
@@ -127,29 +123,25 @@ static int reserve(struct making *m)
 	return 0;
 }
 
-/* The node of the object that @value points into: 1, *ret; 0: no object. */
-static int meet(struct making *m, uint64_t value, uint32_t *ret)
+/* The object that @value points into: 1, *ret; 0: none. */
+static int meet(struct making *m, uint64_t value, struct met *ret)
 {
-	size_t span = 0;
-	uint32_t slot = go_objects_find(&m->o, value, &span);
 	const struct go_objects_span *s;
 	int r;
 
-	if (slot == UINT32_MAX)
+	ret->slot = go_objects_find(&m->o, value, &ret->span);
+	if (ret->slot == UINT32_MAX)
 		return 0;
-	*ret = m->node[slot];
-	if (*ret != UINT32_MAX)
+	ret->node = m->node[ret->slot];
+	if (ret->node != UINT32_MAX)
 		return 1;
-	s = &m->o.spans[span];
-	*ret = m->node[slot] = (uint32_t)m->g.n_nodes;
+	s = &m->o.spans[ret->span];
+	ret->node = m->node[ret->slot] = (uint32_t)m->g.n_nodes;
 	r = reserve(m);
 	if (r == 0)
-		r = object_graph_node(&m->g, go_objects_address(s, slot), s->elemsize, m->err);
-	if (r < 0)
-		return r;
-	m->slot[*ret] = slot;
-	m->span[*ret] = (uint32_t)span;
-	r = set_described(m, *ret, span, slot);
+		r = object_graph_node(&m->g, go_objects_address(s, ret->slot), s->elemsize, m->err);
+	if (r == 0)
+		r = set_described(m, ret->node, ret->span, ret->slot);
 	return r < 0 ? r : 1;
 }
 
@@ -173,8 +165,9 @@ static int add_root_pointer(void *arg, uint64_t value, uint64_t at, const char *
 	struct making *m = arg;
 	const struct go_types_slot *s = NULL;
 	uint64_t start = 0;
-	uint32_t node, text, type;
-	int r = meet(m, value, &node);
+	uint32_t text, type;
+	struct met to;
+	int r = meet(m, value, &to);
 
 	if (r <= 0)
 		return r;
@@ -188,11 +181,11 @@ static int add_root_pointer(void *arg, uint64_t value, uint64_t at, const char *
 		/* the variable's own pointer: its name says it already */
 		if (!strcmp(object_graph_name(&m->g, text), "(*)"))
 			text = 0;
-		r = set_claimed(m, node, &copy, at, value);
+		r = set_claimed(m, &to, &copy, at, value);
 	} else {
 		r = object_graph_text(&m->g, label, strlen(label), &text, err);
 	}
-	return r < 0 ? r : object_graph_root_edge(&m->g, node, text, err);
+	return r < 0 ? r : object_graph_root_edge(&m->g, to.node, text, err);
 }
 
 /* ---- the walk ---- */
@@ -201,7 +194,8 @@ static int add_pointer(void *arg, uint32_t offset, uint64_t value)
 {
 	struct making *m = arg;
 	const struct go_types_slot *s = NULL;
-	uint32_t to, label = 0;
+	uint32_t label = 0;
+	struct met to;
 	int r = meet(m, value, &to);
 
 	if (r <= 0)
@@ -210,27 +204,29 @@ static int add_pointer(void *arg, uint32_t offset, uint64_t value)
 		s = go_types_slot_at(&m->holder, offset % m->holder.size);
 	if (s) {
 		label = m->layout_of_from & 1 ? s->many : s->label;
-		r = set_claimed(m, to, s, m->at + offset, value);
+		r = set_claimed(m, &to, s, m->at + offset, value);
 	}
 	if (r < 0 || m->is_second)
 		return r < 0 ? r : 0;
-	return object_graph_edge(&m->g, m->from, to, label, m->err);
+	return object_graph_edge(&m->g, m->from, to.node, label, m->err);
 }
 
 static int look_at(struct making *m, uint32_t node)
 {
-	uint32_t span = m->span[node];
+	const uint64_t address = m->g.address[node];
+	size_t span = 0;
+	const uint32_t slot = go_objects_find(&m->o, address, &span);
 	const struct go_objects_span *s = &m->o.spans[span];
 
 	m->from = node;
-	m->layout_of_from = m->layout[node];
-	if (m->layout_of_from) {
-		m->holder = *go_types_get(m->claims.types, m->layout_of_from >> 1);
-		m->at = go_objects_address(s, m->slot[node]) + (s->has_header ? WORD : 0);
-		if (!m->holder.size)
-			m->layout_of_from = 0;
+	m->at = address + (s->has_header ? WORD : 0);
+	/* most often its type is the last one's */
+	if (m->layout[node] && m->layout[node] != m->layout_of_holder) {
+		m->holder = *go_types_get(m->claims.types, m->layout[node] >> 1);
+		m->layout_of_holder = m->layout[node];
 	}
-	return go_objects_scan(&m->o, span, m->slot[node] - s->first, add_pointer, m);
+	m->layout_of_from = m->layout[node] && m->holder.size ? m->layout[node] : 0;
+	return go_objects_scan(&m->o, span, slot - s->first, add_pointer, m);
 }
 
 /* Objects whose type was found out too late to be of use to what they refer to. */
