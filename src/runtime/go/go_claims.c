@@ -50,10 +50,11 @@ struct claim {
 
 static bool is_direct(const struct go_claims *c, uint64_t descriptor)
 {
-	bool new = c->objects->module->layout->minor >= 26;
+	const struct go_layout *l = c->objects->module->layout;
+	bool new = l->minor >= 26;
 	uint8_t byte;
 
-	return image_read(c->objects->image, descriptor + (new ? GO_TYPE_TFLAG : GO_TYPE_KIND),
+	return image_read(c->objects->image, descriptor + (new ? l->type_tflag : l->type_kind),
 	                  &byte, 1) == 0 &&
 	       (byte & DIRECT_INTERFACE);
 }
@@ -246,7 +247,7 @@ void go_claims_described(struct go_claims *c, uint64_t descriptor, size_t span,
 {
 	const struct go_objects_span *s = &c->objects->spans[span];
 	uint32_t type = c->types ? go_types_of_descriptor(c->types, descriptor) : 0;
-	uint64_t size = word(c, descriptor + GO_TYPE_SIZE);
+	uint64_t size = word(c, descriptor + c->objects->module->layout->type_size);
 	bool many = size && class_of(size + (s->has_header ? HEADER : 0)) < s->elemsize;
 	char name[NAME_BYTES];
 

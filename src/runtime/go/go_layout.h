@@ -2,13 +2,21 @@
 #pragma once
 
 /*
- * Where the Go runtime keeps what the reference graph needs, by minor version.
- * Offsets were read from the DWARF of go1.17.13, 1.18.10, 1.19.8, 1.20.14,
- * 1.21.13, 1.22.12, 1.23.12, 1.24.13, 1.25.7 and 1.26.8 (linux/amd64); no patch
- * release of these minors that was looked at differs in any of them.
+ * Where the Go runtime keeps what the reference graph needs: offsets, sizes and
+ * constants, by version and experiment (go_layout_fields.h, written by
+ * tools/go-layout.py from the DWARF of real toolchains). The surprising rule: a
+ * program of a version that the table has is read by the table even if it has
+ * DWARF, for reading that costs more than the whole walk of a small heap; the
+ * table itself is tested against the DWARF of real programs.
  */
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+enum { GO_LAYOUT_OLDEST = 17, GO_LAYOUT_NEWEST = 26 }; /* minors of the table */
+
+#define GO_LAYOUT_NONE UINT32_MAX /* not there in this version */
 
 enum go_layout_bits {
 	GO_BITS_NIBBLES, /* heapArena.bitmap: 2 bits a word (mbitmap.go, 1.17-1.19) */
@@ -17,41 +25,27 @@ enum go_layout_bits {
 };
 
 struct go_layout {
-	unsigned minor;
+	unsigned minor; /* 26 for 1.26 */
 	enum go_layout_bits bits;
-	uint16_t types;       /* moduledata.types; etypes behind it */
-	uint16_t gc_masks;    /* moduledata.gcdatamask.bytedata's bitvector; gcbssmask behind it */
-	uint16_t next;        /* moduledata.next */
-	uint8_t specials;     /* mspan.specials */
-	uint8_t large_type;   /* mspan.largeType; 0: not there */
-	uint8_t special_kind; /* special.kind; special.offset is at 8 */
-	uint8_t special_fn;   /* specialfinalizer.fn, specialCleanup.fn */
-	uint8_t finalizer, cleanup, weak; /* kinds; 0: not there */
-	uint16_t status, start_pc;        /* g.atomicstatus (goid behind it), g.startpc */
-	uint32_t inline_marks;            /* heapArena.pageUseSpanInlineMarkBits; 0: not there */
+#define GO_FIELD(name, where, ...) uint32_t name;
+#include "runtime/go/go_layout_fields.h"
+#undef GO_FIELD
 };
 
-/* NULL: a version that is not known. */
-const struct go_layout *go_layout_of(unsigned minor);
+/* @version: as .go.buildinfo has it, "go1.25.4 X:greenteagc". 1, *ret; 0: the table has no such. */
+int go_layout_of(const char *version, struct go_layout *ret);
 
-enum {
-	/* moduledata, the same in all of them (symtab.go) */
-	GO_MODULE_FUNCNAMETAB = 8,
-	GO_MODULE_PCTAB = 80,
-	GO_MODULE_PCLNTABLE = 104,
-	GO_MODULE_FTAB = 128,
-	GO_MODULE_TEXT = 176,
-	GO_MODULE_DATA = 208, /* data, edata, bss, ebss */
-	/* _type (type.go, internal/abi/type.go) */
-	GO_TYPE_SIZE = 0,
-	GO_TYPE_PTR_BYTES = 8,
-	GO_TYPE_TFLAG = 20,
-	GO_TYPE_KIND = 23,
-	GO_TYPE_GC_DATA = 32,
-	GO_TYPE_STR = 40,
-	GO_TYPE_BYTES = 48,
-	/* g (runtime2.go) */
-	GO_G_STACK = 0, /* lo, hi */
-	GO_G_SP = 56,   /* sched.sp */
-	GO_G_BYTES = 392,
+/* The lines of the table, for what reads or writes all of them. */
+struct go_layout_field {
+	const char *name;
+	const char *where; /* "runtime.g sched.sp|...", "sizeof T|...", "const NAME|..." */
+	size_t at;         /* of its uint32_t in struct go_layout */
 };
+extern const struct go_layout_field go_layout_fields[];
+extern const size_t go_layout_n_fields;
+
+/* Sets what follows from the other fields. */
+void go_layout_complete(struct go_layout *l, unsigned minor);
+
+/* The first line that all versions of the table have and @l does not; NULL: none. */
+const char *go_layout_lacks(const struct go_layout *l);

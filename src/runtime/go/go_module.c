@@ -6,10 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/cleanup.h"
+#include "runtime/go/go_layout_dwarf.h"
 #include "runtime/go/go_version.h"
 
 enum {
 	MODULE_BYTES = 600,
+	TYPE_BYTES = 48,
 	TFLAG_EXTRA_STAR = 2, /* internal/abi/type.go */
 	MAX_NAME = 4096,
 	SCAN_BYTES = 1 << 16,
@@ -34,12 +37,13 @@ static uint32_t half(struct image *i, uint64_t at)
 
 static bool is_module(struct go_module *m, uint64_t at, uint64_t table, uint64_t table_end)
 {
-	uint64_t names = word(m->image, at + GO_MODULE_FUNCNAMETAB);
-	uint64_t functions = word(m->image, at + GO_MODULE_PCLNTABLE);
-	uint64_t text = word(m->image, at + GO_MODULE_TEXT);
-	uint64_t etext = word(m->image, at + GO_MODULE_TEXT + 8);
-	uint64_t types = word(m->image, at + m->layout->types);
-	uint64_t etypes = word(m->image, at + m->layout->types + 8);
+	const struct go_layout *l = m->layout;
+	uint64_t names = word(m->image, at + l->moduledata_funcnametab);
+	uint64_t functions = word(m->image, at + l->moduledata_pclntable);
+	uint64_t text = word(m->image, at + l->moduledata_text);
+	uint64_t etext = word(m->image, at + l->moduledata_etext);
+	uint64_t types = word(m->image, at + l->moduledata_types);
+	uint64_t etypes = word(m->image, at + l->moduledata_etypes);
 
 	return word(m->image, at) == table && names > table && names < table_end &&
 	       functions > table && functions < table_end && text && text < etext && types &&
@@ -115,31 +119,72 @@ static void read_fields(struct go_module *m)
 	struct image *i = m->image;
 	const struct go_layout *l = m->layout;
 
-	m->text = word(i, m->at + GO_MODULE_TEXT);
-	m->etext = word(i, m->at + GO_MODULE_TEXT + 8);
-	m->types = word(i, m->at + l->types);
-	m->etypes = word(i, m->at + l->types + 8);
-	m->func_names = word(i, m->at + GO_MODULE_FUNCNAMETAB);
-	m->pc_table = word(i, m->at + GO_MODULE_PCTAB);
-	m->functions = word(i, m->at + GO_MODULE_PCLNTABLE);
-	m->ftab = word(i, m->at + GO_MODULE_FTAB);
-	m->n_ftab = word(i, m->at + GO_MODULE_FTAB + 8);
+	m->text = word(i, m->at + l->moduledata_text);
+	m->etext = word(i, m->at + l->moduledata_etext);
+	m->types = word(i, m->at + l->moduledata_types);
+	m->etypes = word(i, m->at + l->moduledata_etypes);
+	m->func_names = word(i, m->at + l->moduledata_funcnametab);
+	m->pc_table = word(i, m->at + l->moduledata_pctab);
+	m->functions = word(i, m->at + l->moduledata_pclntable);
+	m->ftab = word(i, m->at + l->moduledata_ftab);
+	m->n_ftab = word(i, m->at + l->moduledata_ftab + 8);
 	for (unsigned k = 0; k < 2; k++) {
 		struct go_module_data *d = &m->data[k];
 
-		d->start = word(i, m->at + GO_MODULE_DATA + 16 * k);
-		d->end = word(i, m->at + GO_MODULE_DATA + 16 * k + 8);
+		d->start = word(i, m->at + (k ? l->moduledata_bss : l->moduledata_data));
+		d->end = word(i, m->at + (k ? l->moduledata_bss : l->moduledata_data) + 8);
 		/* bitvector { n int32; bytedata *uint8 } */
-		d->mask_bits = half(i, m->at + l->gc_masks + 16 * k);
-		d->mask = word(i, m->at + l->gc_masks + 16 * k + 8);
+		d->mask_bits = half(
+			i, m->at + (k ? l->moduledata_gcbssmask : l->moduledata_gcdatamask));
+		d->mask = word(i, m->at + (k ? l->moduledata_gcbssmask : l->moduledata_gcdatamask) +
+		                          8);
 	}
+}
+
+/* Fields of a descriptor are taken out of a copy of it. */
+static bool is_type_sane(const struct go_layout *l)
+{
+	const uint32_t at[] = { l->type_size, l->type_ptr_bytes, l->type_gc_data,
+		                l->type_str,  l->type_tflag,     l->type_kind };
+
+	for (size_t i = 0; i < ARRAY_SIZE(at); i++) {
+		if (at[i] > TYPE_BYTES - (i < 3 ? 8 : 4))
+			return false;
+	}
+	return l->type_bytes == TYPE_BYTES;
+}
+
+static int find_layout(struct go_module *m, const char *version, struct error *err)
+{
+	unsigned minor = go_version_minor(version);
+	const char *lacks;
+	int r = minor ? go_layout_of(version, &m->own) : 0;
+
+	if (r == 0 && (minor >= GO_LAYOUT_OLDEST || !minor)) {
+		m->by_dwarf = true;
+		r = go_layout_dwarf_read(m->exe, minor ? minor : GO_LAYOUT_NEWEST, &m->own, err);
+	}
+	if (r < 0)
+		return r;
+	if (r == 0) {
+		error_set(err, ENOTSUP, "%s was built by %s", image_name(m->image), version);
+		return error_hint(err, "known are Go 1.17 to 1.26, and newer ones if the program "
+		                       "has DWARF");
+	}
+	lacks = go_layout_lacks(&m->own);
+	if (lacks || !is_type_sane(&m->own)) {
+		error_set(err, ENOTSUP, "%s was built by %s, whose runtime has no %s",
+		          image_name(m->image), version, lacks ? lacks : "known types");
+		return error_hint(err, "known are Go 1.17 to 1.26");
+	}
+	return 0;
 }
 
 int go_module_open(struct image *i, struct go_module *ret, char *version, size_t version_bytes,
                    struct error *err)
 {
 	struct go_module m = { .image = i };
-	unsigned minor;
+	int r;
 
 	m.exe = image_exe(i, &m.bias, err);
 	if (!m.exe)
@@ -147,12 +192,10 @@ int go_module_open(struct image *i, struct go_module *ret, char *version, size_t
 	go_version_text(m.exe, version, version_bytes);
 	if (!version[0])
 		return error_set(err, ENOTSUP, "%s is not a Go program", image_name(i));
-	minor = go_version_minor(version);
-	m.layout = go_layout_of(minor);
-	if (!m.layout) {
-		error_set(err, ENOTSUP, "%s was built by %s", image_name(i), version);
-		return error_hint(err, "known are Go 1.17 to 1.26");
-	}
+	r = find_layout(&m, version, err);
+	if (r < 0)
+		return r;
+	m.layout = &m.own;
 	m.at = find(&m);
 	if (!m.at) {
 		error_set(err, ENOTSUP, "%s: the module data of %s is not where its program says",
@@ -163,6 +206,7 @@ int go_module_open(struct image *i, struct go_module *ret, char *version, size_t
 	}
 	read_fields(&m);
 	*ret = m;
+	ret->layout = &ret->own;
 	return 0;
 }
 
@@ -221,14 +265,15 @@ void go_module_function(const struct go_module *m, uint64_t pc, char *buf, size_
 /* abi.Name: a byte of flags, the length as a varint (1.17+), the bytes. */
 void go_module_type_name(const struct go_module *m, uint64_t type, char *buf, size_t size)
 {
-	uint8_t head[GO_TYPE_BYTES], length[2];
+	const struct go_layout *l = m->layout;
+	uint8_t head[TYPE_BYTES], length[2];
 	int32_t offset;
 	uint64_t at, len;
 
 	buf[0] = '\0';
 	if (image_read(m->image, type, head, sizeof(head)) < 0)
 		return;
-	memcpy(&offset, head + GO_TYPE_STR, sizeof(offset));
+	memcpy(&offset, head + l->type_str, sizeof(offset));
 	at = m->types + (uint64_t)(int64_t)offset;
 	if (offset <= 0 || at >= m->etypes || image_read(m->image, at + 1, length, 2) < 0)
 		return;
@@ -238,7 +283,7 @@ void go_module_type_name(const struct go_module *m, uint64_t type, char *buf, si
 		len |= (uint64_t)(length[1] & 0x7f) << 7;
 		at++;
 	}
-	if ((head[GO_TYPE_TFLAG] & TFLAG_EXTRA_STAR) && len) {
+	if ((head[l->type_tflag] & TFLAG_EXTRA_STAR) && len) {
 		at++;
 		len--;
 	}

@@ -8,15 +8,19 @@
  * its neighbours.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
 #include "runtime/go/go_layout.h"
 #include "target/image.h"
 
+/* Not to be copied once it is open. */
 struct go_module {
 	struct image *image;
-	const struct go_layout *layout;
+	const struct go_layout *layout; /* is own */
+	struct go_layout own;
+	bool by_dwarf; /* of a version that the table does not have */
 	struct elf_file *exe;
 	uint64_t bias;
 	uint64_t at; /* address of the moduledata */
@@ -30,7 +34,8 @@ struct go_module {
 	uint64_t ftab, n_ftab;
 };
 
-/* -ENOTSUP: not a Go program, or of a version that is not known. */
+/* -ENOTSUP: not a Go program, below 1.17, or of a version that neither the table nor the program's
+ * own DWARF tells the layout of. */
 int go_module_open(struct image *i, struct go_module *ret, char *version, size_t version_bytes,
                    struct error *err);
 

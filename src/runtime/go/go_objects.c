@@ -100,7 +100,7 @@ static int add_span(struct go_objects *o, const struct go_heap_span *s, struct e
 		.free_index = (uint32_t)s->free_index,
 		.alloc_bits = s->bits,
 		.no_scan = s->class_ & 1,
-		.specials = word(o, s->at + l->specials),
+		.specials = word(o, s->at + l->mspan_specials),
 	};
 	int r = array_reserve(&o->spans, &o->cap_spans, o->n_spans + 1, err);
 
@@ -108,7 +108,7 @@ static int add_span(struct go_objects *o, const struct go_heap_span *s, struct e
 		return r;
 	if (l->bits == GO_BITS_SPAN && !x.no_scan) {
 		x.has_header = s->class_ >> 1 && s->elemsize > HEADER_LEAST;
-		x.large_type = s->class_ >> 1 ? 0 : word(o, s->at + l->large_type);
+		x.large_type = s->class_ >> 1 ? 0 : word(o, s->at + l->mspan_large_type);
 	}
 	x.reciprocal = UINT64_MAX / x.elemsize + 1;
 	o->taken_objects += x.taken;
@@ -243,11 +243,12 @@ bool go_objects_is_free(const struct go_objects *o, size_t s, uint32_t slot)
 /* Do the small objects of a page have their mark bits inline (1.25+)? */
 static bool has_inline_marks(struct go_objects *o, const struct go_objects_span *s)
 {
-	uint32_t flags = o->module->layout->inline_marks;
+	uint32_t flags = o->module->layout->heap_arena_inline_marks;
+	uint32_t bytes = o->module->layout->inline_marks_bytes;
 	uint64_t arena, page = s->start % GO_HEAP_ARENA_BYTES / GO_HEAP_PAGE;
 	uint8_t byte;
 
-	if (!flags || s->end - s->start != GO_HEAP_PAGE)
+	if (flags == GO_LAYOUT_NONE || bytes != INLINE_MARKS || s->end - s->start != GO_HEAP_PAGE)
 		return false;
 	arena = go_heap_arena(&o->peek, &o->heap, s->start);
 	return arena && image_read(o->image, arena + flags + page / 8, &byte, 1) == 0 &&
@@ -316,18 +317,19 @@ static int scan_all(const uint8_t *memory, uint64_t words, go_objects_fn fn, voi
 static int scan_type(struct go_objects *o, uint64_t type, const uint8_t *memory, uint64_t words,
                      go_objects_fn fn, void *arg)
 {
-	const uint8_t *t = image_at(o->image, type, GO_TYPE_BYTES), *mask;
+	const struct go_layout *l = o->module->layout;
+	const uint8_t *t = image_at(o->image, type, l->type_bytes), *mask;
 	uint64_t size, pointers, at;
 	int r = 0;
 
 	if (!t)
 		return scan_all(memory, words, fn, arg);
-	size = value_at(t + GO_TYPE_SIZE) / WORD;
-	pointers = value_at(t + GO_TYPE_PTR_BYTES) / WORD;
-	at = value_at(t + GO_TYPE_GC_DATA);
-	if (o->module->layout->minor >= 24 && (t[GO_TYPE_TFLAG] & TFLAG_ON_DEMAND))
+	size = value_at(t + l->type_size) / WORD;
+	pointers = value_at(t + l->type_ptr_bytes) / WORD;
+	at = value_at(t + l->type_gc_data);
+	if (l->minor >= 24 && (t[l->type_tflag] & TFLAG_ON_DEMAND))
 		at = word(o, at);
-	else if (o->module->layout->minor < 24 && (t[GO_TYPE_KIND] & KIND_GC_PROG))
+	else if (l->minor < 24 && (t[l->type_kind] & KIND_GC_PROG))
 		at = 0;
 	if (pointers > words)
 		pointers = words;

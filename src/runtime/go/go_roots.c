@@ -170,20 +170,14 @@ struct goroutine {
 static bool read_goroutine(const struct roots *r, uint64_t at, struct goroutine *ret)
 {
 	const struct go_layout *l = r->o->module->layout;
-	const uint8_t *g = image_at(r->o->image, at, GO_G_BYTES);
-	uint64_t low, sp;
+	uint64_t low = word(r, at + l->g_stack), sp = word(r, at + l->g_sched_sp);
 	uint32_t status;
 
-	if (!g)
+	if (image_read(r->o->image, at + l->g_status, &status, sizeof(status)) < 0 ||
+	    (status &= GO_STATUS_MASK) > GO_LAST_STATUS)
 		return false;
-	memcpy(&low, g + GO_G_STACK, sizeof(low));
-	memcpy(&ret->high, g + GO_G_STACK + 8, sizeof(ret->high));
-	memcpy(&sp, g + GO_G_SP, sizeof(sp));
-	memcpy(&status, g + l->status, sizeof(status));
-	memcpy(&ret->start_pc, g + l->start_pc, sizeof(ret->start_pc));
-	status &= GO_STATUS_MASK;
-	if (status > GO_LAST_STATUS)
-		return false;
+	ret->high = word(r, at + l->g_stack + WORD);
+	ret->start_pc = word(r, at + l->g_startpc);
 	/* one that runs has its stack pointer in a register */
 	for (size_t k = 0; k < image_n_threads(r->o->image); k++) {
 		uint64_t s = image_thread(r->o->image, k)->sp;
@@ -292,26 +286,26 @@ static int goroutines(struct roots *r)
 static int special(struct roots *r, const struct go_objects_span *s, uint64_t at, uint64_t *next)
 {
 	const struct go_layout *l = r->o->module->layout;
-	uint8_t bytes[64] = { 0 };
 	uint64_t offset = 0, value;
 	uint8_t kind;
 	int e = 0;
 
-	if (image_read(r->o->image, at, bytes, l->special_fn + WORD) < 0)
+	if (image_read(r->o->image, at + l->special_kind, &kind, 1) < 0)
 		return 0;
-	memcpy(next, bytes, sizeof(*next));
-	memcpy(&offset, bytes + 8, l->special_kind > 10 ? 8 : 2);
-	kind = bytes[l->special_kind];
-	if (kind == l->finalizer) {
+	*next = word(r, at + l->special_next);
+	/* uint16 before 1.24 */
+	image_read(r->o->image, at + l->special_offset, &offset,
+	           l->special_kind - l->special_offset < WORD ? 2 : WORD);
+	if (kind == l->special_finalizer) {
 		/* it keeps what the object refers to, and its own closure */
 		e = r->to->pointer(r->to->arg, s->start + offset, 0, "object with finalizer",
 		                   r->err);
-		memcpy(&value, bytes + l->special_fn, sizeof(value));
+		value = word(r, at + l->special_fn);
 		if (e == 0 && points_into_heap(r, value))
 			e = r->to->pointer(r->to->arg, value, 0, "finalizer", r->err);
-	} else if (l->cleanup && kind == l->cleanup) {
+	} else if (kind == l->special_cleanup) {
 		for (unsigned w = 0; e == 0 && w < CLEANUP_WORDS; w++) {
-			value = word(r, at + l->special_fn + w * WORD);
+			value = word(r, at + l->special_cleanup_fn + w * WORD);
 			if (points_into_heap(r, value))
 				e = r->to->pointer(r->to->arg, value, 0, "cleanup", r->err);
 		}
