@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Write the values of src/runtime/go/go_layout_fields.h: for each column of
+"""Write the values of src/runtime/go/go_layout_fields.inc: for each column of
 go_layout.c build a small program with that Go (from the Go module proxy) and ask
 its DWARF. `tools/go-layout.py BUILD`; with --check only say what differs, for all
 patch releases named below, too."""
@@ -14,7 +14,7 @@ import sys
 import tempfile
 
 SOURCE = pathlib.Path(__file__).resolve().parent.parent
-FIELDS = SOURCE / "src/runtime/go/go_layout_fields.h"
+FIELDS = SOURCE / "src/runtime/go/go_layout_fields.inc"
 COLUMN = re.compile(r"\{ \d+, \w+, \"(\w*)\" \}, +/\* go([0-9.]+) \*/")
 # first and last patch releases, checked against the table
 CHECKED = """1.17 1.17.13 1.18 1.18.1 1.18.2 1.18.10 1.19 1.19.2 1.19.4 1.19.13 1.20 1.20.14 1.21.0 1.21.13 1.22.0 1.22.12

@@ -48,13 +48,13 @@ static const struct column {
 
 #define GO_FIELD(name, where, ...) { __VA_ARGS__ },
 static const uint32_t values[][ARRAY_SIZE(columns)] = {
-#include "runtime/go/go_layout_fields.h"
+#include "runtime/go/go_layout_fields.inc"
 };
 #undef GO_FIELD
 
 #define GO_FIELD(name, where, ...) { #name, where, offsetof(struct go_layout, name) },
 const struct go_layout_field go_layout_fields[] = {
-#include "runtime/go/go_layout_fields.h"
+#include "runtime/go/go_layout_fields.inc"
 };
 #undef GO_FIELD
 const size_t go_layout_n_fields = ARRAY_SIZE(go_layout_fields);

@@ -3,7 +3,7 @@
 
 /*
  * Where the Go runtime keeps what the reference graph needs: offsets, sizes and
- * constants, by version and experiment (go_layout_fields.h, written by
+ * constants, by version and experiment (go_layout_fields.inc, written by
  * tools/go-layout.py from the DWARF of real toolchains). The surprising rule: a
  * program of a version that the table has is read by the table even if it has
  * DWARF, for reading that costs more than the whole walk of a small heap; the
@@ -28,7 +28,7 @@ struct go_layout {
 	unsigned minor; /* 26 for 1.26 */
 	enum go_layout_bits bits;
 #define GO_FIELD(name, where, ...) uint32_t name;
-#include "runtime/go/go_layout_fields.h"
+#include "runtime/go/go_layout_fields.inc"
 #undef GO_FIELD
 };
 
