@@ -3,6 +3,8 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <stdbool.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "inject/journal.h"
@@ -77,6 +79,43 @@ static struct area_cave tail_of(const struct elf_file *f, const struct mapping *
 	return (struct area_cave){ 0 };
 }
 
+static void take(bool *taken, uint64_t start, uint64_t bytes)
+{
+	for (uint64_t i = start; i < PAGE && i - start < bytes; i++)
+		taken[i] = true;
+}
+
+/* The longest run of zeros in the page of the ELF header that is nothing's, where one segment maps
+ * headers and code alike: so lay out Go's linker, and ld without separate code. */
+static struct area_cave head_of(const struct elf_file *f, const struct mapping *m)
+{
+	struct area_cave best = { 0 };
+	bool taken[PAGE] = { false };
+	uint8_t page[PAGE];
+	struct error unused;
+	Elf64_Ehdr header;
+
+	if (m->offset || elf_file_size(f) < PAGE || elf_file_read(f, 0, page, PAGE, &unused) < 0)
+		return best;
+	memcpy(&header, page, sizeof(header));
+	take(taken, 0, sizeof(header));
+	take(taken, header.e_phoff, header.e_phnum * sizeof(Elf64_Phdr));
+	take(taken, header.e_shoff, header.e_shnum * sizeof(Elf64_Shdr));
+	for (size_t i = 0; i < elf_file_n_sections(f); i++) {
+		struct elf_section s = elf_file_section_at(f, i);
+
+		take(taken, s.offset, s.size);
+	}
+	for (uint64_t start = 0, end; start < PAGE; start = end + CAVE_ALIGN) {
+		for (end = start; end < PAGE && !taken[end] && !page[end];)
+			end++;
+		if (end - start > best.bytes)
+			best = (struct area_cave){ m->start + start, end - start };
+		end = end / CAVE_ALIGN * CAVE_ALIGN;
+	}
+	return best;
+}
+
 int area_find_cave(const struct target *t, const struct maps *m, uint64_t need,
                    struct area_cave *ret, struct error *err)
 {
@@ -85,7 +124,7 @@ int area_find_cave(const struct target *t, const struct maps *m, uint64_t need,
 	for (size_t i = 0; i < m->n_items; i++) {
 		const struct mapping *k = &m->items[i];
 		cleanup(elf_file_closep) struct elf_file *f = NULL;
-		struct area_cave c;
+		struct area_cave c, head;
 		struct error unused;
 		int fd;
 
@@ -94,6 +133,9 @@ int area_find_cave(const struct target *t, const struct maps *m, uint64_t need,
 		    elf_file_open(fd, k->name, &f, &unused) < 0)
 			continue;
 		c = tail_of(f, k);
+		head = head_of(f, k);
+		if (head.bytes > c.bytes)
+			c = head;
 		if (c.bytes > best.bytes)
 			best = c;
 	}

@@ -23,8 +23,8 @@ uint64_t area_find(const struct maps *m);
  * itself grows from its ends. @random spreads it. 0: there is none. */
 uint64_t area_choose(const struct maps *m, uint64_t random);
 
-/* Unused bytes at the end of the last page of some file's code: zeros that are
- * mapped executable. */
+/* Unused bytes at the end of the last page of some file's code, or behind its
+ * headers: zeros that are mapped executable. */
 struct area_cave {
 	uint64_t start, bytes;
 };

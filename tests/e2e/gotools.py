@@ -33,11 +33,25 @@ def goroot(minor):
     for version in RELEASES[minor]:
         found = fetch(version)
         if found:
-            # a module has no executable files
-            for program in [*found.glob("bin/*"), *found.glob("pkg/tool/*/*")]:
-                program.chmod(program.stat().st_mode | 0o111)
+            make_executable(found)
             return found
     return None
+
+
+def make_executable(root):
+    """A module has no executable files."""
+    for program in [*root.glob("bin/*"), *root.glob("pkg/tool/*/*")]:
+        program.chmod(program.stat().st_mode | 0o111)
+
+
+def release(version):
+    """The tree of exactly that release."""
+    found = fetch(version) if shutil.which("go") else None
+    if not found:
+        assert not conftest.CI, f"go{version} cannot be had from the Go module proxy"
+        pytest.skip(f"go{version} cannot be had")
+    make_executable(found)
+    return found
 
 
 def need(minor):
