@@ -222,15 +222,16 @@ static int reserve_edges(struct object_graph *g, struct error *err)
 	return r;
 }
 
-/* The label has no number yet: make one. */
-static int number_label(struct object_graph *g, uint32_t label, uint16_t *ret, struct error *err)
+/* The label's number of two bytes, made when it is met first; there may be none any more. */
+static int code_of_label(struct object_graph *g, uint32_t label, uint16_t *ret, struct error *err)
 {
 	int r;
 
 	*ret = OBJECT_FAR;
-	if (g->n_labels == OBJECT_FAR || label >= g->n_texts + 1)
-		return add_far(&g->far_labels, &g->n_far_labels, &g->cap_far_labels, g->n_edges,
-		               label, err);
+	if (label < g->n_text_codes && g->text_codes[label])
+		*ret = (uint16_t)(g->text_codes[label] - 1);
+	if (*ret != OBJECT_FAR || g->n_labels == OBJECT_FAR || label >= g->n_texts + 1)
+		return 0;
 	r = array_reserve(&g->labels, &g->cap_labels, g->n_labels + 1, err);
 	if (r == 0)
 		r = array_reserve(&g->text_codes, &g->cap_text_codes, (size_t)label + 1, err);
@@ -255,10 +256,10 @@ int object_graph_edge(struct object_graph *g, uint32_t from, uint32_t to, uint32
 	r = reserve_edges(g, err);
 	if (r < 0)
 		return r;
-	if (label < g->n_text_codes && g->text_codes[label])
-		code = (uint16_t)(g->text_codes[label] - 1);
-	else
-		r = number_label(g, label, &code, err);
+	r = code_of_label(g, label, &code, err);
+	if (r == 0 && code == OBJECT_FAR)
+		r = add_far(&g->far_labels, &g->n_far_labels, &g->cap_far_labels, g->n_edges, label,
+		            err);
 	if (r < 0)
 		return r;
 	while (g->n_started <= from)
@@ -266,6 +267,19 @@ int object_graph_edge(struct object_graph *g, uint32_t from, uint32_t to, uint32
 	g->to[g->n_edges] = to;
 	g->label_code[g->n_edges++] = code;
 	return 0;
+}
+
+int object_graph_set_label(struct object_graph *g, size_t edge, uint32_t label, struct error *err)
+{
+	uint16_t code;
+	int r = edge < g->n_edges ? code_of_label(g, label, &code, err)
+	                          : error_set(err, EINVAL, "no such reference");
+
+	/* without a number it stays without a label */
+	if (r == 0 && code != OBJECT_FAR && g->label_code[edge] != OBJECT_FAR &&
+	    !object_graph_label(g, (uint32_t)edge))
+		g->label_code[edge] = code;
+	return r;
 }
 
 int object_graph_finish(struct object_graph *g, struct error *err)
@@ -288,6 +302,54 @@ int object_graph_finish(struct object_graph *g, struct error *err)
 		if (g->root_edges[i].to >= g->n_nodes)
 			return error_set(err, EBADMSG, "a root of an object that is not there");
 	}
+	return 0;
+}
+
+/* @items of @each bytes, one for each node, behind their nodes. */
+static int move(void *items, size_t each, const struct object_graph *g, const uint32_t *turn,
+                struct error *err)
+{
+	char **from = items, *to = calloc(g->cap_nodes, each);
+
+	if (!to)
+		return error_oom(err);
+	for (size_t i = 0; i < g->n_nodes; i++)
+		memcpy(to + turn[i] * each, *from + i * each, each);
+	free(*from);
+	*from = to;
+	return 0;
+}
+
+static int by_node(const void *a, const void *b)
+{
+	const struct object_far *x = a, *y = b;
+
+	return x->of < y->of ? -1 : x->of > y->of;
+}
+
+int object_graph_reorder(struct object_graph *g, const uint32_t *turn, struct error *err)
+{
+	int r;
+
+	for (size_t i = 0; i < g->n_nodes; i++) {
+		if (turn[i] >= g->n_nodes)
+			return error_set(err, EINVAL, "no such number");
+	}
+	r = move(&g->address, sizeof(*g->address), g, turn, err);
+	if (r == 0)
+		r = move(&g->size_code, sizeof(*g->size_code), g, turn, err);
+	if (r == 0)
+		r = move(&g->type, sizeof(*g->type), g, turn, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < g->n_edges; i++)
+		g->to[i] = turn[g->to[i]];
+	for (size_t i = 0; i < g->n_root_edges; i++)
+		g->root_edges[i].to = turn[g->root_edges[i].to];
+	for (size_t i = 0; i < g->n_far_sizes; i++)
+		g->far_sizes[i].of = turn[g->far_sizes[i].of];
+	if (g->n_far_sizes)
+		qsort(g->far_sizes, g->n_far_sizes, sizeof(*g->far_sizes), by_node);
 	return 0;
 }
 

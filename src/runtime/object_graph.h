@@ -121,8 +121,15 @@ void object_graph_set_type(struct object_graph *g, uint32_t node, uint32_t type,
 /* Edges of node @from: ascending @from only. */
 int object_graph_edge(struct object_graph *g, uint32_t from, uint32_t to, uint32_t label,
                       struct error *err);
+/* The label of an edge that has none. */
+int object_graph_set_label(struct object_graph *g, size_t edge, uint32_t label, struct error *err);
 /* After the last edge: fills first_edge of the nodes that have none. */
 int object_graph_finish(struct object_graph *g, struct error *err);
+
+/* Give the nodes other numbers: node i becomes @turn[i], each number once. For makers who meet
+ * objects in another order than the one in which they look at them: the edges were added by turn
+ * (@from), to numbers as they are now. After object_graph_finish(). */
+int object_graph_reorder(struct object_graph *g, const uint32_t *turn, struct error *err);
 
 int object_graph_root(struct object_graph *g, const struct object_root *root, struct error *err);
 /* An edge of the last root. */

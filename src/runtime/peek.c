@@ -80,7 +80,7 @@ static uint64_t copy_image(struct image *i, uint64_t addr, uint8_t *buf, size_t 
 
 		if (piece > len)
 			piece = len;
-		if (image_read(i, addr, buf, piece) == 0)
+		if (image_copy(i, addr, buf, piece) == 0)
 			got += piece;
 		else
 			memset(buf, 0, piece);
@@ -96,7 +96,7 @@ static void load(struct peek *p, struct peek_page *page)
 	int r;
 
 	if (p->image) {
-		r = image_read(p->image, page->addr, page->bytes, PAGE);
+		r = image_copy(p->image, page->addr, page->bytes, PAGE);
 	} else if (!p->target) {
 		r = copy_pieces(p, page->addr, page->bytes, PAGE) == PAGE ? 0 : -ENODATA;
 	} else {

@@ -6,7 +6,7 @@
 #include "target/image.h"
 #include "target/maps.h"
 
-enum { IMAGE_CHUNK = 256 * 1024, IMAGE_PAGE = 4096 };
+enum { IMAGE_CHUNK = 32 * 1024, IMAGE_PAGE = 4096 };
 
 /* Bytes of a segment that are copied when they are first asked for. */
 struct image_copy {

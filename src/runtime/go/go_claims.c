@@ -35,9 +35,7 @@ static uint64_t class_of(uint64_t bytes)
 
 static uint64_t word(const struct go_claims *c, uint64_t at)
 {
-	uint64_t v;
-
-	return image_read(c->objects->image, at, &v, sizeof(v)) == 0 ? v : 0;
+	return go_objects_word(c->objects, at);
 }
 
 /* ---- what is claimed ---- */
@@ -140,7 +138,7 @@ static bool pointers_agree(struct go_claims *c, const struct go_types_type *t, u
 	if (s->no_scan)
 		return t->n_slots == 0;
 	return t->n_slots && t->is_whole &&
-	       go_objects_scan(c->objects, span, slot - s->first, compare_word, &k) == 0 &&
+	       go_objects_offsets(c->objects, span, slot - s->first, compare_word, &k) == 0 &&
 	       k.n % t->n_slots == 0 && k.n / t->n_slots >= n;
 }
 

@@ -12,6 +12,7 @@
 #include "runtime/go/go_claims.h"
 #include "runtime/go/go_module.h"
 #include "runtime/go/go_objects.h"
+#include "runtime/go/go_queue.h"
 #include "runtime/go/go_roots.h"
 
 enum { WORD = 8, PROGRESS_EVERY = 1 << 16, MAX_LATE = 1 << 24 };
@@ -23,18 +24,19 @@ struct making {
 	const struct object_graph_options *options;
 	uint32_t *node;   /* of each slot; UINT32_MAX: not met */
 	uint32_t *layout; /* of each node, as go_claims_type; owned */
+	struct go_queue queue;
 	size_t cap;
 	struct go_claims claims;
 	struct hash_map described; /* span's size and descriptor -> text << 32 | layout */
 	uint32_t *late;            /* nodes whose type was known only behind their turn; owned */
 	size_t n_late, cap_late;
-	uint32_t from; /* node whose pointers are looked at */
-	uint64_t at;   /* address of its data */
+	uint64_t at; /* address of its data */
 	uint32_t layout_of_from;
 	struct go_types_type holder; /* its type, if layout_of_from */
 	uint32_t layout_of_holder;
-	bool is_walking;
-	bool is_second; /* another look, for types alone */
+	bool was_walked;
+	bool is_second;   /* another look, for types and labels alone */
+	size_t edge, end; /* then: of the pointer that is looked at, and of the object's last */
 	struct error *err;
 };
 
@@ -44,6 +46,7 @@ static void making_clear(struct making *m)
 	object_graph_clear(&m->g);
 	free(m->node);
 	free(m->layout);
+	go_queue_close(&m->queue);
 	free(m->late);
 	hash_map_clear(&m->described);
 	go_types_close(m->claims.types);
@@ -99,8 +102,8 @@ static int set_claimed(struct making *m, const struct met *to, const struct go_t
 	if (!m->g.type[node])
 		object_graph_set_type(&m->g, node, t.text, OBJECT_TYPED);
 	m->layout[node] = t.layout;
-	if (!t.layout || m->n_late >= MAX_LATE ||
-	    (!m->is_second && (!m->is_walking || node > m->from)))
+	if (!t.layout || in->no_scan || m->n_late >= MAX_LATE ||
+	    (!m->is_second && !go_queue_was_taken(&m->queue, node)))
 		return 0;
 	r = array_reserve(&m->late, &m->cap_late, m->n_late + 1, m->err);
 	if (r == 0)
@@ -135,17 +138,24 @@ static int meet(struct making *m, uint64_t value, struct met *ret)
 	ret->node = m->node[ret->slot];
 	if (ret->node != UINT32_MAX)
 		return 1;
+	if (m->is_second) /* of a process that runs */
+		return 0;
 	s = &m->o.spans[ret->span];
 	ret->node = m->node[ret->slot] = (uint32_t)m->g.n_nodes;
 	r = reserve(m);
 	if (r == 0)
 		r = object_graph_node(&m->g, go_objects_address(s, ret->slot), s->elemsize, m->err);
 	if (r == 0)
+		r = go_queue_add(&m->queue, ret->node, m->g.address[ret->node], !s->no_scan,
+		                 m->err);
+	if (r == 0)
 		r = set_described(m, ret->node, ret->span, ret->slot);
 	return r < 0 ? r : 1;
 }
 
 /* ---- roots ---- */
+
+static int walk(struct making *m);
 
 static int add_root(void *arg, const struct object_root *root, uint64_t at, struct error *err)
 {
@@ -156,6 +166,14 @@ static int add_root(void *arg, const struct object_root *root, uint64_t at, stru
 
 	if (type)
 		typed.type = go_types_get(m->claims.types, type)->name;
+	/* what a word on a stack leads to has no type: first all that has one */
+	if (root->tier == OBJECT_TIER_STACK && !m->was_walked) {
+		int r = walk(m);
+
+		if (r < 0)
+			return r;
+		m->was_walked = true;
+	}
 	return object_graph_root(&m->g, &typed, err);
 }
 
@@ -190,6 +208,16 @@ static int add_root_pointer(void *arg, uint64_t value, uint64_t at, const char *
 
 /* ---- the walk ---- */
 
+/* The object's pointers come again as they came at first, unless the process runs. */
+static int add_label(struct making *m, uint32_t to, uint32_t label)
+{
+	if (m->edge >= m->end || m->g.to[m->edge] != to) {
+		m->edge = m->end;
+		return 0;
+	}
+	return object_graph_set_label(&m->g, m->edge++, label, m->err);
+}
+
 static int add_pointer(void *arg, uint32_t offset, uint64_t value)
 {
 	struct making *m = arg;
@@ -206,9 +234,11 @@ static int add_pointer(void *arg, uint32_t offset, uint64_t value)
 		label = m->layout_of_from & 1 ? s->many : s->label;
 		r = set_claimed(m, &to, s, m->at + offset, value);
 	}
-	if (r < 0 || m->is_second)
-		return r < 0 ? r : 0;
-	return object_graph_edge(&m->g, m->from, to.node, label, m->err);
+	if (r < 0)
+		return r;
+	if (m->is_second)
+		return add_label(m, to.node, label);
+	return object_graph_edge(&m->g, m->queue.n_taken - 1, to.node, label, m->err);
 }
 
 static int look_at(struct making *m, uint32_t node)
@@ -218,7 +248,6 @@ static int look_at(struct making *m, uint32_t node)
 	const uint32_t slot = go_objects_find(&m->o, address, &span);
 	const struct go_objects_span *s = &m->o.spans[span];
 
-	m->from = node;
 	m->at = address + (s->has_header ? WORD : 0);
 	/* most often its type is the last one's */
 	if (m->layout[node] && m->layout[node] != m->layout_of_holder) {
@@ -235,25 +264,42 @@ static int look_again(struct making *m)
 	int r = 0;
 
 	m->is_second = true;
-	for (size_t i = 0; r == 0 && i < m->n_late; i++)
+	for (size_t i = 0; r == 0 && i < m->n_late; i++) {
+		const uint32_t turn = m->queue.turn[m->late[i]];
+
+		m->edge = m->g.first_edge[turn];
+		m->end = m->g.first_edge[turn + 1];
 		r = look_at(m, m->late[i]);
+	}
 	return r;
 }
 
 static int walk(struct making *m)
 {
-	m->is_walking = true;
-	for (uint32_t node = 0; node < m->g.n_nodes; node++) {
+	const struct object_graph_options *o = m->options;
+	uint32_t node;
+
+	while (go_queue_take(&m->queue, &node)) {
 		int r = look_at(m, node);
 
 		if (r < 0)
 			return r;
-		if (node % PROGRESS_EVERY == 0 && m->options && m->options->progress &&
-		    m->options->progress(m->options->arg,
-		                         (double)node / (double)(m->o.taken_objects + 1)))
+		if (m->queue.n_taken % PROGRESS_EVERY == 0 && o && o->progress &&
+		    o->progress(o->arg, (double)m->g.n_nodes / (double)(m->o.taken_objects + 1)))
 			break;
 	}
 	return 0;
+}
+
+/* In the order of their turns. */
+static int reorder(struct making *m)
+{
+	free(take_ptr(m->node));
+	free(take_ptr(m->layout));
+	if (!m->g.n_nodes)
+		return 0;
+	return object_graph_reorder(&m->g, go_queue_turns(&m->queue, (uint32_t)m->g.n_nodes),
+	                            m->err);
 }
 
 static void account(struct making *m, const char *version)
@@ -292,13 +338,17 @@ static int make(struct making *m, struct image *i, const char *version)
 		r = go_types_open(&m->module, &m->g, &m->claims.types, m->err);
 	if (r < 0)
 		return r;
-	r = go_roots_each(&m->o, &m->g, &sink, m->err);
+	r = go_queue_open(&m->queue, m->o.low, m->o.high, m->err);
+	if (r == 0)
+		r = go_roots_each(&m->o, &m->g, &sink, m->err);
 	if (r == 0)
 		r = walk(m);
 	if (r == 0)
+		r = object_graph_finish(&m->g, m->err);
+	if (r == 0)
 		r = look_again(m);
 	if (r == 0)
-		r = object_graph_finish(&m->g, m->err);
+		r = reorder(m);
 	if (r == 0)
 		account(m, version);
 	return r;

@@ -23,6 +23,13 @@ enum {
 
 void go_objects_close(struct go_objects *o)
 {
+	go_span_memory_close(&o->memory);
+	while (o->bits) {
+		struct go_objects_bits *next = o->bits->next;
+
+		free(o->bits);
+		o->bits = next;
+	}
 	peek_close(&o->peek);
 	free(o->spans);
 	free(o->page);
@@ -199,6 +206,7 @@ int go_objects_open(struct image *i, const struct go_module *m, struct go_object
 		r = index_pages(&o, err);
 	if (r < 0)
 		return r;
+	go_span_memory_open(&o.memory, i, o.spans, o.n_spans);
 	*ret = o;
 	o = (struct go_objects){ 0 };
 	return 0;
@@ -255,19 +263,43 @@ static bool has_inline_marks(struct go_objects *o, const struct go_objects_span 
 	       (byte >> page % 8 & 1);
 }
 
-static void read_memory(struct go_objects *o, struct go_objects_span *s)
+/* The bits are asked for more often than the rest, and outlive it. */
+static const uint8_t *keep_bits(struct go_objects *o, const uint8_t *bits, size_t n)
+{
+	struct go_objects_bits *b = o->bits;
+
+	if (image_kind(o->image) == IMAGE_CORE)
+		return bits;
+	if (n > sizeof(b->bytes))
+		return NULL;
+	if (!b || b->used + n > sizeof(b->bytes)) {
+		b = malloc(sizeof(*b));
+		if (!b)
+			return NULL;
+		b->next = o->bits;
+		b->used = 0;
+		o->bits = b;
+	}
+	memcpy(b->bytes + b->used, bits, n);
+	b->used += n;
+	return b->bytes + b->used - n;
+}
+
+static void find_bits(struct go_objects *o, struct go_objects_span *s)
 {
 	uint64_t bytes = s->end - s->start, bits = bytes / 64;
+	const uint8_t *memory;
 
 	s->tried = true;
-	s->memory = image_at(o->image, s->start, bytes);
-	if (!s->memory) {
-		o->missing_bytes += bytes;
+	if (o->module->layout->bits != GO_BITS_SPAN || s->has_header || !s->n || s->large_type ||
+	    s->elemsize > HEADER_LEAST)
 		return;
-	}
-	if (o->module->layout->bits == GO_BITS_SPAN && !s->has_header && s->n && !s->large_type &&
-	    s->elemsize <= HEADER_LEAST)
-		s->bits = s->memory + bytes - bits - (has_inline_marks(o, s) ? INLINE_MARKS : 0);
+	memory = go_span_memory_get(&o->memory, s);
+	if (memory)
+		s->bits = keep_bits(
+			o, memory + bytes - bits - (has_inline_marks(o, s) ? INLINE_MARKS : 0),
+			bits);
+	s->is_missing |= !s->bits;
 }
 
 static bool bit(const uint8_t *bits, uint64_t n)
@@ -283,23 +315,30 @@ static uint64_t value_at(const uint8_t *memory)
 	return v;
 }
 
-/* Words of @memory whose bits, from bit @first on, are set. */
+/* Bits [@first, @first + @n), at most 56. */
+static uint64_t some_bits(const uint8_t *bits, uint64_t first, uint64_t n)
+{
+	uint64_t set = 0;
+
+	for (uint64_t k = 0; k < (first % 8 + n + 7) / 8; k++)
+		set |= (uint64_t)bits[first / 8 + k] << 8 * k;
+	return set >> first % 8 & ((1ull << n) - 1);
+}
+
+/* Words of @memory (NULL: they are not wanted) whose bits, from bit @first on, are set. */
 static int scan_bits(const uint8_t *memory, const uint8_t *bits, uint64_t first, uint64_t words,
                      uint32_t offset, go_objects_fn fn, void *arg)
 {
-	for (uint64_t w = 0; w < words;) {
-		int r;
+	for (uint64_t w = 0; w < words; w += 56) {
+		uint64_t set = some_bits(bits, first + w, words - w < 56 ? words - w : 56);
 
-		if ((first + w) % 8 == 0 && !bits[(first + w) / 8]) {
-			w += 8;
-			continue;
-		}
-		if (bit(bits, first + w)) {
-			r = fn(arg, offset + (uint32_t)(w * WORD), value_at(memory + w * WORD));
+		for (; set; set &= set - 1) {
+			uint64_t at = (w + (uint64_t)__builtin_ctzll(set)) * WORD;
+			int r = fn(arg, offset + (uint32_t)at, memory ? value_at(memory + at) : 0);
+
 			if (r)
 				return r;
 		}
-		w++;
 	}
 	return 0;
 }
@@ -383,19 +422,12 @@ static int scan_arena(struct go_objects *o, uint64_t address, const uint8_t *mem
 	return r;
 }
 
-int go_objects_scan(struct go_objects *o, size_t s, uint32_t slot, go_objects_fn fn, void *arg)
+static int scan(struct go_objects *o, struct go_objects_span *x, const uint8_t *memory,
+                uint32_t slot, go_objects_fn fn, void *arg)
 {
-	struct go_objects_span *x = &o->spans[s];
 	uint64_t at = (uint64_t)slot * x->elemsize, words = x->elemsize / WORD;
-	const uint8_t *memory;
 
-	if (x->no_scan)
-		return 0;
-	if (!x->tried)
-		read_memory(o, x);
-	if (!x->memory)
-		return 0;
-	memory = x->memory + at;
+	memory += at;
 	if (o->module->layout->bits != GO_BITS_SPAN)
 		return scan_arena(o, x->start + at, memory, words, fn, arg);
 	if (x->bits)
@@ -407,13 +439,59 @@ int go_objects_scan(struct go_objects *o, size_t s, uint32_t slot, go_objects_fn
 	return x->large_type ? scan_type(o, x->large_type, memory, words, fn, arg) : 0;
 }
 
-uint64_t go_objects_type(struct go_objects *o, size_t s, uint32_t slot)
+int go_objects_scan(struct go_objects *o, size_t s, uint32_t slot, go_objects_fn fn, void *arg)
+{
+	struct go_objects_span *x = &o->spans[s];
+	const uint8_t *memory;
+	int r;
+
+	if (x->no_scan)
+		return 0;
+	if (!x->tried)
+		find_bits(o, x);
+	memory = go_span_memory_get(&o->memory, x);
+	if (!memory)
+		return 0;
+	x->pins++;
+	r = scan(o, x, memory, slot, fn, arg);
+	x->pins--;
+	return r;
+}
+
+int go_objects_offsets(struct go_objects *o, size_t s, uint32_t slot, go_objects_fn fn, void *arg)
 {
 	struct go_objects_span *x = &o->spans[s];
 
+	if (!x->no_scan && !x->tried)
+		find_bits(o, x);
+	if (!x->bits)
+		return go_objects_scan(o, s, slot, fn, arg);
+	return scan_bits(NULL, x->bits, (uint64_t)slot * x->elemsize / WORD, x->elemsize / WORD, 0,
+	                 fn, arg);
+}
+
+uint64_t go_objects_word(struct go_objects *o, uint64_t at)
+{
+	struct go_objects_span *x = NULL;
+	const uint8_t *memory = NULL;
+	uint32_t k = 0;
+
+	if (at >= o->low && at < o->high)
+		k = o->page[(at - o->low) / GO_HEAP_PAGE];
+	if (k)
+		x = &o->spans[k - 1];
+	if (x && !x->no_scan && x->end - at >= WORD)
+		memory = go_span_memory_get(&o->memory, x);
+	return memory ? value_at(memory + (at - x->start)) : word(o, at);
+}
+
+uint64_t go_objects_type(struct go_objects *o, size_t s, uint32_t slot)
+{
+	struct go_objects_span *x = &o->spans[s];
+	const uint8_t *memory;
+
 	if (x->no_scan || !x->has_header)
 		return x->large_type;
-	if (!x->tried)
-		read_memory(o, x);
-	return x->memory ? value_at(x->memory + (uint64_t)slot * x->elemsize) : 0;
+	memory = go_span_memory_get(&o->memory, x);
+	return memory ? value_at(memory + (uint64_t)slot * x->elemsize) : 0;
 }

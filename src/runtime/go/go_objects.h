@@ -12,21 +12,28 @@
 #include "base/error.h"
 #include "runtime/go/go_heap.h"
 #include "runtime/go/go_module.h"
+#include "runtime/go/go_span_memory.h"
 #include "runtime/peek.h"
 
 struct go_objects_span {
+	/* what every look at an object needs stands together */
 	uint64_t start, end, elemsize;
-	uint64_t large_type; /* of the only object; 0 */
-	uint64_t specials;
 	uint64_t reciprocal;   /* 2^64 / elemsize, rounded up */
-	const uint8_t *memory; /* NULL: not read yet, or not there */
+	const uint8_t *memory; /* NULL: not there now; by go_span_memory_get() */
 	const uint8_t *bits;   /* GO_BITS_SPAN: of the whole span; NULL: malloc headers */
 	uint32_t first;        /* number of its first slot */
 	uint32_t n;            /* slots */
-	uint32_t taken;        /* as the runtime counts */
-	uint32_t free_index;   /* slots below it are taken; above, by alloc_bits */
+	uint16_t pins;         /* users of its memory, who want it to stay */
+	bool no_scan, has_header;
+	bool tried;          /* bits were asked for */
+	bool is_used;        /* of memory: lately */
+	bool is_copy;        /* of memory: ours, and was read once at least */
+	bool is_missing;     /* of memory: it is not to be had */
+	uint64_t large_type; /* of the only object; 0 */
+	uint64_t specials;
 	uint64_t alloc_bits;
-	bool no_scan, has_header, tried;
+	uint32_t taken;      /* as the runtime counts */
+	uint32_t free_index; /* slots below it are taken; above, by alloc_bits */
 };
 
 struct go_objects {
@@ -40,8 +47,12 @@ struct go_objects {
 	uint32_t *page;     /* span + 1 of each page from low; owned */
 	uint32_t n_slots;
 	uint64_t taken_bytes, taken_objects;
-	uint64_t missing_bytes; /* spans whose memory was not there */
-				/* stacks: spans of goroutines' stacks are no objects */
+	struct go_span_memory memory;
+	struct go_objects_bits {
+		struct go_objects_bits *next;
+		size_t used;
+		uint8_t bytes[1 << 16];
+	} * bits; /* copies; owned */
 };
 void go_objects_close(struct go_objects *o); /* { 0 } is closed; usable with cleanup() */
 
@@ -62,5 +73,9 @@ typedef int (*go_objects_fn)(void *arg, uint32_t offset, uint64_t value);
 /* Slot @slot (counted within span @s). The offset counts from the object's data,
  * behind a malloc header. */
 int go_objects_scan(struct go_objects *o, size_t s, uint32_t slot, go_objects_fn fn, void *arg);
+/* Which words of it are pointers; the values are not looked at and said to be 0. */
+int go_objects_offsets(struct go_objects *o, size_t s, uint32_t slot, go_objects_fn fn, void *arg);
+/* The word at @at, wherever it is; 0: it is not there. */
+uint64_t go_objects_word(struct go_objects *o, uint64_t at);
 /* The runtime's own type of an object (malloc header, largeType); 0: not known. */
 uint64_t go_objects_type(struct go_objects *o, size_t s, uint32_t slot);

@@ -1,0 +1,3 @@
+module refsheap
+
+go 1.17

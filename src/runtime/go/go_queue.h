@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * Objects that wait to be looked at, block of memory by block: while one block has
+ * some, its others wait in line. So a block is read few times, not once for each
+ * object in it (as Go 1.25's own collector does it: mgcmark_greenteagc.go).
+ *
+ * The surprising rule: an object gets its turn's number when it is taken, not when
+ * it is met; what is never taken (it has no pointers) comes behind all others.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct go_queue {
+	uint64_t low;
+	uint32_t *head;       /* of each block: an object that waits, + 1 */
+	uint32_t *behind;     /* of each block in line: the next one in line, + 1 */
+	uint32_t first, last; /* of the line: blocks + 1 */
+	uint32_t current;     /* block + 1 */
+	uint32_t *turn;       /* of each object: its turn, or the next one that waits, + 1 */
+	uint8_t *taken;       /* a bit for each object */
+	size_t cap;           /* objects */
+	uint32_t n_taken;
+};
+void go_queue_close(struct go_queue *q); /* { 0 } is closed */
+
+/* For objects with addresses in [@low, @high). */
+int go_queue_open(struct go_queue *q, uint64_t low, uint64_t high, struct error *err);
+/* Object @n, the next new number, at @address; @waits: it is to be looked at. */
+int go_queue_add(struct go_queue *q, uint32_t n, uint64_t address, bool waits, struct error *err);
+/* The next one; false: none waits. Its turn is q->n_taken - 1. */
+bool go_queue_take(struct go_queue *q, uint32_t *ret);
+bool go_queue_was_taken(const struct go_queue *q, uint32_t n);
+/* Turns of all @n objects; owned by the queue. NULL if there are none. */
+const uint32_t *go_queue_turns(struct go_queue *q, uint32_t n);

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "runtime/go/go_span_memory.h"
+
+#include <stdlib.h>
+
+#include "runtime/go/go_objects.h"
+
+enum { FIRST_LIMIT = 24 << 20 };
+
+void go_span_memory_open(struct go_span_memory *m, struct image *i, struct go_objects_span *spans,
+                         size_t n)
+{
+	*m = (struct go_span_memory){
+		.image = i, .spans = spans, .n_spans = n, .limit = FIRST_LIMIT
+	};
+}
+
+static void give_up(struct go_span_memory *m, struct go_objects_span *s)
+{
+	free((void *)s->memory);
+	s->memory = NULL;
+	m->held -= s->end - s->start;
+}
+
+void go_span_memory_close(struct go_span_memory *m)
+{
+	for (size_t i = 0; i < m->n_spans; i++) {
+		if (m->spans[i].is_copy && m->spans[i].memory)
+			give_up(m, &m->spans[i]);
+	}
+	*m = (struct go_span_memory){ 0 };
+}
+
+/* The clock: who was used since the hand came by last may stay for another round. */
+static void make_room(struct go_span_memory *m, uint64_t bytes)
+{
+	for (size_t steps = 2 * m->n_spans; m->held && m->held + bytes > m->limit && steps;
+	     steps--) {
+		struct go_objects_span *s = &m->spans[m->hand];
+
+		m->hand = m->hand + 1 < m->n_spans ? m->hand + 1 : 0;
+		if (!s->is_copy || !s->memory || s->pins)
+			continue;
+		if (s->is_used)
+			s->is_used = false;
+		else
+			give_up(m, s);
+	}
+}
+
+static void count(struct go_span_memory *m, const struct go_objects_span *s, uint64_t bytes)
+{
+	if (!s->is_copy) {
+		m->first += bytes;
+		return;
+	}
+	m->again += bytes;
+	if (m->again > m->first + m->limit) {
+		m->limit *= 2;
+		m->again = 0;
+	}
+}
+
+static void copy(struct go_span_memory *m, struct go_objects_span *s)
+{
+	const uint64_t bytes = s->end - s->start;
+	uint8_t *to;
+
+	make_room(m, bytes);
+	to = malloc(bytes);
+	if (!to || image_copy(m->image, s->start, to, bytes) < 0) {
+		free(to);
+		s->is_missing = true;
+		m->missing += bytes;
+		return;
+	}
+	count(m, s, bytes);
+	s->memory = to;
+	s->is_copy = true;
+	m->held += bytes;
+}
+
+const uint8_t *go_span_memory_get(struct go_span_memory *m, struct go_objects_span *s)
+{
+	s->is_used = true;
+	if (s->memory || s->is_missing)
+		return s->memory;
+	if (image_kind(m->image) == IMAGE_CORE) {
+		s->memory = image_at(m->image, s->start, s->end - s->start);
+		s->is_missing = !s->memory;
+		m->missing += s->memory ? 0 : s->end - s->start;
+	} else {
+		copy(m, s);
+	}
+	return s->memory;
+}

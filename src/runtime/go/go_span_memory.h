@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * The memory of the spans that a walk of a heap looks at. Of a core it is the
+ * mapped file; of a process it is copied span by span and given up again, so that
+ * a heap of many GiB is walked with some MiB. The surprising rule: what is held
+ * grows when more is read again than was read at first: memory for time, but never
+ * time without bound.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "target/image.h"
+
+struct go_objects_span;
+
+struct go_span_memory {
+	struct image *image;
+	struct go_objects_span *spans; /* of the heap; not owned */
+	size_t n_spans;
+	size_t hand;           /* of the clock: the span that is looked at next */
+	uint64_t held, limit;  /* bytes copied and not given up; bytes that may be */
+	uint64_t first, again; /* bytes read for the first time; read again, since limit changed */
+	uint64_t missing;      /* bytes of spans whose memory was not there */
+};
+/* { 0 } is closed. */
+void go_span_memory_open(struct go_span_memory *m, struct image *i, struct go_objects_span *spans,
+                         size_t n);
+void go_span_memory_close(struct go_span_memory *m);
+
+/* The span's bytes, or NULL: they are not there. Valid until the next call for another span, or
+ * as long as s->pins is not 0. */
+const uint8_t *go_span_memory_get(struct go_span_memory *m, struct go_objects_span *s);
