@@ -19,7 +19,12 @@
 #include "profile/profile.h"
 #include "symbol/symbol.h"
 
-enum alloc_engine { ALLOC_ENGINE_AUTO, ALLOC_ENGINE_BPF, ALLOC_ENGINE_AGENT };
+enum alloc_engine {
+	ALLOC_ENGINE_AUTO,
+	ALLOC_ENGINE_BPF,
+	ALLOC_ENGINE_AGENT,
+	ALLOC_ENGINE_GO, /* the runtime's own profile: capture/capture_own.h, no recorder */
+};
 
 struct alloc_options {
 	const char *allocators; /* "postgres,libc", NULL: chosen by what the target is */

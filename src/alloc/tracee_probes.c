@@ -62,7 +62,7 @@ static bool is_go(const struct tracee *t)
 static int refuse_go(struct error *err)
 {
 	error_set(err, ENOTSUP, "this is a Go program: its heap is not malloc's");
-	return error_hint(err, "use Go's own heap profile (net/http/pprof); --allocator libc "
+	return error_hint(err, "without --engine its own heap profile is read; --allocator libc "
 	                       "records what its C code allocates");
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "cli/cli.h"
+#include "cli/own.h"
 #include "cli/record.h"
 #include "cli/targets.h"
 
@@ -18,26 +19,41 @@ static int run(const struct cli_args *args, struct error *err)
 		error_set(err, EINVAL, "which process? memwho alloc needs a TARGET");
 		return error_hint(err, "memwho alloc --help");
 	}
+	if (own_is_core(args))
+		return own_run_core(args, &record, err);
+	if (cli_value(args, "exe") || cli_value(args, "sysroot"))
+		return error_set(err, EINVAL, "--exe and --sysroot are for cores");
 	r = targets_add(&targets, args->words, args->n_words, record.capture.alloc.follow, err);
 	if (r < 0)
 		return r;
 	record_catch_signals();
-	return record_run(&record, targets.items, targets.n, err);
+	r = own_run(args, &record, targets.items, targets.n, err);
+	return r != OWN_NOT ? r : record_run(&record, targets.items, targets.n, err);
 }
 
-static const struct cli_option *const tables[] = { options_recording, options_held,
-	                                           options_output,    options_view,
-	                                           options_common,    NULL };
+static const struct cli_option cores[] = {
+	{ 0, NULL, NULL, "Cores (of Go programs)" },
+	{ 0, "exe", "FILE", "of a core: the program" },
+	{ 0, "sysroot", "DIR", "of a core: where its files are looked for" },
+	{ 0 },
+};
+static const struct cli_option *const tables[] = {
+	options_recording, cores, options_held, options_output, options_view, options_common, NULL
+};
 
 const struct cli_command alloc_command = {
 	.name = "alloc",
 	.summary = "who allocated the bytes that are still held",
-	.usage = "[OPTION...] TARGET...",
+	.usage = "[OPTION...] TARGET...|CORE",
 	.details =
 		"Records every allocation from now on, with its stack, and shows what is still\n"
 		"held at the end. TARGET is a PID, a process name, pidfile:PATH, cgroup:PATH or\n"
 		"container:ID; several are summed and labelled. Allocators (--allocator):\n"
 		"postgres, libc, jemalloc, tcmalloc, mimalloc, musl.\n"
+		"\n"
+		"A Go program samples its allocations itself: its own profile is read, since its\n"
+		"start and at no cost; with -d, what it grew by meanwhile. --allocator libc\n"
+		"records its malloc instead (cgo).\n"
 		"\n"
 		"  memwho alloc 4711                     until Ctrl-C; a table\n"
 		"  memwho alloc 4711 -d 13s -o held.svg  a flame graph\n"

@@ -22,7 +22,8 @@ static int parse_engine(const struct cli_args *args, enum alloc_engine *ret, str
 		enum alloc_engine engine;
 	} engines[] = { { "auto", ALLOC_ENGINE_AUTO },
 		        { "bpf", ALLOC_ENGINE_BPF },
-		        { "agent", ALLOC_ENGINE_AGENT } };
+		        { "agent", ALLOC_ENGINE_AGENT },
+		        { "go", ALLOC_ENGINE_GO } };
 	const char *name = cli_value(args, "engine");
 
 	for (size_t i = 0; name && i < ARRAY_SIZE(engines); i++) {
@@ -34,7 +35,7 @@ static int parse_engine(const struct cli_args *args, enum alloc_engine *ret, str
 	if (!name)
 		return 0;
 	error_set(err, EINVAL, "no engine '%s'", name);
-	return error_hint(err, "engines: auto, bpf, agent");
+	return error_hint(err, "engines: auto, bpf, agent, go");
 }
 
 int record_parse_time(const struct cli_args *args, const char *name, double *ret, struct error *err)
@@ -245,6 +246,12 @@ static void suggest(const struct record *r)
 {
 	if (!r->pid)
 		return;
+	if (r->is_own) {
+		printf("\nnext: memwho refs %d    memwho refs %d --births    memwho alloc %d -d "
+		       "30s\n",
+		       r->pid, r->pid, r->pid);
+		return;
+	}
 	printf("\nnext: memwho alloc %d -d 13s -o held.html    memwho alloc %d --every 5s    "
 	       "memwho alloc %d --older-than 10s --by thread\n",
 	       r->pid, r->pid, r->pid);
@@ -272,7 +279,7 @@ static int on_look(void *arg, const struct profile *p, struct error *err)
 	return rc;
 }
 
-static int write_result(const struct record *r, const struct profile *p, struct error *err)
+int record_write(const struct record *r, const struct profile *p, struct error *err)
 {
 	struct error ignored;
 	int rc = show_profile(&r->show, p, err);
@@ -297,6 +304,10 @@ int record_run(struct record *r, const pid_t *pids, size_t n, struct error *err)
 	cleanup(profile_freep) struct profile *p = NULL;
 	int rc;
 
+	if (r->capture.alloc.engine == ALLOC_ENGINE_GO) {
+		error_set(err, EINVAL, "--engine go reads what a Go program has recorded already");
+		return error_hint(err, "memwho alloc PID, while it runs");
+	}
 	r->pid = n == 1 ? pids[0] : 0;
 	r->capture.look = on_look;
 	r->capture.progress = on_progress;
@@ -305,6 +316,6 @@ int record_run(struct record *r, const pid_t *pids, size_t n, struct error *err)
 	record_progress_end(&r->line);
 	if (rc < 0)
 		return rc;
-	rc = write_result(r, p, err);
+	rc = record_write(r, p, err);
 	return rc < 0 ? rc : CLI_DONE;
 }

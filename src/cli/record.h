@@ -27,12 +27,15 @@ struct record {
 	struct show show;
 	bool table_too; /* -o FILE alone: the table goes to standard output */
 	struct record_line line;
-	pid_t pid; /* for the next useful command; 0: several */
+	pid_t pid;   /* for the next useful command; 0: several */
+	bool is_own; /* nothing was recorded: cli/own.h */
 };
 
 int record_parse(const struct cli_args *args, struct record *ret, struct error *err);
 /* SIGINT and SIGTERM end the recording from now on. */
 void record_catch_signals(void);
+/* Write what was recorded, and under a table what to type next. */
+int record_write(const struct record *r, const struct profile *p, struct error *err);
 /* Record @pids and write the result. CLI_DONE, or -errno. */
 int record_run(struct record *r, const pid_t *pids, size_t n, struct error *err);
 

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "bpf/plan_format.h"
+#include "profile/profile.h"
 #include "runtime/object_graph.h"
 #include "runtime/regions.h"
 #include "symbol/symbol.h"
@@ -182,6 +183,13 @@ struct runtime_ops {
 	 * not known). May be NULL. */
 	int (*object_graph)(struct image *i, const struct object_graph_options *o,
 	                    struct object_graph *ret, struct error *err);
+
+	/* What the runtime itself has recorded about who allocated what, since its program's
+	 * start: 1 made (value types profile_heap_types; *ret_fingerprint is the same for
+	 * readings of one state), 0 not this runtime, -ENODATA it records nothing (why, in
+	 * @err). The memory may change meanwhile. May be NULL. */
+	int (*heap_profile)(struct image *i, struct profile **ret, uint64_t *ret_fingerprint,
+	                    struct error *err);
 
 	/* The block around @addr: 1 filled, 0 not this runtime's, -errno. May be NULL. */
 	int (*find_block)(const struct runtime_view *v, const struct regions_input *in,

@@ -191,7 +191,8 @@ def test_go_is_refused_with_the_reason(target, needs_bpf, tmp_path):
                        check=True)
         t = target(tmp_path / "server")
         assert t.line() == "ready"
-        refused("alloc", t.pid, said=("Go program", "its heap is not malloc's", "pprof"))
+        refused("alloc", t.pid, said=("records no heap profile", "net/http/pprof", "memwho refs", "--allocator libc"))
+        refused("alloc", t.pid, "--engine", "bpf", said=("Go program", "its heap is not malloc's"))
         # asked for all the same: there is no malloc in it
         refused("alloc", t.pid, "--allocator", "libc", said="no allocator of 'libc'")
 

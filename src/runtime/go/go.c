@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/cleanup.h"
+#include "runtime/go/go_allocs.h"
 #include "runtime/go/go_graph.h"
 #include "runtime/go/go_heap.h"
 #include "runtime/go/go_report.h"
@@ -99,4 +100,5 @@ const struct runtime_ops go_runtime = {
 	.label_regions = label_regions,
 	.find_block = find_block,
 	.object_graph = go_graph_make,
+	.heap_profile = go_allocs_profile,
 };
