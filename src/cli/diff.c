@@ -35,7 +35,7 @@ static int read_process(const char *word, struct profile **ret, struct error *er
 /* A saved reference graph: what each root keeps. */
 static int read_graph(const char *path, struct profile **ret, struct error *err)
 {
-	const struct refs_options options = { 0 };
+	const struct refs_options options = { .is_plain = true };
 	cleanup(object_graph_clear) struct object_graph g = { 0 };
 	int r = refs_file_load(path, &g, err);
 

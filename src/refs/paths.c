@@ -107,6 +107,8 @@ static int root_place(struct paths *p, const struct object_graph *g, size_t root
 	if (k->type)
 		snprintf(text, sizeof(text), "%s %s", object_graph_name(g, k->name),
 		         object_graph_name(g, k->type));
+	else if (k->members > 1 && !p->is_plain)
+		snprintf(text, sizeof(text), "%s ×%u", object_graph_name(g, k->name), k->members);
 	else
 		snprintf(text, sizeof(text), "%s", object_graph_name(g, k->name));
 	r = text_frame(p, text, &frame, err);
@@ -206,7 +208,7 @@ static int go_on(struct walk *w, struct error *err)
 int paths_compute(const struct object_graph *g, const struct dominators *d, const struct shared *s,
                   enum refs_view view, const bool *wanted, struct paths *ret, struct error *err)
 {
-	cleanup(paths_clear) struct paths p = { 0 };
+	cleanup(paths_clear) struct paths p = { .is_plain = ret->is_plain };
 	cleanup_free uint32_t *queue = malloc((g->n_nodes + 1) * sizeof(*queue));
 	struct walk w = { g, d, s, &p, view == REFS_FIRST_COME, queue, 0, 0 };
 	int r = 0;

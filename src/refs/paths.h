@@ -32,6 +32,7 @@ struct paths {
 	struct object_graph texts; /* only its texts are used: frames */
 	struct hash_map index;     /* parent, frame -> place */
 	struct hash_map frames;    /* label, type -> frame */
+	bool is_plain;             /* set by the caller: roots by name, without how many they are */
 };
 void paths_clear(struct paths *p); /* { 0 } is empty */
 

@@ -26,6 +26,7 @@ enum refs_view {
 struct refs_options {
 	enum refs_view view;
 	const char *only_from; /* extended regexp: roots */
+	bool is_plain;         /* roots by name alone, for comparing: not of how many they are */
 	bool objects;          /* a table of all objects: address, type, bytes */
 };
 
@@ -37,6 +38,7 @@ struct refs_options {
  * shape_typed_bytes, garbage_bytes, pause_ms (where known), runtime, self_check,
  * and the tables
  *   roots  name kind retained_bytes retained_objects shared_with
+ *   goroutines  name count created_by waiting retained_bytes (of roots that are several)
  *   types  name objects bytes retained_bytes
  *   big    address type bytes root
  */

@@ -13,7 +13,7 @@
 #include "base/cleanup.h"
 
 #define MAGIC "memwho-graph"
-enum { VERSION = 2, ALIGN = 8, N_PARTS = 14 };
+enum { VERSION = 3, ALIGN = 8, N_PARTS = 14 };
 
 /* All numbers little-endian, as on the machines memwho runs on. */
 struct header {
@@ -250,6 +250,7 @@ static int check_roots(const char *path, const struct object_graph *g, struct er
 		const struct object_root *r = &g->roots[i];
 
 		if (!is_text(g, r->name) || !is_text(g, r->type) || !is_text(g, r->kind) ||
+		    !is_text(g, r->created_by) || !is_text(g, r->state) ||
 		    (unsigned)r->tier >= OBJECT_TIERS || r->first_edge > g->n_root_edges ||
 		    r->n_edges > g->n_root_edges - r->first_edge)
 			return damaged(path, "a root", err);

@@ -186,6 +186,37 @@ static int add_roots(struct making *m, struct report *to)
 	return r;
 }
 
+/* Roots that are several goroutines, coroutines or threads. */
+static int add_members(struct making *m, struct report *to)
+{
+	static const char *const columns[] = { "name", "count", "created_by", "waiting",
+		                               "retained_bytes" };
+	const struct object_graph *g = m->g;
+	struct report_table *t = NULL;
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < g->n_roots; i++) {
+		const struct object_root *k = &g->roots[i];
+
+		if (!k->members || (m->wanted && !m->wanted[i]))
+			continue;
+		if (!t)
+			r = report_table(to, "goroutines", columns, ARRAY_SIZE(columns), &t,
+			                 m->err);
+		if (r == 0)
+			r = report_row(
+				t,
+				(struct report_figure[]){
+					report_cell_text(object_graph_name(g, k->name)),
+					report_cell_int(k->members),
+					report_cell_text(object_graph_name(g, k->created_by)),
+					report_cell_text(object_graph_name(g, k->state)),
+					report_cell_int(m->d.kept[i].bytes) },
+				m->err);
+	}
+	return r;
+}
+
 static int add_types(struct making *m, struct report *to)
 {
 	const struct refs_types_row *rows = m->types;
@@ -345,6 +376,8 @@ static int fill(struct making *m)
 	if (r == 0)
 		r = add_roots(m, to);
 	if (r == 0)
+		r = add_members(m, to);
+	if (r == 0)
 		r = add_types(m, to);
 	if (r == 0)
 		r = add_big(m, to);
@@ -356,7 +389,9 @@ static int fill(struct making *m)
 int refs_profile(const struct object_graph *g, const struct refs_options *o, struct profile **ret,
                  struct error *err)
 {
-	cleanup(making_clear) struct making m = { .g = g, .o = o, .err = err };
+	cleanup(making_clear) struct making m = {
+		.g = g, .o = o, .p = { .is_plain = o->is_plain }, .err = err
+	};
 	int r = choose_roots(&m);
 
 	if (r == 0)

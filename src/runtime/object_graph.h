@@ -43,6 +43,10 @@ struct object_root {
 	uint32_t kind; /* text: "global", "stack", "finalizer", "timer", "registry", ... */
 	enum object_tier tier;
 	uint32_t first_edge, n_edges; /* into root_edges */
+	/* of threads of control that are one root together */
+	uint32_t members;    /* how many; 0: it is none */
+	uint32_t created_by; /* text: "main.serve"; 0 not known */
+	uint32_t state;      /* text: what they wait for, "chan receive 1200, running 4" */
 };
 
 /* Of a root. */

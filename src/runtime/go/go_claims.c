@@ -35,7 +35,15 @@ static uint64_t class_of(uint64_t bytes)
 
 static uint64_t word(const struct go_claims *c, uint64_t at)
 {
-	return go_objects_word(c->objects, at);
+	uint64_t v;
+
+	if (!c->value || at < GO_CLAIMS_VALUE)
+		return go_objects_word(c->objects, at);
+	at -= GO_CLAIMS_VALUE;
+	if (at > c->value_bytes || c->value_bytes - at < WORD)
+		return GO_CLAIMS_UNKNOWN;
+	memcpy(&v, c->value + at, sizeof(v));
+	return v;
 }
 
 /* ---- what is claimed ---- */
@@ -148,6 +156,16 @@ static bool size_agrees(uint64_t bytes, const struct go_objects_span *s)
 	       (s->no_scan && bytes < TINY && s->elemsize == TINY);
 }
 
+/* chan.go, makechan: elements without pointers are behind the channel itself. */
+static bool is_channel(const struct go_claims *c, uint64_t at, const struct go_objects_span *s)
+{
+	const struct go_layout *l = c->objects->module->layout;
+	uint64_t n = word(c, at + l->hchan_dataqsiz), bytes = word(c, at + l->hchan_elemsize);
+
+	bytes &= UINT16_MAX;
+	return n <= s->elemsize && size_agrees(l->hchan_bytes + n * bytes, s);
+}
+
 static bool is_object(struct go_claims *c, const struct claim *k, uint64_t offset, size_t span,
                       uint32_t slot, bool *many)
 {
@@ -155,11 +173,13 @@ static bool is_object(struct go_claims *c, const struct claim *k, uint64_t offse
 	const struct go_types_type *t = go_types_get(c->types, k->type);
 	uint64_t before = t->size ? offset / t->size : 0, n = k->n;
 
+	if (n == GO_CLAIMS_UNKNOWN && t->size) /* as many as there is room for */
+		n = (s->elemsize - (s->has_header ? HEADER : 0)) / t->size - before;
 	*many = false;
 	if (!t->size || t->size > s->elemsize || offset % t->size || !n || n > s->elemsize)
 		return false;
 	if (t->is_channel && s->no_scan) /* its elements are behind it, all without pointers */
-		return !offset;
+		return !offset && is_channel(c, go_objects_address(s, slot), s);
 	if (k->what == OBJECT && offset)
 		return false;
 	if (t->repeats && k->what == OBJECT) {
@@ -228,7 +248,8 @@ bool go_claims_follow(struct go_claims *c, const struct go_types_slot *slot, uin
 		*ret = described(c, k.type, false);
 		return ret->text != 0;
 	}
-	if (k.what == BYTES && !offset && s->no_scan && size_agrees(k.n, s)) {
+	if (k.what == BYTES && !offset && s->no_scan &&
+	    (k.n == GO_CLAIMS_UNKNOWN || size_agrees(k.n, s))) {
 		*ret = (struct go_claims_type){ text(c, "string data", ""), 0 };
 		return true;
 	}
@@ -238,6 +259,20 @@ bool go_claims_follow(struct go_claims *c, const struct go_types_slot *slot, uin
 	}
 	c->rejected++;
 	return false;
+}
+
+bool go_claims_target(struct go_claims *c, const struct go_types_slot *slot, uint64_t at,
+                      uint64_t value, uint32_t *type, uint64_t *n)
+{
+	struct claim k = of_slot(c, slot, at);
+
+	if (k.what == CLOSURE) {
+		k.type = go_types_closure(c->types, word(c, value));
+		k.n = 1;
+	}
+	*type = k.type;
+	*n = k.n == GO_CLAIMS_UNKNOWN ? 1 : k.n;
+	return k.type != 0 && k.what != BYTES && k.what != NOTHING;
 }
 
 void go_claims_described(struct go_claims *c, uint64_t descriptor, size_t span,

@@ -16,8 +16,19 @@ struct go_claims {
 	struct go_objects *objects;
 	struct object_graph *texts;
 	struct error *err;
-	uint64_t rejected; /* claims that the heap contradicted */
+	uint64_t rejected;    /* claims that the heap contradicted */
+	const uint8_t *value; /* of a variable that is in pieces; NULL */
+	size_t value_bytes;
 };
+
+/* Addresses from here on are bytes of go_claims.value. */
+#define GO_CLAIMS_VALUE   (1ull << 63)
+#define GO_CLAIMS_UNKNOWN UINT64_MAX /* a word of it that is nowhere */
+static inline void go_claims_look_into(struct go_claims *c, const uint8_t *value, size_t bytes)
+{
+	c->value = value;
+	c->value_bytes = bytes;
+}
 
 /* The type of an object: layout is type << 1 | "an array of it"; 0: only the text is known. */
 struct go_claims_type {
@@ -28,6 +39,11 @@ struct go_claims_type {
  * slot @n (number within all) of span @span: true, and *ret. */
 bool go_claims_follow(struct go_claims *c, const struct go_types_slot *slot, uint64_t at,
                       uint64_t value, size_t span, uint32_t n, struct go_claims_type *ret);
+
+/* What it leads to, wherever that is: @n of *type at @value, or false. A number that is not known
+ * is told as 1. */
+bool go_claims_target(struct go_claims *c, const struct go_types_slot *slot, uint64_t at,
+                      uint64_t value, uint32_t *type, uint64_t *n);
 
 /* By its descriptor, which stands in its malloc header or span: *ret may be { 0 }. */
 void go_claims_described(struct go_claims *c, uint64_t descriptor, size_t span,

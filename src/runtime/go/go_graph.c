@@ -10,12 +10,13 @@
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "runtime/go/go_claims.h"
+#include "runtime/go/go_guess.h"
 #include "runtime/go/go_module.h"
 #include "runtime/go/go_objects.h"
 #include "runtime/go/go_queue.h"
 #include "runtime/go/go_roots.h"
 
-enum { WORD = 8, PROGRESS_EVERY = 1 << 16, MAX_LATE = 1 << 24 };
+enum { WORD = 8, PROGRESS_EVERY = 1 << 16, MAX_LATE = 1 << 24, LABEL_BYTES = 512 };
 
 struct making {
 	struct go_objects o;
@@ -27,6 +28,13 @@ struct making {
 	struct go_queue queue;
 	size_t cap;
 	struct go_claims claims;
+	struct go_guess guess;
+	struct guessed { /* objects that only words without a type were seen to refer to */
+		uint64_t candidates, value;
+	} * guessed; /* owned */
+	size_t n_guessed, cap_guessed;
+	size_t n_looked;           /* of late */
+	struct hash_map joined;    /* texts of a variable and a field -> text */
 	struct hash_map described; /* span's size and descriptor -> text << 32 | layout */
 	uint32_t *late;            /* nodes whose type was known only behind their turn; owned */
 	size_t n_late, cap_late;
@@ -48,6 +56,9 @@ static void making_clear(struct making *m)
 	free(m->layout);
 	go_queue_close(&m->queue);
 	free(m->late);
+	go_guess_clear(&m->guess);
+	free(m->guessed);
+	hash_map_clear(&m->joined);
 	hash_map_clear(&m->described);
 	go_types_close(m->claims.types);
 }
@@ -206,6 +217,62 @@ static int add_root_pointer(void *arg, uint64_t value, uint64_t at, const char *
 	return r < 0 ? r : object_graph_root_edge(&m->g, to.node, text, err);
 }
 
+/* "main.hold.conn" and ".buf"; "(*)" is what the variable itself points to. */
+static int join_labels(struct making *m, uint32_t variable, uint32_t field, uint32_t *ret)
+{
+	const uint64_t key = (uint64_t)variable << 32 | field;
+	uint64_t *found = hash_map_get(&m->joined, key);
+	char text[LABEL_BYTES];
+	int r;
+
+	*ret = found ? (uint32_t)*found : variable;
+	if (found || !strcmp(object_graph_name(&m->g, field), "(*)"))
+		return 0;
+	snprintf(text, sizeof(text), "%s%s", object_graph_name(&m->g, variable),
+	         object_graph_name(&m->g, field));
+	r = object_graph_text(&m->g, text, strlen(text), ret, m->err);
+	return r < 0 ? r : hash_map_put(&m->joined, key, *ret, m->err);
+}
+
+static int note_guess(struct making *m, uint64_t candidates, uint64_t value)
+{
+	int r;
+
+	if (m->n_guessed >= MAX_LATE)
+		return 0;
+	r = array_reserve(&m->guessed, &m->cap_guessed, m->n_guessed + 1, m->err);
+	if (r == 0)
+		m->guessed[m->n_guessed++] = (struct guessed){ candidates, value };
+	return r;
+}
+
+static int add_local(void *arg, uint64_t value, const struct go_roots_local *l, struct error *err)
+{
+	struct making *m = arg;
+	const struct go_types_slot *s = NULL;
+	uint32_t label = l->label;
+	struct met to;
+	int r = meet(m, value, &to);
+
+	if (r <= 0)
+		return r;
+	if (l->type)
+		s = go_types_slot_at(go_types_get(m->claims.types, l->type), l->offset);
+	if (s) {
+		const struct go_types_slot copy = *s;
+
+		r = join_labels(m, l->label, copy.label, &label);
+		go_claims_look_into(&m->claims, l->value, l->value_bytes);
+		if (r == 0)
+			r = set_claimed(m, &to, &copy,
+			                l->value ? GO_CLAIMS_VALUE + l->offset : l->at, value);
+		go_claims_look_into(&m->claims, NULL, 0);
+	} else if ((uint32_t)l->candidates) {
+		r = note_guess(m, l->candidates, value);
+	}
+	return r < 0 ? r : object_graph_root_edge(&m->g, to.node, label, err);
+}
+
 /* ---- the walk ---- */
 
 /* The object's pointers come again as they came at first, unless the process runs. */
@@ -264,14 +331,39 @@ static int look_again(struct making *m)
 	int r = 0;
 
 	m->is_second = true;
-	for (size_t i = 0; r == 0 && i < m->n_late; i++) {
-		const uint32_t turn = m->queue.turn[m->late[i]];
+	for (; r == 0 && m->n_looked < m->n_late; m->n_looked++) {
+		const uint32_t node = m->late[m->n_looked], turn = m->queue.turn[node];
 
+		if (!go_queue_was_taken(&m->queue, node)) /* the walk was ended */
+			continue;
 		m->edge = m->g.first_edge[turn];
 		m->end = m->g.first_edge[turn + 1];
-		r = look_at(m, m->late[i]);
+		r = look_at(m, node);
 	}
 	return r;
+}
+
+/* What nothing else has told the type of. */
+static int guess(struct making *m)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < m->n_guessed; i++) {
+		const struct guessed *k = &m->guessed[i];
+		struct go_claims_type t;
+		struct met to;
+
+		if (meet(m, k->value, &to) <= 0 || m->g.type[to.node] ||
+		    !go_guess_type(&m->guess, k->candidates, &m->claims, k->value, to.span, to.slot,
+		                   &t))
+			continue;
+		object_graph_set_type(&m->g, to.node, t.text, OBJECT_TYPED_SHAPE);
+		m->layout[to.node] = t.layout;
+		r = array_reserve(&m->late, &m->cap_late, m->n_late + 1, m->err);
+		if (r == 0)
+			m->late[m->n_late++] = to.node;
+	}
+	return r == 0 ? look_again(m) : r;
 }
 
 static int walk(struct making *m)
@@ -321,7 +413,7 @@ static void account(struct making *m, const char *version)
 
 static int make(struct making *m, struct image *i, const char *version)
 {
-	const struct go_roots_sink sink = { add_root, add_root_pointer, m };
+	const struct go_roots_sink sink = { add_root, add_root_pointer, add_local, m };
 	int r = go_objects_open(i, &m->module, &m->o, m->err);
 
 	if (r < 0)
@@ -340,13 +432,15 @@ static int make(struct making *m, struct image *i, const char *version)
 		return r;
 	r = go_queue_open(&m->queue, m->o.low, m->o.high, m->err);
 	if (r == 0)
-		r = go_roots_each(&m->o, &m->g, &sink, m->err);
+		r = go_roots_each(&m->o, &m->claims, &m->guess, &sink, m->err);
 	if (r == 0)
 		r = walk(m);
 	if (r == 0)
 		r = object_graph_finish(&m->g, m->err);
 	if (r == 0)
 		r = look_again(m);
+	if (r == 0)
+		r = guess(m);
 	if (r == 0)
 		r = reorder(m);
 	if (r == 0)

@@ -10,14 +10,11 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/search.h"
+#include "runtime/go/go_stacks.h"
 
 enum {
 	WORD = 8,
 	NAME_BYTES = 512,
-	MAX_GOROUTINES = 1 << 26,
-	GO_STATUS_MASK = 0xfff, /* without _Gscan (runtime2.go) */
-	GO_DEAD = 6,
-	GO_LAST_STATUS = 11, /* _Gleaked of 1.26 */
 	MAX_SPECIALS = 1 << 24,
 	CLEANUP_WORDS = 4,
 };
@@ -161,126 +158,6 @@ static int globals(struct roots *r)
 	return 0;
 }
 
-/* ---- goroutines ---- */
-
-struct goroutine {
-	uint64_t start_pc, sp, high;
-};
-
-static bool read_goroutine(const struct roots *r, uint64_t at, struct goroutine *ret)
-{
-	const struct go_layout *l = r->o->module->layout;
-	uint64_t low = word(r, at + l->g_stack), sp = word(r, at + l->g_sched_sp);
-	uint32_t status;
-
-	if (image_read(r->o->image, at + l->g_status, &status, sizeof(status)) < 0 ||
-	    (status &= GO_STATUS_MASK) > GO_LAST_STATUS)
-		return false;
-	ret->high = word(r, at + l->g_stack + WORD);
-	ret->start_pc = word(r, at + l->g_startpc);
-	/* one that runs has its stack pointer in a register */
-	for (size_t k = 0; k < image_n_threads(r->o->image); k++) {
-		uint64_t s = image_thread(r->o->image, k)->sp;
-
-		if (s >= low && s < ret->high &&
-		    s < (sp >= low && sp < ret->high ? sp : UINT64_MAX))
-			sp = s;
-	}
-	ret->sp = sp;
-	if (status == GO_DEAD || !low)
-		ret->sp = ret->high = 0;
-	else if (sp < low || sp > ret->high || ret->high < low)
-		return false;
-	return true;
-}
-
-/* runtime.allgs by its shape: {pointer, length, capacity} whose elements all look like
- * goroutines. The longest wins. */
-static uint64_t find_goroutines(struct roots *r, uint64_t *ret_n)
-{
-	uint64_t best = 0;
-
-	for (unsigned k = 0; k < 2; k++) {
-		const struct go_module_data *d = &r->o->module->data[k];
-
-		for (uint64_t at = d->start; at + 24 <= d->end; at += WORD) {
-			uint64_t list = word(r, at), n = word(r, at + 8), cap = word(r, at + 16);
-			uint64_t good = 0, with_stack = 0;
-
-			if (n < 2 || n > cap || cap > MAX_GOROUTINES || list % WORD ||
-			    n <= *ret_n || !points_into_heap(r, list))
-				continue;
-			for (uint64_t i = 0; i < n && good == i; i++) {
-				struct goroutine g;
-
-				if (read_goroutine(r, word(r, list + i * WORD), &g)) {
-					good++;
-					with_stack += g.high != 0;
-				}
-			}
-			if (good == n && with_stack) {
-				best = list;
-				*ret_n = n;
-			}
-		}
-	}
-	return best;
-}
-
-static int by_function(const void *a, const void *b)
-{
-	const struct goroutine *x = a, *y = b;
-
-	return x->start_pc < y->start_pc ? -1 : x->start_pc > y->start_pc;
-}
-
-static int stack(struct roots *r, const struct goroutine *g)
-{
-	for (uint64_t at = (g->sp + 7) / WORD * WORD; at + WORD <= g->high; at += WORD) {
-		uint64_t value = word(r, at);
-		size_t span = 0;
-		uint32_t slot = value ? go_objects_find(r->o, value, &span) : UINT32_MAX;
-		int e;
-
-		if (slot == UINT32_MAX || go_objects_is_free(r->o, span, slot))
-			continue;
-		e = r->to->pointer(r->to->arg, value, 0, "stack slot", r->err);
-		if (e < 0)
-			return e;
-	}
-	return 0;
-}
-
-/* One root for all goroutines of one function. */
-static int goroutines(struct roots *r)
-{
-	uint64_t n = 0, list = find_goroutines(r, &n), used = 0, last = 0;
-	cleanup_free struct goroutine *all = calloc(n + 1, sizeof(*all));
-	int e = all ? 0 : error_oom(r->err);
-
-	for (uint64_t i = 0; e == 0 && i < n; i++) {
-		if (read_goroutine(r, word(r, list + i * WORD), &all[used]) && all[used].high)
-			used++;
-	}
-	if (e == 0)
-		qsort(all, used, sizeof(*all), by_function);
-	for (uint64_t i = 0; e == 0 && i < used; i++) {
-		char function[NAME_BYTES - 32], name[NAME_BYTES];
-
-		if (i == 0 || all[i].start_pc != last) {
-			go_module_function(r->o->module, all[i].start_pc, function,
-			                   sizeof(function));
-			snprintf(name, sizeof(name), "goroutines of %s",
-			         function[0] ? function : "?");
-			e = begin(r, name, "stack", OBJECT_TIER_STACK, 0);
-			last = all[i].start_pc;
-		}
-		if (e == 0)
-			e = stack(r, &all[i]);
-	}
-	return e;
-}
-
 /* ---- finalizers and cleanups ---- */
 
 static int special(struct roots *r, const struct go_objects_span *s, uint64_t at, uint64_t *next)
@@ -330,16 +207,16 @@ static int finalizers(struct roots *r)
 	return e;
 }
 
-int go_roots_each(struct go_objects *o, struct object_graph *texts, const struct go_roots_sink *to,
-                  struct error *err)
+int go_roots_each(struct go_objects *o, struct go_claims *claims, struct go_guess *guess,
+                  const struct go_roots_sink *to, struct error *err)
 {
-	struct roots r = { .o = o, .texts = texts, .to = to, .err = err };
+	struct roots r = { .o = o, .texts = claims->texts, .to = to, .err = err };
 	int e = read_symbols(&r);
 
 	if (e == 0)
 		e = globals(&r);
 	if (e == 0)
-		e = goroutines(&r);
+		e = go_stacks_each(o, claims, guess, to, err);
 	if (e == 0)
 		e = finalizers(&r);
 	free(r.symbols);

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "runtime/go/go_slots.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/array.h"
+#include "base/cleanup.h"
+
+enum {
+	WORD = 8,
+	LABEL_BYTES = 512,
+	MAX_WORDS_LEAST = 4096,
+	SPILLED = 14, /* registers that asyncPreempt() saves (preempt_amd64.s) */
+};
+
+struct making {
+	struct go_slots *s;
+	const struct go_frames *f;
+	const struct go_goroutine *g;
+	struct image *image;
+	size_t max;
+	struct error *err;
+};
+
+void go_slots_clear(struct go_slots *s)
+{
+	free(s->words);
+	free(s->values);
+	hash_map_clear(&s->followed);
+	*s = (struct go_slots){ 0 };
+}
+
+/* ---- words ---- */
+
+static int add_word(struct making *m, const struct go_slots_word *w)
+{
+	struct go_slots *s = m->s;
+	int r;
+
+	if (w->at < m->g->sp || w->at >= m->g->high || w->at % WORD || s->n_words >= m->max)
+		return 0;
+	r = array_reserve(&s->words, &s->cap_words, s->n_words + 1, m->err);
+	if (r == 0)
+		s->words[s->n_words++] = *w;
+	return r;
+}
+
+/* ---- variables ---- */
+
+/* Where asyncPreempt(), whose frame is @f, has put register @reg of its caller; 0: nowhere. */
+static uint64_t spilled(const struct go_frames_frame *f, uint32_t reg)
+{
+	/* AX CX DX BX SI DI R8-R15, from the stack pointer up; DWARF has them as AX DX CX BX */
+	static const uint8_t place[SPILLED + 2] = { 0, 2, 1, 3, 4,  5,  UINT8_MAX, UINT8_MAX,
+		                                    6, 7, 8, 9, 10, 11, 12,        13 };
+
+	return reg < ARRAY_SIZE(place) && place[reg] != UINT8_MAX ? f->sp + WORD * place[reg] : 0;
+}
+
+/* The address of a piece's byte @offset (of the variable): 1; 2: it is in a register, *ret its
+ * number; 0: not known. */
+static int place_of(const struct making *m, size_t frame, const struct go_locals_piece *p,
+                    uint64_t offset, uint64_t *ret)
+{
+	const struct go_frames_frame *f = &m->f->frames[frame];
+
+	if (p->where == GO_LOCALS_STACK) {
+		*ret = f->cfa + (uint64_t)p->cfa + (offset - p->offset);
+		return 1;
+	}
+	if (p->where != GO_LOCALS_REGISTER || offset - p->offset >= WORD)
+		return 0;
+	if (frame && m->f->codes[f[-1].code].spills) {
+		*ret = spilled(&f[-1], p->reg);
+		return *ret != 0;
+	}
+	*ret = p->reg;
+	return !frame && m->g->thread && m->g->is_exact && p->reg < IMAGE_REGISTERS ? 2 : 0;
+}
+
+static const struct go_locals_piece *piece_of(const struct making *m,
+                                              const struct go_locals_variable *v, uint64_t offset)
+{
+	const struct go_locals_piece *p = go_locals_pieces(m->s->locals, v);
+
+	for (uint32_t i = 0; i < v->n; i++) {
+		if (offset >= p[i].offset && offset - p[i].offset + WORD <= p[i].bytes)
+			return &p[i];
+	}
+	return NULL;
+}
+
+static int put_together(struct making *m, size_t frame, const struct go_locals_variable *v,
+                        uint32_t *ret)
+{
+	struct go_slots *s = m->s;
+	const struct go_locals_piece *p = go_locals_pieces(s->locals, v);
+	struct go_slots_value *to;
+	int r = array_reserve(&s->values, &s->cap_values, s->n_values + 1, m->err);
+
+	if (r < 0)
+		return r;
+	to = &s->values[s->n_values++];
+	*ret = (uint32_t)s->n_values;
+	memset(to, 0xff, sizeof(*to));
+	for (uint32_t i = 0; i < v->n; i++) {
+		uint64_t at;
+		int where = place_of(m, frame, &p[i], p[i].offset, &at);
+
+		if (p[i].offset > sizeof(to->bytes) || p[i].bytes > sizeof(to->bytes) - p[i].offset)
+			continue;
+		if (where == 1)
+			image_read(m->image, at, to->bytes + p[i].offset, p[i].bytes);
+		else if (where == 2 && p[i].bytes <= WORD)
+			memcpy(to->bytes + p[i].offset, &m->g->thread->regs[at], p[i].bytes);
+	}
+	return 0;
+}
+
+static int add_variable(struct making *m, size_t frame, const struct go_locals_variable *v)
+{
+	const struct go_types_type t = *go_types_get(m->s->claims->types, v->type);
+	const struct go_locals_piece *first = go_locals_pieces(m->s->locals, v);
+	bool is_whole = v->n == 1 && first->where == GO_LOCALS_STACK && !first->offset;
+	uint32_t value = 0;
+	int r = 0;
+
+	if (t.n_slots && !is_whole) {
+		if (t.size > GO_SLOTS_VALUE_BYTES)
+			return 0;
+		r = put_together(m, frame, v, &value);
+	}
+	for (uint32_t i = 0; r == 0 && i < t.n_slots; i++) {
+		uint32_t offset = t.slots[i].offset;
+		const struct go_locals_piece *p = piece_of(m, v, offset);
+		struct go_slots_word w = { .label = v->label,
+			                   .type = v->type,
+			                   .offset = offset,
+			                   .value = value,
+			                   .rank = v->rank };
+		int where = p ? place_of(m, frame, p, offset, &w.at) : 0;
+
+		if (where == 1)
+			r = add_word(m, &w);
+		else if (where == 2 &&
+		         (!m->s->registers[w.at].label || m->s->registers[w.at].rank < w.rank))
+			m->s->registers[w.at] = w;
+	}
+	return r;
+}
+
+static int variables(struct making *m)
+{
+	for (size_t i = 0; i < m->f->n_frames; i++) {
+		const struct go_frames_frame *f = &m->f->frames[i];
+		const struct go_locals_variable *v = NULL;
+		size_t n = 0;
+		int r = go_locals_at(m->s->locals, m->f->codes[f->code].entry, f->pc, &v, &n);
+
+		for (size_t k = 0; r == 0 && k < n; k++)
+			r = add_variable(m, i, &v[k]);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* ---- what they point to on the same stack ---- */
+
+static uint64_t value_of(const struct making *m, const struct go_slots_word *w)
+{
+	uint64_t v = 0;
+
+	if (w->value)
+		memcpy(&v, m->s->values[w->value - 1].bytes + w->offset, sizeof(v));
+	else
+		image_read(m->image, w->at, &v, sizeof(v));
+	return v;
+}
+
+static int label_of(struct making *m, uint32_t label, uint32_t field, uint32_t *ret)
+{
+	struct object_graph *texts = m->s->claims->texts;
+	char text[LABEL_BYTES];
+
+	snprintf(text, sizeof(text), "%s%s", object_graph_name(texts, label),
+	         strcmp(object_graph_name(texts, field), "(*)") ? object_graph_name(texts, field)
+	                                                        : "");
+	return object_graph_text(texts, text, strlen(text), ret, m->err);
+}
+
+/* Words of @n of @type that lie at @at, reached through @from's pointer @slot. */
+static int add_pointed(struct making *m, uint64_t at, uint32_t type, uint64_t n, uint32_t label)
+{
+	const struct go_types_type t = *go_types_get(m->s->claims->types, type);
+	uint64_t room = m->g->high - at;
+	int r = 0;
+
+	if (!t.size || !t.n_slots || n > room / t.size)
+		return 0;
+	for (uint64_t k = 0; r == 0 && k < n && m->s->n_words < m->max; k++) {
+		for (uint32_t i = 0; r == 0 && i < t.n_slots; i++)
+			r = add_word(m, &(struct go_slots_word){ .at = at + k * t.size +
+			                                               t.slots[i].offset,
+			                                         .label = label,
+			                                         .type = type,
+			                                         .offset = t.slots[i].offset });
+	}
+	return r;
+}
+
+static int follow(struct making *m, const struct go_slots_word w)
+{
+	struct go_claims *c = m->s->claims;
+	const struct go_types_slot *found = go_types_slot_at(go_types_get(c->types, w.type),
+	                                                     w.offset);
+	uint64_t value = value_of(m, &w), n, key;
+	struct go_types_slot slot;
+	uint32_t type, label;
+	int r;
+
+	if (!found || value < m->g->sp || value >= m->g->high || value % WORD)
+		return 0;
+	slot = *found;
+	if (w.value)
+		go_claims_look_into(c, m->s->values[w.value - 1].bytes, GO_SLOTS_VALUE_BYTES);
+	r = go_claims_target(c, &slot, w.value ? GO_CLAIMS_VALUE + w.offset : w.at, value, &type,
+	                     &n);
+	go_claims_look_into(c, NULL, 0);
+	key = hash_u64(value) ^ type;
+	if (!r || hash_map_get(&m->s->followed, key))
+		return 0;
+	r = hash_map_put(&m->s->followed, key, 1, m->err);
+	if (r == 0)
+		r = label_of(m, w.label, slot.label, &label);
+	return r < 0 ? r : add_pointed(m, value, type, n, label);
+}
+
+static int pointed(struct making *m)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < IMAGE_REGISTERS; i++) {
+		struct go_slots_word w = m->s->registers[i];
+
+		/* a register's value is always at hand as a variable in pieces */
+		if (w.label && w.value)
+			r = follow(m, w);
+	}
+	for (size_t i = 0; r == 0 && i < m->s->n_words; i++)
+		r = follow(m, m->s->words[i]);
+	return r;
+}
+
+/* ---- one word, one variable ---- */
+
+static int by_address(const void *a, const void *b)
+{
+	const struct go_slots_word *x = a, *y = b;
+
+	if (x->at != y->at)
+		return x->at < y->at ? -1 : 1;
+	return x->rank > y->rank ? -1 : x->rank < y->rank;
+}
+
+static bool is_same(const struct go_slots_word *a, const struct go_slots_word *b)
+{
+	return a->type == b->type && a->offset == b->offset;
+}
+
+static void settle(struct go_slots *s)
+{
+	size_t n = 0;
+
+	if (s->n_words)
+		qsort(s->words, s->n_words, sizeof(*s->words), by_address);
+	for (size_t i = 0; i < s->n_words;) {
+		struct go_slots_word w = s->words[i];
+		size_t k = i + 1;
+
+		for (; k < s->n_words && s->words[k].at == w.at; k++) {
+			if (s->words[k].rank == w.rank && w.rank < GO_LOCALS_RANK_LIST &&
+			    !is_same(&s->words[k], &w))
+				w.label = 0;
+		}
+		i = k;
+		if (w.label)
+			s->words[n++] = w;
+	}
+	s->n_words = n;
+}
+
+int go_slots_make(struct go_slots *s, const struct go_frames *f, const struct go_goroutine *g,
+                  struct error *err)
+{
+	struct making m = { .s = s,
+		            .f = f,
+		            .g = g,
+		            .image = s->claims->objects->image,
+		            .max = (g->high - g->sp) / WORD * 4 + MAX_WORDS_LEAST,
+		            .err = err };
+	int r;
+
+	s->n_words = s->n_values = 0;
+	memset(s->registers, 0, sizeof(s->registers));
+	hash_map_clear(&s->followed);
+	if (!s->locals)
+		return 0;
+	r = variables(&m);
+	if (r == 0)
+		r = pointed(&m);
+	settle(s);
+	return r;
+}

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "runtime/go/go_stacks.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/array.h"
+#include "base/cleanup.h"
+#include "runtime/go/go_frames.h"
+#include "runtime/go/go_goroutines.h"
+#include "runtime/go/go_guess.h"
+#include "runtime/go/go_slots.h"
+#include "runtime/go/go_waiting.h"
+
+enum { WORD = 8, NAME_BYTES = 512, STATES = 4 };
+
+struct stacks {
+	struct go_objects *o;
+	struct object_graph *texts;
+	const struct go_roots_sink *to;
+	struct go_frames frames;
+	struct go_slots slots;
+	struct go_guess *guess;
+	uint64_t candidates; /* of the frame whose words are looked at */
+	uint32_t nowhere;    /* text */
+	struct error *err;
+};
+
+static int text(struct stacks *s, const char *a, const char *b, uint32_t *ret)
+{
+	char buf[NAME_BYTES * 2];
+
+	snprintf(buf, sizeof(buf), "%s%s", a, b);
+	return object_graph_text(s->texts, buf, strlen(buf), ret, s->err);
+}
+
+/* ---- words ---- */
+
+static const char *name_of(const struct stacks *s, const struct go_frames_frame *f)
+{
+	return object_graph_name(s->texts, s->frames.codes[f->code].name);
+}
+
+/* What a word without a variable is called. */
+static int unnamed(struct stacks *s, const struct go_frames_frame *f, uint32_t *ret)
+{
+	struct go_frames_code *c = f ? &s->frames.codes[f->code] : NULL;
+	int r = 0;
+
+	*ret = c ? c->unnamed : s->nowhere;
+	if (!c || c->unnamed)
+		return 0;
+	r = text(s, name_of(s, f), " stack slot", &c->unnamed);
+	*ret = c->unnamed;
+	return r;
+}
+
+/* @w: the variable that has it; NULL: none is known. @label: then it is called so. */
+static int word(struct stacks *s, const struct go_slots_word *w, uint32_t label, uint64_t value)
+{
+	struct go_roots_local local = { .label = label, .candidates = s->candidates };
+	size_t span = 0;
+	uint32_t slot = value ? go_objects_find(s->o, value, &span) : UINT32_MAX;
+
+	if (slot == UINT32_MAX || go_objects_is_free(s->o, span, slot))
+		return 0;
+	if (w) {
+		local = (struct go_roots_local){
+			.label = w->label,
+			.type = w->type,
+			.offset = w->offset,
+			.at = w->at,
+			.value = w->value ? s->slots.values[w->value - 1].bytes : NULL,
+			.value_bytes = w->value ? GO_SLOTS_VALUE_BYTES : 0,
+		};
+	}
+	return s->to->local(s->to->arg, value, &local, s->err);
+}
+
+static int candidates(struct stacks *s, const struct go_frames_frame *f)
+{
+	s->candidates = 0;
+	if (!f || !s->slots.locals)
+		return 0;
+	return go_guess_candidates(s->guess, s->slots.locals, s->slots.claims->types,
+	                           s->frames.codes[f->code].entry, &s->candidates, s->err);
+}
+
+static int registers(struct stacks *s, const struct go_goroutine *g)
+{
+	uint32_t label = 0;
+	int r = 0;
+
+	if (!g->thread)
+		return 0;
+	r = candidates(s, s->frames.n_frames ? &s->frames.frames[0] : NULL);
+	if (r == 0 && s->frames.n_frames)
+		r = text(s, name_of(s, &s->frames.frames[0]), " register", &label);
+	for (unsigned i = 0; r == 0 && i < IMAGE_REGISTERS; i++) {
+		const struct go_slots_word *w = &s->slots.registers[i];
+
+		r = word(s, w->label ? w : NULL, label, g->thread->regs[i]);
+	}
+	return r;
+}
+
+/* The words of one frame, or of what is before and behind the frames. */
+static int words(struct stacks *s, const struct go_frames_frame *f, uint64_t at, uint64_t end,
+                 size_t *slot)
+{
+	const struct go_slots *slots = &s->slots;
+	uint32_t label;
+	int r = unnamed(s, f, &label);
+
+	if (r == 0)
+		r = candidates(s, f);
+	for (; r == 0 && end >= WORD && at <= end - WORD; at += WORD) {
+		const struct go_slots_word *w = NULL;
+		uint64_t value = 0;
+
+		while (*slot < slots->n_words && slots->words[*slot].at < at)
+			(*slot)++;
+		if (*slot < slots->n_words && slots->words[*slot].at == at)
+			w = &slots->words[*slot];
+		image_read(s->o->image, at, &value, WORD);
+		r = word(s, w, label, value);
+	}
+	return r;
+}
+
+static int stack(struct stacks *s, const struct go_goroutine *g)
+{
+	uint64_t at = (g->sp + 7) / WORD * WORD;
+	size_t slot = 0;
+	int r = go_frames_walk(&s->frames, g->pc, g->frame_sp, g->high, g->is_exact, s->err);
+
+	if (r == 0)
+		r = go_slots_make(&s->slots, &s->frames, g, s->err);
+	if (r == 0)
+		r = registers(s, g);
+	for (size_t i = 0; r == 0 && i < s->frames.n_frames; i++) {
+		const struct go_frames_frame *f = &s->frames.frames[i];
+
+		if (at < f->sp)
+			r = words(s, NULL, at, f->sp, &slot);
+		at = at < f->sp ? f->sp : at;
+		if (r == 0)
+			r = words(s, f, at, f->cfa, &slot);
+		at = at < f->cfa ? f->cfa : at;
+	}
+	return r < 0 ? r : words(s, NULL, at, g->high, &slot);
+}
+
+/* ---- groups ---- */
+
+static int by_group(const void *a, const void *b)
+{
+	const struct go_goroutine *x = a, *y = b;
+
+	if (x->start_pc != y->start_pc)
+		return x->start_pc < y->start_pc ? -1 : 1;
+	return x->creator < y->creator ? -1 : x->creator > y->creator;
+}
+
+static bool is_one_group(const struct go_goroutine *a, const struct go_goroutine *b)
+{
+	return a->start_pc == b->start_pc && a->creator == b->creator;
+}
+
+/* What the program calls the function that they run: of a wrapper, the one that it calls; of the
+ * first goroutine, main.main. */
+static int function_of(struct stacks *s, const struct go_goroutine *all, size_t n, char *buf,
+                       size_t size)
+{
+	go_module_function(s->o->module, all->start_pc, buf, size);
+	if (!strcmp(buf, "runtime.main"))
+		snprintf(buf, size, "main.main");
+	for (size_t i = 0; i < n && i < STATES; i++) {
+		int r = go_frames_walk(&s->frames, all[i].pc, all[i].frame_sp, all[i].high,
+		                       all[i].is_exact, s->err);
+		size_t k = s->frames.n_frames;
+
+		if (r < 0)
+			return r;
+		while (k && s->frames.codes[s->frames.frames[k - 1].code].entry != all->start_pc)
+			k--;
+		/* behind a wrapper the function that it calls; not started: it is unknown */
+		k -= k > 1 && s->frames.codes[s->frames.frames[k - 1].code].is_wrapper;
+		if (!k || !strcmp(buf, "main.main"))
+			continue;
+		snprintf(buf, size, "%s", name_of(s, &s->frames.frames[k - 1]));
+		return 0;
+	}
+	return 0;
+}
+
+/* "chan receive 1200, running 4"; of one kind only: "chan receive". */
+static void states(struct stacks *s, const struct go_goroutine *all, size_t n, char *buf,
+                   size_t size)
+{
+	struct {
+		const char *text;
+		size_t n;
+	} seen[64] = { 0 };
+	size_t used = 0, len = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const char *t = go_waiting_text(s->o->module->layout->minor, all[i].status,
+		                                all[i].reason);
+		size_t k = 0;
+
+		while (k < used && strcmp(seen[k].text, t))
+			k++;
+		if (k == used && used == ARRAY_SIZE(seen))
+			continue;
+		if (k == used)
+			seen[used++].text = t;
+		seen[k].n++;
+	}
+	if (used == 1) {
+		snprintf(buf, size, "%s", seen[0].text);
+		return;
+	}
+	for (unsigned told = 0; told < STATES; told++) {
+		size_t best = 0;
+
+		for (size_t k = 1; k < used; k++)
+			best = seen[k].n > seen[best].n ? k : best;
+		if (!used || !seen[best].n || len >= size)
+			return;
+		len += (size_t)snprintf(buf + len, size - len, "%s%s %zu", told ? ", " : "",
+		                        seen[best].text, seen[best].n);
+		seen[best].n = 0;
+	}
+}
+
+static int begin(struct stacks *s, const struct go_goroutine *all, size_t n)
+{
+	struct object_root root = { .tier = OBJECT_TIER_STACK, .members = (uint32_t)n };
+	char function[NAME_BYTES] = "", by[NAME_BYTES] = "", name[2 * NAME_BYTES + 64],
+	     state[NAME_BYTES] = "";
+	int r = function_of(s, all, n, function, sizeof(function));
+
+	if (strcmp(function, "main.main"))
+		go_module_function(s->o->module, all->creator, by, sizeof(by));
+	snprintf(name, sizeof(name), "goroutines of %s%s%s%s", function[0] ? function : "?",
+	         by[0] ? " (created by " : "", by, by[0] ? ")" : "");
+	states(s, all, n, state, sizeof(state));
+	if (r == 0)
+		r = text(s, name, "", &root.name);
+	if (r == 0)
+		r = text(s, "stack", "", &root.kind);
+	if (r == 0)
+		r = text(s, by, "", &root.created_by);
+	if (r == 0)
+		r = text(s, state, "", &root.state);
+	return r < 0 ? r : s->to->root(s->to->arg, &root, 0, s->err);
+}
+
+static int groups(struct stacks *s, struct go_goroutine *all, size_t n)
+{
+	int r = 0;
+
+	qsort(all, n, sizeof(*all), by_group);
+	for (size_t i = 0, end; r == 0 && i < n; i = end) {
+		for (end = i + 1; end < n && is_one_group(&all[i], &all[end]); end++)
+			;
+		r = begin(s, &all[i], end - i);
+		for (size_t k = i; r == 0 && k < end; k++)
+			r = stack(s, &all[k]);
+	}
+	return r;
+}
+
+int go_stacks_each(struct go_objects *o, struct go_claims *claims, struct go_guess *guess,
+                   const struct go_roots_sink *to, struct error *err)
+{
+	struct stacks s = { .o = o,
+		            .texts = claims->texts,
+		            .to = to,
+		            .frames = { .module = o->module, .texts = claims->texts },
+		            .slots = { .claims = claims },
+		            .guess = guess,
+		            .err = err };
+	cleanup_free struct go_goroutine *all = NULL;
+	size_t n = 0;
+	int r = go_goroutines_read(o, &all, &n, err);
+
+	if (r == 0)
+		r = text(&s, "stack slot", "", &s.nowhere);
+	if (r == 0 && claims->types && go_types_dwarf_of(claims->types))
+		r = go_locals_open(claims->types, o->module, claims->texts, &s.slots.locals, err);
+	if (r == 0 && n)
+		r = groups(&s, all, n);
+	go_frames_clear(&s.frames);
+	go_locals_close(s.slots.locals);
+	go_slots_clear(&s.slots);
+	return r;
+}
