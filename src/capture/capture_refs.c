@@ -117,6 +117,11 @@ static int by_copy(const struct target *t, const struct capture_refs_options *o,
 	return r < 0 ? r : ask_runtimes(i, o, ret, facts, err);
 }
 
+static int look_once_more(void *arg, struct image **ret, struct error *err)
+{
+	return image_open_process(arg, NULL, 0, ret, err);
+}
+
 static int in_place(const struct target *t, const struct capture_refs_options *o,
                     struct object_graph *ret, struct capture_refs_facts *facts, struct error *err)
 {
@@ -124,14 +129,19 @@ static int in_place(const struct target *t, const struct capture_refs_options *o
 	cleanup(image_closep) struct image *i = NULL;
 	cleanup_free struct image_thread *threads = NULL;
 	size_t n = 0;
+	struct capture_refs_options mine = *o;
 	int r = o->how == CAPTURE_REFS_STOPPED ? freeze_target(t, FREEZE_MS, &f, err) : 0;
 
+	if (o->how == CAPTURE_REFS_RUNNING) {
+		mine.graph.fresh = look_once_more;
+		mine.graph.fresh_arg = (void *)t;
+	}
 	if (r == 0)
 		r = threads_of(t, &threads, &n, err);
 	if (r == 0)
 		r = image_open_process(t, threads, n, &i, err);
 	if (r == 0)
-		r = ask_runtimes(i, o, ret, facts, err);
+		r = ask_runtimes(i, &mine, ret, facts, err);
 	if (f)
 		facts->pause_ns = freeze_ns(f);
 	return r;

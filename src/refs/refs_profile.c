@@ -356,6 +356,10 @@ static int add_figures(struct making *m, struct report *to)
 	if (r == 0)
 		r = report_int(to, "garbage_bytes", "unreachable, not swept yet",
 		               (int64_t)g->garbage_bytes, "bytes", m->err);
+	/* what is not reached may have moved to a holder that was looked at before */
+	if (r == 0 && g->is_moving)
+		r = report_int(to, "error_bound_bytes", "it ran meanwhile: wrong by at most",
+		               (int64_t)(g->changed_bytes + g->garbage_bytes), "bytes", m->err);
 	if (r == 0 && g->own_live_bytes)
 		r = report_int(to, "own_live_bytes", "the runtime's own count",
 		               (int64_t)g->own_live_bytes, "bytes", m->err);

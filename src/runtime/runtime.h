@@ -114,7 +114,10 @@ struct object_graph_options {
 	/* called now and then with the share that is done (0 to 1); non-zero ends the
 	 * walk with a partial graph. May be NULL. */
 	int (*progress)(void *arg, double share);
-	void *arg;
+	/* of memory that does not stand still: the same once more, as it is now (the
+	 * caller's), to tell how much changed. NULL: it stands still. */
+	int (*fresh)(void *fresh_arg, struct image **ret, struct error *err);
+	void *arg, *fresh_arg;
 };
 
 /* All contexts (pools) of a process, as its own account would have them. */

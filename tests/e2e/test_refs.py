@@ -208,6 +208,29 @@ def test_cores(memwho, program, tmp_path):
     assert r.code in (0, 1) and (r.code == 1 or r.json()["missing_bytes"] > 0)
 
 
+def test_a_heap_that_never_stands_still(memwho):
+    """The copy is exact; what is read as it runs says how wrong it may be."""
+    source = SOURCE.parent / "refs_churn"
+    CACHE.mkdir(exist_ok=True)
+    subprocess.run(["go", "build", "-o", CACHE / "refs-churn", "."], cwd=source, check=True,
+                   env=dict(os.environ, GOFLAGS="-mod=mod", CGO_ENABLED="0"))
+    p = subprocess.Popen([CACHE / "refs-churn"], stdout=subprocess.PIPE, text=True)
+    try:
+        live = int(p.stdout.readline().split()[1])
+        p.stdout.readline()
+        exact = memwho("refs", p.pid, "--json").json()
+        assert "error_bound_bytes" not in exact
+        assert near(exact["live_bytes"], live), (exact["live_bytes"], live)
+        running = memwho("refs", p.pid, "--no-stop", "--json").json()
+        off = abs(running["live_bytes"] - live)
+        assert 0 < running["error_bound_bytes"] and off <= running["error_bound_bytes"] + live / 100, running
+        assert "wrong by at most" in memwho("refs", p.pid, "--no-stop").out
+    finally:
+        p.kill()
+        p.wait()
+        p.stdout.close()
+
+
 def test_views(memwho, program):
     p = program()
     live = memwho("refs", p.pid, "--json").json()["live_bytes"]

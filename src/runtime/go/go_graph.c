@@ -9,6 +9,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/hash.h"
+#include "runtime/go/go_changes.h"
 #include "runtime/go/go_claims.h"
 #include "runtime/go/go_guess.h"
 #include "runtime/go/go_module.h"
@@ -411,6 +412,21 @@ static void account(struct making *m, const char *version)
 	snprintf(m->g.runtime, sizeof(m->g.runtime), "%s", version);
 }
 
+/* How much changed while it was read. */
+static int compare(struct making *m)
+{
+	cleanup(go_objects_close) struct go_objects after = { 0 };
+	cleanup(image_closep) struct image *i = NULL;
+	int r = m->options->fresh(m->options->fresh_arg, &i, m->err);
+
+	if (r == 0)
+		r = go_objects_open(i, &m->module, &after, m->err);
+	if (r == 0)
+		m->g.changed_bytes = go_changes_bytes(&m->o, &after);
+	m->g.is_moving = true;
+	return r;
+}
+
 static int make(struct making *m, struct image *i, const char *version)
 {
 	const struct go_roots_sink sink = { add_root, add_root_pointer, add_local, m };
@@ -445,6 +461,8 @@ static int make(struct making *m, struct image *i, const char *version)
 		r = reorder(m);
 	if (r == 0)
 		account(m, version);
+	if (r == 0 && m->options && m->options->fresh)
+		r = compare(m);
 	return r;
 }
 

@@ -1,0 +1,3 @@
+module refschurn
+
+go 1.17
