@@ -35,7 +35,8 @@ def build(flags=(), name="refs", minor=None):
 
 class Program:
     def __init__(self, path):
-        self.process = subprocess.Popen([path], stdout=subprocess.PIPE, text=True)
+        """@path: of the program, or a whole command."""
+        self.process = subprocess.Popen(path if isinstance(path, list) else [path], stdout=subprocess.PIPE, text=True)
         self.pid, self.path = self.process.pid, path
         self.roots, self.shared, self.stack, self.live, self.objects = {}, {}, None, None, {}
         for line in self.process.stdout:
@@ -206,6 +207,29 @@ def test_cores(memwho, program, tmp_path):
     short.write_bytes(whole[:len(whole) // 8])
     r = memwho("refs", short, "--exe", p.path, "--json", code=None)
     assert r.code in (0, 1) and (r.code == 1 or r.json()["missing_bytes"] > 0)
+
+
+def test_in_a_container(memwho, tmp_path):
+    """Its own root, mounts, processes and users: none of its paths exist here."""
+    root = tmp_path / "root"
+    root.mkdir()
+    shutil.copy(build(), root / "server")
+    p = Program(["unshare", "--user", "--map-root-user", "--fork", "--pid", "--mount", f"--root={root}", "/server"])
+    try:
+        inner = int(subprocess.run(["pgrep", "-P", str(p.pid)], stdout=subprocess.PIPE, check=True).stdout)
+        p.path = root / "server"
+        result = memwho("refs", inner, "--json", "--objects").json()
+        check(result, p)
+        check_types(result, p)
+        core = tmp_path / "core"
+        subprocess.run(["gcore", "-o", core, str(inner)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        core, root = f"{core}.{inner}", root.rename(tmp_path / "elsewhere")
+        r = memwho("refs", core, code=1)
+        assert "/server" in r.err and "--exe" in r.err, r.err
+        check(memwho("refs", core, "--exe", root / "server", "--json").json(), p)
+    finally:
+        subprocess.run(["pkill", "-KILL", "-P", str(p.pid)])
+        p.stop()
 
 
 def test_a_heap_that_never_stands_still(memwho):
