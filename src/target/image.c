@@ -59,8 +59,37 @@ void image_closep(struct image **i)
 	image_close(*i);
 }
 
+/* The kernel shows neighbours apart that differ in what was advised (madvise); what lies across two
+ * of them, a large object, is one all the same. */
+static bool are_one(const struct image *i, const struct image_segment *a,
+                    const struct image_segment *b)
+{
+	return a->end == b->start && a->prot == b->prot && a->path[0] != '/' &&
+	       strcmp(a->path, b->path) == 0 && a->bytes == a->end - a->start &&
+	       (i->kind == IMAGE_PROCESS || a->core_offset + a->bytes == b->core_offset);
+}
+
+static void join_segments(struct image *i)
+{
+	size_t n = 0;
+
+	for (size_t k = 0; k < i->n_segments; k++) {
+		struct image_segment *last = n ? &i->segments[n - 1] : NULL;
+		const struct image_segment *s = &i->segments[k];
+
+		if (last && are_one(i, last, s)) {
+			last->bytes += s->bytes;
+			last->end = s->end;
+		} else {
+			i->segments[n++] = *s;
+		}
+	}
+	i->n_segments = n;
+}
+
 static int make_copies(struct image *i, struct error *err)
 {
+	join_segments(i);
 	i->copies = calloc(i->n_segments + 1, sizeof(*i->copies));
 	if (!i->copies)
 		return error_oom(err);
@@ -189,6 +218,11 @@ pid_t image_pid(const struct image *i)
 const char *image_comm(const struct image *i)
 {
 	return i->comm;
+}
+
+const struct target *image_target(const struct image *i)
+{
+	return i->kind == IMAGE_PROCESS ? i->target : NULL;
 }
 
 int image_signal(const struct image *i)

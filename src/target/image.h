@@ -87,5 +87,7 @@ uint64_t image_missing(const struct image *i);
 /* What image_at() has copied so far. */
 uint64_t image_copied(const struct image *i);
 
+/* The process that it is of, or whose copy; NULL: a core. */
+const struct target *image_target(const struct image *i);
 /* The program's file, and where it is mapped (bias). NULL and why in @err. */
 struct elf_file *image_exe(struct image *i, uint64_t *bias, struct error *err);
