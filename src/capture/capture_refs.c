@@ -13,16 +13,23 @@
 
 enum { FREEZE_MS = 2000 };
 
+void capture_refs_facts_clear(struct capture_refs_facts *f)
+{
+	capture_refs_memory_clear(&f->memory);
+}
+
 /* The first runtime that finds itself in @i makes the graph. */
 static int ask_runtimes(struct image *i, const struct capture_refs_options *o,
                         struct object_graph *ret, struct capture_refs_facts *facts,
                         struct error *err)
 {
+	struct object_graph_options options = o->graph;
 	int r = 0;
 
+	options.account = &facts->memory.account;
 	for (size_t k = 0; r == 0 && registry_runtimes[k]; k++) {
 		if (registry_runtimes[k]->object_graph)
-			r = registry_runtimes[k]->object_graph(i, &o->graph, ret, err);
+			r = registry_runtimes[k]->object_graph(i, &options, ret, err);
 	}
 	facts->missing = image_missing(i);
 	facts->copied = image_copied(i);
@@ -108,6 +115,7 @@ static int by_copy(const struct target *t, const struct capture_refs_options *o,
 	if (r < 0)
 		return r;
 	facts->pause_ns = s->pause_ns;
+	capture_refs_memory_look(t, &facts->memory);
 	threads = calloc(s->n_threads + 1, sizeof(*threads));
 	if (!threads)
 		return error_oom(err);
@@ -138,6 +146,8 @@ static int in_place(const struct target *t, const struct capture_refs_options *o
 	}
 	if (r == 0)
 		r = threads_of(t, &threads, &n, err);
+	if (r == 0)
+		capture_refs_memory_look(t, &facts->memory);
 	if (r == 0)
 		r = image_open_process(t, threads, n, &i, err);
 	if (r == 0)

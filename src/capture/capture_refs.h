@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "capture/capture_refs_memory.h"
 #include "runtime/object_graph.h"
 #include "runtime/runtime.h"
 
@@ -32,7 +33,9 @@ struct capture_refs_facts {
 	bool is_core;
 	char name[64];
 	int pid;
+	struct capture_refs_memory memory;
 };
+void capture_refs_facts_clear(struct capture_refs_facts *f); /* { 0 } is empty */
 
 int capture_refs_process(pid_t pid, const struct capture_refs_options *o, struct object_graph *ret,
                          struct capture_refs_facts *facts, struct error *err);

@@ -132,7 +132,7 @@ static int add_facts(struct profile *p, const struct capture_refs_facts *f, stru
 		               "bytes", err);
 	if (r == 0)
 		r = report_int(to, "read_bytes", NULL, (int64_t)f->copied, "bytes", err);
-	return r;
+	return r < 0 ? r : capture_refs_memory_report(&f->memory, to, err);
 }
 
 /* The chains that keep one object alive. */
@@ -183,7 +183,7 @@ static int show_graph(struct asked *a, const struct object_graph *g,
 static int run(const struct cli_args *args, struct error *err)
 {
 	cleanup(object_graph_clear) struct object_graph g = { 0 };
-	struct capture_refs_facts facts = { 0 };
+	cleanup(capture_refs_facts_clear) struct capture_refs_facts facts = { 0 };
 	struct asked a = { 0 };
 	const char *word;
 	int r = cli_word(args, "TARGET, CORE or GRAPH", &word, err);

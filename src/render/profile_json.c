@@ -67,6 +67,24 @@ static void write_table_cell(struct json *j, const char *column, const struct re
 		write_cell(j, f);
 }
 
+/* Of two columns, key and value. */
+static bool is_object(const struct report_table *t)
+{
+	return t->n_columns == 2 && !strcmp(t->columns[0], "key") &&
+	       !strcmp(t->columns[1], "value");
+}
+
+static void write_object(struct json *j, const struct report_table *t)
+{
+	json_key(j, t->key);
+	json_object(j);
+	for (size_t row = 0; row < t->n_rows; row++) {
+		json_key(j, t->cells[2 * row].text ? t->cells[2 * row].text : "");
+		write_cell(j, &t->cells[2 * row + 1]);
+	}
+	json_object_end(j);
+}
+
 static void write_table(struct json *j, const struct report_table *t)
 {
 	json_key(j, t->key);
@@ -87,7 +105,11 @@ static void write_tables(struct json *j, const struct report *r)
 	for (size_t i = 0; i < r->n_tables; i++) {
 		const struct report_table *t = &r->tables[i];
 
-		if (!is_own_key(t->key) && !report_get(r, t->key))
+		if (is_own_key(t->key) || report_get(r, t->key))
+			continue;
+		if (is_object(t))
+			write_object(j, t);
+		else
 			write_table(j, t);
 	}
 }

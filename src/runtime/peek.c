@@ -202,15 +202,15 @@ static bool present_image(const struct peek *p, uint64_t start, uint64_t end, ui
 bool peek_present(struct peek *p, uint64_t start, uint64_t end, uint64_t *ret_start,
                   uint64_t *ret_end)
 {
+	const struct target *t = p->image ? image_target(p->image) : p->target;
 	int r;
 
 	if (start >= end)
 		return false;
-	if (p->image)
-		return present_image(p, start, end, ret_start, ret_end);
-	if (!p->target)
-		return present_piece(p, start, end, ret_start, ret_end);
-	r = reader_present(p->target, start, end, ret_start, ret_end);
+	if (!t)
+		return p->image ? present_image(p, start, end, ret_start, ret_end)
+		                : present_piece(p, start, end, ret_start, ret_end);
+	r = reader_present(t, start, end, ret_start, ret_end);
 	if (r < 0 && r != -EINVAL)
 		p->gone = r;
 	return r == 1;

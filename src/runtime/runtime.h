@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "bpf/plan_format.h"
 #include "profile/profile.h"
+#include "runtime/graph_account.h"
 #include "runtime/object_graph.h"
 #include "runtime/regions.h"
 #include "symbol/symbol.h"
@@ -118,6 +119,8 @@ struct object_graph_options {
 	 * caller's), to tell how much changed. NULL: it stands still. */
 	int (*fresh)(void *fresh_arg, struct image **ret, struct error *err);
 	void *arg, *fresh_arg;
+	/* filled beside the graph, as far as the runtime can; { 0 } before. May be NULL. */
+	struct graph_account *account;
 };
 
 /* All contexts (pools) of a process, as its own account would have them. */

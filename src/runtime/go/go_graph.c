@@ -9,6 +9,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/hash.h"
+#include "runtime/go/go_account.h"
 #include "runtime/go/go_changes.h"
 #include "runtime/go/go_claims.h"
 #include "runtime/go/go_guess.h"
@@ -46,6 +47,7 @@ struct making {
 	bool was_walked;
 	bool is_second;   /* another look, for types and labels alone */
 	size_t edge, end; /* then: of the pointer that is looked at, and of the object's last */
+	bool is_partial;  /* ended by who asked */
 	struct error *err;
 };
 
@@ -379,7 +381,7 @@ static int walk(struct making *m)
 			return r;
 		if (m->queue.n_taken % PROGRESS_EVERY == 0 && o && o->progress &&
 		    o->progress(o->arg, (double)m->g.n_nodes / (double)(m->o.taken_objects + 1)))
-			break;
+			return m->is_partial = true, 0;
 	}
 	return 0;
 }
@@ -457,6 +459,8 @@ static int make(struct making *m, struct image *i, const char *version)
 		r = look_again(m);
 	if (r == 0)
 		r = guess(m);
+	if (r == 0 && m->options && m->options->account && !m->is_partial)
+		r = go_account_make(&m->o, m->node, m->options->account, m->err);
 	if (r == 0)
 		r = reorder(m);
 	if (r == 0)

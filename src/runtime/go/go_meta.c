@@ -172,25 +172,36 @@ static bool chain_has(struct work *w, uint64_t first, uint64_t addr, size_t *ret
 	return !at && has;
 }
 
-/* mspan records are made from them. */
-static int add_persistent(struct work *w, const uint64_t *words, size_t n, bool *done,
-                          struct error *err)
+struct chain {
+	uint64_t first;
+	size_t length;
+};
+
+/* mspan records are made from them. The longest, because a page that was never touched looks like
+ * the end of one in memory that does not tell absent pages. */
+static void find_persistent(struct work *w, const uint64_t *words, size_t n, struct chain *best)
 {
 	uint64_t span = peek_word(w->peek, w->heap->spans);
 
-	for (size_t i = 0; i < n && !*done; i++) {
-		uint64_t at = words[i];
+	for (size_t i = 0; i < n; i++) {
 		size_t length;
-		int r = 0;
 
-		if (!at || at % PAGE || !chain_has(w, at, span, &length))
-			continue;
-		*done = true;
-		for (; length-- && at && r == 0; at = peek_word(w->peek, at))
-			r = claim(w, at, PERSISTENT, err);
-		return r;
+		if (words[i] && words[i] % PAGE == 0 && chain_has(w, words[i], span, &length) &&
+		    length > best->length)
+			*best = (struct chain){ words[i], length };
 	}
-	return 0;
+}
+
+static int add_persistent(struct work *w, const struct chain *c, struct error *err)
+{
+	uint64_t at = c->first;
+	int r = 0;
+
+	for (size_t i = 0; i < c->length && at && r == 0; i++) {
+		r = claim(w, at, PERSISTENT, err);
+		at = peek_word(w->peek, at);
+	}
+	return r;
 }
 
 /* mprof.go: the hash table of the profile's buckets, which persistentalloc made. */
@@ -229,6 +240,8 @@ static int add_bucket_table(struct work *w, const uint64_t *words, size_t n, boo
 		if (!words[i] || words[i] % PAGE || !is_bucket_table(w, words[i]))
 			continue;
 		*done = true;
+		w->sums.buckets = words[i];
+		w->sums.buckets_bytes = 8ull * BUCKETS;
 		return claim(w, words[i], 8ull * BUCKETS, err);
 	}
 	return 0;
@@ -238,7 +251,8 @@ static int add_by_globals(struct work *w, struct error *err)
 {
 	cleanup_free uint64_t *words = malloc(1 << 20);
 	const struct regions_data *d = &w->heap->data;
-	bool persistent = false, buckets = false;
+	struct chain persistent = { 0 };
+	bool buckets = false;
 	int r = 0;
 
 	if (!words)
@@ -248,11 +262,10 @@ static int add_by_globals(struct work *w, struct error *err)
 
 		if (!peek_fill(w->peek, at, words, len))
 			continue;
-		r = add_persistent(w, words, len / 8, &persistent, err);
-		if (r == 0)
-			r = add_bucket_table(w, words, len / 8, &buckets, err);
+		find_persistent(w, words, len / 8, &persistent);
+		r = add_bucket_table(w, words, len / 8, &buckets, err);
 	}
-	return r;
+	return r < 0 ? r : add_persistent(w, &persistent, err);
 }
 
 /* Pages that hold allocation bits of spans. */

@@ -17,6 +17,7 @@ struct go_meta {
 	uint64_t arenas;      /* number */
 	uint64_t arena_bytes; /* mapped of them, reserve included */
 	uint64_t meta_bytes;
+	uint64_t buckets, buckets_bytes; /* table of the profile's buckets; 0: none */
 };
 
 /* @minor: of the version (26 for 1.26); 0 not known. */

@@ -38,8 +38,7 @@ void go_objects_close(struct go_objects *o)
 
 /* ---- finding the heap ---- */
 
-/* The image's segments in the form in which the heap's finder knows mappings. */
-static int maps_of(const struct image *i, struct maps *ret, struct error *err)
+int go_objects_maps(const struct image *i, struct maps *ret, struct error *err)
 {
 	for (size_t k = 0; k < image_n_segments(i); k++) {
 		const struct image_segment *s = image_segment(i, k);
@@ -63,7 +62,7 @@ static int maps_of(const struct image *i, struct maps *ret, struct error *err)
 static int find_heap(struct go_objects *o, struct error *err)
 {
 	cleanup(maps_clear) struct maps maps = { 0 };
-	int r = maps_of(o->image, &maps, err);
+	int r = go_objects_maps(o->image, &maps, err);
 
 	/* noptrbss, bss and data follow each other; mheap_ is in one of them */
 	for (unsigned k = 0; r == 0 && k < 2; k++) {
@@ -285,14 +284,26 @@ static const uint8_t *keep_bits(struct go_objects *o, const uint8_t *bits, size_
 	return b->bytes + b->used - n;
 }
 
+static bool has_bits(const struct go_objects *o, const struct go_objects_span *s)
+{
+	return o->module->layout->bits == GO_BITS_SPAN && !s->has_header && s->n &&
+	       !s->large_type && s->elemsize <= HEADER_LEAST;
+}
+
+uint64_t go_objects_bits_bytes(struct go_objects *o, const struct go_objects_span *s)
+{
+	uint64_t bits = has_bits(o, s) && !s->no_scan ? (s->end - s->start) / 64 : 0;
+
+	return bits + (s->elemsize <= HEADER_LEAST && has_inline_marks(o, s) ? INLINE_MARKS : 0);
+}
+
 static void find_bits(struct go_objects *o, struct go_objects_span *s)
 {
 	uint64_t bytes = s->end - s->start, bits = bytes / 64;
 	const uint8_t *memory;
 
 	s->tried = true;
-	if (o->module->layout->bits != GO_BITS_SPAN || s->has_header || !s->n || s->large_type ||
-	    s->elemsize > HEADER_LEAST)
+	if (!has_bits(o, s))
 		return;
 	memory = go_span_memory_get(&o->memory, s);
 	if (memory)

@@ -14,6 +14,7 @@
 #include "runtime/go/go_module.h"
 #include "runtime/go/go_span_memory.h"
 #include "runtime/peek.h"
+#include "target/maps.h"
 
 struct go_objects_span {
 	/* what every look at an object needs stands together */
@@ -59,6 +60,9 @@ void go_objects_close(struct go_objects *o); /* { 0 } is closed; usable with cle
 int go_objects_open(struct image *i, const struct go_module *m, struct go_objects *ret,
                     struct error *err);
 
+/* The image's segments in the form in which the heap's finder knows mappings; maps_clear(). */
+int go_objects_maps(const struct image *i, struct maps *ret, struct error *err);
+
 /* The slot that @addr points into: its number; UINT32_MAX: none. Sets *ret_span. */
 uint32_t go_objects_find(const struct go_objects *o, uint64_t addr, size_t *ret_span);
 /* Address of slot @n of span @s. */
@@ -67,6 +71,9 @@ uint64_t go_objects_address(const struct go_objects_span *s, uint32_t slot);
 /* Is the slot free, by the runtime's own account (mbitmap.go, isFree)? A stale word on a stack may
  * point into one. */
 bool go_objects_is_free(const struct go_objects *o, size_t s, uint32_t slot);
+
+/* Bytes at the end of a span that the runtime keeps for itself: heap bits, mark bits. */
+uint64_t go_objects_bits_bytes(struct go_objects *o, const struct go_objects_span *s);
 
 /* Called for each word of an object that is a pointer; non-zero ends the walk. */
 typedef int (*go_objects_fn)(void *arg, uint32_t offset, uint64_t value);

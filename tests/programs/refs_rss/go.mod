@@ -1,0 +1,3 @@
+module refs_rss
+
+go 1.17
