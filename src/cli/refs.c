@@ -5,10 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "capture/capture_refs.h"
 #include "cli/cli.h"
+#include "cli/interrupt.h"
+#include "cli/record.h"
 #include "cli/show.h"
 #include "refs/refs.h"
 #include "refs/refs_file.h"
@@ -23,6 +27,8 @@ struct asked {
 	const char *save;
 	struct refs_options view;
 	struct show show;
+	struct record_line line;
+	uint64_t begun_ns;
 };
 
 static const struct {
@@ -82,6 +88,19 @@ static int parse(const struct cli_args *args, struct asked *a, struct error *err
 	if (a->view.objects && !cli_flag(args, "json"))
 		return error_set(err, EINVAL, "--objects is for --json");
 	return 0;
+}
+
+/* How far it is, and whether to go on. */
+static int on_progress(void *arg, double share)
+{
+	struct asked *a = arg;
+
+	if (a->line.tells && clock_now_ns() - a->begun_ns > 1000000000) {
+		fprintf(stderr, "\r\033[Kreading the heap, %.0f %%; Ctrl-C ends with what is read",
+		        share < 1 ? 100 * share : 100);
+		a->line.told = true;
+	}
+	return interrupt_came();
 }
 
 /* A file is a core, whatever it is called; a process name does not contain '/'. */
@@ -190,8 +209,15 @@ static int run(const struct cli_args *args, struct error *err)
 
 	if (r == 0)
 		r = parse(args, &a, err);
-	if (r == 0)
+	a.line.tells = isatty(STDERR_FILENO) && !cli_flag(args, "quiet");
+	a.begun_ns = clock_now_ns();
+	a.capture.graph.progress = on_progress;
+	a.capture.graph.arg = &a;
+	if (r == 0) {
+		interrupt_catch();
 		r = make_graph(&a, word, &g, &facts, err);
+	}
+	record_progress_end(&a.line);
 	if (r == 0)
 		r = show_graph(&a, &g, &facts, err);
 	return r < 0 ? r : CLI_DONE;
@@ -220,7 +246,7 @@ const struct cli_command refs_command = {
 	.details =
 		"A process is cloned inside itself (copy on write), goes on at once, and the copy\n"
 		"is read; the pause is the clone. What one root alone keeps alive stands under\n"
-		"it; what several keep, under \"shared by\".\n"
+		"it; what several keep, under \"shared by\". Ctrl-C ends with what was read.\n"
 		"\n"
 		"  memwho refs 4711\n"
 		"  memwho refs 4711 -o refs.svg\n"

@@ -22,6 +22,7 @@ struct header {
 	uint64_t n_nodes, n_edges, n_roots, n_root_edges, n_sizes, n_labels, n_far_sizes,
 		n_far_labels, n_chars, n_texts;
 	uint64_t own_live_bytes, own_live_objects, garbage_bytes, garbage_objects;
+	uint64_t flags; /* 1: partial */
 	char runtime[64];
 };
 
@@ -79,6 +80,7 @@ static int write_all(const struct object_graph *g, FILE *to)
 		.own_live_objects = g->own_live_objects,
 		.garbage_bytes = g->garbage_bytes,
 		.garbage_objects = g->garbage_objects,
+		.flags = g->partial,
 	};
 	static const char zeros[ALIGN];
 	struct part parts[N_PARTS];
@@ -303,6 +305,7 @@ int refs_file_load(const char *path, struct object_graph *ret, struct error *err
 	g.own_live_objects = h->own_live_objects;
 	g.garbage_bytes = h->garbage_bytes;
 	g.garbage_objects = h->garbage_objects;
+	g.partial = h->flags & 1;
 	memcpy(g.runtime, h->runtime, sizeof(g.runtime) - 1);
 	g.n_started = g.n_nodes + 1;
 	*ret = g;

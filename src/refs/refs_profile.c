@@ -344,6 +344,9 @@ static int add_figures(struct making *m, struct report *to)
 
 	if (r == 0)
 		r = report_text(to, "runtime", "runtime", g->runtime, m->err);
+	if (r == 0 && g->partial)
+		r = report_text(to, "partial", "partial:", "what was reached when it was ended",
+		                m->err);
 	if (r == 0)
 		r = report_int(to, "live_bytes", "live", (int64_t)s.live_bytes, "bytes", m->err);
 	if (r == 0)

@@ -14,7 +14,8 @@ enum { FRAME_BYTES = 512 };
 
 /* Written by write_figures() or here; a report's own figure or table must not
  * take these names (the report of a foreign file can hold any). */
-static const char *const own_keys[] = { "format", "value_type", "shown_bytes", "stacks" };
+static const char *const own_keys[] = { "format", "value_type", "shown_bytes", "stacks",
+	                                "partial" };
 
 static bool is_own_key(const char *key)
 {
@@ -279,6 +280,8 @@ static void write_self_check(struct json *j, const struct report *r)
 	int64_t own = integer(r, "own_live_bytes");
 	int64_t reached = integer(r, "live_bytes");
 
+	json_key(j, "partial");
+	json_bool(j, report_get(r, "partial") != NULL);
 	json_key(j, "self_check");
 	json_object(j);
 	json_key(j, "allocated_bytes");

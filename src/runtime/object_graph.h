@@ -111,7 +111,8 @@ struct object_graph {
 	uint64_t garbage_bytes, garbage_objects; /* allocated, not reached, not swept yet */
 	bool is_moving;                          /* it was read while the process ran */
 	uint64_t changed_bytes;                  /* of what changed meanwhile */
-	char runtime[64];                        /* "Go 1.26.8", "Lua 5.4" */
+	bool partial;     /* the walk was ended: what was reached until then */
+	char runtime[64]; /* "Go 1.26.8", "Lua 5.4" */
 };
 void object_graph_clear(struct object_graph *g); /* { 0 } is empty */
 

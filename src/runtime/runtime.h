@@ -113,7 +113,7 @@ struct runtime_context {
 struct object_graph_options {
 	bool no_types; /* reachability and sizes only */
 	/* called now and then with the share that is done (0 to 1); non-zero ends the
-	 * walk with a partial graph. May be NULL. */
+	 * walk with a graph that is marked as partial. May be NULL. */
 	int (*progress)(void *arg, double share);
 	/* of memory that does not stand still: the same once more, as it is now (the
 	 * caller's), to tell how much changed. NULL: it stands still. */

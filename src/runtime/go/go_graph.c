@@ -47,7 +47,6 @@ struct making {
 	bool was_walked;
 	bool is_second;   /* another look, for types and labels alone */
 	size_t edge, end; /* then: of the pointer that is looked at, and of the object's last */
-	bool is_partial;  /* ended by who asked */
 	struct error *err;
 };
 
@@ -374,14 +373,14 @@ static int walk(struct making *m)
 	const struct object_graph_options *o = m->options;
 	uint32_t node;
 
-	while (go_queue_take(&m->queue, &node)) {
+	while (!m->g.partial && go_queue_take(&m->queue, &node)) {
 		int r = look_at(m, node);
 
 		if (r < 0)
 			return r;
 		if (m->queue.n_taken % PROGRESS_EVERY == 0 && o && o->progress &&
 		    o->progress(o->arg, (double)m->g.n_nodes / (double)(m->o.taken_objects + 1)))
-			return m->is_partial = true, 0;
+			m->g.partial = true;
 	}
 	return 0;
 }
@@ -405,7 +404,7 @@ static void account(struct making *m, const char *version)
 		bytes += object_graph_size(&m->g, v);
 	m->g.own_live_bytes = m->o.taken_bytes;
 	m->g.own_live_objects = m->o.taken_objects;
-	if (m->o.taken_bytes > bytes) {
+	if (m->o.taken_bytes > bytes && !m->g.partial) {
 		m->g.garbage_bytes = m->o.taken_bytes - bytes;
 		m->g.garbage_objects = m->o.taken_objects > m->g.n_nodes
 		                               ? m->o.taken_objects - m->g.n_nodes
@@ -459,7 +458,7 @@ static int make(struct making *m, struct image *i, const char *version)
 		r = look_again(m);
 	if (r == 0)
 		r = guess(m);
-	if (r == 0 && m->options && m->options->account && !m->is_partial)
+	if (r == 0 && m->options && m->options->account && !m->g.partial)
 		r = go_account_make(&m->o, m->node, m->options->account, m->err);
 	if (r == 0)
 		r = reorder(m);
