@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "refs/paths.h"
 #include "refs/refs.h"
+#include "refs/refs_shared.h"
 #include "refs/refs_types.h"
 
 enum { BIG_ROWS = 20, TYPE_ROWS = 1000, TEXT_BYTES = 1024 };
@@ -382,6 +383,8 @@ static int fill(struct making *m)
 		r = add_figures(m, to);
 	if (r == 0)
 		r = add_roots(m, to);
+	if (r == 0)
+		r = refs_shared_add(m->g, &m->s, m->wanted, to, m->err);
 	if (r == 0)
 		r = add_members(m, to);
 	if (r == 0)

@@ -159,6 +159,21 @@ static int spread(struct shared *s, const struct links *l, struct error *err)
 	return 0;
 }
 
+/* What stands below the tops that are objects. */
+static void add_up(const struct object_graph *g, const struct dominators *d, struct shared *s)
+{
+	for (size_t i = 1; i < d->n_order; i = d->end[i]) {
+		const uint32_t top = d->order[i];
+
+		if (top >= d->n_nodes || s->set[top] == UINT32_MAX)
+			continue;
+		for (size_t k = i; k < d->end[i]; k++) {
+			s->sets[s->set[top]].bytes += object_graph_size(g, d->order[k]);
+			s->sets[s->set[top]].objects++;
+		}
+	}
+}
+
 int shared_compute(const struct object_graph *g, const struct dominators *d, struct shared *ret,
                    struct error *err)
 {
@@ -182,6 +197,7 @@ int shared_compute(const struct object_graph *g, const struct dominators *d, str
 	free(l.items);
 	if (r < 0)
 		return r;
+	add_up(g, d, &s);
 	*ret = s;
 	s = (struct shared){ 0 };
 	return 0;

@@ -20,6 +20,9 @@ enum { SHARED_MAX_ROOTS = 256, SHARED_NAMES = 3 };
 struct shared_set {
 	uint32_t first, n; /* in shared.roots, ascending */
 	bool more;         /* it had more than SHARED_MAX_ROOTS */
+	/* what those roots keep together, and none of them alone */
+	uint64_t bytes;
+	uint32_t objects;
 };
 
 struct shared {

@@ -100,6 +100,8 @@ def check(result, p, names=True):
     assert near(result["live_bytes"], p.live[0]), (result["live_bytes"], p.live)
     assert abs(result["live_objects"] - p.live[1]) <= p.live[1] / 100 + 100
     assert result["own_live_bytes"] >= result["live_bytes"]
+    # each byte belongs to one root, or to what several share
+    assert sum(r["retained_bytes"] for r in result["roots"] + result["shared"]) == result["live_bytes"]
     roots = {r["name"].split(" ")[0]: r for r in result["roots"]}
     if not names:
         return
@@ -113,6 +115,8 @@ def check(result, p, names=True):
     for those, size in p.shared.items():
         held = sum(s["bytes"] for s in result["stacks"] if s["frames"][-1] == f"shared by {those}")
         assert near(held, size), (those, held, size)
+        held = next(s for s in result["shared"] if s["name"] == f"shared by {those}")
+        assert near(held["retained_bytes"], size) and held["roots"] == those.count(",") + 1, (held, size)
 
 
 @pytest.mark.parametrize("how", [(), ("--stop",), ("--no-stop",)], ids=["copy", "stop", "no-stop"])
