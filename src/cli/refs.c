@@ -84,6 +84,10 @@ static int parse(const struct cli_args *args, struct asked *a, struct error *err
 	a->capture.exe = cli_value(args, "exe");
 	a->capture.sysroot = cli_value(args, "sysroot");
 	a->view.only_from = cli_value(args, "only-from");
+	a->view.births = cli_flag(args, "births");
+	if (a->view.births && (a->view.view == REFS_TYPES || a->view.view == REFS_GOROUTINES))
+		return error_set(err, EINVAL, "--births is of objects: not with --view %s",
+		                 cli_value(args, "view"));
 	a->view.objects = cli_flag(args, "objects");
 	if (a->view.objects && !cli_flag(args, "json"))
 		return error_set(err, EINVAL, "--objects is for --json");
@@ -226,6 +230,7 @@ static int run(const struct cli_args *args, struct error *err)
 static const struct cli_option own[] = {
 	{ 0, NULL, NULL, "References" },
 	{ 0, "view", "NAME", "retained (default), first-come, types, goroutines" },
+	{ 0, "births", NULL, "where it was allocated, and who holds it now" },
 	{ 0, "why", "ADDRESS", "the shortest chains from roots to this object" },
 	{ 0, "save", "FILE", "keep the graph, for refs and diff (.mwg)" },
 	{ 0, "only-from", "RE", "only from roots whose name matches" },

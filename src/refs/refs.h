@@ -27,6 +27,7 @@ struct refs_options {
 	enum refs_view view;
 	const char *only_from; /* extended regexp: roots */
 	bool is_plain;         /* roots by name alone, for comparing: not of how many they are */
+	bool births;           /* refs_births.h; with the views retained and first-come */
 	bool objects;          /* a table of all objects: address, type, bytes */
 };
 

@@ -13,15 +13,15 @@
 #include "base/cleanup.h"
 
 #define MAGIC "memwho-graph"
-enum { VERSION = 3, ALIGN = 8, N_PARTS = 14 };
+enum { VERSION = 4, ALIGN = 8, N_PARTS = 17 };
 
 /* All numbers little-endian, as on the machines memwho runs on. */
 struct header {
 	char magic[12];
 	uint32_t version;
 	uint64_t n_nodes, n_edges, n_roots, n_root_edges, n_sizes, n_labels, n_far_sizes,
-		n_far_labels, n_chars, n_texts;
-	uint64_t own_live_bytes, own_live_objects, garbage_bytes, garbage_objects;
+		n_far_labels, n_births, n_birth_stacks, n_birth_frames, n_chars, n_texts;
+	uint64_t own_live_bytes, own_live_objects, garbage_bytes, garbage_objects, birth_rate;
 	uint64_t flags; /* 1: partial */
 	char runtime[64];
 };
@@ -48,6 +48,9 @@ static void parts_of(const struct object_graph *g, struct part parts[N_PARTS])
 		{ g->labels, g->n_labels, sizeof(*g->labels) },
 		{ g->far_sizes, g->n_far_sizes, sizeof(*g->far_sizes) },
 		{ g->far_labels, g->n_far_labels, sizeof(*g->far_labels) },
+		{ g->births, g->n_births, sizeof(*g->births) },
+		{ g->birth_stacks, g->n_birth_stacks, sizeof(*g->birth_stacks) },
+		{ g->birth_frames, g->n_birth_frames, sizeof(*g->birth_frames) },
 		{ g->texts, g->n_texts, sizeof(*g->texts) },
 		{ g->chars, g->n_chars, 1 },
 	};
@@ -74,12 +77,16 @@ static int write_all(const struct object_graph *g, FILE *to)
 		.n_labels = g->n_labels,
 		.n_far_sizes = g->n_far_sizes,
 		.n_far_labels = g->n_far_labels,
+		.n_births = g->n_births,
+		.n_birth_stacks = g->n_birth_stacks,
+		.n_birth_frames = g->n_birth_frames,
 		.n_chars = g->n_chars,
 		.n_texts = g->n_texts,
 		.own_live_bytes = g->own_live_bytes,
 		.own_live_objects = g->own_live_objects,
 		.garbage_bytes = g->garbage_bytes,
 		.garbage_objects = g->garbage_objects,
+		.birth_rate = g->birth_rate,
 		.flags = g->partial,
 	};
 	static const char zeros[ALIGN];
@@ -162,6 +169,8 @@ static int map_file(const char *path, struct object_graph *g, struct error *err)
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return error_sys(err, errno, "%s", path);
+	if (refs_file_is(path) && (uint64_t)st.st_size < sizeof(struct header))
+		return damaged(path, "cut short", err);
 	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size < sizeof(struct header))
 		return error_set(err, EBADMSG, "%s is not a saved graph", path);
 	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -176,10 +185,11 @@ static int place(const char *path, struct object_graph *g, const struct header *
                  struct error *err)
 {
 	void **const arrays[N_PARTS] = {
-		(void **)&g->address,    (void **)&g->size_code,  (void **)&g->type,
-		(void **)&g->first_edge, (void **)&g->to,         (void **)&g->label_code,
-		(void **)&g->roots,      (void **)&g->root_edges, (void **)&g->sizes,
-		(void **)&g->labels,     (void **)&g->far_sizes,  (void **)&g->far_labels,
+		(void **)&g->address,    (void **)&g->size_code,    (void **)&g->type,
+		(void **)&g->first_edge, (void **)&g->to,           (void **)&g->label_code,
+		(void **)&g->roots,      (void **)&g->root_edges,   (void **)&g->sizes,
+		(void **)&g->labels,     (void **)&g->far_sizes,    (void **)&g->far_labels,
+		(void **)&g->births,     (void **)&g->birth_stacks, (void **)&g->birth_frames,
 		(void **)&g->texts,      (void **)&g->chars,
 	};
 	uint64_t at = sizeof(*h);
@@ -193,6 +203,9 @@ static int place(const char *path, struct object_graph *g, const struct header *
 	g->n_labels = h->n_labels;
 	g->n_far_sizes = h->n_far_sizes;
 	g->n_far_labels = h->n_far_labels;
+	g->n_births = h->n_births;
+	g->n_birth_stacks = h->n_birth_stacks;
+	g->n_birth_frames = h->n_birth_frames;
 	g->n_chars = h->n_chars;
 	g->n_texts = h->n_texts;
 	parts_of(g, parts);
@@ -276,6 +289,28 @@ static int check_numbers(const char *path, const struct object_graph *g, struct 
 	return 0;
 }
 
+static int check_births(const char *path, const struct object_graph *g, struct error *err)
+{
+	for (size_t i = 0; i < g->n_births; i++) {
+		const struct object_birth *b = &g->births[i];
+
+		if (b->stack >= g->n_birth_stacks ||
+		    (b->node != UINT32_MAX && b->node >= g->n_nodes))
+			return damaged(path, "a birth", err);
+	}
+	for (size_t i = 0; i < g->n_birth_stacks; i++) {
+		const struct object_birth_stack *s = &g->birth_stacks[i];
+
+		if (s->first > g->n_birth_frames || s->n > g->n_birth_frames - s->first)
+			return damaged(path, "a stack", err);
+	}
+	for (size_t i = 0; i < g->n_birth_frames; i++) {
+		if (!is_text(g, g->birth_frames[i]))
+			return damaged(path, "a function", err);
+	}
+	return 0;
+}
+
 int refs_file_load(const char *path, struct object_graph *ret, struct error *err)
 {
 	cleanup(object_graph_clear) struct object_graph g = { 0 };
@@ -299,12 +334,15 @@ int refs_file_load(const char *path, struct object_graph *ret, struct error *err
 		r = check_edges(path, &g, err);
 	if (r == 0)
 		r = check_roots(path, &g, err);
+	if (r == 0)
+		r = check_births(path, &g, err);
 	if (r < 0)
 		return r;
 	g.own_live_bytes = h->own_live_bytes;
 	g.own_live_objects = h->own_live_objects;
 	g.garbage_bytes = h->garbage_bytes;
 	g.garbage_objects = h->garbage_objects;
+	g.birth_rate = h->birth_rate;
 	g.partial = h->flags & 1;
 	memcpy(g.runtime, h->runtime, sizeof(g.runtime) - 1);
 	g.n_started = g.n_nodes + 1;

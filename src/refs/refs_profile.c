@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "refs/paths.h"
 #include "refs/refs.h"
+#include "refs/refs_births.h"
 #include "refs/refs_shared.h"
 #include "refs/refs_types.h"
 
@@ -377,10 +378,13 @@ static int fill(struct making *m)
 
 	if (m->o->view == REFS_TYPES)
 		r = add_types_as_samples(m);
-	for (size_t i = 0; r == 0 && m->o->view != REFS_TYPES && i < m->p.n_places; i++)
+	for (size_t i = 0; r == 0 && m->o->view != REFS_TYPES && !m->o->births && i < m->p.n_places;
+	     i++)
 		r = add_place(m, &m->p.places[i]);
 	if (r == 0)
 		r = add_figures(m, to);
+	if (r == 0 && m->o->births)
+		r = refs_births_fill(m->g, &m->p, m->wanted != NULL, m->to, m->err);
 	if (r == 0)
 		r = add_roots(m, to);
 	if (r == 0)

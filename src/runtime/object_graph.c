@@ -14,9 +14,11 @@ enum { FIRST_NODES = 1024 };
 
 void object_graph_clear(struct object_graph *g)
 {
-	void *const own[] = { g->address,    g->size_code,  g->type,       g->first_edge, g->to,
-		              g->label_code, g->roots,      g->root_edges, g->sizes,      g->labels,
-		              g->far_sizes,  g->far_labels, g->chars,      g->texts };
+	void *const own[] = { g->address, g->size_code,    g->type,         g->first_edge,
+		              g->to,      g->label_code,   g->roots,        g->root_edges,
+		              g->sizes,   g->labels,       g->far_sizes,    g->far_labels,
+		              g->births,  g->birth_stacks, g->birth_frames, g->chars,
+		              g->texts };
 
 	if (g->mapped)
 		munmap(g->mapped, g->mapped_bytes);
@@ -346,6 +348,10 @@ int object_graph_reorder(struct object_graph *g, const uint32_t *turn, struct er
 		g->to[i] = turn[g->to[i]];
 	for (size_t i = 0; i < g->n_root_edges; i++)
 		g->root_edges[i].to = turn[g->root_edges[i].to];
+	for (size_t i = 0; i < g->n_births; i++) {
+		if (g->births[i].node < g->n_nodes)
+			g->births[i].node = turn[g->births[i].node];
+	}
 	for (size_t i = 0; i < g->n_far_sizes; i++)
 		g->far_sizes[i].of = turn[g->far_sizes[i].of];
 	if (g->n_far_sizes)
@@ -379,4 +385,35 @@ int object_graph_root_edge(struct object_graph *g, uint32_t to, uint32_t label, 
 	g->root_edges[g->n_root_edges++] = (struct object_edge){ to, label };
 	g->roots[g->n_roots - 1].n_edges++;
 	return 0;
+}
+
+/* ---- births ---- */
+
+int object_graph_birth_stack(struct object_graph *g, const uint32_t *frames, size_t n,
+                             uint32_t *ret, struct error *err)
+{
+	int r = array_reserve(&g->birth_frames, &g->cap_birth_frames, g->n_birth_frames + n + 1,
+	                      err);
+
+	if (r == 0)
+		r = array_reserve(&g->birth_stacks, &g->cap_birth_stacks, g->n_birth_stacks + 1,
+		                  err);
+	if (r < 0)
+		return r;
+	if (n)
+		memcpy(g->birth_frames + g->n_birth_frames, frames, n * sizeof(*frames));
+	g->birth_stacks[g->n_birth_stacks] =
+		(struct object_birth_stack){ (uint32_t)g->n_birth_frames, (uint32_t)n };
+	g->n_birth_frames += n;
+	*ret = (uint32_t)g->n_birth_stacks++;
+	return 0;
+}
+
+int object_graph_birth(struct object_graph *g, const struct object_birth *birth, struct error *err)
+{
+	int r = array_reserve(&g->births, &g->cap_births, g->n_births + 1, err);
+
+	if (r == 0)
+		g->births[g->n_births++] = *birth;
+	return r;
 }

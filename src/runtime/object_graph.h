@@ -55,6 +55,17 @@ struct object_edge {
 	uint32_t label; /* text: the field path ".clusters", "[...]", "[key]"; 0 none */
 };
 
+/* An object whose allocation the runtime has sampled. */
+struct object_birth {
+	uint32_t node;           /* UINT32_MAX: nothing reaches it any more */
+	uint32_t stack;          /* of birth_stacks */
+	uint64_t bytes, objects; /* how many the one stands for */
+};
+
+struct object_birth_stack {
+	uint32_t first, n; /* in birth_frames, the innermost first */
+};
+
 enum { OBJECT_FAR = UINT16_MAX }; /* no number of two bytes: by object_far */
 
 /* What has no short number; ascending. */
@@ -87,6 +98,15 @@ struct object_graph {
 	size_t n_labels, cap_labels;
 	struct object_far *far_sizes, *far_labels;
 	size_t n_far_sizes, cap_far_sizes, n_far_labels, cap_far_labels;
+
+	/* births: only of what the runtime has sampled; birth_rate 0: it does not */
+	struct object_birth *births;
+	size_t n_births, cap_births;
+	struct object_birth_stack *birth_stacks;
+	size_t n_birth_stacks, cap_birth_stacks;
+	uint32_t *birth_frames; /* texts: functions */
+	size_t n_birth_frames, cap_birth_frames;
+	uint64_t birth_rate; /* bytes from one sample to the next, on average */
 
 	/* while it is made */
 	struct hash_map size_codes;
@@ -144,6 +164,11 @@ int object_graph_root_edge(struct object_graph *g, uint32_t to, uint32_t label, 
 
 /* What is far, by node or edge. */
 uint64_t object_graph_far(const struct object_far *items, size_t n, uint32_t of);
+
+/* A new stack of @n functions, the innermost first: *ret its number. */
+int object_graph_birth_stack(struct object_graph *g, const uint32_t *frames, size_t n,
+                             uint32_t *ret, struct error *err);
+int object_graph_birth(struct object_graph *g, const struct object_birth *birth, struct error *err);
 
 /* Bytes of @node. */
 static inline uint64_t object_graph_size(const struct object_graph *g, uint32_t node)

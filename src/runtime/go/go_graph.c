@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "runtime/go/go_account.h"
+#include "runtime/go/go_births.h"
 #include "runtime/go/go_changes.h"
 #include "runtime/go/go_claims.h"
 #include "runtime/go/go_guess.h"
@@ -460,6 +461,8 @@ static int make(struct making *m, struct image *i, const char *version)
 		r = guess(m);
 	if (r == 0 && m->options && m->options->account && !m->g.partial)
 		r = go_account_make(&m->o, m->node, m->options->account, m->err);
+	if (r == 0)
+		r = go_births_add(&m->o, m->node, &m->g, m->err);
 	if (r == 0)
 		r = reorder(m);
 	if (r == 0)

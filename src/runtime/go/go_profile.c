@@ -269,7 +269,7 @@ static uint64_t find_rate(const struct go_pclntab *t)
 	return found;
 }
 
-static void read_rate(const struct go_pclntab *t, struct go_profile *p)
+void go_profile_read_rate(const struct go_pclntab *t, struct go_profile *p)
 {
 	struct go_pclntab_function f;
 	uint64_t at = by_symbol(t, SYMBOL_RATE);
@@ -355,7 +355,7 @@ int go_profile_read(const struct go_pclntab *t, struct go_profile *ret, struct e
 	if (!is_known(t->module->layout))
 		return error_set(err, ENOTSUP,
 		                 "the heap profile of this Go is laid out in a way not known");
-	read_rate(t, &p);
+	go_profile_read_rate(t, &p);
 	if (at && !word(t, at, &head))
 		p.is_torn = true;
 	if (!at)

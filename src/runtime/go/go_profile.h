@@ -45,6 +45,9 @@ uint64_t go_profile_fingerprint(const struct go_profile *p);
 bool go_profile_read_bucket(const struct go_pclntab *t, uint64_t at, struct go_profile *p,
                             struct error *err);
 
+/* The rate alone, and whether the profile is read by anything: @ret's other fields stay. */
+void go_profile_read_rate(const struct go_pclntab *t, struct go_profile *ret);
+
 /* How many objects one sampled object of @size bytes stands for (runtime/pprof,
  * scaleHeapSample); 1 if @rate is 0 or 1. */
 double go_profile_scale(uint64_t size, uint64_t rate);

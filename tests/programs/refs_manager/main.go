@@ -43,7 +43,7 @@ type pool struct {
 }
 
 var (
-	manager = &clusterManager{clusters: map[string]*cluster{}}
+	manager *clusterManager
 	buffers pool
 	gGrows  [][]byte
 	gOther  [][]byte
@@ -105,6 +105,7 @@ func drop(n int) {
 
 func main() {
 	runtime.MemProfileRate = 64 << 10
+	manager = &clusterManager{clusters: map[string]*cluster{}}
 	held := fill(manager, 256)
 	for i := 0; i < 256; i++ {
 		gOther = append(gOther, buffers.get(16<<10))
