@@ -68,11 +68,12 @@ func makeTree(depth int) *tree {
 	return &tree{left: makeTree(depth - 1), right: makeTree(depth - 1), key: uint64(depth)}
 }
 
-// About 256 KiB in some 1,800 objects.
+// About 320 KiB in some 2,200 objects.
 func unit(n int) {
 	c := &cluster{index: map[string]*host{}}
 	for i := 0; i < 200; i++ {
 		h := &host{name: "host-" + strconv.Itoa(n*1000+i), buf: make([]byte, 1000)}
+		h.buf[0] = 1 // so that it is there
 		c.hosts = append(c.hosts, h)
 		if i%4 == 0 {
 			c.index[h.name] = h

@@ -8,7 +8,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 
-enum { FRAME_BYTES = 1024 };
+enum { FRAME_BYTES = 1024, LATELY = 1 << 10, AHEAD = 8 };
 
 void paths_clear(struct paths *p)
 {
@@ -142,14 +142,39 @@ struct walk {
 	bool first_come;
 	uint32_t *queue;
 	size_t head, tail;
+	/* the steps of late: from a place by a label to an object of a type */
+	struct step {
+		uint32_t at, label, type, place; /* place: + 1; 0: none */
+	} lately[LATELY];
 };
+
+/* The place that edge @label to @node leads to from @at. */
+static int step(struct walk *w, uint32_t at, uint32_t label, uint32_t node, uint32_t *ret,
+                struct error *err)
+{
+	const uint32_t type = w->g->type[node] >> 2;
+	struct step *s = &w->lately[(at * 31 + label * 7 + type) % LATELY];
+	uint32_t frame;
+	int r;
+
+	if (s->place && s->at == at && s->label == label && s->type == type) {
+		*ret = s->place - 1;
+		return 0;
+	}
+	r = edge_frame(w->p, w->g, label, node, &frame, err);
+	if (r == 0)
+		r = go_down(w->p, at, frame, ret, err);
+	if (r == 0)
+		*s = (struct step){ at, label, type, *ret + 1 };
+	return r;
+}
 
 /* Node @to is met, from what stands at @at. */
 static int meet(struct walk *w, uint32_t at, uint32_t to, uint32_t label, struct error *err)
 {
 	struct paths *p = w->p;
 	const uint32_t common = (uint32_t)w->d->n - 1;
-	uint32_t frame, place;
+	uint32_t place;
 	int r;
 
 	if (p->place[to] != UINT32_MAX)
@@ -157,9 +182,7 @@ static int meet(struct walk *w, uint32_t at, uint32_t to, uint32_t label, struct
 	if (!w->first_come && w->d->idom[to] == common) {
 		r = shared_place(p, w->g, w->s, to, label, &place, err);
 	} else {
-		r = edge_frame(p, w->g, label, to, &frame, err);
-		if (r == 0)
-			r = go_down(p, at, frame, &place, err);
+		r = step(w, at, label, to, &place, err);
 	}
 	if (r < 0)
 		return r;
@@ -188,6 +211,25 @@ static int start_at(struct walk *w, size_t root, struct error *err)
 	return r;
 }
 
+/* The objects that come next, asked for from memory early: they lie anywhere. */
+static void look_ahead(const struct walk *w)
+{
+	uint32_t v;
+
+	if (w->head + 2 * AHEAD < w->tail)
+		__builtin_prefetch(&w->g->first_edge[w->queue[w->head + 2 * AHEAD]]);
+	if (w->head + AHEAD >= w->tail)
+		return;
+	v = w->g->first_edge[w->queue[w->head + AHEAD]];
+	if (v < w->g->n_edges) {
+		__builtin_prefetch(&w->g->to[v]);
+		__builtin_prefetch(&w->g->label_code[v]);
+	}
+	v = w->g->first_edge[w->queue[w->head + AHEAD / 2]];
+	if (v < w->g->n_edges)
+		__builtin_prefetch(&w->p->place[w->g->to[v]]);
+}
+
 static int go_on(struct walk *w, struct error *err)
 {
 	int r = 0;
@@ -195,6 +237,7 @@ static int go_on(struct walk *w, struct error *err)
 	while (r == 0 && w->head < w->tail) {
 		uint32_t v = w->queue[w->head++];
 
+		look_ahead(w);
 		for (uint32_t e = w->g->first_edge[v]; r == 0 && e < w->g->first_edge[v + 1]; e++) {
 			const uint32_t to = w->g->to[e];
 
@@ -210,7 +253,7 @@ int paths_compute(const struct object_graph *g, const struct dominators *d, cons
 {
 	cleanup(paths_clear) struct paths p = { .is_plain = ret->is_plain };
 	cleanup_free uint32_t *queue = malloc((g->n_nodes + 1) * sizeof(*queue));
-	struct walk w = { g, d, s, &p, view == REFS_FIRST_COME, queue, 0, 0 };
+	struct walk w = { g, d, s, &p, view == REFS_FIRST_COME, queue, 0, 0, { { 0 } } };
 	int r = 0;
 
 	p.place = malloc((g->n_nodes + 1) * sizeof(*p.place));

@@ -203,17 +203,26 @@ static uint32_t text(struct go_claims *c, const char *a, const char *b)
 	return object_graph_text(c->texts, buf, strlen(buf), &id, c->err) < 0 ? 0 : id;
 }
 
-static struct go_claims_type described(struct go_claims *c, uint32_t type, bool many)
+/* "[]T". Most often it is one of the last. */
+static uint32_t many_of(struct go_claims *c, uint32_t name)
 {
-	const struct go_types_type *t = go_types_get(c->types, type);
-	uint32_t name = t->name;
+	const size_t at = name % ARRAY_SIZE(c->lately);
 
-	if (many) {
+	if (!c->lately[at].many || c->lately[at].name != name) {
 		char copy[NAME_BYTES];
 
 		snprintf(copy, sizeof(copy), "%s", object_graph_name(c->texts, name));
-		name = text(c, "[]", copy);
+		c->lately[at].name = name;
+		c->lately[at].many = text(c, "[]", copy);
 	}
+	return c->lately[at].many;
+}
+
+static struct go_claims_type described(struct go_claims *c, uint32_t type, bool many)
+{
+	const struct go_types_type *t = go_types_get(c->types, type);
+	const uint32_t name = many ? many_of(c, t->name) : t->name;
+
 	/* a long array is looked at element by element */
 	if (!t->is_whole && t->what == GO_TYPES_ARRAY && t->elem)
 		return (struct go_claims_type){ name, t->elem << 1 | 1 };
@@ -250,7 +259,9 @@ bool go_claims_follow(struct go_claims *c, const struct go_types_slot *slot, uin
 	}
 	if (k.what == BYTES && !offset && s->no_scan &&
 	    (k.n == GO_CLAIMS_UNKNOWN || size_agrees(k.n, s))) {
-		*ret = (struct go_claims_type){ text(c, "string data", ""), 0 };
+		if (!c->string_data)
+			c->string_data = text(c, "string data", "");
+		*ret = (struct go_claims_type){ c->string_data, 0 };
 		return true;
 	}
 	if ((k.what == OBJECT || k.what == ELEMENTS) && is_object(c, &k, offset, span, n, &many)) {

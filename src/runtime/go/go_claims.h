@@ -16,6 +16,10 @@ struct go_claims {
 	struct go_objects *objects;
 	struct object_graph *texts;
 	struct error *err;
+	uint32_t string_data; /* text; 0: not made yet */
+	struct {
+		uint32_t name, many; /* texts: "T", "[]T" */
+	} lately[64];
 	uint64_t rejected;    /* claims that the heap contradicted */
 	const uint8_t *value; /* of a variable that is in pieces; NULL */
 	size_t value_bytes;

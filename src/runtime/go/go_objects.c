@@ -18,6 +18,10 @@ enum {
 	ARENA_BITMAP = 2097152,   /* bytes of heapArena.bitmap, up to 1.19 */
 	ARENA_BITS = 1048576,     /* 1.20, 1.21; noMorePtrs behind it */
 	MAX_PAGES = 1 << 28,
+	/* of the heap's memory, what is held at once: a walk takes 36 bytes an object, and 48 and
+	 * 100 MiB are what there is */
+	HELD_LEAST = 24 << 20,
+	HELD_EACH = 8,
 	MAX_SPANS_LIST = 1 << 27,
 };
 
@@ -205,7 +209,8 @@ int go_objects_open(struct image *i, const struct go_module *m, struct go_object
 		r = index_pages(&o, err);
 	if (r < 0)
 		return r;
-	go_span_memory_open(&o.memory, i, o.spans, o.n_spans);
+	go_span_memory_open(&o.memory, i, o.spans, o.n_spans,
+	                    HELD_LEAST + HELD_EACH * o.taken_objects);
 	*ret = o;
 	o = (struct go_objects){ 0 };
 	return 0;

@@ -5,14 +5,10 @@
 
 #include "runtime/go/go_objects.h"
 
-enum { FIRST_LIMIT = 24 << 20 };
-
 void go_span_memory_open(struct go_span_memory *m, struct image *i, struct go_objects_span *spans,
-                         size_t n)
+                         size_t n, uint64_t limit)
 {
-	*m = (struct go_span_memory){
-		.image = i, .spans = spans, .n_spans = n, .limit = FIRST_LIMIT
-	};
+	*m = (struct go_span_memory){ .image = i, .spans = spans, .n_spans = n, .limit = limit };
 }
 
 static void give_up(struct go_span_memory *m, struct go_objects_span *s)
@@ -55,7 +51,7 @@ static void count(struct go_span_memory *m, const struct go_objects_span *s, uin
 		return;
 	}
 	m->again += bytes;
-	if (m->again > m->first + m->limit) {
+	if (m->again > 2 * m->first + m->limit) {
 		m->limit *= 2;
 		m->again = 0;
 	}

@@ -5,7 +5,7 @@
  * The memory of the spans that a walk of a heap looks at. Of a core it is the
  * mapped file; of a process it is copied span by span and given up again, so that
  * a heap of many GiB is walked with some MiB. The surprising rule: what is held
- * grows when more is read again than was read at first: memory for time, but never
+ * grows when much more is read again than was read at first: memory for time, but never
  * time without bound.
  */
 
@@ -25,9 +25,9 @@ struct go_span_memory {
 	uint64_t first, again; /* bytes read for the first time; read again, since limit changed */
 	uint64_t missing;      /* bytes of spans whose memory was not there */
 };
-/* { 0 } is closed. */
+/* { 0 } is closed. @limit: bytes that may be held. */
 void go_span_memory_open(struct go_span_memory *m, struct image *i, struct go_objects_span *spans,
-                         size_t n);
+                         size_t n, uint64_t limit);
 void go_span_memory_close(struct go_span_memory *m);
 
 /* The span's bytes, or NULL: they are not there. Valid until the next call for another span, or
