@@ -14,16 +14,15 @@
 #include "cli/interrupt.h"
 #include "cli/record.h"
 #include "cli/show.h"
+#include "cli/why.h"
 #include "refs/refs.h"
 #include "refs/refs_file.h"
-#include "render/escape.h"
 #include "target/target.h"
-
-enum { CHAINS = 10 };
 
 struct asked {
 	struct capture_refs_options capture;
-	uint64_t why; /* --why ADDRESS; 0: not asked */
+	uint64_t why;     /* --why ADDRESS; 0: not asked */
+	const char *type; /* --type RE: of objects; NULL: not asked */
 	const char *save;
 	struct refs_options view;
 	struct show show;
@@ -57,6 +56,16 @@ static int parse_view(const struct cli_args *args, enum refs_view *ret, struct e
 	return error_hint(err, "views: retained, first-come, types, goroutines");
 }
 
+/* --type is a value of the profile, as everywhere, or else a type's name. */
+static const char *type_of_objects(const struct cli_args *args)
+{
+	const char *name = cli_value(args, "type");
+
+	if (!name || !strcmp(name, "inuse_space") || !strcmp(name, "inuse_objects"))
+		return NULL;
+	return name;
+}
+
 static int parse(const struct cli_args *args, struct asked *a, struct error *err)
 {
 	int r = show_parse(args, &a->show, err);
@@ -81,6 +90,9 @@ static int parse(const struct cli_args *args, struct asked *a, struct error *err
 			return error_hint(err, "addresses are hexadecimal: 0xc000123400");
 		}
 	}
+	a->type = type_of_objects(args);
+	if (a->type && a->why)
+		return error_set(err, EINVAL, "--why and --type '%s': one of them", a->type);
 	a->capture.exe = cli_value(args, "exe");
 	a->capture.sysroot = cli_value(args, "sysroot");
 	a->view.only_from = cli_value(args, "only-from");
@@ -158,34 +170,6 @@ static int add_facts(struct profile *p, const struct capture_refs_facts *f, stru
 	return r < 0 ? r : capture_refs_memory_report(&f->memory, to, err);
 }
 
-/* The chains that keep one object alive. */
-static int why(const struct object_graph *g, uint64_t address, struct error *err)
-{
-	cleanup_free char *text = NULL;
-	uint32_t node = object_graph_find(g, address);
-	int r;
-
-	if (node == UINT32_MAX) {
-		error_set(err, ENOENT, "no live object is at 0x%" PRIx64, address);
-		return error_hint(err, "it is garbage, no object of this heap, or moved; `memwho "
-		                       "what` says what the memory there is");
-	}
-	r = refs_why(g, node, CHAINS, &text, err);
-	if (r < 0)
-		return r;
-	for (const char *line = text; *line;) {
-		size_t len = strcspn(line, "\n");
-		cleanup_free char *one = strndup(line, len);
-
-		if (!one)
-			return error_oom(err);
-		escape_text(stdout, one, 0);
-		putchar('\n');
-		line += len + (line[len] == '\n');
-	}
-	return 0;
-}
-
 static int show_graph(struct asked *a, const struct object_graph *g,
                       const struct capture_refs_facts *facts, struct error *err)
 {
@@ -195,7 +179,9 @@ static int show_graph(struct asked *a, const struct object_graph *g,
 	if (a->save)
 		r = refs_file_save(g, a->save, err);
 	if (r == 0 && a->why)
-		return why(g, a->why, err);
+		return why_address(g, a->why, err);
+	if (r == 0 && a->type)
+		return why_type(g, a->type, err);
 	if (r == 0)
 		r = refs_profile(g, &a->view, &p, err);
 	if (r == 0)
@@ -231,7 +217,7 @@ static const struct cli_option own[] = {
 	{ 0, NULL, NULL, "References" },
 	{ 0, "view", "NAME", "retained (default), first-come, types, goroutines" },
 	{ 0, "births", NULL, "where it was allocated, and who holds it now" },
-	{ 0, "why", "ADDRESS", "the shortest chains from roots to this object" },
+	{ 0, "why", "ADDRESS", "shortest and widest ways from roots to this object" },
 	{ 0, "save", "FILE", "keep the graph, for refs and diff (.mwg)" },
 	{ 0, "only-from", "RE", "only from roots whose name matches" },
 	{ 0, "objects", NULL, "with --json: every object, its address and type" },
@@ -252,9 +238,12 @@ const struct cli_command refs_command = {
 		"A process is cloned inside itself (copy on write), goes on at once, and the copy\n"
 		"is read; the pause is the clone. What one root alone keeps alive stands under\n"
 		"it; what several keep, under \"shared by\". Ctrl-C ends with what was read.\n"
+		"--type with an expression (no value's name) shows the ways to all objects whose\n"
+		"type matches it.\n"
 		"\n"
 		"  memwho refs 4711\n"
 		"  memwho refs 4711 -o refs.svg\n"
+		"  memwho refs 4711 --type 'main.*Conn'\n"
 		"  memwho refs core.4711 --exe ./server --view types\n",
 	.option_tables = tables,
 	.run = run,

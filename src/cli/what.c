@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "cli/cli.h"
+#include "cli/what_object.h"
 #include "map/what.h"
 #include "render/escape.h"
 #include "render/units.h"
@@ -135,8 +136,11 @@ static void write_owner(struct json *j, const struct what *w)
 	json_object_end(j);
 }
 
-static void write_address(struct json *j, const struct what *w)
+static int write_address(struct json *j, const struct what *w, struct what_object *o,
+                         struct error *err)
 {
+	int r;
+
 	json_object(j);
 	address(j, "address", w->address);
 	write_mapping(j, w);
@@ -158,7 +162,9 @@ static void write_address(struct json *j, const struct what *w)
 		json_object_end(j);
 	}
 	json_array_end(j);
+	r = what_object_json(o, j, w, err);
 	json_object_end(j);
+	return r;
 }
 
 /* ---- the command ---- */
@@ -177,9 +183,10 @@ static int parse_address(const char *word, uint64_t *ret, struct error *err)
 	return 0;
 }
 
-static int look_all(struct what_view *v, const struct cli_args *args, const uint64_t *addresses,
-                    struct error *err)
+static int look_all(struct what_view *v, pid_t pid, const struct cli_args *args,
+                    const uint64_t *addresses, struct error *err)
 {
+	cleanup(what_object_close) struct what_object o = { .pid = pid };
 	struct json j = json_on(stdout);
 	bool is_json = cli_flag(args, "json");
 	int r = 0;
@@ -193,10 +200,12 @@ static int look_all(struct what_view *v, const struct cli_args *args, const uint
 		struct what w;
 
 		r = what_look(v, addresses[i], &w, err);
-		if (r == 0 && is_json)
-			write_address(&j, &w);
-		else if (r == 0)
+		if (r == 0 && is_json) {
+			r = write_address(&j, &w, &o, err);
+		} else if (r == 0) {
 			put_line(&w);
+			r = what_object_print(&o, &w, err);
+		}
 	}
 	if (is_json) {
 		json_array_end(&j);
@@ -222,7 +231,7 @@ static int look_at(pid_t pid, const struct cli_args *args, const uint64_t *addre
 		r = symbol_space_new(pool, t, &space, err);
 	if (r == 0)
 		r = what_open(t, space, &v, err);
-	return r < 0 ? r : look_all(v, args, addresses, err);
+	return r < 0 ? r : look_all(v, pid, args, addresses, err);
 }
 
 static int run(const struct cli_args *args, struct error *err)
@@ -264,6 +273,8 @@ const struct cli_command what_command = {
 	.usage = "[OPTION...] TARGET ADDRESS...",
 	.details = "Reads from outside, while the process runs; a block is as it was at that\n"
 		   "moment. Addresses are hexadecimal. A page that is not in memory is not read.\n"
+		   "Of an object of a Go heap: its type, where it was allocated if that was\n"
+		   "sampled, and what keeps it.\n"
 		   "\n"
 		   "  memwho what 4711 0x7f3c00001234\n"
 		   "  memwho what 4711 7f3c00001234 7ffd1c2b3a48 --json\n",

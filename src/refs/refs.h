@@ -51,3 +51,18 @@ int refs_profile(const struct object_graph *g, const struct refs_options *o, str
  * each reference. */
 int refs_why(const struct object_graph *g, uint32_t node, size_t max_chains, char **ret,
              struct error *err);
+/* The same to the nearest of several. */
+int refs_why_any(const struct object_graph *g, const uint32_t *nodes, size_t n_nodes,
+                 size_t max_chains, char **ret, struct error *err);
+
+/* The widest way to @node: from the root, or those that share it, by what alone keeps it; each
+ * line with what that keeps in all. Text, malloc'ed. */
+int refs_widest(const struct object_graph *g, uint32_t node, char **ret, struct error *err);
+
+/* Objects whose type matches the extended regexp @re, ascending, malloc'ed. -ENOENT: none. */
+int refs_widest_nodes(const struct object_graph *g, const char *re, uint32_t **ret, size_t *ret_n,
+                      struct error *err);
+/* The widest ways to these objects, by bytes: the frames of refs_profile() from the root on, and
+ * how many objects and bytes are at the end of each. Text, malloc'ed. */
+int refs_widest_of(const struct object_graph *g, const uint32_t *nodes, size_t n, size_t max_ways,
+                   char **ret, struct error *err);

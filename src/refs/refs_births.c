@@ -211,3 +211,12 @@ int refs_births_fill(const struct object_graph *g, const struct paths *p, bool o
 		r = add_figures(&f, profile_report(to));
 	return r < 0 ? r : add_table(&f, profile_report(to));
 }
+
+const struct object_birth *refs_births_of(const struct object_graph *g, uint32_t node)
+{
+	for (size_t i = 0; i < g->n_births; i++) {
+		if (g->births[i].node == node)
+			return &g->births[i];
+	}
+	return NULL;
+}

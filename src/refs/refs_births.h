@@ -24,3 +24,6 @@
  */
 int refs_births_fill(const struct object_graph *g, const struct paths *p, bool only_some,
                      struct profile *to, struct error *err);
+
+/* Where @node was allocated, if that was sampled; else NULL. */
+const struct object_birth *refs_births_of(const struct object_graph *g, uint32_t node);

@@ -58,12 +58,17 @@ static uint32_t edge_to(const struct object_graph *g, uint32_t from, uint32_t to
 	return e;
 }
 
-static void walk_back(struct search *s, const struct object_graph *g, uint32_t node)
+static void walk_back(struct search *s, const struct object_graph *g, const uint32_t *nodes,
+                      size_t n)
 {
 	size_t head = 0, tail = 0;
 
-	s->away[node] = 0;
-	s->queue[tail++] = node;
+	for (size_t i = 0; i < n; i++) {
+		if (s->away[nodes[i]] == 0)
+			continue;
+		s->away[nodes[i]] = 0;
+		s->queue[tail++] = nodes[i];
+	}
 	while (head < tail) {
 		uint32_t v = s->queue[head++];
 
@@ -141,8 +146,8 @@ static int shorter(const void *a, const void *b)
 	return x->length < y->length ? -1 : x->length > y->length;
 }
 
-int refs_why(const struct object_graph *g, uint32_t node, size_t max_chains, char **ret,
-             struct error *err)
+int refs_why_any(const struct object_graph *g, const uint32_t *nodes, size_t n_nodes,
+                 size_t max_chains, char **ret, struct error *err)
 {
 	cleanup(search_clear) struct search s = { 0 };
 	cleanup_free struct found *found = calloc(g->n_roots + 1, sizeof(*found));
@@ -153,9 +158,11 @@ int refs_why(const struct object_graph *g, uint32_t node, size_t max_chains, cha
 
 	if (r < 0)
 		return r;
-	if (node >= g->n_nodes)
-		return error_set(err, EINVAL, "no such object");
-	walk_back(&s, g, node);
+	for (size_t i = 0; i < n_nodes; i++) {
+		if (nodes[i] >= g->n_nodes)
+			return error_set(err, EINVAL, "no such object");
+	}
+	walk_back(&s, g, nodes, n_nodes);
 	for (size_t k = 0; k < g->n_roots; k++) {
 		const struct object_edge *e = way_from(&s, g, k);
 
@@ -176,4 +183,10 @@ int refs_why(const struct object_graph *g, uint32_t node, size_t max_chains, cha
 		return error_oom(err);
 	*ret = take_ptr(text);
 	return 0;
+}
+
+int refs_why(const struct object_graph *g, uint32_t node, size_t max_chains, char **ret,
+             struct error *err)
+{
+	return refs_why_any(g, &node, 1, max_chains, ret, err);
 }

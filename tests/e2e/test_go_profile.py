@@ -51,7 +51,11 @@ class Manager:
     def do(self, *words):
         self.process.stdin.write(" ".join(map(str, words)) + "\n")
         self.process.stdin.flush()
-        assert self.process.stdout.readline() == "done\n"
+        said = []
+        for line in self.process.stdout:
+            if line == "done\n":
+                return said
+            said.append(line.strip())
 
     def stop(self):
         self.process.kill()

@@ -282,7 +282,10 @@ def test_why(memwho, program):
     lines = memwho("refs", p.pid, "--why", shared["address"]).out.splitlines()
     heads = [line.split(" ")[0] for line in lines if not line.startswith(" ")]
     assert sorted(heads[:2]) == ["main.gShareA", "main.gShareB"], lines
-    assert lines[-1].endswith(f"at {shared['address']}, {shared['bytes']} bytes")
+    assert sum(line.endswith(f"at {shared['address']}, {shared['bytes']} bytes") for line in lines) >= 2
+    at = lines.index("widest, each alone keeps what is below it:")
+    assert lines[at + 1].startswith("shared by main.gShareA, main.gShareB"), lines
+    assert f"at {shared['address']}, keeps " in lines[-1]
     assert "no live object" in memwho("refs", p.pid, "--why", "0x10", code=1).err
     assert "no address" in memwho("refs", p.pid, "--why", "here", code=2).err
 

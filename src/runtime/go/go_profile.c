@@ -35,7 +35,7 @@ enum {
 #define MAX_STEPS   (1ull << 24) /* of all chains that are tried */
 #define MAX_SEGMENT (1ull << 30)
 #define MAX_RATE    (1ull << 40)
-#define USUAL_HEAP  0xc0ull /* of addresses >> 32 (malloc.go, arena hints) */
+#define MMAP_AREA   0x7full /* of addresses >> 40: where the kernel maps; heaps lie elsewhere */
 #define SYMBOL_LIST "runtime.mbuckets"
 #define SYMBOL_RATE "runtime.MemProfileRate"
 
@@ -128,7 +128,7 @@ static uint64_t length(const struct go_pclntab *t, uint64_t at, uint64_t *steps)
 
 struct search {
 	const struct go_pclntab *t;
-	bool in_heap; /* look at pointers into the usual place of the heap, too */
+	bool elsewhere; /* look at pointers out of the mmap area */
 	uint64_t steps, best, longest;
 };
 
@@ -137,7 +137,7 @@ static void search_words(struct search *s, const uint64_t *words, uint64_t n)
 	for (uint64_t i = 0; i < n; i++) {
 		uint64_t at = words[i], found;
 
-		if (!at || at % WORD || at >> 47 || (at >> 32 == USUAL_HEAP) != s->in_heap)
+		if (!at || at % WORD || at >> 47 || (at >> 40 != MMAP_AREA) != s->elsewhere)
 			continue;
 		found = length(s->t, at, &s->steps);
 		if (found > s->longest) {
@@ -179,7 +179,7 @@ static uint64_t find_list(const struct go_pclntab *t)
 	struct search s = { .t = t };
 
 	for (unsigned pass = 0; pass < 2 && !s.best; pass++) {
-		s.in_heap = pass == 1;
+		s.elsewhere = pass == 1;
 		for (size_t k = 0; k < ARRAY_SIZE(segments); k++) {
 			uint64_t at = t->module->at + segments[k], start, end;
 

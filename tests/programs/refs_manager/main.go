@@ -7,7 +7,7 @@
 //
 //	heap FILE   its own heap profile, as net/http/pprof serves it
 //	grow N      N more buffers of 4 KiB into the global that grows
-//	drop N      N buffers of 4 KiB that nobody keeps
+//	drop N      N buffers of 4 KiB that nobody keeps; says where the last one is
 //	gc          two collections
 //
 // Each is answered by "done". With an argument it does not collect before "ready".
@@ -100,6 +100,7 @@ func drop(n int) {
 	for i := 0; i < n; i++ {
 		dropped = buffers.get(4 << 10)
 	}
+	fmt.Printf("%p\n", dropped)
 	dropped = nil
 }
 
