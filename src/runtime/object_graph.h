@@ -26,7 +26,8 @@ enum object_tier {
 	OBJECT_TIER_THREAD_LOCAL,
 	OBJECT_TIER_ANONYMOUS,
 	OBJECT_TIER_STACK,
-	OBJECT_TIER_REGISTER,
+	OBJECT_TIER_REGISTER, /* and what waits: timers, finalizers */
+	OBJECT_TIER_RUNTIME,  /* its own records, which lead to everything */
 	OBJECT_TIERS,
 };
 

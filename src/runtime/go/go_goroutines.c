@@ -156,7 +156,7 @@ int go_goroutines_read(struct go_objects *o, struct go_goroutine **ret, size_t *
 		return error_oom(err);
 	*n = 0;
 	for (uint64_t i = 0; i < all; i++) {
-		if (read_one(o, word(o, list + i * WORD), &items[*n]) && items[*n].high)
+		if (read_one(o, word(o, list + i * WORD), &items[*n]))
 			(*n)++;
 	}
 	*ret = items;

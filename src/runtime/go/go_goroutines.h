@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * runtime.allgs: all goroutines that have a stack, what they do, and where their
+ * runtime.allgs: all goroutines, what they do, and where their
  * stacks are to be read. Found without symbols. Facts: runtime2.go, proc.go.
  */
 
@@ -15,8 +15,8 @@
 #include "target/image.h"
 
 struct go_goroutine {
-	uint64_t at; /* address of the g */
-	uint64_t low, high;
+	uint64_t at;                       /* address of the g */
+	uint64_t low, high;                /* of its stack; 0: it is dead and has none */
 	uint64_t sp;                       /* from here on its words count */
 	uint64_t pc, frame_sp;             /* where its frames begin; 0: not known */
 	bool is_exact;                     /* it stands at pc; else it returns to it */

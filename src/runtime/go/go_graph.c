@@ -45,6 +45,7 @@ struct making {
 	uint32_t layout_of_from;
 	struct go_types_type holder; /* its type, if layout_of_from */
 	uint32_t layout_of_holder;
+	uint32_t n_own; /* nodes before this one are only referred to by the first root */
 	bool was_walked;
 	bool is_second;   /* another look, for types and labels alone */
 	size_t edge, end; /* then: of the pointer that is looked at, and of the object's last */
@@ -217,7 +218,19 @@ static int add_root_pointer(void *arg, uint64_t value, uint64_t at, const char *
 	} else {
 		r = object_graph_text(&m->g, label, strlen(label), &text, err);
 	}
-	return r < 0 ? r : object_graph_root_edge(&m->g, to.node, text, err);
+	return r < 0 || to.node < m->n_own ? r : object_graph_root_edge(&m->g, to.node, text, err);
+}
+
+static int add_own(void *arg, uint64_t value, struct error *err)
+{
+	struct making *m = arg;
+	struct met to;
+	int r = meet(m, value, &to);
+
+	if (r <= 0 || to.node < m->n_own)
+		return r < 0 ? r : 0;
+	m->n_own = to.node + 1;
+	return object_graph_root_edge(&m->g, to.node, 0, err);
 }
 
 /* "main.hold.conn" and ".buf"; "(*)" is what the variable itself points to. */
@@ -252,19 +265,23 @@ static int note_guess(struct making *m, uint64_t candidates, uint64_t value)
 static int add_local(void *arg, uint64_t value, const struct go_roots_local *l, struct error *err)
 {
 	struct making *m = arg;
-	const struct go_types_slot *s = NULL;
+	const struct go_types_slot taken = { .what = l->what }, *s = NULL;
 	uint32_t label = l->label;
 	struct met to;
 	int r = meet(m, value, &to);
 
 	if (r <= 0)
 		return r;
+	r = 0;
 	if (l->type)
 		s = go_types_slot_at(go_types_get(m->claims.types, l->type), l->offset);
+	else if (l->what != GO_TYPES_PLAIN && m->claims.types)
+		s = &taken;
 	if (s) {
 		const struct go_types_slot copy = *s;
 
-		r = join_labels(m, l->label, copy.label, &label);
+		if (copy.label)
+			r = join_labels(m, l->label, copy.label, &label);
 		go_claims_look_into(&m->claims, l->value, l->value_bytes);
 		if (r == 0)
 			r = set_claimed(m, &to, &copy,
@@ -273,7 +290,7 @@ static int add_local(void *arg, uint64_t value, const struct go_roots_local *l, 
 	} else if ((uint32_t)l->candidates) {
 		r = note_guess(m, l->candidates, value);
 	}
-	return r < 0 ? r : object_graph_root_edge(&m->g, to.node, label, err);
+	return r < 0 || to.node < m->n_own ? r : object_graph_root_edge(&m->g, to.node, label, err);
 }
 
 /* ---- the walk ---- */
@@ -304,7 +321,7 @@ static int add_pointer(void *arg, uint32_t offset, uint64_t value)
 		label = m->layout_of_from & 1 ? s->many : s->label;
 		r = set_claimed(m, &to, s, m->at + offset, value);
 	}
-	if (r < 0)
+	if (r < 0 || to.node < m->n_own)
 		return r;
 	if (m->is_second)
 		return add_label(m, to.node, label);
@@ -431,7 +448,7 @@ static int compare(struct making *m)
 
 static int make(struct making *m, struct image *i, const char *version)
 {
-	const struct go_roots_sink sink = { add_root, add_root_pointer, add_local, m };
+	const struct go_roots_sink sink = { add_root, add_root_pointer, add_own, add_local, m };
 	int r = go_objects_open(i, &m->module, &m->o, m->err);
 
 	if (r < 0)

@@ -1,22 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "runtime/go/go_roots.h"
 
-#include <elf.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/array.h"
 #include "base/cleanup.h"
-#include "base/search.h"
+#include "runtime/go/go_own.h"
+#include "runtime/go/go_pools.h"
+#include "runtime/go/go_specials.h"
 #include "runtime/go/go_stacks.h"
+#include "runtime/go/go_timers.h"
 
 enum {
 	WORD = 8,
 	NAME_BYTES = 512,
-	MAX_SPECIALS = 1 << 24,
-	CLEANUP_WORDS = 4,
 };
 
 struct roots {
@@ -24,11 +23,8 @@ struct roots {
 	struct object_graph *texts;
 	const struct go_roots_sink *to;
 	struct error *err;
-	struct symbol {
-		uint64_t start, end;
-		const char *name;
-	} * symbols;
-	size_t n_symbols, cap_symbols;
+	const struct go_symbols *symbols;
+	const struct go_pools *pools;
 };
 
 static uint64_t word(const struct roots *r, uint64_t at)
@@ -58,58 +54,27 @@ static bool points_into_heap(const struct roots *r, uint64_t value)
 
 /* ---- globals ---- */
 
-static int note_symbol(const struct elf_symbol *s, void *arg)
+static bool starts(const char *s, const char *with)
 {
-	struct roots *r = arg;
-	const struct go_module *m = r->o->module;
-	uint64_t start = s->value + m->bias;
-	int e;
-
-	if (!s->defined || !s->size || s->type != STT_OBJECT ||
-	    !((start >= m->data[0].start && start < m->data[0].end) ||
-	      (start >= m->data[1].start && start < m->data[1].end)))
-		return 0;
-	e = array_reserve(&r->symbols, &r->cap_symbols, r->n_symbols + 1, r->err);
-	if (e < 0)
-		return e;
-	r->symbols[r->n_symbols++] = (struct symbol){ start, start + s->size, s->name };
-	return 0;
+	return !strncmp(s, with, strlen(with));
 }
 
-static int by_start(const void *a, const void *b)
+/* The runtime's own variables lead to everything that it knows of; they are the weakest. */
+static int begin_global(struct roots *r, const char *name, uint64_t at)
 {
-	const struct symbol *x = a, *y = b;
-
-	if (x->start != y->start)
-		return x->start < y->start ? -1 : 1;
-	/* of two names of one place the runtime's own comes last */
-	return strcmp(x->name, y->name);
-}
-
-static int read_symbols(struct roots *r)
-{
-	int e = elf_file_each_symbol(r->o->module->exe, ELF_SYMTAB, note_symbol, r);
-
-	if (r->n_symbols)
-		qsort(r->symbols, r->n_symbols, sizeof(*r->symbols), by_start);
-	return e < 0 ? e : 0;
-}
-
-static const struct symbol *symbol_of(const struct roots *r, uint64_t addr)
-{
-	size_t behind = partition_point(r->n_symbols, i, r->symbols[i].start <= addr);
-
-	/* the last that begins at or before it, of those the first name */
-	while (behind > 1 && r->symbols[behind - 2].start == r->symbols[behind - 1].start)
-		behind--;
-	return behind && addr < r->symbols[behind - 1].end ? &r->symbols[behind - 1] : NULL;
+	if (starts(name, "runtime.") || starts(name, "internal/runtime/") ||
+	    starts(name, "runtime/internal/") || !strcmp(name, "sync.allPools") ||
+	    !strcmp(name, "sync.oldPools"))
+		return begin(r, name, "runtime", OBJECT_TIER_RUNTIME, at);
+	return begin(r, name, !strcmp(name, "runtime/cgo.handles") ? "cgo handle" : "global",
+	             OBJECT_TIER_GLOBAL, at);
 }
 
 /* One pointer word of data or bss. Words of one variable are one root. */
 static int global(struct roots *r, const char *segment, uint64_t base, uint64_t at, uint64_t value,
-                  const struct symbol **last)
+                  const struct go_symbol **last)
 {
-	const struct symbol *s = symbol_of(r, at);
+	const struct go_symbol *s = go_symbols_at(r->symbols, at);
 	char text[NAME_BYTES];
 	int e = 0;
 
@@ -117,7 +82,7 @@ static int global(struct roots *r, const char *segment, uint64_t base, uint64_t 
 		snprintf(text, sizeof(text), "%s+0x%" PRIx64, segment, at - base);
 		e = begin(r, text, "global", OBJECT_TIER_GLOBAL, at);
 	} else if (s != *last) {
-		e = begin(r, s->name, "global", OBJECT_TIER_GLOBAL, at);
+		e = begin_global(r, s->name, at);
 	}
 	*last = s;
 	if (e < 0)
@@ -135,7 +100,7 @@ static int globals(struct roots *r)
 	for (unsigned k = 0; k < 2; k++) {
 		const struct go_module_data *d = &r->o->module->data[k];
 		uint64_t words = d->end > d->start ? (d->end - d->start) / WORD : 0;
-		const struct symbol *last = NULL;
+		const struct go_symbol *last = NULL;
 		const uint8_t *mask;
 
 		if (words > d->mask_bits)
@@ -148,7 +113,8 @@ static int globals(struct roots *r)
 			if (!(mask[w / 8] >> w % 8 & 1))
 				continue;
 			value = word(r, d->start + w * WORD);
-			if (!value || !points_into_heap(r, value))
+			if (!value || !points_into_heap(r, value) ||
+			    go_pools_has(r->pools, d->start + w * WORD))
 				continue;
 			e = global(r, names[k], d->start, d->start + w * WORD, value, &last);
 			if (e < 0)
@@ -158,67 +124,35 @@ static int globals(struct roots *r)
 	return 0;
 }
 
-/* ---- finalizers and cleanups ---- */
-
-static int special(struct roots *r, const struct go_objects_span *s, uint64_t at, uint64_t *next)
-{
-	const struct go_layout *l = r->o->module->layout;
-	uint64_t offset = 0, value;
-	uint8_t kind;
-	int e = 0;
-
-	if (image_read(r->o->image, at + l->special_kind, &kind, 1) < 0)
-		return 0;
-	*next = word(r, at + l->special_next);
-	/* uint16 before 1.24 */
-	image_read(r->o->image, at + l->special_offset, &offset,
-	           l->special_kind - l->special_offset < WORD ? 2 : WORD);
-	if (kind == l->special_finalizer) {
-		/* it keeps what the object refers to, and its own closure */
-		e = r->to->pointer(r->to->arg, s->start + offset, 0, "object with finalizer",
-		                   r->err);
-		value = word(r, at + l->special_fn);
-		if (e == 0 && points_into_heap(r, value))
-			e = r->to->pointer(r->to->arg, value, 0, "finalizer", r->err);
-	} else if (kind == l->special_cleanup) {
-		for (unsigned w = 0; e == 0 && w < CLEANUP_WORDS; w++) {
-			value = word(r, at + l->special_cleanup_fn + w * WORD);
-			if (points_into_heap(r, value))
-				e = r->to->pointer(r->to->arg, value, 0, "cleanup", r->err);
-		}
-	}
-	return e;
-}
-
-static int finalizers(struct roots *r)
-{
-	int e = begin(r, "finalizers and cleanups", "finalizer", OBJECT_TIER_ANONYMOUS, 0);
-	uint64_t n = 0;
-
-	for (size_t i = 0; e == 0 && i < r->o->n_spans; i++) {
-		const struct go_objects_span *s = &r->o->spans[i];
-		uint64_t next = 0;
-
-		for (uint64_t at = s->specials; e == 0 && at && n < MAX_SPECIALS; at = next, n++) {
-			next = 0;
-			e = special(r, s, at, &next);
-		}
-	}
-	return e;
-}
-
 int go_roots_each(struct go_objects *o, struct go_claims *claims, struct go_guess *guess,
                   const struct go_roots_sink *to, struct error *err)
 {
-	struct roots r = { .o = o, .texts = claims->texts, .to = to, .err = err };
-	int e = read_symbols(&r);
+	cleanup(go_symbols_clear) struct go_symbols symbols = { 0 };
+	cleanup(go_pools_clear) struct go_pools pools = { 0 };
+	struct go_emit emit = { .o = o, .texts = claims->texts, .to = to, .err = err };
+	struct roots r = { .o = o,
+		           .texts = claims->texts,
+		           .to = to,
+		           .symbols = &symbols,
+		           .pools = &pools,
+		           .err = err };
+	cleanup_free struct go_goroutine *all = NULL;
+	size_t n = 0;
+	int e = go_symbols_read(o->module, &symbols, err);
 
+	if (e == 0)
+		e = go_goroutines_read(o, &all, &n, err);
+	if (e == 0)
+		e = go_own_each(o, claims->texts, to, &symbols, all, n, err);
+	if (e == 0)
+		e = go_pools_find(&emit, &symbols, &pools);
 	if (e == 0)
 		e = globals(&r);
 	if (e == 0)
-		e = go_stacks_each(o, claims, guess, to, err);
+		e = go_pools_each(&emit, &symbols, &pools);
 	if (e == 0)
-		e = finalizers(&r);
-	free(r.symbols);
-	return e;
+		e = go_stacks_each(o, claims, guess, all, n, to, err);
+	if (e == 0)
+		e = go_timers_each(&emit, &symbols);
+	return e < 0 ? e : go_specials_each(&emit, &symbols);
 }

@@ -14,8 +14,9 @@
 struct go_roots_local {
 	uint32_t label;        /* text: "main.hold.buf", "main.hold stack slot" */
 	uint32_t type, offset; /* the pointer word there of a variable of this type; 0 not known */
-	uint64_t at;           /* address of the word, if the variable is in one piece */
-	const uint8_t *value;  /* else the variable, put together (go_claims_look_into()) */
+	enum go_types_what what; /* without a type: what the word is; PLAIN: not known */
+	uint64_t at;             /* address of the word, if the variable is in one piece */
+	const uint8_t *value;    /* else the variable, put together (go_claims_look_into()) */
 	size_t value_bytes;
 	uint64_t candidates; /* without a type: of go_guess_candidates() */
 };
@@ -27,6 +28,8 @@ struct go_roots_sink {
 	int (*root)(void *arg, const struct object_root *root, uint64_t at, struct error *err);
 	int (*pointer)(void *arg, uint64_t value, uint64_t at, const char *label,
 	               struct error *err);
+	/* an object of the runtime's own: an edge of the last root; others to it are not told */
+	int (*own)(void *arg, uint64_t value, struct error *err);
 	/* of a stack */
 	int (*local)(void *arg, uint64_t value, const struct go_roots_local *l, struct error *err);
 	void *arg;

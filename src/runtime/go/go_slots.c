@@ -7,11 +7,13 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "runtime/go/go_waiting.h"
 
 enum {
 	WORD = 8,
 	LABEL_BYTES = 512,
 	MAX_WORDS_LEAST = 4096,
+	MAX_RECORDS = 1 << 16,
 	SPILLED = 14, /* registers that asyncPreempt() saves (preempt_amd64.s) */
 };
 
@@ -44,6 +46,26 @@ static int add_word(struct making *m, const struct go_slots_word *w)
 	r = array_reserve(&s->words, &s->cap_words, s->n_words + 1, m->err);
 	if (r == 0)
 		s->words[s->n_words++] = *w;
+	return r;
+}
+
+/* Words of @n of @type that lie at @at. */
+static int add_pointed(struct making *m, uint64_t at, uint32_t type, uint64_t n, uint32_t label)
+{
+	const struct go_types_type t = *go_types_get(m->s->claims->types, type);
+	uint64_t room = m->g->high - at;
+	int r = 0;
+
+	if (!t.size || !t.n_slots || n > room / t.size)
+		return 0;
+	for (uint64_t k = 0; r == 0 && k < n && m->s->n_words < m->max; k++) {
+		for (uint32_t i = 0; r == 0 && i < t.n_slots; i++)
+			r = add_word(m, &(struct go_slots_word){ .at = at + k * t.size +
+			                                               t.slots[i].offset,
+			                                         .label = label,
+			                                         .type = type,
+			                                         .offset = t.slots[i].offset });
+	}
 	return r;
 }
 
@@ -167,6 +189,73 @@ static int variables(struct making *m)
 	return 0;
 }
 
+/* ---- what the runtime keeps there ---- */
+
+/* "main.f defer": of the function that has the word at @at. */
+static int label_at(struct making *m, uint64_t at, const char *what, uint32_t *ret)
+{
+	const struct go_frames_frame *f = go_frames_at(m->f, at);
+	struct object_graph *texts = m->s->claims->texts;
+	char text[LABEL_BYTES];
+
+	snprintf(text, sizeof(text), "%s%s%s",
+	         f ? object_graph_name(texts, m->f->codes[f->code].name) : "", f ? " " : "", what);
+	return object_graph_text(texts, text, strlen(text), ret, m->err);
+}
+
+/* Records of deferred calls (runtime2.go, _defer). */
+static int defers(struct making *m)
+{
+	const struct go_layout *l = m->s->claims->objects->module->layout;
+	uint64_t at = go_objects_word(m->s->claims->objects, m->g->at + l->g_defer);
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && at && i < MAX_RECORDS; i++) {
+		struct go_slots_word w = { .at = at + l->defer_fn, .what = GO_TYPES_FUNC };
+
+		r = label_at(m, go_objects_word(m->s->claims->objects, at + l->defer_sp), "defer",
+		             &w.label);
+		if (r == 0)
+			r = add_word(m, &w);
+		at = go_objects_word(m->s->claims->objects, at + l->defer_link);
+	}
+	return r;
+}
+
+/* Since 1.26 a pointer that the collector may not see has a copy behind it (maybeTraceablePtr). */
+static uint64_t traceable(const struct making *m, uint64_t at)
+{
+	struct go_objects *o = m->s->claims->objects;
+	uint64_t value = go_objects_word(o, at);
+
+	return value || o->module->layout->minor < 26 ? value : go_objects_word(o, at + WORD);
+}
+
+/* What is sent, or where what is received goes (runtime2.go, sudog): an element of the channel. */
+static int blocked(struct making *m, const char *what)
+{
+	struct go_claims *c = m->s->claims;
+	const struct go_layout *l = c->objects->module->layout;
+	uint64_t at = go_objects_word(c->objects, m->g->at + l->g_waiting);
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && at && i < MAX_RECORDS; i++) {
+		uint64_t elem = traceable(m, at + l->sudog_elem), type;
+		uint32_t number, label;
+
+		type = traceable(m, at + l->sudog_c);
+		type = type ? go_objects_word(c->objects, type + l->hchan_elemtype) : 0;
+		number = type && c->types ? go_types_of_descriptor(c->types, type) : 0;
+		if (number && elem >= m->g->sp && elem < m->g->high && elem % WORD == 0) {
+			r = label_at(m, elem, what, &label);
+			if (r == 0)
+				r = add_pointed(m, elem, number, 1, label);
+		}
+		at = go_objects_word(c->objects, at + l->sudog_waitlink);
+	}
+	return r;
+}
+
 /* ---- what they point to on the same stack ---- */
 
 static uint64_t value_of(const struct making *m, const struct go_slots_word *w)
@@ -191,28 +280,9 @@ static int label_of(struct making *m, uint32_t label, uint32_t field, uint32_t *
 	return object_graph_text(texts, text, strlen(text), ret, m->err);
 }
 
-/* Words of @n of @type that lie at @at, reached through @from's pointer @slot. */
-static int add_pointed(struct making *m, uint64_t at, uint32_t type, uint64_t n, uint32_t label)
-{
-	const struct go_types_type t = *go_types_get(m->s->claims->types, type);
-	uint64_t room = m->g->high - at;
-	int r = 0;
-
-	if (!t.size || !t.n_slots || n > room / t.size)
-		return 0;
-	for (uint64_t k = 0; r == 0 && k < n && m->s->n_words < m->max; k++) {
-		for (uint32_t i = 0; r == 0 && i < t.n_slots; i++)
-			r = add_word(m, &(struct go_slots_word){ .at = at + k * t.size +
-			                                               t.slots[i].offset,
-			                                         .label = label,
-			                                         .type = type,
-			                                         .offset = t.slots[i].offset });
-	}
-	return r;
-}
-
 static int follow(struct making *m, const struct go_slots_word w)
 {
+	static const struct go_types_slot func = { .what = GO_TYPES_FUNC };
 	struct go_claims *c = m->s->claims;
 	const struct go_types_slot *found = go_types_slot_at(go_types_get(c->types, w.type),
 	                                                     w.offset);
@@ -221,6 +291,8 @@ static int follow(struct making *m, const struct go_slots_word w)
 	uint32_t type, label;
 	int r;
 
+	if (!found && w.what == GO_TYPES_FUNC)
+		found = &func;
 	if (!found || value < m->g->sp || value >= m->g->high || value % WORD)
 		return 0;
 	slot = *found;
@@ -267,7 +339,7 @@ static int by_address(const void *a, const void *b)
 
 static bool is_same(const struct go_slots_word *a, const struct go_slots_word *b)
 {
-	return a->type == b->type && a->offset == b->offset;
+	return a->type == b->type && a->offset == b->offset && a->what == b->what;
 }
 
 static void settle(struct go_slots *s)
@@ -306,10 +378,13 @@ int go_slots_make(struct go_slots *s, const struct go_frames *f, const struct go
 	s->n_words = s->n_values = 0;
 	memset(s->registers, 0, sizeof(s->registers));
 	hash_map_clear(&s->followed);
-	if (!s->locals)
-		return 0;
-	r = variables(&m);
+	r = s->locals ? variables(&m) : 0;
 	if (r == 0)
+		r = defers(&m);
+	if (r == 0)
+		r = blocked(&m, go_waiting_text(s->claims->objects->module->layout->minor,
+		                                g->status, g->reason));
+	if (r == 0 && s->claims->types)
 		r = pointed(&m);
 	settle(s);
 	return r;

@@ -21,16 +21,17 @@ struct go_slots_value {
 };
 
 struct go_slots_word {
-	uint64_t at;           /* address; register: its number */
-	uint32_t label;        /* text: "main.hold.buf" */
-	uint32_t type, offset; /* it is the pointer word there of this type */
-	uint32_t value;        /* index + 1 of go_slots.values; 0: the variable is at at - offset */
+	uint64_t at;             /* address; register: its number */
+	uint32_t label;          /* text: "main.hold.buf" */
+	uint32_t type, offset;   /* it is the pointer word there of this type */
+	enum go_types_what what; /* without a type: how the word is to be taken */
+	uint32_t value; /* index + 1 of go_slots.values; 0: the variable is at at - offset */
 	uint32_t rank;
 };
 
 struct go_slots {
 	struct go_claims *claims;
-	struct go_locals *locals;    /* NULL: no names */
+	struct go_locals *locals;    /* NULL: no variables */
 	struct go_slots_word *words; /* by address; owned */
 	size_t n_words, cap_words;
 	struct go_slots_word registers[IMAGE_REGISTERS]; /* label 0: none */

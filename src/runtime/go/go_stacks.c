@@ -11,6 +11,7 @@
 #include "runtime/go/go_frames.h"
 #include "runtime/go/go_goroutines.h"
 #include "runtime/go/go_guess.h"
+#include "runtime/go/go_records.h"
 #include "runtime/go/go_slots.h"
 #include "runtime/go/go_waiting.h"
 
@@ -71,6 +72,7 @@ static int word(struct stacks *s, const struct go_slots_word *w, uint32_t label,
 			.label = w->label,
 			.type = w->type,
 			.offset = w->offset,
+			.what = w->what,
 			.at = w->at,
 			.value = w->value ? s->slots.values[w->value - 1].bytes : NULL,
 			.value_bytes = w->value ? GO_SLOTS_VALUE_BYTES : 0,
@@ -130,6 +132,18 @@ static int words(struct stacks *s, const struct go_frames_frame *f, uint64_t at,
 	return r;
 }
 
+/* The closure that one that has not started yet will run, or that a call that grows the stack was
+ * of (mgcmark.go, scanstack). */
+static int context(struct stacks *s, const struct go_goroutine *g)
+{
+	const uint64_t at = g->at + s->o->module->layout->g_sched_ctxt;
+	struct go_slots_word w = { .at = at, .what = GO_TYPES_FUNC };
+	uint64_t value = go_objects_word(s->o, at);
+	int r = value ? text(s, "closure of the goroutine", "", &w.label) : 0;
+
+	return r < 0 || !value ? r : word(s, &w, 0, value);
+}
+
 static int stack(struct stacks *s, const struct go_goroutine *g)
 {
 	uint64_t at = (g->sp + 7) / WORD * WORD;
@@ -140,6 +154,8 @@ static int stack(struct stacks *s, const struct go_goroutine *g)
 		r = go_slots_make(&s->slots, &s->frames, g, s->err);
 	if (r == 0)
 		r = registers(s, g);
+	if (r == 0)
+		r = context(s, g);
 	for (size_t i = 0; r == 0 && i < s->frames.n_frames; i++) {
 		const struct go_frames_frame *f = &s->frames.frames[i];
 
@@ -243,6 +259,9 @@ static int begin(struct stacks *s, const struct go_goroutine *all, size_t n)
 	     state[NAME_BYTES] = "";
 	int r = function_of(s, all, n, function, sizeof(function));
 
+	/* the runtime's own wait with what they left on their stacks long ago */
+	if (!strncmp(function, "runtime.", 8))
+		root.tier = OBJECT_TIER_RUNTIME;
 	if (strcmp(function, "main.main"))
 		go_module_function(s->o->module, all->creator, by, sizeof(by));
 	snprintf(name, sizeof(name), "goroutines of %s%s%s%s", function[0] ? function : "?",
@@ -275,7 +294,8 @@ static int groups(struct stacks *s, struct go_goroutine *all, size_t n)
 }
 
 int go_stacks_each(struct go_objects *o, struct go_claims *claims, struct go_guess *guess,
-                   const struct go_roots_sink *to, struct error *err)
+                   const struct go_goroutine *all, size_t n, const struct go_roots_sink *to,
+                   struct error *err)
 {
 	struct stacks s = { .o = o,
 		            .texts = claims->texts,
@@ -284,16 +304,21 @@ int go_stacks_each(struct go_objects *o, struct go_claims *claims, struct go_gue
 		            .slots = { .claims = claims },
 		            .guess = guess,
 		            .err = err };
-	cleanup_free struct go_goroutine *all = NULL;
-	size_t n = 0;
-	int r = go_goroutines_read(o, &all, &n, err);
+	struct go_emit emit = { .o = o, .texts = claims->texts, .to = to, .err = err };
+	cleanup_free struct go_goroutine *some = calloc(n + 1, sizeof(*some));
+	size_t with_stack = 0;
+	int r = some ? text(&s, "stack slot", "", &s.nowhere) : error_oom(err);
 
-	if (r == 0)
-		r = text(&s, "stack slot", "", &s.nowhere);
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		if (all[i].high)
+			some[with_stack++] = all[i];
+	}
 	if (r == 0 && claims->types && go_types_dwarf_of(claims->types))
 		r = go_locals_open(claims->types, o->module, claims->texts, &s.slots.locals, err);
-	if (r == 0 && n)
-		r = groups(&s, all, n);
+	if (r == 0 && with_stack)
+		r = groups(&s, some, with_stack);
+	if (r == 0)
+		r = go_records_each(&emit, some, with_stack);
 	go_frames_clear(&s.frames);
 	go_locals_close(s.slots.locals);
 	go_slots_clear(&s.slots);

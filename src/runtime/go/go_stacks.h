@@ -8,7 +8,10 @@
  * frames (go_frames.h) say in whose function it is.
  */
 
+#include "runtime/go/go_goroutines.h"
 #include "runtime/go/go_roots.h"
 
+/* @all: of go_goroutines_read(). */
 int go_stacks_each(struct go_objects *o, struct go_claims *claims, struct go_guess *guess,
-                   const struct go_roots_sink *to, struct error *err);
+                   const struct go_goroutine *all, size_t n, const struct go_roots_sink *to,
+                   struct error *err);

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "runtime/go/go_pools.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/array.h"
+#include "base/cleanup.h"
+
+enum { WORD = 8, NAME_BYTES = 512, MAX_POOLS = 1 << 20 };
+
+void go_pools_clear(struct go_pools *p)
+{
+	free(p->items);
+	hash_map_clear(&p->words);
+	*p = (struct go_pools){ 0 };
+}
+
+static int note(const struct go_emit *e, uint64_t at, struct go_pools *p)
+{
+	const struct go_module_data *d = e->o->module->data;
+	int r;
+
+	/* one in the heap is found through what holds it */
+	if (!((at >= d[0].start && at < d[0].end) || (at >= d[1].start && at < d[1].end)) ||
+	    go_pools_has(p, at + GO_POOLS_LOCAL))
+		return 0;
+	r = array_reserve(&p->items, &p->cap, p->n + 1, e->err);
+	if (r == 0)
+		p->items[p->n++] = at;
+	if (r == 0)
+		r = hash_map_put(&p->words, at + GO_POOLS_LOCAL, 1, e->err);
+	return r < 0 ? r : hash_map_put(&p->words, at + GO_POOLS_VICTIM, 1, e->err);
+}
+
+int go_pools_find(const struct go_emit *e, const struct go_symbols *symbols, struct go_pools *ret)
+{
+	/* []*Pool: those with something at hand; those with victims only */
+	static const char *const lists[] = { "sync.allPools", "sync.oldPools" };
+	int r = 0;
+
+	for (size_t k = 0; k < ARRAY_SIZE(lists); k++) {
+		uint64_t slice = go_symbols_find(symbols, lists[k]);
+		uint64_t list = slice ? go_objects_word(e->o, slice) : 0;
+		uint64_t n = slice ? go_objects_word(e->o, slice + WORD) : 0;
+
+		for (uint64_t i = 0; r == 0 && n <= MAX_POOLS && i < n; i++)
+			r = note(e, go_objects_word(e->o, list + i * WORD), ret);
+	}
+	return r;
+}
+
+int go_pools_each(struct go_emit *e, const struct go_symbols *symbols, const struct go_pools *p)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < p->n; i++) {
+		const struct go_symbol *s = go_symbols_at(symbols, p->items[i]);
+		char name[NAME_BYTES];
+
+		snprintf(name, sizeof(name), "sync.Pool of %s", s ? s->name : "?");
+		r = go_emit_root(e, name, "sync.Pool", OBJECT_TIER_GLOBAL);
+		if (r == 0)
+			r = go_emit_at(e, p->items[i] + GO_POOLS_LOCAL, GO_TYPES_PLAIN, ".local");
+		if (r == 0)
+			r = go_emit_at(e, p->items[i] + GO_POOLS_VICTIM, GO_TYPES_PLAIN, ".victim");
+	}
+	return r;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "runtime/go/go_symbols.h"
+
+#include <elf.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/array.h"
+#include "base/search.h"
+
+struct reading {
+	struct go_symbols *to;
+	uint64_t low, high;
+	struct error *err;
+};
+
+void go_symbols_clear(struct go_symbols *s)
+{
+	free(s->items);
+	*s = (struct go_symbols){ 0 };
+}
+
+static int note(const struct elf_symbol *s, void *arg)
+{
+	struct reading *r = arg;
+	uint64_t start = s->value + r->to->module->bias;
+	int e;
+
+	if (!s->defined || !s->size || s->type != STT_OBJECT || start < r->low || start >= r->high)
+		return 0;
+	e = array_reserve(&r->to->items, &r->to->cap, r->to->n + 1, r->err);
+	if (e == 0)
+		r->to->items[r->to->n++] = (struct go_symbol){ start, start + s->size, s->name };
+	return e;
+}
+
+static int by_start(const void *a, const void *b)
+{
+	const struct go_symbol *x = a, *y = b;
+
+	if (x->start != y->start)
+		return x->start < y->start ? -1 : 1;
+	/* of two names of one place the runtime's own comes last */
+	return strcmp(x->name, y->name);
+}
+
+static void widen(struct reading *r, uint64_t start, uint64_t end)
+{
+	if (!start || end <= start)
+		return;
+	r->low = start < r->low ? start : r->low;
+	r->high = end > r->high ? end : r->high;
+}
+
+int go_symbols_read(const struct go_module *m, struct go_symbols *ret, struct error *err)
+{
+	const struct go_layout *l = m->layout;
+	struct reading r = { .to = ret, .low = UINT64_MAX, .err = err };
+	uint64_t start = 0, end = 0;
+	int e;
+
+	ret->module = m;
+	/* noptrdata, data, bss, noptrbss follow each other */
+	image_read(m->image, m->at + l->moduledata_noptrdata, &start, sizeof(start));
+	image_read(m->image, m->at + l->moduledata_enoptrbss, &end, sizeof(end));
+	widen(&r, start, end);
+	widen(&r, m->data[0].start, m->data[0].end);
+	widen(&r, m->data[1].start, m->data[1].end);
+	e = elf_file_each_symbol(m->exe, ELF_SYMTAB, note, &r);
+	if (ret->n)
+		qsort(ret->items, ret->n, sizeof(*ret->items), by_start);
+	return e < 0 ? e : 0;
+}
+
+const struct go_symbol *go_symbols_at(const struct go_symbols *s, uint64_t addr)
+{
+	size_t behind = partition_point(s->n, i, s->items[i].start <= addr);
+
+	/* the last that begins at or before it, of those the first name */
+	while (behind > 1 && s->items[behind - 2].start == s->items[behind - 1].start)
+		behind--;
+	return behind && addr < s->items[behind - 1].end ? &s->items[behind - 1] : NULL;
+}
+
+uint64_t go_symbols_find(const struct go_symbols *s, const char *name)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		if (!strcmp(s->items[i].name, name))
+			return s->items[i].start;
+	}
+	return 0;
+}
