@@ -65,6 +65,37 @@ static bool is_direct(const struct go_claims *c, uint64_t descriptor)
 	       (byte & DIRECT_INTERFACE);
 }
 
+static uint32_t half(const struct go_claims *c, uint64_t at)
+{
+	uint32_t v;
+
+	return image_read(c->objects->image, at, &v, sizeof(v)) == 0 ? v : 0;
+}
+
+/* itab: inter, _type, the type's hash (runtime2.go; abi.ITab); those of the program, or made. */
+static bool is_itab(struct go_claims *c, uint64_t at)
+{
+	const struct go_layout *l = c->objects->module->layout;
+	uint64_t type;
+
+	if (at % WORD || (at >= c->objects->low && at < c->objects->high))
+		return false;
+	type = word(c, at + l->itab_type);
+	return go_types_of_descriptor(c->types, type) &&
+	       half(c, at + l->itab_type + WORD) == half(c, type + l->type_hash) &&
+	       go_types_of_descriptor(c->types, word(c, at));
+}
+
+bool go_claims_interface(struct go_claims *c, enum go_types_what what, uint64_t at)
+{
+	uint64_t first = word(c, at - WORD);
+
+	if (!first)
+		return false;
+	return what == GO_TYPES_EFACE ? go_types_of_descriptor(c->types, first) != 0
+	                              : is_itab(c, first);
+}
+
 static struct claim of_slot(struct go_claims *c, const struct go_types_slot *s, uint64_t at);
 
 static struct claim of_interface(struct go_claims *c, const struct go_types_slot *s, uint64_t at)
@@ -150,10 +181,22 @@ static bool pointers_agree(struct go_claims *c, const struct go_types_type *t, u
 	       k.n % t->n_slots == 0 && k.n / t->n_slots >= n;
 }
 
+uint32_t go_claims_header(const struct go_objects_span *s)
+{
+	return s->has_header ? HEADER : 0;
+}
+
 static bool size_agrees(uint64_t bytes, const struct go_objects_span *s)
 {
-	return class_of(bytes) == s->elemsize ||
+	return class_of(bytes + go_claims_header(s)) == s->elemsize ||
 	       (s->no_scan && bytes < TINY && s->elemsize == TINY);
+}
+
+bool go_claims_fits(const struct go_claims *c, uint64_t bytes, size_t span)
+{
+	const struct go_objects_span *s = &c->objects->spans[span];
+
+	return bytes <= s->elemsize && size_agrees(bytes, s);
 }
 
 /* chan.go, makechan: elements without pointers are behind the channel itself. */
@@ -192,6 +235,14 @@ static bool is_object(struct go_claims *c, const struct claim *k, uint64_t offse
 	return size_agrees(n * t->size, s) && pointers_agree(c, t, n, span, slot);
 }
 
+bool go_claims_is(struct go_claims *c, uint32_t type, uint64_t n, size_t span, uint32_t slot)
+{
+	const struct claim k = { n > 1 ? ELEMENTS : OBJECT, type, n };
+	bool many;
+
+	return is_object(c, &k, 0, span, slot, &many);
+}
+
 /* ---- texts ---- */
 
 static uint32_t text(struct go_claims *c, const char *a, const char *b)
@@ -218,7 +269,7 @@ static uint32_t many_of(struct go_claims *c, uint32_t name)
 	return c->lately[at].many;
 }
 
-static struct go_claims_type described(struct go_claims *c, uint32_t type, bool many)
+struct go_claims_type go_claims_name(struct go_claims *c, uint32_t type, bool many)
 {
 	const struct go_types_type *t = go_types_get(c->types, type);
 	const uint32_t name = many ? many_of(c, t->name) : t->name;
@@ -240,36 +291,58 @@ static bool closure(struct go_claims *c, uint64_t value, struct go_claims_type *
 	return ret->text != 0;
 }
 
-bool go_claims_follow(struct go_claims *c, const struct go_types_slot *slot, uint64_t at,
-                      uint64_t value, size_t span, uint32_t n, struct go_claims_type *ret)
+enum go_claims_verdict go_claims_judge(struct go_claims *c, const struct go_types_slot *slot,
+                                       uint64_t at, uint64_t value, size_t span, uint32_t n,
+                                       struct go_claims_type *ret)
 {
 	const struct go_objects_span *s = &c->objects->spans[span];
 	struct claim k = of_slot(c, slot, at);
-	uint64_t offset = value - go_objects_address(s, n) - (s->has_header ? HEADER : 0);
+	uint64_t offset = value - go_objects_address(s, n) - go_claims_header(s);
 	bool many;
 
 	if (k.what == NOTHING)
-		return false;
+		return GO_CLAIMS_SILENT;
 	if (k.what == CLOSURE && !offset) {
 		k.type = go_types_closure(c->types, word(c, value));
 		if (!k.type || !is_object(c, &k, 0, span, n, &many))
-			return closure(c, value, ret);
-		*ret = described(c, k.type, false);
-		return ret->text != 0;
+			return closure(c, value, ret) ? GO_CLAIMS_AGREED : GO_CLAIMS_SILENT;
+		*ret = go_claims_name(c, k.type, false);
+		return ret->text ? GO_CLAIMS_AGREED : GO_CLAIMS_SILENT;
 	}
 	if (k.what == BYTES && !offset && s->no_scan &&
 	    (k.n == GO_CLAIMS_UNKNOWN || size_agrees(k.n, s))) {
 		if (!c->string_data)
 			c->string_data = text(c, "string data", "");
 		*ret = (struct go_claims_type){ c->string_data, 0 };
-		return true;
+		return GO_CLAIMS_AGREED;
 	}
 	if ((k.what == OBJECT || k.what == ELEMENTS) && is_object(c, &k, offset, span, n, &many)) {
-		*ret = described(c, k.type, many);
-		return ret->text != 0;
+		*ret = go_claims_name(c, k.type, many);
+		return ret->text ? GO_CLAIMS_AGREED : GO_CLAIMS_SILENT;
 	}
-	c->rejected++;
-	return false;
+	return GO_CLAIMS_REFUSED;
+}
+
+bool go_claims_follow(struct go_claims *c, const struct go_types_slot *slot, uint64_t at,
+                      uint64_t value, size_t span, uint32_t n, struct go_claims_type *ret)
+{
+	enum go_claims_verdict v = go_claims_judge(c, slot, at, value, span, n, ret);
+
+	c->rejected += v == GO_CLAIMS_REFUSED;
+	return v == GO_CLAIMS_AGREED;
+}
+
+bool go_claims_beside(struct go_claims *c, uint64_t at, uint64_t value, size_t span, uint32_t n,
+                      struct go_claims_type *ret)
+{
+	struct go_types_slot slot = { .what = GO_TYPES_EFACE };
+
+	if (!go_claims_interface(c, slot.what, at)) {
+		slot.what = GO_TYPES_IFACE;
+		if (!go_claims_interface(c, slot.what, at))
+			return false;
+	}
+	return go_claims_judge(c, &slot, at, value, span, n, ret) == GO_CLAIMS_AGREED;
 }
 
 bool go_claims_target(struct go_claims *c, const struct go_types_slot *slot, uint64_t at,
@@ -297,7 +370,7 @@ void go_claims_described(struct go_claims *c, uint64_t descriptor, size_t span,
 
 	*ret = (struct go_claims_type){ 0 };
 	if (type) {
-		*ret = described(c, type, many);
+		*ret = go_claims_name(c, type, many);
 		return;
 	}
 	go_module_type_name(c->objects->module, descriptor, name, sizeof(name));

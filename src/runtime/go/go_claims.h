@@ -49,6 +49,28 @@ bool go_claims_follow(struct go_claims *c, const struct go_types_slot *slot, uin
 bool go_claims_target(struct go_claims *c, const struct go_types_slot *slot, uint64_t at,
                       uint64_t value, uint32_t *type, uint64_t *n);
 
+/* As go_claims_follow(), which counts what is refused. */
+enum go_claims_verdict { GO_CLAIMS_SILENT, GO_CLAIMS_REFUSED, GO_CLAIMS_AGREED };
+enum go_claims_verdict go_claims_judge(struct go_claims *c, const struct go_types_slot *slot,
+                                       uint64_t at, uint64_t value, size_t span, uint32_t n,
+                                       struct go_claims_type *ret);
+
+/* The pointer word at @at is of a holder without a type: if the word before it is that of an
+ * interface, it says what the object is. */
+bool go_claims_beside(struct go_claims *c, uint64_t at, uint64_t value, size_t span, uint32_t n,
+                      struct go_claims_type *ret);
+
+/* Is the word before @at what an interface of this kind begins with: a type, or an itab? */
+bool go_claims_interface(struct go_claims *c, enum go_types_what what, uint64_t at);
+
+/* Would so many bytes be given a slot of this span? */
+bool go_claims_fits(const struct go_claims *c, uint64_t bytes, size_t span);
+/* Can the object be @n of @type? */
+bool go_claims_is(struct go_claims *c, uint32_t type, uint64_t n, size_t span, uint32_t slot);
+struct go_claims_type go_claims_name(struct go_claims *c, uint32_t type, bool many);
+/* Bytes before an object's data. */
+uint32_t go_claims_header(const struct go_objects_span *s);
+
 /* By its descriptor, which stands in its malloc header or span: *ret may be { 0 }. */
 void go_claims_described(struct go_claims *c, uint64_t descriptor, size_t span,
                          struct go_claims_type *ret);

@@ -18,8 +18,16 @@
 #include "runtime/go/go_objects.h"
 #include "runtime/go/go_queue.h"
 #include "runtime/go/go_roots.h"
+#include "runtime/go/go_shapes.h"
 
-enum { WORD = 8, PROGRESS_EVERY = 1 << 16, MAX_LATE = 1 << 24, LABEL_BYTES = 512 };
+enum {
+	WORD = 8,
+	PROGRESS_EVERY = 1 << 16,
+	MAX_LATE = 1 << 24,
+	MARKED_BYTES = 1024,
+	LABEL_BYTES = 512,
+	MAX_ROUNDS = 4, /* of guesses */
+};
 
 struct making {
 	struct go_objects o;
@@ -45,7 +53,9 @@ struct making {
 	uint32_t layout_of_from;
 	struct go_types_type holder; /* its type, if layout_of_from */
 	uint32_t layout_of_holder;
-	uint32_t n_own; /* nodes before this one are only referred to by the first root */
+	uint32_t n_own;         /* nodes before this one are only referred to by the first root */
+	uint32_t last_offset;   /* of the pointer word before */
+	enum object_typed sure; /* of the types that are given now */
 	bool was_walked;
 	bool is_second;   /* another look, for types and labels alone */
 	size_t edge, end; /* then: of the pointer that is looked at, and of the object's last */
@@ -101,29 +111,59 @@ static int set_described(struct making *m, uint32_t node, size_t span, uint32_t 
 	return r;
 }
 
-/* By what refers to it: the pointer word at @at, @s of its holder's type. */
-static int set_claimed(struct making *m, const struct met *to, const struct go_types_slot *s,
-                       uint64_t at, uint64_t value)
+/* What is guessed is shown with a mark. */
+static int set_type(struct making *m, uint32_t node, uint32_t text)
+{
+	char name[MARKED_BYTES];
+	uint32_t marked = text;
+	int r = 0;
+
+	if (m->sure == OBJECT_TYPED_SHAPE) {
+		snprintf(name, sizeof(name), "%s?", object_graph_name(&m->g, text));
+		r = object_graph_text(&m->g, name, strlen(name), &marked, m->err);
+	}
+	if (r == 0)
+		object_graph_set_type(&m->g, node, marked, m->sure);
+	return r;
+}
+
+/* A descriptor that DWARF does not know (map.bucket of 1.22) gives the name alone. */
+static bool wants_type(const struct making *m, const struct met *to)
 {
 	const struct go_objects_span *in = &m->o.spans[to->span];
-	const uint32_t node = to->node;
-	struct go_claims_type t;
-	int r;
 
-	/* a descriptor that DWARF does not know (map.bucket of 1.22) gives the name alone */
-	if (m->layout[node] || (m->g.type[node] && !in->has_header && !in->large_type) ||
-	    !go_claims_follow(&m->claims, s, at, value, to->span, to->slot, &t))
-		return 0;
-	if (!m->g.type[node])
-		object_graph_set_type(&m->g, node, t.text, OBJECT_TYPED);
-	m->layout[node] = t.layout;
-	if (!t.layout || in->no_scan || m->n_late >= MAX_LATE ||
+	return !m->layout[to->node] && (!m->g.type[to->node] || in->has_header || in->large_type);
+}
+
+static int give_type(struct making *m, const struct met *to, const struct go_claims_type *t)
+{
+	const uint32_t node = to->node;
+	int r = m->g.type[node] ? 0 : set_type(m, node, t->text);
+
+	if (r < 0)
+		return r;
+	m->layout[node] = t->layout;
+	if (!t->layout || m->o.spans[to->span].no_scan || m->n_late >= MAX_LATE ||
 	    (!m->is_second && !go_queue_was_taken(&m->queue, node)))
 		return 0;
 	r = array_reserve(&m->late, &m->cap_late, m->n_late + 1, m->err);
 	if (r == 0)
 		m->late[m->n_late++] = node;
 	return r;
+}
+
+/* By what refers to it: the pointer word at @at, @s of its holder's type; NULL: that has none. */
+static int set_claimed(struct making *m, const struct met *to, const struct go_types_slot *s,
+                       uint64_t at, uint64_t value)
+{
+	struct go_claims *c = &m->claims;
+	struct go_claims_type t;
+
+	if (!c->types || !wants_type(m, to) ||
+	    !(s ? go_claims_follow(c, s, at, value, to->span, to->slot, &t)
+	        : go_claims_beside(c, at, value, to->span, to->slot, &t)))
+		return 0;
+	return give_type(m, to, &t);
 }
 
 static int reserve(struct making *m)
@@ -217,6 +257,8 @@ static int add_root_pointer(void *arg, uint64_t value, uint64_t at, const char *
 		r = set_claimed(m, &to, &copy, at, value);
 	} else {
 		r = object_graph_text(&m->g, label, strlen(label), &text, err);
+		if (r == 0 && at && !type)
+			r = set_claimed(m, &to, NULL, at, value);
 	}
 	return r < 0 || to.node < m->n_own ? r : object_graph_root_edge(&m->g, to.node, text, err);
 }
@@ -311,16 +353,19 @@ static int add_pointer(void *arg, uint32_t offset, uint64_t value)
 	const struct go_types_slot *s = NULL;
 	uint32_t label = 0;
 	struct met to;
+	/* two pointers side by side are no interface: its type is no pointer to the collector */
+	bool beside = offset && m->last_offset + WORD != offset && !m->layout_of_from;
 	int r = meet(m, value, &to);
 
+	m->last_offset = offset;
 	if (r <= 0)
 		return r;
 	if (m->layout_of_from)
 		s = go_types_slot_at(&m->holder, offset % m->holder.size);
-	if (s) {
+	if (s)
 		label = m->layout_of_from & 1 ? s->many : s->label;
+	if (s || beside)
 		r = set_claimed(m, &to, s, m->at + offset, value);
-	}
 	if (r < 0 || to.node < m->n_own)
 		return r;
 	if (m->is_second)
@@ -335,6 +380,7 @@ static int look_at(struct making *m, uint32_t node)
 	const uint32_t slot = go_objects_find(&m->o, address, &span);
 	const struct go_objects_span *s = &m->o.spans[span];
 
+	m->last_offset = UINT32_MAX - WORD;
 	m->at = address + (s->has_header ? WORD : 0);
 	/* most often its type is the last one's */
 	if (m->layout[node] && m->layout[node] != m->layout_of_holder) {
@@ -363,25 +409,72 @@ static int look_again(struct making *m)
 	return r;
 }
 
-/* What nothing else has told the type of. */
-static int guess(struct making *m)
+/* ---- guesses ---- */
+
+static struct go_claims_type known(void *arg, uint32_t slot)
+{
+	const struct making *m = arg;
+	uint32_t node = m->node[slot];
+
+	if (node == UINT32_MAX)
+		return (struct go_claims_type){ 0 };
+	return (struct go_claims_type){ m->g.type[node] >> 2, m->layout[node] };
+}
+
+/* One look at all that has no type; each guess may tell what others are. */
+static int guess(struct making *m, struct go_shapes *s, size_t *ret_n)
 {
 	int r = 0;
 
+	*ret_n = 0;
+	for (uint32_t node = 0; r == 0 && node < m->g.n_nodes; node++) {
+		struct met at = { .node = node };
+		struct go_claims_type t;
+
+		if (m->g.type[node])
+			continue;
+		at.slot = go_objects_find(&m->o, m->g.address[node], &at.span);
+		if (!go_shapes_guess(s, at.span, at.slot, &t))
+			continue;
+		++*ret_n;
+		r = give_type(m, &at, &t);
+		if (r == 0)
+			r = look_again(m);
+	}
+	return r;
+}
+
+/* Without DWARF: what is the only type that it can be. */
+static int guess_types(struct making *m)
+{
+	const struct go_rtypes *types = m->claims.types ? go_types_descriptors(m->claims.types)
+	                                                : NULL;
+	struct go_shapes *s = NULL;
+	size_t n = 1;
+	int r = types ? go_shapes_open(&m->claims, types, known, m, &s, m->err) : 0;
+
+	m->sure = OBJECT_TYPED_SHAPE;
+	for (unsigned i = 0; s && r == 0 && n && i < MAX_ROUNDS; i++)
+		r = guess(m, s, &n);
+	go_shapes_close(s);
+	return r;
+}
+
+/* What only words on stacks lead to that no variable names. */
+static int guess_locals(struct making *m)
+{
+	int r = 0;
+
+	m->sure = OBJECT_TYPED_SHAPE;
 	for (size_t i = 0; r == 0 && i < m->n_guessed; i++) {
 		const struct guessed *k = &m->guessed[i];
 		struct go_claims_type t;
 		struct met to;
 
-		if (meet(m, k->value, &to) <= 0 || m->g.type[to.node] ||
-		    !go_guess_type(&m->guess, k->candidates, &m->claims, k->value, to.span, to.slot,
-		                   &t))
-			continue;
-		object_graph_set_type(&m->g, to.node, t.text, OBJECT_TYPED_SHAPE);
-		m->layout[to.node] = t.layout;
-		r = array_reserve(&m->late, &m->cap_late, m->n_late + 1, m->err);
-		if (r == 0)
-			m->late[m->n_late++] = to.node;
+		if (meet(m, k->value, &to) > 0 && !m->g.type[to.node] &&
+		    go_guess_type(&m->guess, k->candidates, &m->claims, k->value, to.span, to.slot,
+		                  &t))
+			r = give_type(m, &to, &t);
 	}
 	return r == 0 ? look_again(m) : r;
 }
@@ -460,6 +553,7 @@ static int make(struct making *m, struct image *i, const char *version)
 	m->claims.objects = &m->o;
 	m->claims.texts = &m->g;
 	m->claims.err = m->err;
+	m->sure = OBJECT_TYPED;
 	r = 0;
 	if (!m->options || !m->options->no_types)
 		r = go_types_open(&m->module, &m->g, &m->claims.types, m->err);
@@ -475,7 +569,9 @@ static int make(struct making *m, struct image *i, const char *version)
 	if (r == 0)
 		r = look_again(m);
 	if (r == 0)
-		r = guess(m);
+		r = guess_locals(m);
+	if (r == 0)
+		r = guess_types(m);
 	if (r == 0 && m->options && m->options->account && !m->g.partial)
 		r = go_account_make(&m->o, m->node, m->options->account, m->err);
 	if (r == 0)

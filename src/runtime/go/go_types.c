@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "base/search.h"
+#include "runtime/go/go_rtypes.h"
 #include "runtime/go/go_types_dwarf.h"
 #include "runtime/go/go_types_source.h"
 
@@ -17,6 +18,7 @@ enum {
 	MAX_DEPTH = 16,
 	MAX_SLOTS = 4096,
 	MAX_TYPES = 1 << 22,
+	TEXT_BYTES = 2048,
 };
 
 struct go_types {
@@ -61,6 +63,16 @@ static int open_dwarf(struct go_types *t, const struct go_module *m)
 	return r;
 }
 
+static int open_descriptors(struct go_types *t, const struct go_module *m)
+{
+	struct go_rtypes *d = NULL;
+	int r = go_rtypes_open(m, t, &d, t->err);
+
+	t->source[GO_TYPES_DESCRIPTORS] = &go_rtypes_source;
+	t->self[GO_TYPES_DESCRIPTORS] = d;
+	return r;
+}
+
 int go_types_open(const struct go_module *m, struct object_graph *texts, struct go_types **ret,
                   struct error *err)
 {
@@ -75,6 +87,8 @@ int go_types_open(const struct go_module *m, struct object_graph *texts, struct 
 		return r;
 	t->types[t->n_types++] = (struct go_types_type){ .is_flat = true };
 	r = open_dwarf(t, m);
+	if (r == 0)
+		r = open_descriptors(t, m);
 	if (r <= 0)
 		return r;
 	*ret = take_ptr(t);
@@ -90,7 +104,7 @@ const struct go_types_type *go_types_record(const struct go_types *t, uint32_t t
 
 int go_types_text(struct go_types *t, const char *a, const char *b, uint32_t *ret)
 {
-	char buf[GO_TYPES_LABEL_BYTES + 8];
+	char buf[TEXT_BYTES];
 
 	snprintf(buf, sizeof(buf), "%s%s", a, b);
 	return object_graph_text(t->texts, buf, strlen(buf), ret, t->err);
@@ -302,6 +316,11 @@ struct go_types_dwarf *go_types_dwarf_of(struct go_types *t)
 	return t->self[GO_TYPES_DWARF];
 }
 
+const struct go_rtypes *go_types_descriptors(const struct go_types *t)
+{
+	return t->self[GO_TYPES_DESCRIPTORS];
+}
+
 uint32_t go_types_variable(struct go_types *t, uint64_t addr, uint64_t *start)
 {
 	struct go_types_dwarf *d = t->self[GO_TYPES_DWARF];
@@ -316,6 +335,8 @@ uint32_t go_types_of_descriptor(struct go_types *t, uint64_t addr)
 	struct go_types_dwarf *d = t->self[GO_TYPES_DWARF];
 	uint64_t entry = d ? go_types_dwarf_descriptor(d, addr) : 0;
 
+	if (t->self[GO_TYPES_DESCRIPTORS] && go_rtypes_has(t->self[GO_TYPES_DESCRIPTORS], addr))
+		return go_types_number(t, GO_TYPES_DESCRIPTORS, addr);
 	return entry ? go_types_number(t, GO_TYPES_DWARF, entry) : 0;
 }
 

@@ -60,7 +60,8 @@ struct go_types_type {
 
 struct go_types;
 
-/* 1: opened; 0: the program has no DWARF (*ret is NULL). Texts go to @texts, which must live as
+/* From DWARF, without it from type descriptors. 1: opened; 0: there is nothing (*ret is NULL).
+ * Texts go to @texts, which must live as
  * long. */
 int go_types_open(const struct go_module *m, struct object_graph *texts, struct go_types **ret,
                   struct error *err);
@@ -82,3 +83,6 @@ uint32_t go_types_pointed_at(struct go_types *t, uint32_t type);
 struct go_types_dwarf;
 /* For variables that DWARF describes (go_types_dwarf.h); NULL: the program has none. */
 struct go_types_dwarf *go_types_dwarf_of(struct go_types *t);
+struct go_rtypes;
+/* All descriptors (go_rtypes.h); NULL: types come from DWARF. */
+const struct go_rtypes *go_types_descriptors(const struct go_types *t);

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=600
+"""The types that memwho refs gives to objects of every kind, against what the
+program says itself; and the same program stripped."""
+import os
+import shutil
+import subprocess
+
+import conftest
+import gotools
+import pytest
+
+SOURCE = conftest.SOURCE / "tests" / "programs" / "reftypes"
+CACHE = conftest.BUILD / "refs-programs"
+# kinds of lines that say what only some versions, or none, can tell
+OTHERS = ("closure", "unsafe", "pool", "part")
+# 0: the machine's own Go; the whole list is `./dev matrix refs`
+MINORS = [0] + [int(m) for m in os.environ.get("REFS_MINORS", "18 21 22 24").split()]
+
+
+def build(minor, stripped):
+    files = ["main.go", "generic.go" if minor == 0 or minor >= 19 else "nogeneric.go"]
+    name = f"types-{minor or 'own'}{'-stripped' if stripped else ''}"
+    if minor:
+        root = gotools.need(minor)
+        go, environment = root / "bin" / "go", gotools.environment(root)
+    else:
+        if not shutil.which("go"):
+            assert not conftest.CI, "go is not installed"
+            pytest.skip("no go")
+        go, environment = "go", dict(os.environ, CGO_ENABLED="0")
+    CACHE.mkdir(exist_ok=True)
+    flags = ["-ldflags=-s -w"] if stripped else []
+    subprocess.run([go, "build", *flags, "-o", CACHE / name, *files], cwd=SOURCE, check=True, env=environment)
+    return CACHE / name
+
+
+class Truth:
+    """A running program, and address -> (kind, type) of its objects."""
+
+    def __init__(self, path):
+        self.process = subprocess.Popen([path], stdout=subprocess.PIPE, text=True)
+        self.objects = {}
+        for line in self.process.stdout:
+            words = line.split()
+            if words[0] == "ready":
+                break
+            if words[0] != "live":
+                self.objects[int(words[1], 16)] = words[0], " ".join(words[2:])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def look(memwho, path):
+    """Triples of kind, true type and what memwho says ("" nothing), and the result."""
+    with Truth(path) as truth:
+        result = memwho("refs", truth.process.pid, "--json", "--objects").json()
+    found = {int(o["address"], 16): o["type"] for o in result["objects"]}
+    # behind a malloc header the object begins 8 bytes later
+    rows = [(kind, t, found.get(a) if a in found else found.get(a - 8)) for a, (kind, t) in truth.objects.items()]
+    assert len(rows) > 30000 and not [r for r in rows if r[2] is None]
+    return rows, result
+
+
+def share(rows, good):
+    return sum(1 for r in rows if good(r)) / len(rows) if rows else 1
+
+
+@pytest.mark.parametrize("minor", MINORS)
+def test_with_dwarf(memwho, minor):
+    rows, result = look(memwho, build(minor, False))
+    typed = [r for r in rows if r[2]]
+    wrong = [r for r in typed if r[2].rstrip("?") != r[1]]
+    assert len(wrong) <= 0.005 * len(typed), wrong[:20]
+    assert share([r for r in rows if r[0] not in OTHERS], lambda r: r[2]) >= 0.94
+    print(minor, len(rows), len(typed), len(wrong), result["typed_bytes"] / result["live_bytes"])
+
+
+@pytest.mark.parametrize("minor", MINORS)
+def test_stripped(memwho, minor):
+    """What is said for sure is right; what is guessed is marked, and right but for a few."""
+    rows, result = look(memwho, build(minor, True))
+    sure = [r for r in rows if r[2] and not r[2].endswith("?")]
+    guessed = [r for r in rows if r[2].endswith("?")]
+    wrong = [r for r in sure if r[2] != r[1]]
+    wrong_guesses = [r for r in guessed if r[2][:-1] != r[1]]
+    assert len(wrong) <= 0.005 * len(sure), wrong[:20]
+    assert len(wrong_guesses) <= 0.02 * len(guessed), wrong_guesses[:20]
+    # no one can tell them apart
+    twins = [r for r in guessed if r[1] in ("main.twinA", "main.twinB")]
+    assert not [r for r in twins if r[2][:-1] != r[1]], twins[:5]
+    typed = result["typed_bytes"] / result["live_bytes"]
+    guesses = result["shape_typed_bytes"] / result["live_bytes"]
+    print(minor, len(rows), len(sure), len(wrong), len(guessed), len(wrong_guesses), typed, guesses)
+    if minor == 0 or minor >= 22:
+        assert typed - guesses >= 0.70 and typed >= 0.85
+    else:
+        assert typed >= 0.55
