@@ -169,8 +169,24 @@ static int step(struct walk *w, uint32_t at, uint32_t label, uint32_t node, uint
 	return r;
 }
 
-/* Node @to is met, from what stands at @at. */
-static int meet(struct walk *w, uint32_t at, uint32_t to, uint32_t label, struct error *err)
+/* Is it shown where its holder is? Insides, and what a variable is itself: main.list *main.node
+ * leads to a main.node. */
+static bool is_in_place(const struct object_graph *g, const struct object_root *root, uint32_t to,
+                        uint32_t label)
+{
+	const char *variable;
+
+	if ((g->type[to] & 3) == OBJECT_TYPED_PART)
+		return true;
+	if (!root || label || !root->type || !(g->type[to] >> 2))
+		return false;
+	variable = object_graph_name(g, root->type);
+	return !strcmp(variable + (*variable == '*'), object_graph_name(g, g->type[to] >> 2));
+}
+
+/* Node @to is met, from what stands at @at; @root: directly from it. */
+static int meet(struct walk *w, const struct object_root *root, uint32_t at, uint32_t to,
+                uint32_t label, struct error *err)
 {
 	struct paths *p = w->p;
 	const uint32_t common = (uint32_t)w->d->n - 1;
@@ -181,6 +197,9 @@ static int meet(struct walk *w, uint32_t at, uint32_t to, uint32_t label, struct
 		return 0;
 	if (!w->first_come && w->d->idom[to] == common) {
 		r = shared_place(p, w->g, w->s, to, label, &place, err);
+	} else if (is_in_place(w->g, root, to, label)) {
+		place = at;
+		r = 0;
 	} else {
 		r = step(w, at, label, to, &place, err);
 	}
@@ -206,7 +225,7 @@ static int start_at(struct walk *w, size_t root, struct error *err)
 		const struct object_edge *edge = &w->g->root_edges[k->first_edge + e];
 
 		if (w->d->tier[edge->to] == (unsigned)k->tier)
-			r = meet(w, at, edge->to, edge->label, err);
+			r = meet(w, k, at, edge->to, edge->label, err);
 	}
 	return r;
 }
@@ -242,7 +261,8 @@ static int go_on(struct walk *w, struct error *err)
 			const uint32_t to = w->g->to[e];
 
 			if (w->p->place[to] == UINT32_MAX && w->d->tier[to] == w->d->tier[v])
-				r = meet(w, w->p->place[v], to, object_graph_label(w->g, e), err);
+				r = meet(w, NULL, w->p->place[v], to, object_graph_label(w->g, e),
+				         err);
 		}
 	}
 	return r;

@@ -100,10 +100,14 @@ static const struct object_edge *way_from(const struct search *s, const struct o
 	return best;
 }
 
-static void print_step(const struct object_graph *g, uint32_t node, uint32_t label, FILE *to)
+/* Insides are passed over, unless one was asked for. */
+static void print_step(const struct object_graph *g, uint32_t node, uint32_t label, bool is_last,
+                       FILE *to)
 {
 	const char *type = object_graph_name(g, g->type[node] >> 2);
 
+	if ((g->type[node] & 3) == OBJECT_TYPED_PART && !is_last)
+		return;
 	fprintf(to, "  %s%s%s at 0x%" PRIx64 ", %" PRIu64 " bytes\n", object_graph_name(g, label),
 	        label ? " " : "", *type ? type : "[unknown type]", g->address[node],
 	        object_graph_size(g, node));
@@ -123,7 +127,7 @@ static void print_chain(const struct search *s, const struct object_graph *g, si
 		if (n > 2 * SHOWN && i == SHOWN)
 			fprintf(to, "  ... %u more ...\n", n - 2 * SHOWN);
 		if (n <= 2 * SHOWN || i < SHOWN || i >= n - SHOWN)
-			print_step(g, node, label, to);
+			print_step(g, node, label, i + 1 == n, to);
 		if (i + 1 < n) {
 			label = object_graph_label(g, s->next[node]);
 			node = g->to[s->next[node]];

@@ -36,6 +36,8 @@ enum object_typed {
 	OBJECT_UNTYPED,
 	OBJECT_TYPED_SHAPE, /* size and pointer mask fit one known type only: a guess */
 	OBJECT_TYPED,       /* by its own header, or by the type of what refers to it */
+	OBJECT_TYPED_PART, /* and it is an inside of its holder, whose type it has: a table of a map
+	                    */
 };
 
 struct object_root {

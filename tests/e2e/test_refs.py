@@ -137,6 +137,11 @@ def test_types(memwho, program):
     frames = {f for s in result["stacks"] for f in s["frames"]}
     assert {"main.gManager *main.manager", ".clusters []*main.cluster", ".hosts []*main.host", ".buf []uint8",
             ".next main.host", "[val] []uint8", ".left main.tree"} <= frames, frames
+    # a map is one level, and a variable is not told twice
+    paths = [s["frames"][::-1] for s in result["stacks"]]
+    assert ["main.gMap map[int][]uint8", "[val] []uint8"] in paths
+    assert any(p[:2] == ["main.gManager *main.manager", ".clusters []*main.cluster"] for p in paths)
+    assert not any("table<" in f or "noalg." in f or "bucket" in f for f in frames if "runtime." not in f)
 
 
 def test_goroutines(memwho, program):

@@ -15,6 +15,7 @@
 #include "runtime/go/go_claims.h"
 #include "runtime/go/go_guess.h"
 #include "runtime/go/go_module.h"
+#include "runtime/go/go_names.h"
 #include "runtime/go/go_objects.h"
 #include "runtime/go/go_queue.h"
 #include "runtime/go/go_roots.h"
@@ -566,6 +567,8 @@ static int make(struct making *m, struct image *i, const char *version)
 		r = walk(m);
 	if (r == 0)
 		r = object_graph_finish(&m->g, m->err);
+	if (r == 0)
+		r = go_names_apply(&m->g, m->err);
 	if (r == 0)
 		r = look_again(m);
 	if (r == 0)
