@@ -280,15 +280,14 @@ struct go_claims_type go_claims_name(struct go_claims *c, uint32_t type, bool ma
 	return (struct go_claims_type){ name, type << 1 | many };
 }
 
-static bool closure(struct go_claims *c, uint64_t value, struct go_claims_type *ret)
+bool go_claims_closure_name(struct go_claims *c, uint64_t at, struct go_claims_type *ret)
 {
 	char name[NAME_BYTES];
 
-	go_module_function(c->objects->module, word(c, value), name, sizeof(name));
-	if (!name[0])
-		return false;
-	*ret = (struct go_claims_type){ text(c, "func ", name), 0 };
-	return ret->text != 0;
+	go_module_function(c->objects->module, word(c, at), name, sizeof(name));
+	if (name[0])
+		ret->text = text(c, "func ", name);
+	return name[0] && ret->text;
 }
 
 enum go_claims_verdict go_claims_judge(struct go_claims *c, const struct go_types_slot *slot,
@@ -304,8 +303,11 @@ enum go_claims_verdict go_claims_judge(struct go_claims *c, const struct go_type
 		return GO_CLAIMS_SILENT;
 	if (k.what == CLOSURE && !offset) {
 		k.type = go_types_closure(c->types, word(c, value));
-		if (!k.type || !is_object(c, &k, 0, span, n, &many))
-			return closure(c, value, ret) ? GO_CLAIMS_AGREED : GO_CLAIMS_SILENT;
+		if (!k.type || !is_object(c, &k, 0, span, n, &many)) {
+			*ret = (struct go_claims_type){ 0 };
+			return go_claims_closure_name(c, value, ret) ? GO_CLAIMS_AGREED
+			                                             : GO_CLAIMS_SILENT;
+		}
 		*ret = go_claims_name(c, k.type, false);
 		return ret->text ? GO_CLAIMS_AGREED : GO_CLAIMS_SILENT;
 	}

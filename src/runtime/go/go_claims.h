@@ -68,6 +68,8 @@ bool go_claims_fits(const struct go_claims *c, uint64_t bytes, size_t span);
 /* Can the object be @n of @type? */
 bool go_claims_is(struct go_claims *c, uint32_t type, uint64_t n, size_t span, uint32_t slot);
 struct go_claims_type go_claims_name(struct go_claims *c, uint32_t type, bool many);
+/* The name of the function whose closure is at @at; false: it is none. */
+bool go_claims_closure_name(struct go_claims *c, uint64_t at, struct go_claims_type *ret);
 /* Bytes before an object's data. */
 uint32_t go_claims_header(const struct go_objects_span *s);
 

@@ -422,6 +422,24 @@ static struct go_claims_type known(void *arg, uint32_t slot)
 	return (struct go_claims_type){ m->g.type[node] >> 2, m->layout[node] };
 }
 
+/* Of closures the name is known, but not always what is in them. */
+static bool guess_one(struct making *m, struct go_shapes *s, const struct met *at,
+                      struct go_claims_type *ret)
+{
+	const char *name = object_graph_name(&m->g, m->g.type[at->node] >> 2);
+	bool sure = false;
+
+	m->sure = OBJECT_TYPED_SHAPE;
+	if (!m->g.type[at->node])
+		return go_shapes_guess(s, at->span, at->slot, ret);
+	if (m->layout[at->node] || strncmp(name, "func ", 5) ||
+	    !go_shapes_closure(s, at->span, at->slot, name + 5, ret, &sure))
+		return false;
+	if (sure)
+		m->sure = OBJECT_TYPED;
+	return true;
+}
+
 /* One look at all that has no type; each guess may tell what others are. */
 static int guess(struct making *m, struct go_shapes *s, size_t *ret_n)
 {
@@ -432,10 +450,10 @@ static int guess(struct making *m, struct go_shapes *s, size_t *ret_n)
 		struct met at = { .node = node };
 		struct go_claims_type t;
 
-		if (m->g.type[node])
+		if (m->layout[node])
 			continue;
 		at.slot = go_objects_find(&m->o, m->g.address[node], &at.span);
-		if (!go_shapes_guess(s, at.span, at.slot, &t))
+		if (m->o.spans[at.span].no_scan || !guess_one(m, s, &at, &t))
 			continue;
 		++*ret_n;
 		r = give_type(m, &at, &t);
@@ -445,7 +463,7 @@ static int guess(struct making *m, struct go_shapes *s, size_t *ret_n)
 	return r;
 }
 
-/* Without DWARF: what is the only type that it can be. */
+/* What is the only type that it can be. */
 static int guess_types(struct making *m)
 {
 	const struct go_rtypes *types = m->claims.types ? go_types_descriptors(m->claims.types)
@@ -454,7 +472,6 @@ static int guess_types(struct making *m)
 	size_t n = 1;
 	int r = types ? go_shapes_open(&m->claims, types, known, m, &s, m->err) : 0;
 
-	m->sure = OBJECT_TYPED_SHAPE;
 	for (unsigned i = 0; s && r == 0 && n && i < MAX_ROUNDS; i++)
 		r = guess(m, s, &n);
 	go_shapes_close(s);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "runtime/go/go_shapes.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/array.h"
 #include "base/cleanup.h"
@@ -12,6 +14,7 @@ enum {
 	MAX_WORDS = 4096,         /* pointer words of an object that is looked at */
 	MAX_CONTENT = 64,         /* of which so many are followed */
 	MAX_TRIES = 64 * 1000000, /* of candidates, in all */
+	NAME_BYTES = 512,
 };
 
 struct candidate {
@@ -164,7 +167,12 @@ static int compare(struct go_shapes *s, uint32_t slot, const struct go_claims_ty
 
 	if (!known.layout || !claimed->layout)
 		return 0;
-	return known.layout >> 1 == claimed->layout >> 1 ? 1 : -1;
+	/* of a type that DWARF and a descriptor describe there may be two */
+	return known.layout >> 1 == claimed->layout >> 1 ||
+	                       go_types_get(s->claims->types, known.layout >> 1)->name ==
+	                               go_types_get(s->claims->types, claimed->layout >> 1)->name
+	               ? 1
+	               : -1;
 }
 
 /* -1: it cannot be; 0: nothing follows; 1: it agrees. */
@@ -251,22 +259,107 @@ static int content_agrees(struct go_shapes *s, const struct candidate *k, uint64
 	return sum;
 }
 
-bool go_shapes_guess(struct go_shapes *s, size_t span, uint32_t slot, struct go_claims_type *ret)
+/* The object's shape; NULL: it has none to guess by. */
+static const struct shape *look_at(struct go_shapes *s, size_t span, uint32_t slot)
 {
 	const struct go_objects_span *x = &s->claims->objects->spans[span];
-	const struct shape *shape;
-	const struct candidate *best = NULL;
-	uint64_t address = go_objects_address(x, slot) + go_claims_header(x);
 
 	s->n_words = 0;
 	if (x->no_scan || s->tries > MAX_TRIES ||
 	    go_objects_scan(s->claims->objects, span, slot - x->first, note_word, s) != 0 ||
 	    !s->n_words)
+		return NULL;
+	return shape_of(s, span, slot);
+}
+
+static uint64_t data_of(const struct go_shapes *s, size_t span, uint32_t slot)
+{
+	const struct go_objects_span *x = &s->claims->objects->spans[span];
+
+	return go_objects_address(x, slot) + go_claims_header(x);
+}
+
+/* ---- closures ---- */
+
+/* "main.(*rec).say-fm", which is the method value of a *main.rec: the type's name. */
+static bool receiver_of(const char *function, char *buf, size_t size)
+{
+	const char *end = strstr(function, "-fm"), *star = strstr(function, ".(*"), *dot;
+
+	if (!end || end[3])
 		return false;
-	shape = shape_of(s, span, slot);
+	if (star) {
+		snprintf(buf, size, "*%.*s.%.*s", (int)(star - function), function,
+		         (int)strcspn(star + 3, ")"), star + 3);
+		return true;
+	}
+	for (dot = end; dot > function && *dot != '.'; dot--)
+		;
+	snprintf(buf, size, "%.*s", (int)(dot - function), function);
+	return true;
+}
+
+/* struct { F uintptr; R T } for a method value, struct { F uintptr; X0 ...; } or, up to 1.21, with
+ * the variables' names for others (closure.go of the compiler). What stands behind F; NULL: it is
+ * none. */
+static const char *captured_by(struct go_shapes *s, const struct candidate *k)
+{
+	const char *name = object_graph_name(s->claims->texts,
+	                                     go_types_get(s->claims->types, k->type)->name);
+
+	if (!strncmp(name, "noalg.", 6))
+		name += 6;
+	return k->n == 1 && !strncmp(name, "struct { F uintptr; ", 20) ? name + 20 : NULL;
+}
+
+static bool is_closure(struct go_shapes *s, const struct candidate *k, const char *receiver)
+{
+	const char *behind = captured_by(s, k);
+
+	if (!behind || !receiver)
+		return behind && strncmp(behind, "R ", 2) != 0;
+	return !strncmp(behind, "R ", 2) && !strncmp(behind + 2, receiver, strlen(receiver)) &&
+	       !strcmp(behind + 2 + strlen(receiver), " }");
+}
+
+bool go_shapes_closure(struct go_shapes *s, size_t span, uint32_t slot, const char *function,
+                       struct go_claims_type *ret, bool *sure)
+{
+	const struct shape *shape = look_at(s, span, slot);
+	const struct candidate *best = NULL;
+	char receiver[NAME_BYTES];
+	bool is_method = receiver_of(function, receiver, sizeof(receiver));
+	unsigned n = 0, agree = 0;
+
 	for (uint32_t i = 0; shape && i < shape->n; i++) {
 		const struct candidate *k = &s->candidates[shape->first + i];
-		int sum = content_agrees(s, k, address);
+
+		if (!is_closure(s, k, is_method ? receiver : NULL))
+			continue;
+		n++;
+		s->tries++;
+		if (content_agrees(s, k, data_of(s, span, slot)) < 0)
+			continue;
+		agree++;
+		best = k;
+	}
+	if (agree != 1)
+		return false;
+	*sure = n == 1;
+	*ret = go_claims_name(s->claims, best->type, false);
+	return ret->layout != 0;
+}
+
+/* ---- others ---- */
+
+bool go_shapes_guess(struct go_shapes *s, size_t span, uint32_t slot, struct go_claims_type *ret)
+{
+	const struct shape *shape = look_at(s, span, slot);
+	const struct candidate *best = NULL;
+
+	for (uint32_t i = 0; shape && i < shape->n; i++) {
+		const struct candidate *k = &s->candidates[shape->first + i];
+		int sum = content_agrees(s, k, data_of(s, span, slot));
 
 		s->tries++;
 		if (sum < 0)
@@ -279,5 +372,7 @@ bool go_shapes_guess(struct go_shapes *s, size_t span, uint32_t slot, struct go_
 	if (!best)
 		return false;
 	*ret = go_claims_name(s->claims, best->type, best->n > 1);
+	if (captured_by(s, best))
+		go_claims_closure_name(s->claims, data_of(s, span, slot), ret);
 	return ret->text != 0;
 }

@@ -23,5 +23,10 @@ int go_shapes_open(struct go_claims *c, const struct go_rtypes *types, go_shapes
                    void *arg, struct go_shapes **ret, struct error *err);
 struct go_shapes *go_shapes_close(struct go_shapes *s); /* NULL is fine; returns NULL */
 
+/* The object is a closure of @function: *ret is how it is laid out. *sure: not by its content, but
+ * by its size and pointer words alone, or by the method's name. */
+bool go_shapes_closure(struct go_shapes *s, size_t span, uint32_t slot, const char *function,
+                       struct go_claims_type *ret, bool *sure);
+
 /* True and *ret: it can be nothing else. */
 bool go_shapes_guess(struct go_shapes *s, size_t span, uint32_t slot, struct go_claims_type *ret);

@@ -22,6 +22,7 @@ enum {
 };
 
 struct go_types {
+	const struct go_module *module;
 	struct object_graph *texts;
 	const struct go_types_source *source[GO_TYPES_SOURCES];
 	void *self[GO_TYPES_SOURCES];               /* owned; NULL: there is no such source */
@@ -63,10 +64,10 @@ static int open_dwarf(struct go_types *t, const struct go_module *m)
 	return r;
 }
 
-static int open_descriptors(struct go_types *t, const struct go_module *m)
+static int open_descriptors(struct go_types *t)
 {
 	struct go_rtypes *d = NULL;
-	int r = go_rtypes_open(m, t, &d, t->err);
+	int r = go_rtypes_open(t->module, t, &d, t->err);
 
 	t->source[GO_TYPES_DESCRIPTORS] = &go_rtypes_source;
 	t->self[GO_TYPES_DESCRIPTORS] = d;
@@ -81,14 +82,14 @@ int go_types_open(const struct go_module *m, struct object_graph *texts, struct 
 
 	if (!t)
 		return error_oom(err);
-	*t = (struct go_types){ .texts = texts, .err = err };
+	*t = (struct go_types){ .module = m, .texts = texts, .err = err };
 	r = array_reserve(&t->types, &t->cap_types, 1, err);
 	if (r < 0)
 		return r;
 	t->types[t->n_types++] = (struct go_types_type){ .is_flat = true };
 	r = open_dwarf(t, m);
 	if (r == 0)
-		r = open_descriptors(t, m);
+		r = open_descriptors(t);
 	if (r <= 0)
 		return r;
 	*ret = take_ptr(t);
@@ -114,9 +115,14 @@ int go_types_text(struct go_types *t, const char *a, const char *b, uint32_t *re
 uint32_t go_types_number(struct go_types *t, enum go_types_source_index source, uint64_t entry)
 {
 	uint64_t *found = hash_map_get(&t->by_entry[source], entry);
+	uint64_t same = source == GO_TYPES_DESCRIPTORS && t->self[GO_TYPES_DWARF]
+	                        ? go_types_dwarf_descriptor(t->self[GO_TYPES_DWARF], entry)
+	                        : 0;
 	struct go_types_type x = { .entry = entry, .source = (uint8_t)source };
 	uint32_t id = (uint32_t)t->n_types;
 
+	if (same)
+		return go_types_number(t, GO_TYPES_DWARF, same);
 	if (found)
 		return (uint32_t)*found;
 	if (id >= MAX_TYPES || t->depth > MAX_DEPTH || !entry ||
@@ -316,8 +322,10 @@ struct go_types_dwarf *go_types_dwarf_of(struct go_types *t)
 	return t->self[GO_TYPES_DWARF];
 }
 
-const struct go_rtypes *go_types_descriptors(const struct go_types *t)
+const struct go_rtypes *go_types_descriptors(struct go_types *t)
 {
+	if (!t->self[GO_TYPES_DESCRIPTORS] && open_descriptors(t) < 0)
+		return NULL;
 	return t->self[GO_TYPES_DESCRIPTORS];
 }
 
@@ -335,7 +343,8 @@ uint32_t go_types_of_descriptor(struct go_types *t, uint64_t addr)
 	struct go_types_dwarf *d = t->self[GO_TYPES_DWARF];
 	uint64_t entry = d ? go_types_dwarf_descriptor(d, addr) : 0;
 
-	if (t->self[GO_TYPES_DESCRIPTORS] && go_rtypes_has(t->self[GO_TYPES_DESCRIPTORS], addr))
+	if (!entry && t->self[GO_TYPES_DESCRIPTORS] &&
+	    go_rtypes_has(t->self[GO_TYPES_DESCRIPTORS], addr))
 		return go_types_number(t, GO_TYPES_DESCRIPTORS, addr);
 	return entry ? go_types_number(t, GO_TYPES_DWARF, entry) : 0;
 }

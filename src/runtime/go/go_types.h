@@ -84,5 +84,5 @@ struct go_types_dwarf;
 /* For variables that DWARF describes (go_types_dwarf.h); NULL: the program has none. */
 struct go_types_dwarf *go_types_dwarf_of(struct go_types *t);
 struct go_rtypes;
-/* All descriptors (go_rtypes.h); NULL: types come from DWARF. */
-const struct go_rtypes *go_types_descriptors(const struct go_types *t);
+/* All descriptors (go_rtypes.h), read when they are first asked for; NULL: they cannot be. */
+const struct go_rtypes *go_types_descriptors(struct go_types *t);

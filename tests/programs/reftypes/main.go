@@ -7,6 +7,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"container/list"
 	"context"
@@ -133,14 +134,14 @@ var (
 	kept      []unsafe.Pointer
 )
 
-var out bytes.Buffer
+var out = bufio.NewWriter(os.Stdout)
 
 func object(p unsafe.Pointer, kind string) {
-	fmt.Fprintf(&out, "object %#x %s\n", uintptr(p), kind)
+	fmt.Fprintf(out, "object %#x %s\n", uintptr(p), kind)
 }
 
 func said(what string, p unsafe.Pointer, kind string) {
-	fmt.Fprintf(&out, "%s %#x %s\n", what, uintptr(p), kind)
+	fmt.Fprintf(out, "%s %#x %s\n", what, uintptr(p), kind)
 }
 
 func boxed(v *interface{}) unsafe.Pointer {
@@ -419,7 +420,6 @@ func makeTimers() {
 		r := makeRec(i)
 		gTimers = append(gTimers, time.AfterFunc(time.Hour, func() { fmt.Println(r.name) }))
 		recObjects("closure", r)
-		object(unsafe.Pointer(gTimers[i]), "time.Timer")
 	}
 }
 
@@ -441,8 +441,7 @@ func main() {
 	makePool()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	os.Stdout.Write(out.Bytes())
-	out = bytes.Buffer{}
+	out.Flush()
 	fmt.Println("live", m.HeapAlloc, m.HeapObjects)
 	fmt.Println("ready")
 	time.Sleep(time.Hour)
