@@ -41,30 +41,16 @@ static int add_piece(struct cell *c, char *text, bool is_named, struct error *er
 	return 0;
 }
 
-static const char *skip_chars(const char *s, size_t n)
-{
-	size_t len = strlen(s), step;
-
-	for (; n && len; n--, s += step, len -= step)
-		escape_next(s, len, &step);
-	return s;
-}
-
-/* A safe copy of @s of at most @max columns: "std::map<st…>::emplace" */
+/* A safe copy of @s of at most @max columns. */
 static char *shorten(const char *s, size_t max, size_t repeats)
 {
-	size_t columns = escape_width(s), tail = max * 2 / 5, size;
+	size_t size;
 	char *buf = NULL;
 	FILE *to = open_memstream(&buf, &size);
 
 	if (!to)
 		return NULL;
-	if (columns <= max) {
-		escape_text(to, s, 0);
-	} else {
-		escape_text(to, s, max - tail);
-		escape_text(to, skip_chars(s, columns - tail), 0);
-	}
+	escape_text_middle(to, s, max);
 	if (repeats > 1)
 		fprintf(to, " \xc3\x97%zu", repeats);
 	if (fclose(to) != 0)

@@ -101,3 +101,24 @@ size_t escape_width(const char *s)
 		escape_next(s, len, &n);
 	return done;
 }
+
+static const char *skip_chars(const char *s, size_t n)
+{
+	size_t len = strlen(s), step;
+
+	for (; n && len; n--, s += step, len -= step)
+		escape_next(s, len, &step);
+	return s;
+}
+
+void escape_text_middle(FILE *to, const char *s, size_t max_chars)
+{
+	size_t columns = escape_width(s), tail = max_chars * 2 / 5;
+
+	if (columns <= max_chars) {
+		escape_text(to, s, 0);
+	} else {
+		escape_text(to, s, max_chars - tail);
+		escape_text(to, skip_chars(s, columns - tail), 0);
+	}
+}

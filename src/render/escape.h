@@ -19,6 +19,9 @@ void escape_xml(FILE *to, const char *s, size_t max_chars);
 
 /* For a terminal. As above. Returns the number of columns written. */
 size_t escape_text(FILE *to, const char *s, size_t max_chars);
+/* The same, but what is too much is taken out of the middle: of a long name the end tells most,
+ * "std::map<st…>::emplace". */
+void escape_text_middle(FILE *to, const char *s, size_t max_chars);
 
 /* Next character of @s (len > 0): its bytes' number in *n, its safe form
  * returned: the code point, ' ' or U+FFFD. */

@@ -85,7 +85,7 @@ static void put_cell(FILE *to, const char *text, size_t width, bool left, bool i
 
 	if (!left)
 		fprintf(to, "%*s", (int)pad, "");
-	escape_text(to, text, width);
+	escape_text_middle(to, text, width);
 	if (left && !is_last)
 		fprintf(to, "%*s", (int)pad, "");
 	fputs(is_last ? "\n" : "  ", to);

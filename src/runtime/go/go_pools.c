@@ -27,10 +27,41 @@ static int note(const struct go_emit *e, uint64_t at, struct go_pools *p)
 		return 0;
 	r = array_reserve(&p->items, &p->cap, p->n + 1, e->err);
 	if (r == 0)
-		p->items[p->n++] = at;
+		p->items[p->n++] = (struct go_pool){ .at = at };
 	if (r == 0)
-		r = hash_map_put(&p->words, at + GO_POOLS_LOCAL, 1, e->err);
-	return r < 0 ? r : hash_map_put(&p->words, at + GO_POOLS_VICTIM, 1, e->err);
+		r = hash_map_put(&p->words, at + GO_POOLS_LOCAL, p->n, e->err);
+	return r < 0 ? r : hash_map_put(&p->words, at + GO_POOLS_VICTIM, 0, e->err);
+}
+
+/* var small = &sync.Pool{...}: the pool itself has no name. */
+static void name_by_pointers(const struct go_emit *e, const struct go_symbols *symbols,
+                             struct go_pools *p)
+{
+	for (unsigned k = 0; k < 2; k++) {
+		const struct go_module_data *d = &e->o->module->data[k];
+
+		for (uint64_t at = d->start; at + WORD <= d->end; at += WORD) {
+			uint64_t value = go_objects_word(e->o, at);
+			uint64_t *found = value ? hash_map_get(&p->words, value) : NULL;
+
+			if (found && *found && value == p->items[*found - 1].at + GO_POOLS_LOCAL &&
+			    !p->items[*found - 1].symbol)
+				p->items[*found - 1].symbol = go_symbols_at(symbols, at);
+		}
+	}
+}
+
+static void name_pools(const struct go_emit *e, const struct go_symbols *symbols,
+                       struct go_pools *p)
+{
+	bool all = true;
+
+	for (size_t i = 0; i < p->n; i++) {
+		p->items[i].symbol = go_symbols_at(symbols, p->items[i].at);
+		all &= p->items[i].symbol != NULL;
+	}
+	if (!all && symbols->n)
+		name_by_pointers(e, symbols, p);
 }
 
 int go_pools_find(const struct go_emit *e, const struct go_symbols *symbols, struct go_pools *ret)
@@ -47,23 +78,26 @@ int go_pools_find(const struct go_emit *e, const struct go_symbols *symbols, str
 		for (uint64_t i = 0; r == 0 && n <= MAX_POOLS && i < n; i++)
 			r = note(e, go_objects_word(e->o, list + i * WORD), ret);
 	}
+	name_pools(e, symbols, ret);
 	return r;
 }
 
-int go_pools_each(struct go_emit *e, const struct go_symbols *symbols, const struct go_pools *p)
+int go_pools_each(struct go_emit *e, const struct go_pools *p)
 {
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < p->n; i++) {
-		const struct go_symbol *s = go_symbols_at(symbols, p->items[i]);
+		const struct go_symbol *s = p->items[i].symbol;
 		char name[NAME_BYTES];
 
 		snprintf(name, sizeof(name), "sync.Pool of %s", s ? s->name : "?");
 		r = go_emit_root(e, name, "sync.Pool", OBJECT_TIER_GLOBAL);
 		if (r == 0)
-			r = go_emit_at(e, p->items[i] + GO_POOLS_LOCAL, GO_TYPES_PLAIN, ".local");
+			r = go_emit_at(e, p->items[i].at + GO_POOLS_LOCAL, GO_TYPES_PLAIN,
+			               ".local");
 		if (r == 0)
-			r = go_emit_at(e, p->items[i] + GO_POOLS_VICTIM, GO_TYPES_PLAIN, ".victim");
+			r = go_emit_at(e, p->items[i].at + GO_POOLS_VICTIM, GO_TYPES_PLAIN,
+			               ".victim");
 	}
 	return r;
 }

@@ -14,7 +14,10 @@
 enum { GO_POOLS_LOCAL = 0, GO_POOLS_VICTIM = 16 }; /* offsets in sync.Pool */
 
 struct go_pools {
-	uint64_t *items; /* addresses of the pools that are variables; owned */
+	struct go_pool { /* one that is no object of the heap */
+		uint64_t at;
+		const struct go_symbol *symbol; /* it, or the variable that points to it; NULL */
+	} * items;                              /* owned */
 	size_t n, cap;
 	struct hash_map words; /* addresses of their words .local and .victim */
 };
@@ -25,4 +28,4 @@ static inline bool go_pools_has(const struct go_pools *p, uint64_t at)
 {
 	return hash_map_get(&p->words, at) != NULL;
 }
-int go_pools_each(struct go_emit *e, const struct go_symbols *symbols, const struct go_pools *p);
+int go_pools_each(struct go_emit *e, const struct go_pools *p);

@@ -149,7 +149,7 @@ int go_roots_each(struct go_objects *o, struct go_claims *claims, struct go_gues
 	if (e == 0)
 		e = globals(&r);
 	if (e == 0)
-		e = go_pools_each(&emit, &symbols, &pools);
+		e = go_pools_each(&emit, &pools);
 	if (e == 0)
 		e = go_stacks_each(o, claims, guess, all, n, to, err);
 	if (e == 0)

@@ -7,6 +7,7 @@ package main
 
 import (
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -19,6 +20,9 @@ const slots = 20000
 
 var ring [slots]*item
 
+// a pool without a name of its own: only a variable points to it
+var spare = &sync.Pool{New: func() interface{} { return new([65536]byte) }}
+
 func fill(i int) {
 	ring[i] = &item{new([1024]byte), nil}
 }
@@ -29,6 +33,7 @@ func churn(from int) {
 			fill(i)
 			if i%1000 == from {
 				time.Sleep(time.Millisecond)
+				spare.Put(spare.Get())
 			}
 		}
 	}
