@@ -70,20 +70,28 @@ static uint64_t copy_pieces(const struct peek *p, uint64_t addr, uint8_t *buf, s
 	return got;
 }
 
-/* As much of [addr, addr + len) as the image has, page by page. */
+/* As much of [addr, addr + len) as the image has: a segment's part at once, or, where some of it
+ * is not there, page by page. */
 static uint64_t copy_image(struct image *i, uint64_t addr, uint8_t *buf, size_t len)
 {
 	uint64_t got = 0;
 
 	while (len) {
-		size_t piece = PAGE - addr % PAGE;
+		const struct image_segment *s = image_find(i, addr);
+		const size_t page = PAGE - addr % PAGE;
+		size_t piece = !s ? page : s->end - addr;
 
 		if (piece > len)
 			piece = len;
-		if (image_copy(i, addr, buf, piece) == 0)
+		if (s && image_copy(i, addr, buf, piece) == 0) {
 			got += piece;
-		else
-			memset(buf, 0, piece);
+		} else {
+			piece = piece < page ? piece : page;
+			if (s && image_copy(i, addr, buf, piece) == 0)
+				got += piece;
+			else
+				memset(buf, 0, piece);
+		}
 		buf += piece;
 		addr += piece;
 		len -= piece;

@@ -458,24 +458,32 @@ int image_read(struct image *i, uint64_t addr, void *buf, size_t len)
 	return 0;
 }
 
+/* Pages that were not touched yet are zeros; one that is swapped out is not there. */
+static int copy_sparse(struct image *i, uint64_t addr, void *buf, size_t len)
+{
+	struct pages_count count;
+	struct error unused;
+
+	if (pages_count(i->target, addr, addr + len, &count, &unused) < 0 || count.swap_bytes)
+		return -ENODATA;
+	if (count.resident_bytes || count.zero_bytes)
+		return reader_fill(i->target, addr, buf, len, NULL);
+	memset(buf, 0, len);
+	return 0;
+}
+
 int image_copy(struct image *i, uint64_t addr, void *buf, size_t len)
 {
 	const struct image_segment *s = image_find(i, addr);
-	struct pages_count count;
-	struct error unused;
 	int r;
 
 	if (i->kind != IMAGE_PROCESS || !s || len > s->end - addr || s->path[0] == '/')
 		return image_read(i, addr, buf, len);
 	r = reader_try(i->target, addr, buf, len);
-	if (r == -ENODATA) {
-		/* not touched yet is zero; swapped out is not there */
-		if (pages_count(i->target, addr, addr + len, &count, &unused) < 0 ||
-		    count.swap_bytes)
-			return -ENODATA;
-		r = reader_fill(i->target, addr, buf, len, NULL);
-	}
-	i->copied += r == 0 ? len : 0;
+	if (r == 0)
+		i->copied += len;
+	else if (r == -ENODATA)
+		r = copy_sparse(i, addr, buf, len);
 	return r == 0 ? 0 : -ENODATA;
 }
 
