@@ -225,6 +225,7 @@ static int add_checks(const struct capture_refs_memory *m, struct report *to, st
 	for (size_t i = 0; r == 0 && i < m->account.n_warnings; i++) {
 		const struct report_figure cell = report_cell_text(m->account.warnings[i]);
 
+		log_note(LOG_WARN, "%s", m->account.warnings[i]);
 		r = report_row(t, &cell, err);
 	}
 	return r;

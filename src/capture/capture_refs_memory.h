@@ -32,7 +32,7 @@ void capture_refs_memory_look(const struct target *t, struct capture_refs_memory
  *   memory         part resident_bytes mapped_bytes owner detail
  *   fragmentation  object_bytes spans objects in_use_bytes wasted_bytes, by wasted bytes
  *   self_check     key value
- *   warnings       text
+ *   warnings       text; each is told as a note, too
  */
 int capture_refs_memory_report(const struct capture_refs_memory *m, struct report *to,
                                struct error *err);

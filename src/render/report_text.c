@@ -125,8 +125,9 @@ void report_text_tables(FILE *to, const struct report *r, size_t columns, bool c
 		/* one process is in the title already */
 		if (!strcmp(r->tables[i].key, "processes") && r->tables[i].n_rows == 1)
 			continue;
-		/* for scripts; what is wrong stands under warnings */
-		if (!strcmp(r->tables[i].key, "self_check"))
+		/* for scripts; what is wrong was said on standard error */
+		if (!strcmp(r->tables[i].key, "self_check") ||
+		    !strcmp(r->tables[i].key, "warnings"))
 			continue;
 		if (r->tables[i].n_rows && r->tables[i].n_columns)
 			put_table(to, &r->tables[i], columns, colour);

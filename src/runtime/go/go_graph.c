@@ -12,6 +12,7 @@
 #include "runtime/go/go_account.h"
 #include "runtime/go/go_births.h"
 #include "runtime/go/go_changes.h"
+#include "runtime/go/go_check.h"
 #include "runtime/go/go_claims.h"
 #include "runtime/go/go_guess.h"
 #include "runtime/go/go_module.h"
@@ -557,6 +558,17 @@ static int compare(struct making *m)
 	return r;
 }
 
+/* What else the memory is, and whether it all agrees. */
+static int check(struct making *m, struct graph_account *to)
+{
+	struct go_check_reached reached = { .objects = m->g.n_nodes };
+	int r = go_account_make(&m->o, m->node, to, m->err);
+
+	for (uint32_t v = 0; v < m->g.n_nodes; v++)
+		reached.bytes += object_graph_size(&m->g, v);
+	return r < 0 ? r : go_check_make(&m->o, &m->claims, &reached, to, m->err);
+}
+
 static int make(struct making *m, struct image *i, const char *version)
 {
 	const struct go_roots_sink sink = { add_root, add_root_pointer, add_own, add_local, m };
@@ -593,7 +605,7 @@ static int make(struct making *m, struct image *i, const char *version)
 	if (r == 0)
 		r = guess_types(m);
 	if (r == 0 && m->options && m->options->account && !m->g.partial)
-		r = go_account_make(&m->o, m->node, m->options->account, m->err);
+		r = check(m, m->options->account);
 	if (r == 0)
 		r = go_births_add(&m->o, m->node, &m->g, m->err);
 	if (r == 0)

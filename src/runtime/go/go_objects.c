@@ -318,6 +318,15 @@ static void find_bits(struct go_objects *o, struct go_objects_span *s)
 	s->is_missing |= !s->bits;
 }
 
+const uint8_t *go_objects_bits(struct go_objects *o, size_t s)
+{
+	struct go_objects_span *x = &o->spans[s];
+
+	if (!x->tried && !x->no_scan)
+		find_bits(o, x);
+	return x->bits;
+}
+
 static bool bit(const uint8_t *bits, uint64_t n)
 {
 	return bits[n / 8] >> n % 8 & 1;

@@ -75,6 +75,9 @@ bool go_objects_is_free(const struct go_objects *o, size_t s, uint32_t slot);
 /* Bytes at the end of a span that the runtime keeps for itself: heap bits, mark bits. */
 uint64_t go_objects_bits_bytes(struct go_objects *o, const struct go_objects_span *s);
 
+/* Heap bits of a span of small objects, one bit a word; NULL: none, or they are not there. */
+const uint8_t *go_objects_bits(struct go_objects *o, size_t s);
+
 /* Called for each word of an object that is a pointer; non-zero ends the walk. */
 typedef int (*go_objects_fn)(void *arg, uint32_t offset, uint64_t value);
 /* Slot @slot (counted within span @s). The offset counts from the object's data,

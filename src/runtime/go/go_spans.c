@@ -128,7 +128,7 @@ static bool is_pacer(const uint64_t *w, const struct go_spans *s)
 static bool is_stats(const uint64_t *w, const struct go_spans *s)
 {
 	return is_near(w[1], s->in_use, s->in_use / 50) && w[0] >= w[1] + w[2] &&
-	       w[0] < w[1] + w[2] + (1ull << 44) && w[0] % (1 << 16) == 0;
+	       w[0] < w[1] + w[2] + (1ull << 44);
 }
 
 static bool is_counters(const uint64_t *w, const struct go_spans *s, struct go_spans_counters *ret)
@@ -136,11 +136,17 @@ static bool is_counters(const uint64_t *w, const struct go_spans *s, struct go_s
 	bool whole = !(w[0] % GO_HEAP_PAGE || w[1] % GO_HEAP_PAGE || w[2] % GO_HEAP_PAGE);
 
 	if (whole && is_pacer(w, s)) {
-		*ret = (struct go_spans_counters){ .released = w[1], .free = w[2] };
+		*ret = (struct go_spans_counters){ .in_use = w[0],
+			                           .released = w[1],
+			                           .free = w[2],
+			                           .total_alloc = w[3],
+			                           .total_free = w[4] };
 		return true;
 	}
 	if (whole && is_stats(w, s)) {
-		*ret = (struct go_spans_counters){ .released = w[2], .free = w[0] - w[1] - w[2] };
+		*ret = (struct go_spans_counters){ .in_use = w[1],
+			                           .released = w[2],
+			                           .free = w[0] - w[1] - w[2] };
 		return true;
 	}
 	return false;
@@ -161,8 +167,10 @@ int go_spans_find_counters(struct peek *p, const struct go_heap *h, const struct
 		if (!peek_fill(p, at, words, len))
 			continue;
 		for (size_t i = 0; i + 6 <= len / 8; i++)
-			if (is_counters(words + i, s, ret))
+			if (is_counters(words + i, s, ret)) {
+				ret->at = at + 8 * i;
 				return 1;
+			}
 	}
 	return 0;
 }

@@ -34,6 +34,9 @@ int go_spans_read(struct peek *p, const struct go_heap *h, struct go_spans *ret,
 /* What the runtime itself counts; found by their neighbourhood in the module's data. */
 struct go_spans_counters {
 	uint64_t free, released;
+	uint64_t in_use;                  /* whole spans of objects */
+	uint64_t total_alloc, total_free; /* bytes since the start; 0: not counted (up to 1.18) */
+	uint64_t at;                      /* where heapInUse stands */
 };
 /* 1 found, 0 not. */
 int go_spans_find_counters(struct peek *p, const struct go_heap *h, const struct go_spans *s,
