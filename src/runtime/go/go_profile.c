@@ -280,7 +280,7 @@ void go_profile_read_rate(const struct go_pclntab *t, struct go_profile *p)
 	if (!p->has_rate)
 		p->rate = 0;
 	/* since 1.23 the linker looks for the second one */
-	p->is_linked = go_pclntab_find(t, "runtime.MemProfile", &f) ||
+	p->is_linked = p->rate || go_pclntab_find(t, "runtime.MemProfile", &f) ||
 	               go_pclntab_find(t, "runtime.memProfileInternal", &f);
 }
 

@@ -9,6 +9,7 @@
 //	grow N      N more buffers of 4 KiB into the global that grows
 //	drop N      N buffers of 4 KiB that nobody keeps; says where the last one is
 //	gc          two collections
+//	churn       allocates and collects from now on, all the time
 //
 // Each is answered by "done". With an argument it does not collect before "ready".
 // Builds with Go 1.17.
@@ -48,6 +49,7 @@ var (
 	gGrows  [][]byte
 	gOther  [][]byte
 	dropped []byte
+	churned []byte
 )
 
 // The one place where buffers are born.
@@ -104,6 +106,13 @@ func drop(n int) {
 	dropped = nil
 }
 
+//go:noinline
+func churn(n int) {
+	for i := 0; i < n; i++ {
+		churned = make([]byte, 4<<10)
+	}
+}
+
 func main() {
 	runtime.MemProfileRate = 64 << 10
 	manager = &clusterManager{clusters: map[string]*cluster{}}
@@ -139,6 +148,13 @@ func main() {
 		case "drop":
 			fmt.Sscan(in.Text(), &command, &n)
 			drop(n)
+		case "churn":
+			go func() {
+				for {
+					churn(1000)
+					runtime.GC()
+				}
+			}()
 		case "gc":
 			runtime.GC()
 			runtime.GC()
