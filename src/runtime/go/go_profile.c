@@ -209,7 +209,8 @@ static uint64_t by_symbol(const struct go_pclntab *t, const char *name)
 {
 	struct wanted w = { name, 0 };
 
-	elf_file_each_symbol(t->module->exe, ELF_SYMTAB, note_symbol, &w);
+	if (t->module->exe)
+		elf_file_each_symbol(t->module->exe, ELF_SYMTAB, note_symbol, &w);
 	return w.at ? w.at + t->module->bias : 0;
 }
 
