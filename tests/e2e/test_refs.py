@@ -2,8 +2,10 @@
 # meson: timeout=600
 """memwho refs on a Go program that says what each of its roots keeps."""
 import os
+import pathlib
 import re
 import shutil
+import signal
 import subprocess
 
 import conftest
@@ -265,6 +267,32 @@ def test_a_heap_that_never_stands_still(memwho):
         p.kill()
         p.wait()
         p.stdout.close()
+
+
+@pytest.mark.parametrize("dump_filter", ["0x33", "0x1", "0x7f"])
+def test_kernel_cores(memwho, tmp_path, dump_filter):
+    """What the kernel writes when a Go program aborts (GOTRACEBACK=crash), with any coredump_filter."""
+    pattern = pathlib.Path("/proc/sys/kernel/core_pattern").read_text()
+    if pattern.startswith(("|", "/")):
+        assert not conftest.CI, f"no core by core_pattern {pattern!r}"
+        pytest.skip("cores go elsewhere")
+    path = build()
+    p = Program(["sh", "-c", f"cd {tmp_path} && ulimit -c unlimited && echo {dump_filter} > /proc/self/coredump_filter"
+                 f" && GOTRACEBACK=crash exec {path}"])
+    p.path = path
+    p.process.send_signal(signal.SIGQUIT)
+    p.process.wait()
+    core = next(f for f in tmp_path.iterdir() if f.name.startswith("core"))
+    result = memwho("refs", core, "--json", "--objects").json()
+    check(result, p)
+    check_types(result, p)
+    if dump_filter == "0x33":
+        for tool in ("zstd", "gzip", "lz4"):
+            packed = tmp_path / f"packed.{tool}"
+            with open(core, "rb") as source, open(packed, "wb") as to:
+                subprocess.run([tool, "-c"], stdin=source, stdout=to, check=True)
+            check(memwho("refs", packed, "--json").json(), p)
+    p.stop()
 
 
 def test_views(memwho, program):
