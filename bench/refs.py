@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Who still refers to a Go heap: memwho refs, goref, viewcore, in turn on one
-process (bench/refs_heap, which knows how much is live) and on its core by gcore:
+process (bench/refs_heap, which knows how much is live), then on its core by gcore
+(which makes pages in the process that were not there: so not before):
 CPU seconds, wall time, memory of their own, how long the process stood still,
 whether the total is right.
 
@@ -227,11 +228,12 @@ def report(heap, tools):
 
 
 def pairs_of(tools):
-    base = next((t for t in tools if t.name == "memwho refs" and t.rows), None)
+    """Peers against memwho, process with process and core with core."""
     for t in tools:
-        if base and t is not base and t.rows:
+        base = next(b for b in tools if b.on_core == t.on_core)
+        if isinstance(t, Peer) and t.rows and base.rows:
             ratios = [b["cpu_s"] / a["cpu_s"] for a, b in zip(base.rows, t.rows)]
-            common.say(f"# {t.name}: {span(spread(ratios))} times the CPU time of memwho refs, pair by pair")
+            common.say(f"# {t.name}: {span(spread(ratios))} times the CPU time of {base.name}, pair by pair")
 
 
 def bench(word, tools):
@@ -241,13 +243,15 @@ def bench(word, tools):
     with tempfile.TemporaryDirectory(prefix="memwho-bench-") as name:
         folder = pathlib.Path(name)
         try:
-            core = core_of(heap, folder) if any(t.on_core for t in tools) else None
-            for _ in range(common.PAIRS):
-                for t in tools:
-                    try:
-                        t.run(heap, core, folder)
-                    except (RuntimeError, subprocess.CalledProcessError, KeyError, ValueError) as e:
-                        common.say(f"# {t.name}: {e}")
+            for on_core in (False, True):
+                those = [t for t in tools if t.on_core == on_core]
+                core = core_of(heap, folder) if on_core and those else None
+                for _ in range(common.PAIRS):
+                    for t in those:
+                        try:
+                            t.run(heap, core, folder)
+                        except (RuntimeError, subprocess.CalledProcessError, KeyError, ValueError) as e:
+                            common.say(f"# {t.name}: {e}")
         finally:
             heap.close()
     report(heap, tools)

@@ -520,6 +520,7 @@ static int reorder(struct making *m)
 {
 	free(take_ptr(m->node));
 	free(take_ptr(m->layout));
+	go_span_memory_drop(&m->o.memory);
 	if (!m->g.n_nodes)
 		return 0;
 	return object_graph_reorder(&m->g, go_queue_turns(&m->queue, (uint32_t)m->g.n_nodes),

@@ -20,8 +20,8 @@ enum {
 	MAX_PAGES = 1 << 28,
 	/* of the heap's memory, what is held at once: a walk takes 36 bytes an object, and 48 and
 	 * 100 MiB are what there is */
-	HELD_LEAST = 24 << 20,
-	HELD_EACH = 8,
+	HELD_LEAST = 32 << 20,
+	HELD_EACH = 4,
 	MAX_SPANS_LIST = 1 << 27,
 };
 

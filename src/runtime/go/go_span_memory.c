@@ -18,12 +18,17 @@ static void give_up(struct go_span_memory *m, struct go_objects_span *s)
 	m->held -= s->end - s->start;
 }
 
-void go_span_memory_close(struct go_span_memory *m)
+void go_span_memory_drop(struct go_span_memory *m)
 {
 	for (size_t i = 0; i < m->n_spans; i++) {
-		if (m->spans[i].is_copy && m->spans[i].memory)
+		if (m->spans[i].is_copy && m->spans[i].memory && !m->spans[i].pins)
 			give_up(m, &m->spans[i]);
 	}
+}
+
+void go_span_memory_close(struct go_span_memory *m)
+{
+	go_span_memory_drop(m);
 	*m = (struct go_span_memory){ 0 };
 }
 
@@ -51,7 +56,7 @@ static void count(struct go_span_memory *m, const struct go_objects_span *s, uin
 		return;
 	}
 	m->again += bytes;
-	if (m->again > 2 * m->first + m->limit) {
+	if (m->again > 4 * m->first + m->limit) {
 		m->limit *= 2;
 		m->again = 0;
 	}

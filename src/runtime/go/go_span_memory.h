@@ -29,6 +29,8 @@ struct go_span_memory {
 void go_span_memory_open(struct go_span_memory *m, struct image *i, struct go_objects_span *spans,
                          size_t n, uint64_t limit);
 void go_span_memory_close(struct go_span_memory *m);
+/* Give up all that is held; it can be asked for again. */
+void go_span_memory_drop(struct go_span_memory *m);
 
 /* The span's bytes, or NULL: they are not there. Valid until the next call for another span, or
  * as long as s->pins is not 0. */
