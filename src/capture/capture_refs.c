@@ -37,8 +37,10 @@ static int ask_runtimes(struct image *i, const struct capture_refs_options *o,
 		return r < 0 ? r : 0;
 	error_set(err, ENOTSUP, "%s has no runtime inside whose objects memwho knows",
 	          image_name(i));
-	return error_hint(err, "refs is for Go 1.17 to 1.26; `memwho PID` shows what the memory of "
-	                       "any process is, `memwho alloc PID` who allocates it");
+	return error_hint(
+		err,
+		"refs is for Go 1.17 to 1.26 and Lua 5.3 and 5.4; `memwho PID` "
+		"shows what the memory of any process is, `memwho alloc PID` who allocates it");
 }
 
 /* ---- threads ---- */

@@ -232,7 +232,7 @@ static const struct cli_option *const tables[] = { own, options_output, options_
 
 const struct cli_command refs_command = {
 	.name = "refs",
-	.summary = "who still refers to the live heap (Go 1.17 to 1.26)",
+	.summary = "who still refers to the live heap (Go 1.17 to 1.26, Lua 5.3, 5.4)",
 	.usage = "[OPTION...] TARGET|CORE|GRAPH",
 	.details =
 		"A process is cloned inside itself (copy on write), goes on at once, and the copy\n"

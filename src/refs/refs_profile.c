@@ -10,6 +10,7 @@
 #include "refs/paths.h"
 #include "refs/refs.h"
 #include "refs/refs_births.h"
+#include "refs/refs_held.h"
 #include "refs/refs_shared.h"
 #include "refs/refs_types.h"
 
@@ -414,6 +415,8 @@ int refs_profile(const struct object_graph *g, const struct refs_options *o, str
 		r = refs_types(g, &m.d, &m.types, &m.n_types, err);
 	if (r == 0)
 		r = shared_compute(g, &m.d, &m.s, err);
+	if (r == 0)
+		r = refs_held(g, &m.d, err);
 	dominators_drop_order(&m.d);
 	if (r == 0 && o->view != REFS_TYPES)
 		r = paths_compute(g, &m.d, &m.s, o->view, m.wanted, &m.p, err);

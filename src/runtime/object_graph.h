@@ -28,6 +28,9 @@ enum object_tier {
 	OBJECT_TIER_STACK,
 	OBJECT_TIER_REGISTER, /* and what waits: timers, finalizers */
 	OBJECT_TIER_RUNTIME,  /* its own records, which lead to everything */
+	/* No root of the collector, but worth a row: one object (a coroutine) that others hold. Its
+	 * root has one edge, to the object, and the row says what the object retains. */
+	OBJECT_TIER_HELD,
 	OBJECT_TIERS,
 };
 

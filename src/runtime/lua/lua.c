@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "runtime/lua/lua_find.h"
+#include "runtime/lua/lua_graph.h"
 #include "runtime/peek.h"
 
 static int add_state(const struct lua_state *s, size_t number, struct regions *to,
@@ -52,4 +53,5 @@ const struct runtime_ops lua_runtime = {
 	.name = "lua",
 	.title = "Lua",
 	.label_regions = label_regions,
+	.object_graph = lua_graph_make,
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "runtime/lua/lua_find.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -167,19 +168,28 @@ static int look_everywhere(struct finder *f, struct error *err)
 	return r;
 }
 
-/* lapi.c has this text in every program that contains Lua. */
-static bool has_ident(struct elf_file *elf)
+static bool has_text(struct elf_file *elf, const char *const *texts, size_t n)
 {
-	static const char ident[] = "$LuaVersion: Lua 5.", ident51[] = "$Lua: Lua 5.1";
 	cleanup_free void *bytes = NULL;
 	struct elf_section s;
 	struct error err;
 	size_t len;
+	bool found = false;
 
-	return elf_file_section(elf, ".rodata", &s) &&
-	       elf_file_section_data(elf, &s, RODATA_MAX, &bytes, &len, &err) == 0 &&
-	       (memmem(bytes, len, ident, strlen(ident)) ||
-	        memmem(bytes, len, ident51, strlen(ident51)));
+	if (!elf_file_section(elf, ".rodata", &s) ||
+	    elf_file_section_data(elf, &s, RODATA_MAX, &bytes, &len, &err) < 0)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		found |= memmem(bytes, len, texts[i], strlen(texts[i])) != NULL;
+	return found;
+}
+
+/* lapi.c has this text in every program that contains Lua. */
+static bool has_ident(struct elf_file *elf)
+{
+	static const char *const idents[] = { "$LuaVersion: Lua 5.", "$Lua: Lua 5.1" };
+
+	return has_text(elf, idents, ARRAY_SIZE(idents));
 }
 
 static bool has_lua(const struct runtime_view *v)
@@ -210,5 +220,107 @@ int lua_find_all(const struct runtime_view *v, const struct regions_input *in, s
 		r = look_at_data(&f, v->target->exe, err);
 	if (r == 0 && (ret->n_items || has_lua(v)))
 		r = look_everywhere(&f, err);
+	return r;
+}
+
+/* ---- memory that stands still ---- */
+
+/* A core does not tell code from constants where it left both out. */
+static unsigned prot_of(const struct image *i, const struct image_segment *s)
+{
+	const bool may_be_code = image_kind(i) == IMAGE_CORE && s->path[0] == '/' &&
+	                         !(s->prot & MAPS_WRITE);
+
+	return s->prot | (may_be_code ? MAPS_EXEC : 0);
+}
+
+static int maps_of(const struct image *i, struct maps *ret, struct error *err)
+{
+	int r = array_reserve(&ret->items, &ret->cap_items, image_n_segments(i) + 1, err);
+
+	for (size_t k = 0; r == 0 && k < image_n_segments(i); k++) {
+		const struct image_segment *s = image_segment(i, k);
+
+		ret->items[ret->n_items++] = (struct mapping){
+			.start = s->start,
+			.end = s->end,
+			.offset = s->file_offset,
+			.inode = s->path[0] == '/',
+			.prot = prot_of(i, s),
+			.name = (char *)s->path,
+		};
+	}
+	return r;
+}
+
+/* The names are the image's. */
+static void clear_items(struct maps *m)
+{
+	free(m->items);
+}
+
+static int look_at_image_stacks(struct finder *f, const struct image *i, struct error *err)
+{
+	int r = 0;
+
+	for (size_t k = 0; k < image_n_threads(i) && r == 0; k++) {
+		const uint64_t sp = image_thread(i, k)->sp;
+		const struct image_segment *s = image_find(i, sp);
+		uint64_t left = MAX_STACK;
+
+		if (s)
+			r = scan(f, sp / 4096 * 4096, s->end, look_pointers, &left, err);
+	}
+	return r;
+}
+
+/* Data of files, and the .bss behind it. */
+static int look_at_image_data(struct finder *f, struct error *err)
+{
+	uint64_t left = MAX_DATA;
+	int r = 0;
+
+	for (size_t i = 0; i < f->maps->n_items && r == 0; i++) {
+		const struct mapping *m = &f->maps->items[i], *before = i ? m - 1 : NULL;
+		const bool is_bss = before && before->inode && before->end == m->start && !m->inode;
+
+		if ((m->prot & MAPS_WRITE) && (m->inode || is_bss))
+			r = scan(f, m->start, m->end, look_pointers, &left, err);
+	}
+	return r;
+}
+
+static bool has_module(const struct maps *m, const char *part)
+{
+	for (size_t i = 0; i < m->n_items; i++) {
+		const char *base = m->items[i].inode ? strrchr(m->items[i].name, '/') : NULL;
+
+		if (base && strstr(base, part))
+			return true;
+	}
+	return false;
+}
+
+int lua_find_image(struct image *i, struct peek *p, struct lua_find *ret, char *other, size_t size,
+                   struct error *err)
+{
+	static const char *const jit[] = { "LuaJIT 2." };
+	cleanup(clear_items) struct maps maps = { 0 };
+	struct finder f = { .peek = p, .maps = &maps, .to = ret };
+	struct elf_file *exe;
+	struct error unused;
+	uint64_t bias;
+	int r = maps_of(i, &maps, err);
+
+	if (r == 0)
+		r = look_at_image_stacks(&f, i, err);
+	if (r == 0)
+		r = look_at_image_data(&f, err);
+	exe = r == 0 ? image_exe(i, &bias, &unused) : NULL;
+	if (r == 0 && (ret->n_items || has_module(&maps, "lua") || (exe && has_ident(exe))))
+		r = look_everywhere(&f, err);
+	if (!ret->n_items &&
+	    (has_module(&maps, "luajit") || (exe && has_text(exe, jit, ARRAY_SIZE(jit)))))
+		snprintf(other, size, "LuaJIT");
 	return r;
 }

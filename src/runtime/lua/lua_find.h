@@ -9,11 +9,16 @@
 
 #include "runtime/lua/lua_state.h"
 #include "runtime/runtime.h"
+#include "target/image.h"
 
 struct lua_find {
 	struct lua_state *items;
 	size_t n_items, cap_items;
 };
 void lua_find_clear(struct lua_find *f); /* { 0 } is empty */
+/* The same in memory that stands still. @other: "LuaJIT" when that is what the program has instead,
+ * or "". */
+int lua_find_image(struct image *i, struct peek *p, struct lua_find *ret, char *other, size_t size,
+                   struct error *err);
 int lua_find_all(const struct runtime_view *v, const struct regions_input *in, struct peek *p,
                  struct lua_find *ret, struct error *err);

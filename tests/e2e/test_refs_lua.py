@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=300
+"""memwho refs on programs with Lua 5.3 and 5.4 inside, which say what each of their roots keeps."""
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import conftest
+import pytest
+
+SCRIPT = conftest.SOURCE / "tests" / "programs" / "refs.lua"
+EMBEDDING = conftest.SOURCE / "tests" / "programs" / "lua_refs.c"
+VERSIONS = ["5.3", "5.4"]
+
+
+def need(path, what):
+    if not path:
+        assert not conftest.CI, f"{what} is not installed"
+        pytest.skip(f"no {what}")
+    return path
+
+
+def embedded(version, stripped=False):
+    include = f"/usr/include/lua{version}"
+    need(os.path.exists(include), f"liblua{version}-dev")
+    to = conftest.BUILD / "refs-programs"
+    to.mkdir(exist_ok=True)
+    path = to / f"lua_refs-{version}{'-stripped' if stripped else ''}"
+    subprocess.run(["cc", "-O2", "-I", include, "-o", path, EMBEDDING, "-Wl,-Bstatic", f"-llua{version}",
+                    "-Wl,-Bdynamic", "-lm", "-ldl"], check=True)
+    if stripped:
+        subprocess.run(["strip", path], check=True)
+    return [path, "1", SCRIPT]
+
+
+def interpreter(version):
+    return [need(shutil.which(f"lua{version}"), f"lua{version}"), SCRIPT]
+
+
+class Program:
+    def __init__(self, command):
+        self.process = subprocess.Popen([str(c) for c in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True)
+        self.pid = self.process.pid
+        self.roots, self.objects, self.counts = {}, {}, []
+        for line in self.process.stdout:
+            words = line.split()
+            if words[0] == "ready":
+                break
+            if words[0] == "root":
+                self.roots[" ".join(words[1:-1])] = int(words[-1])
+            elif words[0] == "object":
+                self.objects[int(words[1], 16)] = words[2], words[3]
+            else:
+                self.counts.append(int(words[1]))
+        assert self.counts, "the program failed"
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def program():
+    started = []
+
+    def start(command):
+        started.append(Program(command))
+        return started[-1]
+
+    yield start
+    for p in started:
+        p.stop()
+
+
+def refs(*args):
+    return conftest.run_memwho("refs", *args, "--json").json()
+
+
+def check_sum(result, p, exact=True):
+    """What is live and what is garbage are all, and as many bytes as Lua counts."""
+    assert result["live_bytes"] + result["garbage_bytes"] == result["own_live_bytes"]
+    if exact:
+        assert result["own_live_bytes"] == sum(p.counts)
+    else:  # what was printed after it was counted
+        assert 0 <= result["own_live_bytes"] - sum(p.counts) < 1024
+    assert result["typed_bytes"] == result["live_bytes"]
+
+
+def check_roots(result, p):
+    found = {r["name"]: r["retained_bytes"] for r in result["roots"]}
+    shared = {s["name"]: s["retained_bytes"] for s in result["shared"]}
+    found["shared"] = shared["shared by _G.left, _G.right"]
+    assert len(p.roots) >= 9
+    for name, expected in p.roots.items():
+        assert abs(found[name] - expected) <= expected / 100, (name, found[name], expected)
+    kinds = {r["name"]: r["kind"] for r in result["roots"]}
+    assert kinds["_G.sessions"] == "global"
+    assert kinds["package.loaded.mymod"] == "module"
+    assert kinds['registry["refs.held"]'] == "registry"
+    coroutines = [r for r in result["roots"] if r["kind"] == "coroutine"]
+    assert len(coroutines) == 20
+    assert all(100000 < r["retained_bytes"] < 103000 for r in coroutines)
+    assert found["_G.weak"] < 40000
+
+
+def check_objects(result, p):
+    objects = {int(o["address"], 16): o["type"] for o in result["objects"]}
+    assert len(p.objects) > 1000
+    for address, (kind, name) in p.objects.items():
+        if kind in ("refs", "userdata"):  # the block lies behind the header
+            types = [objects.get(address - k) for k in (40, 72)]
+            assert "userdata refs.box" in types
+        else:
+            assert objects[address].split()[0] == kind, (name, objects[address])
+
+
+def paths_of(p):
+    """Chains from the root down, as text."""
+    return conftest.run_memwho("refs", p.pid, "--format", "folded").out
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("how", ["interpreter", "static", "stripped"])
+def test_known_structures(program, version, how):
+    p = program(interpreter(version) if how == "interpreter" else embedded(version, how == "stripped"))
+    result = refs(str(p.pid), "--objects")
+    assert result["runtime"] == f"Lua {version}"
+    check_sum(result, p, how != "interpreter")
+    check_roots(result, p)
+    check_objects(result, p)
+    paths = paths_of(p)
+    for chain in ("_G.sessions;table;[…] table;.data string",
+                  "_G.cache;table;[…] string",
+                  "_G.tree;table;.left table;.right table",
+                  "hidden upvalue;table;[…] string",
+                  "_G.workers;table;[…] thread;buf string",
+                  "package.loaded.mymod;table;.list table;[…] string",
+                  "_G.keys;table;[…] table;[weak key's value] table;[…] string"):
+        assert chain in paths, chain
+    assert "_G.peek;function refs.lua:" in paths.replace(str(SCRIPT), "refs.lua") or "_G.peek;function ..." in paths \
+        or "_G.peek;function" in paths
+    if how == "static":
+        assert "function newbox [C]" in paths
+    if how != "interpreter":
+        assert "[…] userdata refs.box;[user value] string" in paths
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("option", ["generational", "midcycle", "garbage"])
+def test_collector_at_work(program, version, option):
+    p = program(embedded(version) + [option])
+    result = refs(str(p.pid))
+    check_sum(result, p)
+    check_roots(result, p)
+    if option == "garbage":
+        assert 20000 * 100 < result["garbage_bytes"] < 20000 * 300
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_several_states(program, version):
+    command = embedded(version)
+    command[1] = "3"
+    p = program(command)
+    assert len(p.counts) == 3
+    result = refs(str(p.pid))
+    check_sum(result, p)
+    found = {r["name"]: r["retained_bytes"] for r in result["roots"]}
+    sizes = [found["_G.sessions" + s] for s in ("", " (state 2)", " (state 3)")]
+    assert all(abs(s - p.roots["_G.sessions"]) < s / 100 for s in sizes)
+
+
+def test_other_ways_to_read(program, tmp_path):
+    p = program(embedded("5.4"))
+    for way in ("--stop", "--no-stop"):
+        result = refs(str(p.pid), way)
+        check_sum(result, p)
+        check_roots(result, p)
+    assert result["error_bound_bytes"] == result["garbage_bytes"]
+    subprocess.run([need(shutil.which("gcore"), "gcore"), "-o", tmp_path / "core", str(p.pid)], check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    result = refs(str(tmp_path / f"core.{p.pid}"))
+    check_sum(result, p)
+    check_roots(result, p)
+    saved = tmp_path / "a.mwg"
+    conftest.run_memwho("refs", p.pid, "--save", saved)
+    check_roots(refs(str(saved)), p)
+    for view in ("first-come", "types"):
+        assert refs(str(p.pid), "--view", view)["live_bytes"] == result["live_bytes"]
+    address = next(a for a, (kind, name) in p.objects.items() if name == "_G.sessions")
+    why = conftest.run_memwho("refs", p.pid, "--why", hex(address)).out
+    assert why.startswith("_G.sessions (global)\n"), why
+
+
+def test_running(program):
+    """Whatever it is doing when it is copied, the sums are what Lua itself has counted by then."""
+    lua = need(shutil.which("lua5.4"), "lua5.4")
+    code = "kept = {} for i = 1, 50000 do kept[i] = { tostring(i) } end " \
+           "while true do local t = {} for i = 1, 1000 do t[i] = { i .. 'x' } end end"
+    process = subprocess.Popen([lua, "-e", code])
+    try:
+        time.sleep(1)
+        for _ in range(10):
+            result = refs(str(process.pid))
+            off = result["own_live_bytes"] - result["live_bytes"] - result["garbage_bytes"]
+            assert abs(off) < 65536, off  # a table that was just growing
+            kept = next(r for r in result["roots"] if r["name"] == "_G.kept")
+            assert 50000 * (56 + 16) < kept["retained_bytes"] < 50000 * 130 + 2**21
+        result = refs(str(process.pid), "--no-stop")
+        assert result["error_bound_bytes"] > 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def waits(*command):
+    process = subprocess.Popen([str(c) for c in command], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    time.sleep(1)
+    return process
+
+
+@pytest.mark.parametrize("version", ["5.1", "5.2"])
+def test_not_supported_yet(version):
+    lua = need(shutil.which(f"lua{version}"), f"lua{version}")
+    process = waits(lua, "-e", "io.read()")
+    try:
+        r = conftest.run_memwho("refs", process.pid, code=1)
+        assert f"has Lua {version} inside, which refs does not know yet" in r.err
+        assert "hint: refs is for Lua 5.3 and 5.4, and Go" in r.err
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def test_neither_go_nor_lua():
+    process = waits("sleep", "100")
+    try:
+        r = conftest.run_memwho("refs", process.pid, code=1)
+        assert "Go 1.17 to 1.26" in r.err and "Lua 5.3 and 5.4" in r.err
+    finally:
+        process.kill()
+        process.wait()
