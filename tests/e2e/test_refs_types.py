@@ -76,7 +76,18 @@ def test_with_dwarf(memwho, minor):
     typed = [r for r in rows if r[2]]
     wrong = [r for r in typed if r[2].rstrip("?") != r[1]]
     assert len(wrong) <= 0.005 * len(typed), wrong[:20]
-    assert share([r for r in rows if r[0] != "part"], lambda r: r[2]) >= 0.995
+    assert share(rows, lambda r: r[2]) >= 0.995
+    assert result["typed_bytes"] >= 0.97 * result["live_bytes"]
+    assert result["shape_typed_bytes"] <= 0.02 * result["live_bytes"]
+    check = result["self_check"]
+    assert 0 < check["claims_rejected"] < len(rows) / 50 and check["claims_conflicting"] < len(rows) / 1000, check
+    # var gStatic = &static{}: the linker's object is the variable's
+    (root,) = [r for r in result["roots"] if r["name"] == "main.gStatic *main.static"]
+    # 201 of main.rec with what each holds (64, four strings' 64, name 32 or more, tag 32 or more), 200 pointers
+    assert root["retained_bytes"] >= 201 * (64 + 64 + 16 + 32) + 1600
+    chains = [s["frames"] for s in result["stacks"] if s["frames"][-1] == root["name"]]
+    assert any(f[-2] == ".items []*main.rec" for f in chains if len(f) > 1), chains[:3]
+    assert not [r["name"] for r in result["roots"] if "stmp_" in r["name"]]
     print(minor, len(rows), len(typed), len(wrong), result["typed_bytes"] / result["live_bytes"])
 
 

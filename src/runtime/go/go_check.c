@@ -273,6 +273,7 @@ int go_check_make(struct go_objects *o, const struct go_claims *claims,
 	graph_account_check(to, "spans_unreadable", k.unreadable);
 	graph_account_check(to, "spans_inconsistent", k.inconsistent);
 	graph_account_check(to, "claims_rejected", claims->rejected);
+	graph_account_check(to, "claims_conflicting", claims->conflicting);
 	tell_damage(&k, k.taken_bytes > reached->bytes ? k.taken_bytes - reached->bytes : 0, to);
 	r = compare(o, &k, reached, to, err);
 	return r < 0 ? r : look_at_goroutines(o, to, err);

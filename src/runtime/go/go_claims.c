@@ -134,10 +134,21 @@ static struct claim of_directory(struct go_claims *c, const struct go_types_slot
 		               t->n_slots ? t->slots[t->n_slots - 1].to : 0, 1 };
 }
 
+static struct claim of_pointer(struct go_claims *c, uint32_t to, uint64_t at)
+{
+	uint8_t byte;
+
+	if (go_types_get(c->types, to)->is_trie_node)
+		to = image_read(c->objects->image, word(c, at), &byte, 1) == 0 && byte <= 1
+		             ? go_types_trie_node(c->types, to, byte)
+		             : 0;
+	return (struct claim){ to ? OBJECT : NOTHING, to, 1 };
+}
+
 static struct claim of_slot(struct go_claims *c, const struct go_types_slot *s, uint64_t at)
 {
 	switch (s->what) {
-	case GO_TYPES_POINTER: return (struct claim){ s->to ? OBJECT : NOTHING, s->to, 1 };
+	case GO_TYPES_POINTER: return of_pointer(c, s->to, at);
 	case GO_TYPES_SLICE:
 		return (struct claim){ s->to ? ELEMENTS : NOTHING, s->to, word(c, at + 2 * WORD) };
 	case GO_TYPES_CHAN_BUFFER: /* hchan: qcount, dataqsiz, buf */
@@ -311,8 +322,9 @@ enum go_claims_verdict go_claims_judge(struct go_claims *c, const struct go_type
 		*ret = go_claims_name(c, k.type, false);
 		return ret->text ? GO_CLAIMS_AGREED : GO_CLAIMS_SILENT;
 	}
-	if (k.what == BYTES && !offset && s->no_scan &&
-	    (k.n == GO_CLAIMS_UNKNOWN || size_agrees(k.n, s))) {
+	/* a part of a string keeps all of it */
+	if (k.what == BYTES && s->no_scan &&
+	    (k.n == GO_CLAIMS_UNKNOWN || (k.n <= s->elemsize && offset <= s->elemsize - k.n))) {
 		if (!c->string_data)
 			c->string_data = text(c, "string data", "");
 		*ret = (struct go_claims_type){ c->string_data, 0 };

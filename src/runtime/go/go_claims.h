@@ -21,6 +21,8 @@ struct go_claims {
 		uint32_t name, many; /* texts: "T", "[]T" */
 	} lately[64];
 	uint64_t rejected;    /* claims that the heap contradicted */
+	uint64_t conflicting; /* those that came when the object had another type, by header or the
+	                         first */
 	const uint8_t *value; /* of a variable that is in pieces; NULL */
 	size_t value_bytes;
 };

@@ -154,6 +154,23 @@ static int give_type(struct making *m, const struct met *to, const struct go_cla
 	return r;
 }
 
+/* An object with a type is told another one: by a pointer or slice, for that is seen at a glance.
+ */
+static void count_conflict(struct making *m, const struct met *to, const struct go_types_slot *s,
+                           uint64_t at, uint64_t value)
+{
+	const uint32_t has = m->layout[to->node] >> 1;
+	struct go_claims_type t;
+
+	if (m->is_second || s->to == has ||
+	    (s->what != GO_TYPES_POINTER && s->what != GO_TYPES_SLICE) ||
+	    go_claims_judge(&m->claims, s, at, value, to->span, to->slot, &t) != GO_CLAIMS_AGREED ||
+	    !t.layout || t.layout >> 1 == has)
+		return;
+	m->claims.conflicting += go_types_get(m->claims.types, t.layout >> 1)->name !=
+	                         go_types_get(m->claims.types, has)->name;
+}
+
 /* By what refers to it: the pointer word at @at, @s of its holder's type; NULL: that has none. */
 static int set_claimed(struct making *m, const struct met *to, const struct go_types_slot *s,
                        uint64_t at, uint64_t value)
@@ -161,6 +178,8 @@ static int set_claimed(struct making *m, const struct met *to, const struct go_t
 	struct go_claims *c = &m->claims;
 	struct go_claims_type t;
 
+	if (c->types && s && m->layout[to->node])
+		count_conflict(m, to, s, at, value);
 	if (!c->types || !wants_type(m, to) ||
 	    !(s ? go_claims_follow(c, s, at, value, to->span, to->slot, &t)
 	        : go_claims_beside(c, at, value, to->span, to->slot, &t)))

@@ -6,11 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "runtime/go/go_own.h"
 #include "runtime/go/go_pools.h"
 #include "runtime/go/go_specials.h"
 #include "runtime/go/go_stacks.h"
+#include "runtime/go/go_statics.h"
 #include "runtime/go/go_timers.h"
 
 enum {
@@ -25,6 +27,12 @@ struct roots {
 	struct error *err;
 	const struct go_symbols *symbols;
 	const struct go_pools *pools;
+	const struct go_statics *statics;
+	struct global_word {
+		uint64_t owner; /* address of the variable whose it is, or its own */
+		uint64_t at, value;
+	} * words;
+	size_t n_words, cap_words;
 };
 
 static uint64_t word(const struct roots *r, uint64_t at)
@@ -70,58 +78,95 @@ static int begin_global(struct roots *r, const char *name, uint64_t at)
 	             OBJECT_TIER_GLOBAL, at);
 }
 
-/* One pointer word of data or bss. Words of one variable are one root. */
-static int global(struct roots *r, const char *segment, uint64_t base, uint64_t at, uint64_t value,
-                  const struct go_symbol **last)
+static int begin_nameless(struct roots *r, uint64_t at)
 {
-	const struct go_symbol *s = go_symbols_at(r->symbols, at);
+	const struct go_module_data *d = r->o->module->data;
+	bool is_bss = at >= d[1].start && at < d[1].end;
+	char text[NAME_BYTES];
+
+	snprintf(text, sizeof(text), "%s+0x%" PRIx64, is_bss ? "bss" : "data",
+	         at - d[is_bss].start);
+	return begin(r, text, "global", OBJECT_TIER_GLOBAL, at);
+}
+
+/* One pointer word of data or bss. Words of one variable, and of what the linker made for it, are
+ * one root. */
+static int global(struct roots *r, const struct global_word *w, const struct go_symbol **last)
+{
+	const struct go_symbol *s = go_symbols_at(r->symbols, w->owner);
+	const struct go_static *in = go_statics_at(r->statics, w->at);
+	const uint64_t at = w->at, value = w->value;
 	char text[NAME_BYTES];
 	int e = 0;
 
-	if (!s) {
-		snprintf(text, sizeof(text), "%s+0x%" PRIx64, segment, at - base);
-		e = begin(r, text, "global", OBJECT_TIER_GLOBAL, at);
-	} else if (s != *last) {
-		e = begin_global(r, s->name, at);
-	}
+	if (!s)
+		e = begin_nameless(r, w->owner);
+	else if (s != *last)
+		e = begin_global(r, s->name, w->owner);
 	*last = s;
 	if (e < 0)
 		return e;
+	if (in) {
+		const struct go_roots_local l = { .label = in->label,
+			                          .type = in->type,
+			                          .offset = (uint32_t)((at - in->start) % in->size),
+			                          .at = at };
+
+		return r->to->local(r->to->arg, value, &l, r->err);
+	}
 	text[0] = '\0';
 	if (s && at > s->start)
 		snprintf(text, sizeof(text), "+%" PRIu64, at - s->start);
 	return r->to->pointer(r->to->arg, value, at, text, r->err);
 }
 
+static int note_word(struct roots *r, uint64_t at)
+{
+	const struct go_static *in = go_statics_at(r->statics, at);
+	uint64_t value = word(r, at);
+	int e;
+
+	if (!value || !points_into_heap(r, value) || go_pools_has(r->pools, at))
+		return 0;
+	e = array_reserve(&r->words, &r->cap_words, r->n_words + 1, r->err);
+	if (e == 0)
+		r->words[r->n_words++] = (struct global_word){ in ? in->owner : at, at, value };
+	return e;
+}
+
+static int by_owner(const void *a, const void *b)
+{
+	const struct global_word *x = a, *y = b;
+
+	if (x->owner != y->owner)
+		return x->owner < y->owner ? -1 : 1;
+	return x->at < y->at ? -1 : x->at > y->at;
+}
+
 static int globals(struct roots *r)
 {
-	static const char *const names[] = { "data", "bss" };
+	const struct go_symbol *last = NULL;
+	int e = 0;
 
 	for (unsigned k = 0; k < 2; k++) {
 		const struct go_module_data *d = &r->o->module->data[k];
 		uint64_t words = d->end > d->start ? (d->end - d->start) / WORD : 0;
-		const struct go_symbol *last = NULL;
 		const uint8_t *mask;
 
 		if (words > d->mask_bits)
 			words = d->mask_bits;
 		mask = words ? image_at(r->o->image, d->mask, (words + 7) / 8) : NULL;
-		for (uint64_t w = 0; mask && w < words; w++) {
-			uint64_t value;
-			int e;
-
-			if (!(mask[w / 8] >> w % 8 & 1))
-				continue;
-			value = word(r, d->start + w * WORD);
-			if (!value || !points_into_heap(r, value) ||
-			    go_pools_has(r->pools, d->start + w * WORD))
-				continue;
-			e = global(r, names[k], d->start, d->start + w * WORD, value, &last);
-			if (e < 0)
-				return e;
+		for (uint64_t w = 0; e == 0 && mask && w < words; w++) {
+			if (mask[w / 8] >> w % 8 & 1)
+				e = note_word(r, d->start + w * WORD);
 		}
 	}
-	return 0;
+	if (r->n_words)
+		qsort(r->words, r->n_words, sizeof(*r->words), by_owner);
+	for (size_t i = 0; e == 0 && i < r->n_words; i++)
+		e = global(r, &r->words[i], &last);
+	free(r->words);
+	return e;
 }
 
 int go_roots_each(struct go_objects *o, struct go_claims *claims, struct go_guess *guess,
@@ -129,12 +174,14 @@ int go_roots_each(struct go_objects *o, struct go_claims *claims, struct go_gues
 {
 	cleanup(go_symbols_clear) struct go_symbols symbols = { 0 };
 	cleanup(go_pools_clear) struct go_pools pools = { 0 };
+	cleanup(go_statics_clear) struct go_statics statics = { 0 };
 	struct go_emit emit = { .o = o, .texts = claims->texts, .to = to, .err = err };
 	struct roots r = { .o = o,
 		           .texts = claims->texts,
 		           .to = to,
 		           .symbols = &symbols,
 		           .pools = &pools,
+		           .statics = &statics,
 		           .err = err };
 	cleanup_free struct go_goroutine *all = NULL;
 	size_t n = 0;
@@ -146,6 +193,8 @@ int go_roots_each(struct go_objects *o, struct go_claims *claims, struct go_gues
 		e = go_own_each(o, claims->texts, to, &symbols, all, n, err);
 	if (e == 0)
 		e = go_pools_find(&emit, &symbols, &pools);
+	if (e == 0)
+		e = go_statics_find(claims, &statics, err);
 	if (e == 0)
 		e = globals(&r);
 	if (e == 0)

@@ -106,7 +106,8 @@ static int note_named(struct go_rtypes *r, uint64_t at)
 	char name[GO_RTYPE_NAME_BYTES];
 	uint64_t key;
 
-	if (!go_rtype_is_named(&r->reader, at))
+	if (!go_rtype_is_named(&r->reader, at) &&
+	    go_rtype_kind(&r->reader, at) != GO_RTYPE_INTERFACE)
 		return 0;
 	go_rtype_name(&r->reader, at, name, sizeof(name));
 	if (!strcmp(name, "runtime.hmap"))
@@ -126,7 +127,7 @@ static bool is_only_for_code(const struct go_rtypes *r, uint64_t at)
 {
 	char name[GO_RTYPE_NAME_BYTES];
 
-	go_rtype_name(&r->reader, at, name, sizeof(name));
+	go_rtype_string(&r->reader, at, name, sizeof(name));
 	return strstr(name, "go.shape.") != NULL;
 }
 

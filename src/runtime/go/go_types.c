@@ -11,6 +11,7 @@
 #include "base/search.h"
 #include "runtime/go/go_rtypes.h"
 #include "runtime/go/go_types_dwarf.h"
+#include "runtime/go/go_types_rules.h"
 #include "runtime/go/go_types_source.h"
 
 enum {
@@ -103,6 +104,24 @@ const struct go_types_type *go_types_record(const struct go_types *t, uint32_t t
 	return &t->types[type < t->n_types ? type : 0];
 }
 
+const char *go_types_name(const struct go_types *t, uint32_t type)
+{
+	return object_graph_name(t->texts, go_types_record(t, type)->name);
+}
+
+uint32_t go_types_named(struct go_types *t, const char *name)
+{
+	const struct go_rtypes *d = go_types_descriptors(t);
+	uint64_t at = d ? go_rtypes_named(d, name) : 0;
+
+	return at ? go_types_of_descriptor(t, at) : 0;
+}
+
+uint32_t go_types_trie_node(struct go_types *t, uint32_t type, bool first_byte)
+{
+	return go_types_rules_node(t, type, first_byte);
+}
+
 int go_types_text(struct go_types *t, const char *a, const char *b, uint32_t *ret)
 {
 	char buf[TEXT_BYTES];
@@ -134,6 +153,8 @@ uint32_t go_types_number(struct go_types *t, enum go_types_source_index source, 
 	if (!t->source[source]->read(t->self[source], entry, &x))
 		x = (struct go_types_type){ .entry = entry, .source = (uint8_t)source };
 	t->depth--;
+	x.is_trie_node = go_types_rules_is_node(object_graph_name(t->texts, x.name));
+	x.repeats |= go_types_rules_repeats(object_graph_name(t->texts, x.name));
 	t->types[id] = x;
 	return id;
 }
@@ -150,6 +171,7 @@ struct flattening {
 	uint64_t offset, size;
 	size_t label_bytes;
 	int depth;
+	struct go_types_rules rules;
 };
 
 static bool starts(const char *s, const char *with)
@@ -209,15 +231,20 @@ uint32_t go_types_pointed_at(struct go_types *t, uint32_t type)
 
 static bool flatten_field(void *arg, const struct go_types_field *field)
 {
-	struct flattening *f = arg, outer = *f;
+	struct flattening *f = arg;
+	struct go_types_field x = *field;
 
 	if (field->offset >= f->size)
 		return true;
-	append(f, field->label);
-	if (field->what != GO_TYPES_PLAIN)
-		add_slot(f, f->offset + field->offset, field->what, field->to);
+	go_types_rules_apply(&f->rules, f->t, &x);
+	const struct flattening outer = *f;
+
+	append(f, x.label);
+	if (x.what != GO_TYPES_PLAIN)
+		add_slot(f, f->offset + x.offset, x.what, x.to);
 	else
-		flatten(f, field->type, f->offset + field->offset, f->depth + 1);
+		flatten(f, x.type, f->offset + x.offset, f->depth + 1);
+	f->rules = outer.rules;
 	f->offset = outer.offset;
 	f->size = outer.size;
 	f->depth = outer.depth;
@@ -229,10 +256,14 @@ static bool flatten_field(void *arg, const struct go_types_field *field)
 static void flatten_fields(struct flattening *f, const struct go_types_type *x, uint64_t offset,
                            int depth)
 {
+	char in[GO_TYPES_LABEL_BYTES]; /* texts move when one is added */
+
 	f->offset = offset;
 	f->size = x->size;
 	f->depth = depth;
 	f->label_bytes = strlen(f->label);
+	snprintf(in, sizeof(in), "%s", object_graph_name(f->t->texts, x->name));
+	f->rules = (struct go_types_rules){ .in = in };
 	f->t->source[x->source]->each_field(f->t->self[x->source], x, flatten_field, f);
 }
 

@@ -52,6 +52,7 @@ struct go_types_type {
 	bool is_whole;      /* all of them: not cut by the limit */
 	bool repeats;       /* a bucket or group of a map: a pointer to one leads to an array */
 	bool is_channel;    /* hchan: may be followed by its elements */
+	bool is_trie_node;  /* one of two types, as its first byte says: go_types_trie_node() */
 	uint32_t chan_elem; /* of hchan */
 	uint8_t source;
 	struct go_types_slot *slots; /* by offset; owned */
@@ -78,6 +79,8 @@ uint32_t go_types_of_descriptor(struct go_types *t, uint64_t addr);
 /* The closure object of the function at @pc (Go 1.23+, whose DWARF tells offsets); 0. */
 uint32_t go_types_closure(struct go_types *t, uint64_t pc);
 
+/* What a node of such a type is, by its first byte; 0. */
+uint32_t go_types_trie_node(struct go_types *t, uint32_t type, bool first_byte);
 /* What a pointer type leads to; 0. */
 uint32_t go_types_pointed_at(struct go_types *t, uint32_t type);
 struct go_types_dwarf;

@@ -40,5 +40,8 @@ enum go_types_source_index { GO_TYPES_DWARF, GO_TYPES_DESCRIPTORS, GO_TYPES_SOUR
 uint32_t go_types_number(struct go_types *t, enum go_types_source_index source, uint64_t entry);
 /* Type @type's record, slots not read. Valid until the next type is made. */
 const struct go_types_type *go_types_record(const struct go_types *t, uint32_t type);
+const char *go_types_name(const struct go_types *t, uint32_t type);
+/* The type of this name, if objects of it can be allocated; 0. */
+uint32_t go_types_named(struct go_types *t, const char *name);
 /* Interns "@a@b"; negative errno. */
 int go_types_text(struct go_types *t, const char *a, const char *b, uint32_t *ret);
