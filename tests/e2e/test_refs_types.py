@@ -111,3 +111,38 @@ def test_stripped(memwho, minor):
         assert typed - guesses >= 0.70 and typed >= 0.85
     else:
         assert typed >= 0.55
+
+
+def types_of(memwho, core, path):
+    result = memwho("refs", core, "--exe", path, "--json", "--objects").json()
+    return {o["address"]: (o["type"], o["bytes"]) for o in result["objects"]}, result
+
+
+def test_real_program(memwho, tmp_path):
+    """A heap that nobody made for a test: one core, read with DWARF and without it."""
+    if not shutil.which("go"):
+        assert not conftest.CI, "go is not installed"
+        pytest.skip("no go")
+    path, bare = CACHE / "real", CACHE / "real-stripped"
+    CACHE.mkdir(exist_ok=True)
+    subprocess.run(["go", "build", "-o", path, "main.go"], cwd=SOURCE / "real", check=True, env=dict(os.environ, CGO_ENABLED="0"))
+    subprocess.run(["strip", "-o", bare, path], check=True)
+    with Truth(path) as program:
+        pid = program.process.pid
+        subprocess.run(["gcore", "-o", tmp_path / "core", str(pid)], check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+    core = tmp_path / f"core.{pid}"
+    known, whole = types_of(memwho, core, path)
+    found, result = types_of(memwho, core, bare)
+    assert whole["live_bytes"] == result["live_bytes"] and len(known) > 50000
+    both = [(t, found[a][0]) for a, (t, _) in known.items() if t and not t.endswith("?") and found[a][0]]
+    sure = [(t, f) for t, f in both if not f.endswith("?")]
+    guessed = [(t, f[:-1]) for t, f in both if f.endswith("?")]
+    wrong, wrong_guesses = [x for x in sure if x[0] != x[1]], [x for x in guessed if x[0] != x[1]]
+    print(len(known), len(sure), len(wrong), len(guessed), len(wrong_guesses), whole["typed_bytes"] / whole["live_bytes"],
+          result["typed_bytes"] / result["live_bytes"], result["shape_typed_bytes"] / result["live_bytes"])
+    assert len(wrong) <= 0.005 * len(sure), wrong[:20]
+    assert len(wrong_guesses) <= 0.02 * len(guessed), wrong_guesses[:20]
+    assert whole["typed_bytes"] >= 0.97 * whole["live_bytes"]
+    assert result["typed_bytes"] - result["shape_typed_bytes"] >= 0.70 * result["live_bytes"]
+    assert result["typed_bytes"] >= 0.85 * result["live_bytes"]

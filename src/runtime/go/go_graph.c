@@ -617,13 +617,13 @@ static int make(struct making *m, struct image *i, const char *version)
 	if (r == 0)
 		r = object_graph_finish(&m->g, m->err);
 	if (r == 0)
-		r = go_names_apply(&m->g, m->err);
-	if (r == 0)
 		r = look_again(m);
 	if (r == 0)
 		r = guess_locals(m);
 	if (r == 0)
 		r = guess_types(m);
+	if (r == 0)
+		r = go_names_apply(&m->g, m->err);
 	if (r == 0 && m->options && m->options->account && !m->g.partial)
 		r = check(m, m->options->account);
 	if (r == 0)

@@ -99,12 +99,19 @@ struct shown {
 
 static int look_up(struct object_graph *g, uint32_t text, struct shown *ret, struct error *err)
 {
-	char name[NAME_BYTES];
-	bool is_part = false;
+	char name[NAME_BYTES + 1], type[NAME_BYTES];
+	bool is_part = false, is_guess;
 
 	*ret = (struct shown){ text, false };
-	if (!go_names_shown(object_graph_name(g, text), name, sizeof(name), &is_part))
+	snprintf(type, sizeof(type), "%s", object_graph_name(g, text));
+	/* the mark of a guess stays behind the name */
+	is_guess = type[0] && type[strlen(type) - 1] == '?';
+	if (is_guess)
+		type[strlen(type) - 1] = '\0';
+	if (!go_names_shown(type, name, NAME_BYTES, &is_part))
 		return 0;
+	if (is_guess)
+		snprintf(name + strlen(name), 2, "?");
 	ret->is_part = is_part;
 	return object_graph_text(g, name, strlen(name), &ret->text, err);
 }

@@ -33,6 +33,7 @@ struct go_rtypes {
 	size_t n_all, cap_all;
 	struct hash_map is_one; /* address of each */
 	struct hash_map named;  /* hash of a name -> address */
+	struct hash_map groups; /* a map's bucket or group -> the map's type */
 	uint64_t hmap, map, table, hchan;
 	struct error *err;
 };
@@ -44,6 +45,7 @@ static void close_rtypes(void *self)
 	free(r->all);
 	hash_map_clear(&r->is_one);
 	hash_map_clear(&r->named);
+	hash_map_clear(&r->groups);
 	free(r);
 }
 
@@ -122,13 +124,26 @@ static int note_named(struct go_rtypes *r, uint64_t at)
 	return hash_map_get(&r->named, key) ? 0 : hash_map_put(&r->named, key, at, r->err);
 }
 
-/* Types that generic code is compiled for (go.shape.int): no object has one. */
+/* Maps of 1.24+, but for the experiment noswissmap. */
+static bool is_swiss(const struct go_rtypes *r)
+{
+	return r->reader.l->maptype_group != GO_LAYOUT_NONE;
+}
+
+/* The type of a map's bucket or group. */
+static uint64_t group_of(const struct go_rtypes *r, uint64_t map)
+{
+	return word(r,
+	            map + (is_swiss(r) ? r->reader.l->maptype_group : r->reader.l->maptype_bucket));
+}
+
+/* Types that no object has: what generic code is compiled for (go.shape.int), a pair in a map. */
 static bool is_only_for_code(const struct go_rtypes *r, uint64_t at)
 {
 	char name[GO_RTYPE_NAME_BYTES];
 
 	go_rtype_string(&r->reader, at, name, sizeof(name));
-	return strstr(name, "go.shape.") != NULL;
+	return strstr(name, "go.shape.") || !strncmp(name, "struct { key ", 13);
 }
 
 static int note(struct go_rtypes *r, uint64_t at)
@@ -139,6 +154,8 @@ static int note(struct go_rtypes *r, uint64_t at)
 
 	if (e == 0)
 		e = note_named(r, at);
+	if (e == 0 && go_rtype_kind(&r->reader, at) == GO_RTYPE_MAP)
+		e = hash_map_put(&r->groups, group_of(r, at), at, r->err);
 	if (e < 0 || !one.pointer_bytes || is_only_for_code(r, at))
 		return e;
 	e = array_reserve(&r->all, &r->cap_all, r->n_all + 1, r->err);
@@ -187,6 +204,11 @@ uint64_t go_rtypes_named(const struct go_rtypes *r, const char *name)
 	return at ? *at : 0;
 }
 
+bool go_rtypes_is_general(const struct go_rtypes *r, uint64_t at)
+{
+	return at && (at == r->hmap || at == r->map || at == r->table || at == r->hchan);
+}
+
 /* ---- records ---- */
 
 static uint32_t type_at(struct go_rtypes *r, uint64_t entry)
@@ -197,12 +219,6 @@ static uint32_t type_at(struct go_rtypes *r, uint64_t entry)
 static uint64_t elem_of(const struct go_rtypes *r, uint64_t at)
 {
 	return word(r, at + r->reader.l->type_bytes);
-}
-
-/* Maps of 1.24+, but for the experiment noswissmap. */
-static bool is_swiss(const struct go_rtypes *r)
-{
-	return r->reader.l->maptype_group != GO_LAYOUT_NONE;
 }
 
 static bool set_name(struct go_rtypes *r, const char *name, struct go_types_type *x)
@@ -260,6 +276,19 @@ static bool is_repeated(const char *name)
 	return !strncmp(name, "map.bucket[", 11) || !strncmp(name, "map.group[", 10);
 }
 
+/* "map.group[K]V" with the paths of packages, which a type that the compiler made up lacks. */
+static void name_group(const struct go_rtypes *r, uint64_t at, char *buf, size_t size)
+{
+	char key[GO_RTYPE_NAME_BYTES], elem[GO_RTYPE_NAME_BYTES];
+	uint64_t *of = hash_map_get(&r->groups, at);
+
+	if (!of)
+		return;
+	go_rtype_name(&r->reader, word(r, *of + r->reader.l->maptype_key), key, sizeof(key));
+	go_rtype_name(&r->reader, word(r, *of + r->reader.l->maptype_elem), elem, sizeof(elem));
+	snprintf(buf, size, "map.%s[%s]%s", is_swiss(r) ? "group" : "bucket", key, elem);
+}
+
 static bool read_itself(struct go_rtypes *r, uint64_t at, struct go_types_type *x)
 {
 	char name[GO_RTYPE_NAME_BYTES];
@@ -267,6 +296,8 @@ static bool read_itself(struct go_rtypes *r, uint64_t at, struct go_types_type *
 	x->size = word(r, at + r->reader.l->type_size);
 	go_rtype_name(&r->reader, at, name, sizeof(name));
 	x->repeats = is_repeated(name);
+	if (x->repeats)
+		name_group(r, at, name, sizeof(name));
 	switch (go_rtype_kind(&r->reader, at)) {
 	case GO_RTYPE_ARRAY:
 		x->what = GO_TYPES_ARRAY;
@@ -328,13 +359,6 @@ static uint32_t pointed_at(void *self, const struct go_types_type *x)
 }
 
 /* ---- fields ---- */
-
-/* The type of a map's bucket or group. */
-static uint64_t group_of(const struct go_rtypes *r, uint64_t map)
-{
-	return word(r,
-	            map + (is_swiss(r) ? r->reader.l->maptype_group : r->reader.l->maptype_bucket));
-}
 
 /* Words that the runtime declares as unsafe.Pointer, or without the map's types. */
 static void know_better(struct go_rtypes *r, const struct go_types_type *x, const char *name,

@@ -27,5 +27,7 @@ int go_rtypes_open(const struct go_module *m, struct go_types *types, struct go_
 bool go_rtypes_has(const struct go_rtypes *r, uint64_t addr);
 /* All that have pointers and may be of an object, by address. */
 const struct go_rtypes_one *go_rtypes_all(const struct go_rtypes *r, size_t *ret_n);
+/* One that all maps or channels have alike (runtime.hmap): without elements it tells too little. */
+bool go_rtypes_is_general(const struct go_rtypes *r, uint64_t at);
 /* The descriptor of a named type ("internal/sync.entry[interface {},interface {}]"); 0. */
 uint64_t go_rtypes_named(const struct go_rtypes *r, const char *name);

@@ -19,6 +19,7 @@ enum {
 
 struct candidate {
 	uint32_t type, n;
+	bool is_general; /* in the way of others, but nothing to tell */
 };
 
 struct shape {
@@ -84,12 +85,13 @@ static int note_word(void *arg, uint32_t offset, uint64_t value)
 	return 0;
 }
 
-static int add_candidate(struct go_shapes *s, uint32_t type, uint64_t n)
+static int add_candidate(struct go_shapes *s, uint32_t type, uint64_t n, bool is_general)
 {
 	int r = array_reserve(&s->candidates, &s->cap_candidates, s->n_candidates + 1, s->err);
 
 	if (r == 0)
-		s->candidates[s->n_candidates++] = (struct candidate){ type, (uint32_t)n };
+		s->candidates[s->n_candidates++] = (struct candidate){ type, (uint32_t)n,
+			                                               is_general };
 	return r;
 }
 
@@ -112,7 +114,7 @@ static int find_candidates(struct go_shapes *s, size_t span, uint32_t slot)
 			continue;
 		type = go_types_of_descriptor(s->claims->types, all[i].at);
 		if (type && go_claims_is(s->claims, type, n, span, slot))
-			r = add_candidate(s, type, n);
+			r = add_candidate(s, type, n, go_rtypes_is_general(s->types, all[i].at));
 	}
 	return r;
 }
@@ -369,7 +371,7 @@ bool go_shapes_guess(struct go_shapes *s, size_t span, uint32_t slot, struct go_
 			return false;
 		best = k;
 	}
-	if (!best)
+	if (!best || best->is_general)
 		return false;
 	*ret = go_claims_name(s->claims, best->type, best->n > 1);
 	if (captured_by(s, best))
