@@ -12,6 +12,8 @@ enum {
 	TABLE_ROWS = 20,
 	CELL_COLUMNS = 60, /* widest cell */
 	MAX_COLUMNS = 16,
+	COLUMNS_WANTED = 3, /* before names are cut for the others */
+	TEXT_LEAST = 12,
 };
 
 static const char dot[] = " \xc2\xb7 ";
@@ -91,6 +93,28 @@ static void put_cell(FILE *to, const char *text, size_t width, bool left, bool i
 	fputs(is_last ? "\n" : "  ", to);
 }
 
+/* Rather all columns with names cut than one name in full: text columns share what numbers leave
+ * of @columns. */
+static size_t share_room(const struct report_table *t, size_t columns, size_t rows,
+                         size_t width[MAX_COLUMNS])
+{
+	size_t n = t->n_columns < MAX_COLUMNS ? t->n_columns : MAX_COLUMNS;
+	size_t left = columns, texts = 0;
+
+	for (size_t c = 0; c < n; c++) {
+		width[c] = column_width(t, c, rows);
+		texts += is_text_column(t, c);
+		left -= left < width[c] + 2 || is_text_column(t, c) ? 0 : width[c] + 2;
+	}
+	for (size_t c = 0; c < n && texts; c++) {
+		size_t room = left / texts > TEXT_LEAST + 2 ? left / texts - 2 : TEXT_LEAST;
+
+		if (is_text_column(t, c) && width[c] > room)
+			width[c] = room;
+	}
+	return n;
+}
+
 static void put_table(FILE *to, const struct report_table *t, size_t columns, bool colour)
 {
 	size_t rows = t->n_rows < TABLE_ROWS ? t->n_rows : TABLE_ROWS;
@@ -104,6 +128,8 @@ static void put_table(FILE *to, const struct report_table *t, size_t columns, bo
 			break;
 		sum += width[n] + 2;
 	}
+	if (n < COLUMNS_WANTED && n < t->n_columns)
+		n = share_room(t, columns, rows, width);
 	fprintf(to, "\n%s", colour ? "\033[1m" : "");
 	escape_text(to, t->key, CELL_COLUMNS);
 	fprintf(to, "%s\n%s", colour ? "\033[0m" : "", colour ? "\033[2m" : "");

@@ -18,12 +18,12 @@ SOURCE = conftest.SOURCE / "tests" / "programs" / "refs_manager"
 CACHE = conftest.BUILD / "refs-programs"
 
 
-def build(*flags, name="manager", minor=None, source=SOURCE):
+def build(*flags, name="manager", minor=None, source=SOURCE, cgo="0"):
     if minor:
         root = gotools.need(minor)
         go, env = root / "bin" / "go", gotools.environment(root)
     else:
-        go, env = shutil.which("go"), dict(os.environ, GOFLAGS="-mod=mod", CGO_ENABLED="0")
+        go, env = shutil.which("go"), dict(os.environ, GOFLAGS="-mod=mod", CGO_ENABLED=cgo)
         if not go:
             assert not conftest.CI, "go is not installed"
             pytest.skip("no go")
@@ -129,6 +129,17 @@ def test_http(memwho, manager, tmp_path):
     urllib.request.urlretrieve(f"http://{p.http}/debug/pprof/heap", theirs)
     memwho("alloc", p.pid, "-o", ours)
     assert counted(theirs) == counted(ours)
+
+
+def test_with_c(memwho, manager, tmp_path):
+    """cgo: the same profile, and a word on what is not in it."""
+    p = manager(build("-tags=http", name="manager-cgo", cgo="1"))
+    theirs, ours = tmp_path / "theirs.pb.gz", tmp_path / "ours.pb.gz"
+    p.do("heap", theirs)
+    r = memwho("alloc", p.pid, "-o", ours)
+    assert counted(theirs) == counted(ours)
+    assert "--allocator libc" in r.err
+    assert "--allocator libc" not in memwho("alloc", manager(build()).pid).err
 
 
 def test_before_any_collection(memwho, manager, tmp_path):

@@ -2,6 +2,7 @@
 # meson: timeout=600
 """memwho refs --births: who holds what was born where. Every buffer of the program
 comes from one function of a pool; a cluster manager holds most of them."""
+import re
 import subprocess
 
 import pytest
@@ -44,7 +45,9 @@ def test_the_report_s_case(memwho, manager):  # noqa: F811
     assert held[0]["name"] == HOLDER
     check(memwho("refs", p.pid, "--births", "--json").json(), p)
     out = memwho("refs", p.pid, "--births").out
-    assert "births\nborn_in" in out and "[held by]" in out
+    assert re.search(r"births\nborn_in +held_by +bytes +objects +samples\n", out) and "[held by]" in out
+    narrow = memwho("refs", p.pid, "--births", "--columns", "60").out
+    assert re.search(r"births\nborn_in +held_by +bytes", narrow), narrow
 
 
 def test_garbage(memwho, manager):  # noqa: F811
