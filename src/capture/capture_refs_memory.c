@@ -33,7 +33,8 @@ void capture_refs_memory_look(const struct target *t, struct capture_refs_memory
 	if (r == 0)
 		r = ladder_read(t, space, &options, &to->ladder, &why);
 	to->has_ladder = r == 0;
-	if (r < 0)
+	/* one that has ended is told by what needs it */
+	if (r < 0 && r != -ESRCH)
 		log_note(LOG_WARN, "what is not of the runtime is left out: %s", why.message);
 }
 

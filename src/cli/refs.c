@@ -127,6 +127,20 @@ static bool is_file(const char *word)
 	return word[strspn(word, "0123456789")] && stat(word, &st) == 0 && S_ISREG(st.st_mode);
 }
 
+/* What has a '/' and neither is a file nor names a target some other way. */
+static int refuse_path(const char *word, struct error *err)
+{
+	struct stat st;
+
+	if (stat(word, &st) < 0)
+		error_sys(err, errno, "%s", word);
+	else if (S_ISDIR(st.st_mode))
+		error_set(err, EISDIR, "%s is a folder", word);
+	else
+		error_set(err, ENOEXEC, "%s is not a core file", word);
+	return error_hint(err, "refs takes a process, a core file, or a graph that --save wrote");
+}
+
 static int make_graph(const struct asked *a, const char *word, struct object_graph *g,
                       struct capture_refs_facts *facts, struct error *err)
 {
@@ -140,6 +154,8 @@ static int make_graph(const struct asked *a, const char *word, struct object_gra
 	}
 	if (is_file(word))
 		return capture_refs_core(word, &a->capture, g, facts, err);
+	if (strchr(word, '/') && !strchr(word, ':'))
+		return refuse_path(word, err);
 	if (a->capture.exe || a->capture.sysroot)
 		return error_set(err, EINVAL, "--exe and --sysroot are for cores");
 	r = target_resolve(word, &pids, &n, err);
@@ -170,6 +186,18 @@ static int add_facts(struct profile *p, const struct capture_refs_facts *f, stru
 	return r < 0 ? r : capture_refs_memory_report(&f->memory, to, err);
 }
 
+static int save(const struct object_graph *g, const char *path, struct error *err)
+{
+	int r = refs_file_save(g, path, err);
+
+	if (r == -ENOSPC || r == -EFBIG || r == -EDQUOT)
+		error_hint(err, "%.1f MiB did not fit; an older file of that name is as it was",
+		           (double)refs_file_bytes(g) / (1 << 20));
+	else if (r < 0 && !err->hint[0])
+		error_hint(err, "--save takes a file in a folder that is there and may be written");
+	return r;
+}
+
 static int show_graph(struct asked *a, const struct object_graph *g,
                       const struct capture_refs_facts *facts, struct error *err)
 {
@@ -177,7 +205,7 @@ static int show_graph(struct asked *a, const struct object_graph *g,
 	int r = 0;
 
 	if (a->save)
-		r = refs_file_save(g, a->save, err);
+		r = save(g, a->save, err);
 	if (r == 0 && a->why)
 		return why_address(g, a->why, err);
 	if (r == 0 && a->type)

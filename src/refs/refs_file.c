@@ -108,6 +108,17 @@ static int write_all(const struct object_graph *g, FILE *to)
 	return fflush(to);
 }
 
+uint64_t refs_file_bytes(const struct object_graph *g)
+{
+	struct part parts[N_PARTS];
+	uint64_t bytes = sizeof(struct header);
+
+	parts_of(g, parts);
+	for (size_t i = 0; i < N_PARTS; i++)
+		bytes += padded(parts[i].n * parts[i].each);
+	return bytes;
+}
+
 /* A pipe or a device is written to, not replaced. */
 static int save_to_special(const struct object_graph *g, const char *path, struct error *err)
 {

@@ -15,6 +15,8 @@
 
 /* To a temporary file beside @path, then renamed: a full disk leaves the old file. */
 int refs_file_save(const struct object_graph *g, const char *path, struct error *err);
+/* What refs_file_save() writes. */
+uint64_t refs_file_bytes(const struct object_graph *g);
 /* -EBADMSG: not such a file, of another version, or damaged. */
 int refs_file_load(const char *path, struct object_graph *ret, struct error *err);
 /* Does @path begin as one? */

@@ -105,8 +105,12 @@ static int map_core(struct image *i, int fd, struct error *err)
 
 	if (fstat(fd, &st) < 0)
 		return error_sys(err, errno, "%s", i->name);
-	if (!S_ISREG(st.st_mode) || !st.st_size)
+	if (!S_ISREG(st.st_mode))
 		return error_set(err, ENOEXEC, "%s is not a core file", i->name);
+	if (!st.st_size) {
+		error_set(err, ENOEXEC, "%s is empty, not a core file", i->name);
+		return error_hint(err, "was the disk full, or `ulimit -c` 0, when it was written?");
+	}
 	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (p == MAP_FAILED)
 		return error_sys(err, errno, "%s", i->name);

@@ -4,27 +4,71 @@
 #include <string.h>
 
 #include "base/array.h"
+#include "base/cleanup.h"
 #include "target/image_internal.h"
 #include "target/maps.h"
 
 enum { MAX_SEGMENTS = 1 << 20 };
 
+static const char *machine_name(unsigned machine)
+{
+	static const struct {
+		unsigned machine;
+		const char *name;
+	} names[] = {
+		{ EM_386, "32-bit x86" }, { EM_AARCH64, "arm64" }, { EM_ARM, "32-bit ARM" },
+		{ EM_RISCV, "RISC-V" },   { EM_PPC64, "POWER" },   { EM_S390, "s390" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (names[i].machine == machine)
+			return names[i].name;
+	}
+	return NULL;
+}
+
+static int refuse_machine(const struct image *i, unsigned machine, struct error *err)
+{
+	const char *name = machine_name(machine);
+
+	if (name)
+		error_set(err, ENOTSUP, "%s is the core of a process on %s", i->name, name);
+	else
+		error_set(err, ENOTSUP, "%s is the core of another machine (ELF machine %u)",
+		          i->name, machine);
+	return error_hint(err, "memwho reads cores of x86-64; viewcore and delve know others");
+}
+
+static int refuse_file(const struct image *i, struct error *err)
+{
+	error_set(err, ENOEXEC, "%s is not a core file", i->name);
+	return error_hint(err, "gcore PID writes one, and so does a Go program that dies under "
+	                       "GOTRACEBACK=crash");
+}
+
+static int refuse_cut(const struct image *i, const char *where, struct error *err)
+{
+	error_set(err, ENOEXEC, "%s is cut off within its %s", i->name, where);
+	return error_hint(err, "was the disk full, or `ulimit -c` too small?");
+}
+
 static int check_header(const struct image *i, const Elf64_Ehdr *h, struct error *err)
 {
 	if (i->core_bytes < EI_NIDENT || memcmp(i->core, ELFMAG, SELFMAG) != 0)
-		return error_set(err, ENOEXEC, "%s is not a core file", i->name);
-	if (i->core[EI_CLASS] != ELFCLASS64 || i->core[EI_DATA] != ELFDATA2LSB)
-		return error_set(err, ENOTSUP, "%s: the core of a 32-bit or big-endian process",
-		                 i->name);
+		return refuse_file(i, err);
+	if (i->core[EI_CLASS] != ELFCLASS64 || i->core[EI_DATA] != ELFDATA2LSB) {
+		error_set(err, ENOTSUP, "%s is the core of a 32-bit or big-endian process",
+		          i->name);
+		return error_hint(err, "memwho reads cores of x86-64");
+	}
 	if (i->core_bytes < sizeof(*h))
-		return error_set(err, ENOEXEC, "%s is cut off within its header", i->name);
+		return refuse_cut(i, "header", err);
 	if (h->e_type != ET_CORE) {
 		error_set(err, ENOEXEC, "%s is a program or library, not a core", i->name);
 		return error_hint(err, "the program goes behind --exe");
 	}
 	if (h->e_machine != EM_X86_64)
-		return error_set(err, ENOTSUP, "%s: the core of another machine (e_machine %u)",
-		                 i->name, h->e_machine);
+		return refuse_machine(i, h->e_machine, err);
 	if (h->e_phentsize != sizeof(Elf64_Phdr))
 		return error_set(err, ENOEXEC, "%s: damaged header", i->name);
 	return 0;
@@ -88,7 +132,7 @@ static int each_header(struct image *i, const Elf64_Ehdr *h, uint32_t type, stru
 
 	if (n > MAX_SEGMENTS || h->e_phoff > i->core_bytes ||
 	    (i->core_bytes - h->e_phoff) / sizeof(Elf64_Phdr) < n)
-		return error_set(err, ENOEXEC, "%s is cut off within its headers", i->name);
+		return refuse_cut(i, "headers", err);
 	for (uint64_t k = 0; k < n; k++) {
 		Elf64_Phdr p;
 		int r = 0;
@@ -123,13 +167,16 @@ int image_core_read(struct image *i, struct error *err)
 	if (r < 0)
 		return r;
 	drop_disorder(i);
-	if (!i->n_segments)
-		return error_set(err, ENOEXEC, "%s holds no memory", i->name);
+	if (!i->n_segments) {
+		error_set(err, ENOEXEC, "%s holds no memory", i->name);
+		return error_hint(err, "/proc/PID/coredump_filter says what the kernel writes");
+	}
 	r = each_header(i, &h, PT_NOTE, err);
 	drop_disorder(i); /* of files, too */
 	/* gcore writes its notes last: a truncated one may have none */
-	if (r == 0 && !i->n_threads && !i->missing)
-		return error_set(err, ENOEXEC, "%s has no threads: not a core of a process",
-		                 i->name);
+	if (r == 0 && !i->n_threads && !i->missing) {
+		error_set(err, ENOEXEC, "%s has no threads: not a core of a process", i->name);
+		return error_hint(err, "gcore PID writes one");
+	}
 	return r;
 }

@@ -122,7 +122,7 @@ int image_exe_open(struct image *i, struct error *err)
 		return error_hint(err, "the program that crashed goes behind --exe");
 	r = elf_file_open(fd, i->exe_path ? i->exe_path : "the program", &f, err);
 	if (r < 0)
-		return r;
+		return error_hint(err, "the program that crashed goes behind --exe");
 	same = find_bias(i, f, &bias) ? is_same_program(i, f, bias) : -1;
 	if (same < 0) {
 		error_set(err, EMEDIUMTYPE, "%s is not the program that %s is of",

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=600
+"""memwho refs on what it cannot read: one sentence, a hint, the right exit code,
+and nothing is left behind."""
+import os
+import pathlib
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import time
+
+import pytest
+
+import conftest
+import gotools
+import test_refs
+from refusal import is_refusal, refused, run_as
+
+SOURCE = conftest.SOURCE / "tests" / "programs" / "refs_exec"
+NOBODY = 65534
+
+
+def build(name, *flags, go="go", **environment):
+    if not shutil.which("go"):
+        assert not conftest.CI, "go is not installed"
+        pytest.skip("no go")
+    test_refs.CACHE.mkdir(exist_ok=True)
+    path = test_refs.CACHE / name
+    env = dict(os.environ, GOFLAGS="-mod=mod", CGO_ENABLED="0", **environment)
+    subprocess.run([go, "build", *flags, "-o", path, "."], cwd=SOURCE, check=True, env=env)
+    return path
+
+
+class Running:
+    def __init__(self, *argv):
+        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        self.pid = self.process.pid
+        while self.process.stdout.readline() != "ready\n":
+            assert self.process.poll() is None, "it runs"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def children_of(pid):
+    return subprocess.run(["pgrep", "-P", str(pid)], stdout=subprocess.PIPE, text=True).stdout.split()
+
+
+def core_of(pid, folder):
+    subprocess.run(["gcore", "-o", folder / "core", str(pid)], check=True, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)
+    return folder / f"core.{pid}"
+
+
+@pytest.fixture(scope="module")
+def plain():
+    with Running(build("exec")) as p:
+        yield p
+
+
+# ---- what it is ----
+
+def test_another_program(target):
+    pid = target("demo").pid
+    refused("refs", pid, said=("no runtime", "Go 1.17 to 1.26", "memwho alloc"))
+
+
+def test_go_before_117():
+    found = gotools.fetch("1.16.15")
+    if not found:
+        assert not conftest.CI, "go1.16 cannot be had from the Go module proxy"
+        pytest.skip("no go1.16")
+    for program in [*found.glob("bin/*"), *found.glob("pkg/tool/*/*")]:
+        program.chmod(program.stat().st_mode | 0o111)
+    path = build("exec-1.16", go=found / "bin" / "go", GOROOT=str(found), GOTOOLCHAIN="local")
+    with Running(path) as p:
+        refused("refs", p.pid, said=("go1.16.15", "known are Go 1.17"))
+        refused("refs", p.pid, "--stop", said="go1.16.15")
+        assert p.process.poll() is None and not children_of(p.pid)
+
+
+@pytest.mark.parametrize("version", ["go1.99", "go1.16"])
+def test_other_versions(version):
+    """Without symbols, and with a version in it that the table does not have."""
+    plain = build("exec-stripped", "-ldflags=-s -w").read_bytes()
+    own = subprocess.run(["go", "env", "GOVERSION"], stdout=subprocess.PIPE, text=True, cwd="/").stdout.strip()
+    new = (version + own[len(version):]).encode()[:len(own)]
+    path = test_refs.CACHE / f"exec-{version}"
+    path.write_bytes(plain.replace(own.encode(), new))
+    path.chmod(0o755)
+    assert own.encode() in plain
+    with Running(path) as p:
+        refused("refs", p.pid, said=(new.decode(), "known are Go 1.17"))
+        assert p.process.poll() is None and not children_of(p.pid)
+
+
+def test_32_bit(tmp_path):
+    path = build("exec-386", GOARCH="386")
+    try:
+        p = Running(path)
+    except OSError:
+        pytest.skip("this kernel runs no 32-bit programs")
+    with p:
+        refused("refs", p.pid, said=("32-bit", "64-bit"))
+        refused("refs", core_of(p.pid, tmp_path), said="32-bit")
+
+
+def tiny_core(machine):
+    """Headers of a 64-bit core with one empty note and one page."""
+    header = b"\x7fELF" + bytes([2, 1, 1, 0]) + bytes(8)
+    header += struct.pack("<HHIQQQIHHHHHH", 4, machine, 1, 0, 64, 0, 0, 64, 56, 2, 0, 0, 0)
+    note = struct.pack("<IIQQQQQQ", 4, 4, 176, 0, 0, 0, 0, 1)
+    load = struct.pack("<IIQQQQQQ", 1, 6, 4096, 0x400000, 0, 4096, 4096, 4096)
+    return (header + note + load).ljust(4096, b"\0") + bytes(4096)
+
+
+@pytest.mark.parametrize("machine, name", [(183, "arm64"), (243, "RISC-V"), (22, "s390")])
+def test_core_of_another_machine(tmp_path, machine, name):
+    path = tmp_path / "core"
+    path.write_bytes(tiny_core(machine))
+    refused("refs", path, said=(name, "x86-64"))
+
+
+def test_no_core(tmp_path):
+    empty, fifo, text = tmp_path / "empty", tmp_path / "fifo", tmp_path / "text"
+    empty.touch()
+    os.mkfifo(fifo)
+    text.write_text("no core\n" * 100)
+    refused("refs", empty, said="empty")
+    refused("refs", text, said="not a core")
+    refused("refs", tmp_path, said="folder")
+    refused("refs", fifo, said="not a core")
+    refused("refs", tmp_path / "missing", said="missing")
+    refused("refs", "/dev/null", said="not a core")
+    refused("refs", tmp_path / "empty" / "core", said="core")
+    # a program instead of its core
+    refused("refs", conftest.MEMWHO, said=("not a core", "--exe"))
+    path = tmp_path / "cut"
+    path.write_bytes(tiny_core(62)[:100])
+    refused("refs", path, said="cut off")
+    path.write_bytes(tiny_core(62))
+    refused("refs", path, said="threads")
+
+
+# ---- permission ----
+
+def test_not_permitted(plain):
+    folder = pathlib.Path("/tmp") / f"memwho-refs-{os.getpid()}"
+    folder.mkdir(mode=0o755)
+    try:
+        shutil.copy(conftest.MEMWHO, folder)
+        drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--bounding-set=-all",
+                "--inh-caps=-all"]
+        for how in ((), ("--stop",), ("--no-stop",)):
+            r = is_refusal(run_as(drop, "refs", plain.pid, *how, memwho=folder / "memwho"), "not permitted")
+            assert "sudo" in r.err or "CAP_SYS_PTRACE" in r.err
+    finally:
+        shutil.rmtree(folder)
+    assert not children_of(plain.pid)
+
+
+# ---- it changes meanwhile ----
+
+def ends_well(result):
+    """All of it, or one sentence."""
+    if result.code == 0:
+        assert result.json()["live_bytes"] > 0
+        return True
+    return not is_refusal(result, hint="hint: " in result.err)
+
+
+def zombies():
+    out = subprocess.run(["ps", "-eo", "stat,comm"], stdout=subprocess.PIPE, text=True).stdout
+    return [line for line in out.splitlines() if line.startswith("Z") and "exec" in line]
+
+
+@pytest.mark.parametrize("how", [(), ("--stop",), ("--no-stop",)], ids=["copy", "stop", "no-stop"])
+def test_dies_meanwhile(how):
+    outcomes = []
+    for turn in range(14):
+        with Running(build("exec") if not turn else test_refs.CACHE / "exec") as p:
+            m = subprocess.Popen([conftest.MEMWHO, "refs", str(p.pid), "--json", *how], stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            time.sleep(turn * 0.003)
+            os.kill(p.pid, signal.SIGKILL)
+            out, err = m.communicate(timeout=60)
+            outcomes.append(ends_well(conftest.Result(("refs",), m.returncode, out, err)))
+    assert not all(outcomes), "some come too late"
+    end = time.monotonic() + 10
+    while zombies() and time.monotonic() < end: # init reaps them
+        time.sleep(0.1)
+    assert not zombies()
+
+
+def test_execs_meanwhile(memwho, tmp_path):
+    """Each moment has some program in it: that one is read, or none."""
+    flag = tmp_path / "go on"
+    flag.touch()
+    with Running(build("exec"), flag) as p:
+        read = 0
+        for _ in range(25):
+            r = run_as([], "refs", p.pid, "--json")
+            if ends_well(r):
+                read += 1
+                assert r.json()["live_bytes"] < 8 << 20
+        assert p.process.poll() is None, "it goes on"
+        assert read > 0
+        flag.unlink()
+        time.sleep(2.5) # a copy of a program that is no more ends by itself
+        memwho("detach", p.pid)
+        assert not children_of(p.pid)
+
+
+# ---- the disk ----
+
+def small_files():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+
+def test_disk_full(memwho, plain, tmp_path):
+    saved = tmp_path / "a.mwg"
+    memwho("refs", plain.pid, "--save", saved)
+    before = saved.read_bytes()
+    p = subprocess.run([conftest.MEMWHO, "refs", str(plain.pid), "--save", saved], stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, preexec_fn=small_files)
+    is_refusal(conftest.Result(("refs",), p.returncode, p.stdout, p.stderr), "a.mwg", "too large")
+    assert saved.read_bytes() == before and os.listdir(tmp_path) == ["a.mwg"], "the old one stays"
+
+
+def test_disk_full_for_real(memwho, plain, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", disk], stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("no mounts here")
+    try:
+        refused("refs", plain.pid, "--save", disk / "a.mwg", said=("a.mwg", "No space left"))
+        assert not os.listdir(disk)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    refused("refs", plain.pid, "--save", tmp_path / "no" / "a.mwg", said="No such file")
+
+
+# ---- cores and their programs ----
+
+def test_core_without_its_program(plain, tmp_path):
+    moved = tmp_path / "program"
+    shutil.copy(test_refs.CACHE / "exec", moved)
+    with Running(moved) as p:
+        core = core_of(p.pid, tmp_path)
+    moved.unlink()
+    refused("refs", core, said=("program", "--exe"))
+    # the same bytes do
+    assert run_as([], "refs", core, "--exe", test_refs.CACHE / "exec", "--json").json()["live_bytes"] > 4 << 20
+    other = build("exec-other", "-ldflags=-X main.unused=1", "-gcflags=-N -l")
+    refused("refs", core, "--exe", other, said="program that the core is of")
+    refused("refs", core, "--exe", tmp_path / "none", said=("none", "--exe"))
+    refused("refs", core, "--exe", "/etc/passwd", said="passwd")
+
+
+def test_why_elsewhere(plain):
+    for address in ("0x10", "0x7fffffffffff", "0xc0ffffff0000"):
+        refused("refs", plain.pid, "--why", address, said=("no live object", address))
+    refused("refs", plain.pid, "--why", "heap", said="no address", code=2)

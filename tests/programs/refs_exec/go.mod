@@ -1,0 +1,3 @@
+module refs_exec
+
+go 1.16
