@@ -189,7 +189,8 @@ static bool pointers_agree(struct go_claims *c, const struct go_types_type *t, u
 		return t->n_slots == 0;
 	return t->n_slots && t->is_whole &&
 	       go_objects_offsets(c->objects, span, slot - s->first, compare_word, &k) == 0 &&
-	       k.n % t->n_slots == 0 && k.n / t->n_slots >= n;
+	       /* behind the last one of an array with a header the scan goes on into the slack */
+	       (s->has_header || k.n % t->n_slots == 0) && k.n / t->n_slots >= n;
 }
 
 uint32_t go_claims_header(const struct go_objects_span *s)

@@ -16,6 +16,10 @@ enum {
 	MAX_FRAMES = 1 << 22,
 	MAX_CODES = 1 << 24,
 	VARINT_BYTES = 5,
+	STACK_MAP_INDEX = 1,
+	ARGS_MAPS = 0, /* FUNCDATA_ArgsPointerMaps, LocalsPointerMaps, StackObjects */
+	LOCALS_MAPS = 1,
+	STACK_OBJECTS = 2,
 	INLINE_INDEX = 2, /* internal/abi/symtab.go: PCDATA_InlTreeIndex, FUNCDATA_InlTree */
 	INLINE_TREE = 3,
 	MAX_INLINED = 64,
@@ -175,6 +179,24 @@ static void classify(struct go_frames_code *c, const char *name)
 	c->is_last = is_one_of(name, last, ARRAY_SIZE(last));
 }
 
+/* Where its stack maps are (funcdata.go, internal/abi/symtab.go). */
+static void find_maps(const struct go_module *m, const struct go_module_function *f, uint64_t pc,
+                      struct go_frames_code *c)
+{
+	uint32_t n = half(m, f->record + m->layout->func_npcdata);
+	uint64_t tables = f->record + m->layout->func_nfuncdata + 1;
+
+	c->map_index = -1;
+	c->args_bytes = half(m, f->record + m->layout->func_args);
+	if (c->args_bytes > INT32_MAX) /* ArgsSizeUnknown */
+		c->args_bytes = 0;
+	if (n > STACK_MAP_INDEX)
+		c->map_index = value_at(m, half(m, tables + 4 * STACK_MAP_INDEX), f->entry, pc);
+	c->args = funcdata(m, f->record, n, ARGS_MAPS);
+	c->locals = funcdata(m, f->record, n, LOCALS_MAPS);
+	c->objects = funcdata(m, f->record, n, STACK_OBJECTS);
+}
+
 static int make_code(struct go_frames *f, uint64_t pc, struct go_frames_code *ret,
                      struct error *err)
 {
@@ -197,6 +219,7 @@ static int make_code(struct go_frames *f, uint64_t pc, struct go_frames_code *re
 		inlined_at(m, &at, pc, inlined, sizeof(inlined));
 		ret->is_wrapper = !inlined[0];
 	}
+	find_maps(m, &at, pc, ret);
 	if (image_read(m->image, at.record + m->layout->func_pcsp, &table, sizeof(table)) == 0)
 		ret->bytes = value_at(m, table, at.entry, pc);
 	return object_graph_text(f->texts, inlined[0] ? inlined : name, NAME_BYTES, &ret->name,
@@ -232,13 +255,12 @@ static int code_at(struct go_frames *f, uint64_t pc, uint32_t *ret, struct error
 
 /* ---- the walk ---- */
 
-static int add(struct go_frames *f, uint64_t sp, uint64_t cfa, uint64_t pc, uint32_t code,
-               struct error *err)
+static int add(struct go_frames *f, const struct go_frames_frame *frame, struct error *err)
 {
 	int r = array_reserve(&f->frames, &f->cap_frames, f->n_frames + 1, err);
 
 	if (r == 0)
-		f->frames[f->n_frames++] = (struct go_frames_frame){ sp, cfa, pc, code };
+		f->frames[f->n_frames++] = *frame;
 	return r;
 }
 
@@ -260,7 +282,7 @@ int go_frames_walk(struct go_frames *f, uint64_t pc, uint64_t sp, uint64_t high,
 		cfa = sp + (uint32_t)c->bytes + WORD;
 		if (cfa > high)
 			return 0;
-		r = add(f, sp, cfa, at, code, err);
+		r = add(f, &(struct go_frames_frame){ sp, cfa, at, code, is_exact }, err);
 		if (r < 0 || c->is_last || image_read(f->module->image, cfa - WORD, &pc, WORD) < 0)
 			return r;
 		is_exact = c->is_injected;

@@ -22,9 +22,12 @@
 
 /* One place in the code. */
 struct go_frames_code {
-	uint64_t entry;   /* of its function */
-	uint32_t name;    /* text: "main.hold" */
-	uint32_t unnamed; /* text: "main.hold stack slot"; 0: not made yet */
+	uint64_t entry;                 /* of its function */
+	uint32_t name;                  /* text: "main.hold" */
+	uint32_t unnamed;               /* text: "main.hold stack slot"; 0: not made yet */
+	uint64_t locals, args, objects; /* addresses of its maps (go_liveness.h); 0: it has none */
+	int32_t map_index;              /* into them */
+	uint32_t args_bytes;
 	int32_t bytes;    /* from the stack pointer to the return address; -1: not known */
 	bool is_injected; /* its caller was interrupted there and did not call it */
 	bool spills;      /* asyncPreempt: it keeps its caller's registers at its stack pointer */
@@ -36,6 +39,7 @@ struct go_frames_frame {
 	uint64_t sp, cfa; /* its first word, and behind its return address */
 	uint64_t pc;      /* in the instruction that it stands at */
 	uint32_t code;    /* index into go_frames.codes */
+	bool is_exact;    /* it was interrupted at pc; else it calls something there */
 };
 
 struct go_frames {

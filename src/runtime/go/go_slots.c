@@ -50,7 +50,8 @@ static int add_word(struct making *m, const struct go_slots_word *w)
 }
 
 /* Words of @n of @type that lie at @at. */
-static int add_pointed(struct making *m, uint64_t at, uint32_t type, uint64_t n, uint32_t label)
+static int add_pointed(struct making *m, uint64_t at, uint32_t type, uint64_t n, uint32_t label,
+                       bool is_used)
 {
 	const struct go_types_type t = *go_types_get(m->s->claims->types, type);
 	uint64_t room = m->g->high - at;
@@ -64,7 +65,8 @@ static int add_pointed(struct making *m, uint64_t at, uint32_t type, uint64_t n,
 			                                               t.slots[i].offset,
 			                                         .label = label,
 			                                         .type = type,
-			                                         .offset = t.slots[i].offset });
+			                                         .offset = t.slots[i].offset,
+			                                         .is_used = is_used });
 	}
 	return r;
 }
@@ -211,7 +213,9 @@ static int defers(struct making *m)
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && at && i < MAX_RECORDS; i++) {
-		struct go_slots_word w = { .at = at + l->defer_fn, .what = GO_TYPES_FUNC };
+		struct go_slots_word w = { .at = at + l->defer_fn,
+			                   .what = GO_TYPES_FUNC,
+			                   .is_used = true };
 
 		r = label_at(m, go_objects_word(m->s->claims->objects, at + l->defer_sp), "defer",
 		             &w.label);
@@ -249,7 +253,7 @@ static int blocked(struct making *m, const char *what)
 		if (number && elem >= m->g->sp && elem < m->g->high && elem % WORD == 0) {
 			r = label_at(m, elem, what, &label);
 			if (r == 0)
-				r = add_pointed(m, elem, number, 1, label);
+				r = add_pointed(m, elem, number, 1, label, true);
 		}
 		at = go_objects_word(c->objects, at + l->sudog_waitlink);
 	}
@@ -307,7 +311,7 @@ static int follow(struct making *m, const struct go_slots_word w)
 	r = hash_map_put(&m->s->followed, key, 1, m->err);
 	if (r == 0)
 		r = label_of(m, w.label, slot.label, &label);
-	return r < 0 ? r : add_pointed(m, value, type, n, label);
+	return r < 0 ? r : add_pointed(m, value, type, n, label, w.is_used);
 }
 
 static int pointed(struct making *m)

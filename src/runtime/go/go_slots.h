@@ -27,6 +27,7 @@ struct go_slots_word {
 	enum go_types_what what; /* without a type: how the word is to be taken */
 	uint32_t value; /* index + 1 of go_slots.values; 0: the variable is at at - offset */
 	uint32_t rank;
+	bool is_used; /* the runtime says so, whatever the stack maps do */
 };
 
 struct go_slots {

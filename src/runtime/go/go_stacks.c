@@ -11,11 +11,12 @@
 #include "runtime/go/go_frames.h"
 #include "runtime/go/go_goroutines.h"
 #include "runtime/go/go_guess.h"
+#include "runtime/go/go_liveness.h"
 #include "runtime/go/go_records.h"
 #include "runtime/go/go_slots.h"
 #include "runtime/go/go_waiting.h"
 
-enum { WORD = 8, NAME_BYTES = 512, STATES = 4 };
+enum { WORD = 8, NAME_BYTES = 512, STATES = 4, MAX_DEAD = 1 << 22 };
 
 struct stacks {
 	struct go_objects *o;
@@ -23,7 +24,14 @@ struct stacks {
 	const struct go_roots_sink *to;
 	struct go_frames frames;
 	struct go_slots slots;
+	struct go_liveness liveness;
 	struct go_guess *guess;
+	struct dead_word { /* of all stacks: words that are dead by the maps; owned */
+		uint64_t value;
+		struct go_roots_local local;
+	} * dead;
+	size_t n_dead, cap_dead;
+	bool is_dead;        /* those that are looked at now are */
 	uint64_t candidates; /* of the frame whose words are looked at */
 	uint32_t nowhere;    /* text */
 	struct error *err;
@@ -58,14 +66,54 @@ static int unnamed(struct stacks *s, const struct go_frames_frame *f, uint32_t *
 	return r;
 }
 
+static bool points_to_object(const struct stacks *s, uint64_t value)
+{
+	size_t span = 0;
+	uint32_t slot = value ? go_objects_find(s->o, value, &span) : UINT32_MAX;
+
+	return slot != UINT32_MAX && !go_objects_is_free(s->o, span, slot);
+}
+
+/* For later: it is of another root. */
+static int keep(struct stacks *s, uint64_t value, const struct go_roots_local *local)
+{
+	int r = s->n_dead < MAX_DEAD ? array_reserve(&s->dead, &s->cap_dead, s->n_dead + 1, s->err)
+	                             : 0;
+
+	if (r < 0 || s->n_dead >= MAX_DEAD)
+		return r < 0 ? r : s->to->local(s->to->arg, value, local, s->err);
+	s->dead[s->n_dead] = (struct dead_word){ value, *local };
+	s->dead[s->n_dead].local.candidates = 0; /* of what was there before, perhaps */
+	if (local->value) {                      /* what was put together does not last */
+		s->dead[s->n_dead].local.type = 0;
+		s->dead[s->n_dead].local.value = NULL;
+	}
+	s->n_dead++;
+	return 0;
+}
+
+/* Words that point to an object although nothing uses them any more: the collector would free what
+ * only they refer to. */
+static int dead_words(struct stacks *s)
+{
+	struct object_root root = { .tier = OBJECT_TIER_RUNTIME };
+	int r = text(s, "dead words of stacks", "", &root.name);
+
+	if (r == 0)
+		r = text(s, "stack", "", &root.kind);
+	if (r == 0 && s->n_dead)
+		r = s->to->root(s->to->arg, &root, 0, s->err);
+	for (size_t i = 0; r == 0 && i < s->n_dead; i++)
+		r = s->to->local(s->to->arg, s->dead[i].value, &s->dead[i].local, s->err);
+	return r;
+}
+
 /* @w: the variable that has it; NULL: none is known. @label: then it is called so. */
 static int word(struct stacks *s, const struct go_slots_word *w, uint32_t label, uint64_t value)
 {
 	struct go_roots_local local = { .label = label, .candidates = s->candidates };
-	size_t span = 0;
-	uint32_t slot = value ? go_objects_find(s->o, value, &span) : UINT32_MAX;
 
-	if (slot == UINT32_MAX || go_objects_is_free(s->o, span, slot))
+	if (!points_to_object(s, value))
 		return 0;
 	if (w) {
 		local = (struct go_roots_local){
@@ -78,13 +126,16 @@ static int word(struct stacks *s, const struct go_slots_word *w, uint32_t label,
 			.value_bytes = w->value ? GO_SLOTS_VALUE_BYTES : 0,
 		};
 	}
+	if (s->is_dead)
+		return keep(s, value, &local);
 	return s->to->local(s->to->arg, value, &local, s->err);
 }
 
 static int candidates(struct stacks *s, const struct go_frames_frame *f)
 {
 	s->candidates = 0;
-	if (!f || !s->slots.locals)
+	/* the runtime's variables are of what it works on, which says nothing of its callers' */
+	if (!f || !s->slots.locals || !strncmp(name_of(s, f), "runtime.", 8))
 		return 0;
 	return go_guess_candidates(s->guess, s->slots.locals, s->slots.claims->types,
 	                           s->frames.codes[f->code].entry, &s->candidates, s->err);
@@ -103,9 +154,26 @@ static int registers(struct stacks *s, const struct go_goroutine *g)
 	for (unsigned i = 0; r == 0 && i < IMAGE_REGISTERS; i++) {
 		const struct go_slots_word *w = &s->slots.registers[i];
 
+		/* no map is of them; a system call keeps only its own arguments there */
+		s->is_dead = !w->label || g->status == GO_STATUS_SYSCALL;
 		r = word(s, w->label ? w : NULL, label, g->thread->regs[i]);
 	}
+	s->is_dead = false;
 	return r;
+}
+
+/* Does nothing use the word any more, as far as one can know? */
+static bool is_dead(const struct stacks *s, const struct go_frames_frame *f,
+                    const struct go_slots_word *w, uint64_t at)
+{
+	if (w && w->is_used)
+		return false;
+	/* below the frames is what a system call does */
+	if (!f)
+		return s->frames.n_frames && at < s->frames.frames[0].sp;
+	if (s->frames.codes[f->code].spills)
+		return !w;
+	return !go_liveness_has(&s->liveness, (size_t)(f - s->frames.frames), at);
 }
 
 /* The words of one frame, or of what is before and behind the frames. */
@@ -127,8 +195,12 @@ static int words(struct stacks *s, const struct go_frames_frame *f, uint64_t at,
 		if (*slot < slots->n_words && slots->words[*slot].at == at)
 			w = &slots->words[*slot];
 		image_read(s->o->image, at, &value, WORD);
+		if (!points_to_object(s, value))
+			continue;
+		s->is_dead = is_dead(s, f, w, at);
 		r = word(s, w, label, value);
 	}
+	s->is_dead = false;
 	return r;
 }
 
@@ -152,6 +224,8 @@ static int stack(struct stacks *s, const struct go_goroutine *g)
 
 	if (r == 0)
 		r = go_slots_make(&s->slots, &s->frames, g, s->err);
+	if (r == 0)
+		r = go_liveness_find(&s->liveness, &s->frames, g, &s->slots, s->err);
 	if (r == 0)
 		r = registers(s, g);
 	if (r == 0)
@@ -318,7 +392,11 @@ int go_stacks_each(struct go_objects *o, struct go_claims *claims, struct go_gue
 	if (r == 0 && with_stack)
 		r = groups(&s, some, with_stack);
 	if (r == 0)
+		r = dead_words(&s);
+	if (r == 0)
 		r = go_records_each(&emit, some, with_stack);
+	free(s.dead);
+	go_liveness_clear(&s.liveness);
 	go_frames_clear(&s.frames);
 	go_locals_close(s.slots.locals);
 	go_slots_clear(&s.slots);

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=300
+"""memwho refs: each kind of root that a Go program has, on a program that says what each keeps."""
+import os
+import shutil
+import subprocess
+
+import conftest
+import gotools
+import pytest
+import test_refs
+
+SOURCE = conftest.SOURCE / "tests" / "programs" / "refs_roots"
+MINORS = [int(m) for m in os.environ.get("REFS_MINORS", "18 21 22 24").split()]
+
+
+class Program:
+    def __init__(self, path, *args):
+        self.process = subprocess.Popen([path, *args], stdout=subprocess.PIPE, text=True)
+        self.pid, self.path = self.process.pid, path
+        self.roots, self.waits, self.objects, self.live = [], {}, {}, None
+        for line in self.process.stdout:
+            words = line.rstrip("\n").split(" ")
+            if words[0] == "ready":
+                break
+            if words[0] == "root":
+                number = next(i for i, w in enumerate(words) if w.isdigit())
+                self.roots.append((" ".join(words[1:number]), int(words[number]), " ".join(words[number + 1:])))
+            elif words[0] == "wait":
+                self.waits[words[1]] = " ".join(words[2:])
+            elif words[0] == "object":
+                self.objects[int(words[1], 16)] = words[2]
+            else:
+                self.live = int(words[1])
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def build(minor, flags=()):
+    """By the machine's own Go, or go1.MINOR, with the files that it can build: as a module of the
+    proxy 1.19 cannot build a package by its folder."""
+    path = conftest.BUILD / "refs-programs" / f"refs-roots-{minor}"
+    path.parent.mkdir(exist_ok=True)
+    if minor:
+        root = gotools.need(minor)
+        newer = ["older"] if minor < 21 else ["pinned", "middle" if minor < 24 else "newest"]
+        subprocess.run([root / "bin" / "go", "build", *flags, "-o", path,
+                        *(SOURCE / f"{name}.go" for name in ["main", *newer])],
+                       cwd=SOURCE, check=True, env=gotools.environment(root))
+        return path
+    if not shutil.which("go"):
+        assert not conftest.CI, "go is not installed"
+        pytest.skip("no go")
+    subprocess.run(["go", "build", *flags, "-o", path, "."], cwd=SOURCE, check=True,
+                   env=dict(os.environ, GOFLAGS="-mod=mod", CGO_ENABLED="0"))
+    return path
+
+
+@pytest.fixture
+def program():
+    started = []
+
+    def start(*args, minor=None, flags=()):
+        started.append(Program(build(minor, flags), *args))
+        return started[-1]
+
+    yield start
+    for p in started:
+        p.stop()
+
+
+def check(result, p, least=0.97, strays=0):
+    """@strays: how many roots may share something: of a frame that is interrupted anywhere all words
+    count, and one of them may be of another goroutine that had the stack before."""
+    wrong = []
+    for kind, size, name in p.roots:
+        found = [r for r in result["roots"] if r["name"].startswith(tuple(name.split("|")))]
+        kept = sum(r["retained_bytes"] for r in found)
+        if not found or any(r["kind"] not in kind.split(",") for r in found) or not test_refs.near(kept, size):
+            wrong.append((kind, name, size, kept))
+    assert len(wrong) <= strays, wrong
+    waiting = {g["name"]: g["waiting"] for g in result["goroutines"]}
+    for name, reason in p.waits.items():
+        found = [w for g, w in waiting.items() if g.startswith(f"goroutines of {name} ")]
+        assert found == [reason], (name, reason, waiting)
+    found = {int(o["address"], 16): o["type"] for o in result["objects"]}
+    pairs = [((found.get(a) or "").rstrip("?"), t) for a, t in p.objects.items()]
+    typed = [(f, t) for f, t in pairs if f]
+    assert all(f == t for f, t in typed), [(f, t) for f, t in typed if f != t]
+    assert len(typed) >= least * len(pairs), (len(typed), len(pairs))
+
+
+@pytest.mark.parametrize("minor", [None, *MINORS])
+def test_each_kind(memwho, program, minor):
+    p = program(minor=minor)
+    result = memwho("refs", p.pid, "--json", "--objects").json()
+    assert test_refs.near(result["live_bytes"], p.live), (result["live_bytes"], p.live)
+    # DWARF before 1.23 does not tell where a closure has what
+    check(result, p, 0.95 if minor and minor < 23 else 0.97)
+    frames = {f.split(" ")[0] for s in result["stacks"] for f in s["frames"]}
+    assert {"main.parameters.s", "main.array.a", "main.maps.m", "main.waitSend.h"} <= frames, frames
+
+
+@pytest.mark.parametrize("minor", [None, MINORS[0], MINORS[-1]])
+def test_preempted(memwho, program, minor):
+    """Of two that compute and never call anything one runs, the other was stopped by a signal."""
+    p = program("preempted", minor=minor)
+    seen = set()
+    for _ in range(5):
+        result = memwho("refs", p.pid, "--json", "--objects").json()
+        check(result, p, 0.95, strays=2)
+        seen |= {(g["name"].split(" ")[2], g["waiting"]) for g in result["goroutines"]}
+    assert {("main.runTight", "running"), ("main.runCalls", "running")} & seen
+    assert {w for n, w in seen if n.startswith("main.run")} & {"runnable", "preempted"}, seen
+
+
+def test_running(memwho, program, tmp_path):
+    """Busy goroutines: live, and in a core."""
+    p = program("busy")
+    check(memwho("refs", p.pid, "--json", "--objects").json(), p, strays=2)
+    subprocess.run(["gcore", "-o", tmp_path / "core", str(p.pid)], check=True, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)
+    check(memwho("refs", tmp_path / f"core.{p.pid}", "--json", "--objects").json(), p, strays=2)

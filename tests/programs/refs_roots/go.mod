@@ -1,0 +1,3 @@
+module refs_roots
+
+go 1.17
