@@ -7,6 +7,7 @@
 #include "runtime/go/go_waiting.h"
 
 enum { WORD = 8, MAX_GOROUTINES = 1 << 26 };
+#define MAX_STACK (1ull << 31) /* proc.go, maxstackceiling */
 
 static uint64_t word(const struct go_objects *o, uint64_t at)
 {
@@ -77,6 +78,19 @@ static bool find_top(const struct go_objects *o, const uint8_t *bytes, struct go
 	return g->status == GO_STATUS_RUNNING;
 }
 
+/* A stack lies in an arena: in one mapping, or in some that touch. */
+static bool is_mapped(const struct go_objects *o, uint64_t low, uint64_t high)
+{
+	const struct image_segment *s = NULL;
+
+	for (uint64_t at = low; at < high; at = s->end) {
+		s = image_find(o->image, at);
+		if (!s)
+			return false;
+	}
+	return true;
+}
+
 static bool read_one(const struct go_objects *o, uint64_t at, struct go_goroutine *ret)
 {
 	const struct go_layout *l = o->module->layout;
@@ -95,10 +109,11 @@ static bool read_one(const struct go_objects *o, uint64_t at, struct go_goroutin
 	};
 	by = field(g, l->g_gopc);
 	ret->creator = by ? by - 1 : 0;
-	if (ret->status > GO_STATUS_LAST || ret->high < ret->low)
+	if (ret->status > GO_STATUS_LAST || ret->high < ret->low ||
+	    ret->high - ret->low > MAX_STACK || !is_mapped(o, ret->low, ret->high))
 		return false;
 	if (ret->status == GO_STATUS_DEAD || !ret->low) {
-		ret->high = 0;
+		ret->low = ret->high = 0;
 		return true;
 	}
 	return find_top(o, g, ret);
@@ -151,13 +166,21 @@ int go_goroutines_read(struct go_objects *o, struct go_goroutine **ret, size_t *
 {
 	uint64_t all = 0, list = find_list(o, &all);
 	struct go_goroutine *items = calloc(all + 1, sizeof(*items));
+	uint64_t room = 0;
 
 	if (!items)
 		return error_oom(err);
 	*n = 0;
+	/* stacks do not overlap: of more bytes than are mapped something is wrong */
+	for (size_t i = 0; i < image_n_segments(o->image); i++)
+		room += image_segment(o->image, i)->end - image_segment(o->image, i)->start;
 	for (uint64_t i = 0; i < all; i++) {
-		if (read_one(o, word(o, list + i * WORD), &items[*n]))
-			(*n)++;
+		struct go_goroutine *g = &items[*n];
+
+		if (!read_one(o, word(o, list + i * WORD), g) || g->high - g->low > room)
+			continue;
+		room -= g->high ? g->high - g->low : 0;
+		(*n)++;
 	}
 	*ret = items;
 	return 0;
