@@ -39,23 +39,23 @@ class Program:
         self.process.stdout.close()
 
 
-def build(minor, flags=()):
+def build(minor, flags=(), cgo=0):
     """By the machine's own Go, or go1.MINOR, with the files that it can build: as a module of the
     proxy 1.19 cannot build a package by its folder."""
-    path = conftest.BUILD / "refs-programs" / f"refs-roots-{minor}"
+    path = conftest.BUILD / "refs-programs" / f"refs-roots-{minor}-{cgo}"
     path.parent.mkdir(exist_ok=True)
     if minor:
         root = gotools.need(minor)
         newer = ["older"] if minor < 21 else ["pinned", "middle" if minor < 24 else "newest"]
         subprocess.run([root / "bin" / "go", "build", *flags, "-o", path,
-                        *(SOURCE / f"{name}.go" for name in ["main", *newer])],
+                        *(SOURCE / f"{name}.go" for name in ["main", "nocgo", *newer])],
                        cwd=SOURCE, check=True, env=gotools.environment(root))
         return path
     if not shutil.which("go"):
         assert not conftest.CI, "go is not installed"
         pytest.skip("no go")
     subprocess.run(["go", "build", *flags, "-o", path, "."], cwd=SOURCE, check=True,
-                   env=dict(os.environ, GOFLAGS="-mod=mod", CGO_ENABLED="0"))
+                   env=dict(os.environ, GOFLAGS="-mod=mod", CGO_ENABLED=str(cgo)))
     return path
 
 
@@ -63,8 +63,8 @@ def build(minor, flags=()):
 def program():
     started = []
 
-    def start(*args, minor=None, flags=()):
-        started.append(Program(build(minor, flags), *args))
+    def start(*args, minor=None, **kw):
+        started.append(Program(build(minor, **kw), *args))
         return started[-1]
 
     yield start
@@ -115,6 +115,13 @@ def test_preempted(memwho, program, minor):
         seen |= {(g["name"].split(" ")[2], g["waiting"]) for g in result["goroutines"]}
     assert {("main.runTight", "running"), ("main.runCalls", "running")} & seen
     assert {w for n, w in seen if n.startswith("main.run")} & {"runnable", "preempted"}, seen
+
+
+def test_cgo(memwho, program):
+    """Handles that C holds; threads of the C library."""
+    p = program(cgo=1)
+    assert "cgo handle" in {kind for kind, _, _ in p.roots}
+    check(memwho("refs", p.pid, "--json", "--objects").json(), p)
 
 
 def test_running(memwho, program, tmp_path):

@@ -343,6 +343,33 @@ func finalizers() {
 	root("finalizer", held+16, "finalizers")
 }
 
+// The one goroutine that runs finalizers is busy for ever, so the next ones wait.
+//
+//go:noinline
+func block(began chan bool) {
+	runtime.SetFinalizer(&finalized{}, func(*finalized) {
+		began <- true
+		<-never
+	})
+}
+
+//go:noinline
+func makeQueued() {
+	for i := 0; i < 3; i++ {
+		runtime.SetFinalizer(&finalized{h: newHolder(34)}, func(*finalized) {})
+	}
+}
+
+func queued() {
+	began := make(chan bool, 1)
+	block(began)
+	runtime.GC()
+	<-began
+	makeQueued()
+	sink[2] = uint64(clear(20))
+	root("queued finalizer", 3*(held+16), "queued finalizers")
+}
+
 //go:noinline
 func pools() {
 	pool.Put(told(newHolder(29)))
@@ -370,9 +397,11 @@ func main() {
 	timers()
 	finalizers()
 	newer()
+	handles()
 	waiting()
 	variables()
 	ready.Wait()
+	queued()
 	time.Sleep(100 * time.Millisecond)
 	sink[1] = uint64(clear(20))
 	runtime.GC()
