@@ -341,6 +341,27 @@ static bool read_closure(struct go_types_dwarf *t, Dwarf_Die *die, struct go_typ
 	return go_types_text(t->types, "func ", name_of(die), &x->name) == 0;
 }
 
+/* Does its first field, or that one's, mark it (internal/runtime/sys, NotInHeap)? A pointer to such
+ * is none to the collector. */
+static bool is_not_in_heap(Dwarf_Die *die)
+{
+	Dwarf_Die real = *die, member, type;
+	uint64_t kind;
+
+	for (int i = 0; i < MAX_DEPTH; i++) {
+		size_t n = strlen(name_of(&real));
+
+		if (n >= 10 && !strcmp(name_of(&real) + n - 10, ".NotInHeap"))
+			return true;
+		if (!peel(&real, &kind) || dwarf_tag(&real) != DW_TAG_structure_type ||
+		    dwarf_child(&real, &member) != 0 || dwarf_tag(&member) != DW_TAG_member ||
+		    !type_of(&member, DW_AT_type, &type))
+			return false;
+		real = type;
+	}
+	return false;
+}
+
 static bool read_type(void *self, uint64_t entry, struct go_types_type *x)
 {
 	struct go_types_dwarf *t = self;
@@ -360,6 +381,8 @@ static bool read_type(void *self, uint64_t entry, struct go_types_type *x)
 		x->size = WORD;
 		/* lazily: what a pointer leads to is found out when it is followed */
 		x->entry = type_of(&real, DW_AT_type, &elem) ? dwarf_dieoffset(&elem) : 0;
+		if (x->entry && is_not_in_heap(&elem))
+			x->what = GO_TYPES_PLAIN;
 		break;
 	case DW_TAG_subroutine_type:
 		x->what = GO_TYPES_FUNC;
