@@ -244,3 +244,37 @@ def test_neither_go_nor_lua():
     finally:
         process.kill()
         process.wait()
+
+
+def test_redis(tmp_path):
+    """A static 5.1 inside a program without symbols."""
+    server = need(shutil.which("redis-server"), "redis-server")
+    process = waits(server, "--port", "0", "--unixsocket", tmp_path / "socket", "--save", "")
+    try:
+        r = conftest.run_memwho("refs", process.pid, code=1)
+        assert "has Lua 5.1 inside, which refs does not know yet" in r.err
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_haproxy(tmp_path):
+    """A real program: 5.3, a state for each of its threads, and objects of its own classes."""
+    haproxy = need(shutil.which("haproxy") or (os.path.exists("/usr/sbin/haproxy") and "/usr/sbin/haproxy"), "haproxy")
+    (tmp_path / "a.lua").write_text("stats = {} for i = 1, 20000 do "
+                                    "stats[i] = { name = 'backend-number-' .. i .. string.rep('z', 40) } end")
+    (tmp_path / "a.cfg").write_text(f"global\n  lua-load {tmp_path}/a.lua\ndefaults\n  mode http\n  timeout client 1s\n"
+                                    "  timeout server 1s\n  timeout connect 1s\n"
+                                    f"frontend f\n  bind unix@{tmp_path}/socket\n")
+    process = waits(haproxy, "-f", tmp_path / "a.cfg", "-db")
+    try:
+        result = refs(str(process.pid))
+        assert result["runtime"] in ("Lua 5.3", "Lua 5.4")
+        assert result["live_bytes"] + result["garbage_bytes"] == result["own_live_bytes"]
+        # which of the states is the first is by chance
+        stats = next(r for r in result["roots"] if r["name"].split(" (")[0] == "_G.stats")
+        # a table with one node, and its string
+        assert stats["retained_objects"] == pytest.approx(40001, abs=10)
+    finally:
+        process.kill()
+        process.wait()

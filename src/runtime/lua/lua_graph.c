@@ -308,6 +308,13 @@ static int refuse(const struct image *i, const char *version, struct error *err)
 	                  "what the memory of any process is");
 }
 
+static int by_address(const void *a, const void *b)
+{
+	const struct lua_state *x = a, *y = b;
+
+	return x->global < y->global ? -1 : x->global > y->global;
+}
+
 static int add_all(struct image *i, struct peek *p, const struct lua_find *found,
                    const struct object_graph_options *o, struct object_graph *g, struct error *err)
 {
@@ -347,6 +354,9 @@ int lua_graph_make(struct image *i, const struct object_graph_options *o, struct
 		r = lua_find_image(i, &p, &found, other, sizeof(other), err);
 	if (r < 0)
 		return r;
+	/* they have the same numbers when they are looked at again */
+	if (found.n_items)
+		qsort(found.items, found.n_items, sizeof(*found.items), by_address);
 	known = first_known(&found);
 	if (!known && found.n_items)
 		snprintf(other, sizeof(other), "Lua %s", found.items[0].layout->version);

@@ -19,11 +19,13 @@
 			    .base_call = 96, .call_bytes = 72, .savedpc = 40, .callstatus = 66,    \
 			    .node_bytes = 32, .upvalue_bytes = 32, .user_len = 24,                 \
 			    .user_metatable = 16, .proto_tag = 9
-#define COMMON_54                                                                                  \
-	LISTS_54, PROTO_54, .is_54 = true, .main_thread = 264, .basic_types = 480,                 \
-			    .call_bytes = 64, .savedpc = 32, .callstatus = 62, .string_head = 24,  \
-			    .node_bytes = 24, .upvalue_bytes = 40, .user_len = 16,                 \
-			    .user_metatable = 24, .proto_tag = 10, .upvalue_tag = 9
+#define COMMON_54   SAME_54, .main_thread = 264, .basic_types = 480
+#define COMMON_54_0 SAME_54, .main_thread = 256, .basic_types = 472
+#define SAME_54                                                                                    \
+	LISTS_54, PROTO_54, .is_54 = true, .call_bytes = 64, .savedpc = 32, .callstatus = 62,      \
+			    .string_head = 24, .node_bytes = 24, .upvalue_bytes = 40,              \
+			    .user_len = 16, .user_metatable = 24, .proto_tag = 10,                 \
+			    .upvalue_tag = 9
 
 /* clang-format off */
 static const struct lua_layout layouts[] = {
@@ -32,7 +34,7 @@ static const struct lua_layout layouts[] = {
 	{ .version = "5.4.1, 5.4.2", COMMON_54, .state_bytes = 192, .global_bytes = { 1416, 1424 },
 	  .stack_last = 40, .stack = 48, .openupval = 56, .base_call = 88, .real_size = 10 },
 	/* the bit is in `marked` */
-	{ .version = "5.4.0", COMMON_54, .state_bytes = 200, .global_bytes = { 1424 },
+	{ .version = "5.4.0", COMMON_54_0, .state_bytes = 200, .global_bytes = { 1416 },
 	  .stack_last = 48, .stack = 56, .openupval = 64, .base_call = 96, .real_size = 9 },
 	/* the cache of strings had one column at first */
 	{ .version = "5.3.1 to 5.3.6", COMMON_53, .main_thread = 200,
