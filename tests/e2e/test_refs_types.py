@@ -113,6 +113,24 @@ def test_stripped(memwho, minor):
         assert typed >= 0.55
 
 
+@pytest.mark.parametrize("what", ["no symtab", "no DWARF"])
+def test_half_stripped(memwho, what, tmp_path):
+    """DWARF alone names the globals; the symbol table alone, too, with types by descriptors."""
+    path = build(0, False)
+    bare = tmp_path / "bare"
+    flags = ["--strip-all", "--keep-section=.debug*"] if what == "no symtab" else ["--strip-debug"]
+    subprocess.run(["strip", *flags, "-o", bare, path], check=True)
+    rows, result = look(memwho, bare)
+    kept = {r["name"].split(" ")[0]: r["retained_bytes"] for r in look(memwho, path)[1]["roots"]}
+    found = {r["name"].split(" ")[0]: r["retained_bytes"] for r in result["roots"]}
+    # without symbols timers are not told apart from who holds them; what the linker made has no name without DWARF
+    names = [n for n in kept if n.startswith("main.g") and n not in ("main.gStatic", "main.gTimers")]
+    assert len(names) > 30 and "main.gSync" in names
+    for name in names:
+        assert abs(found[name] - kept[name]) <= kept[name] / 100 + 8192, name
+    assert share(rows, lambda r: r[2].rstrip("?") == r[1]) >= (0.995 if what == "no symtab" else 0.95)
+
+
 def types_of(memwho, core, path):
     result = memwho("refs", core, "--exe", path, "--json", "--objects").json()
     return {o["address"]: (o["type"], o["bytes"]) for o in result["objects"]}, result

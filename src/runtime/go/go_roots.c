@@ -28,6 +28,8 @@ struct roots {
 	const struct go_symbols *symbols;
 	const struct go_pools *pools;
 	const struct go_statics *statics;
+	struct go_types *types; /* NULL: none */
+	uint64_t variable;      /* that was begun last, of those that only DWARF names */
 	struct global_word {
 		uint64_t owner; /* address of the variable whose it is, or its own */
 		uint64_t at, value;
@@ -78,12 +80,22 @@ static int begin_global(struct roots *r, const char *name, uint64_t at)
 	             OBJECT_TIER_GLOBAL, at);
 }
 
+/* Without a symbol table. */
 static int begin_nameless(struct roots *r, uint64_t at)
 {
 	const struct go_module_data *d = r->o->module->data;
 	bool is_bss = at >= d[1].start && at < d[1].end;
+	uint64_t start = 0;
+	const char *name = r->types ? go_types_variable_name(r->types, at, &start) : "";
 	char text[NAME_BYTES];
 
+	if (name[0]) {
+		bool is_begun = start == r->variable;
+
+		r->variable = start;
+		return is_begun ? 0 : begin_global(r, name, at);
+	}
+	r->variable = 0;
 	snprintf(text, sizeof(text), "%s+0x%" PRIx64, is_bss ? "bss" : "data",
 	         at - d[is_bss].start);
 	return begin(r, text, "global", OBJECT_TIER_GLOBAL, at);
@@ -182,6 +194,7 @@ int go_roots_each(struct go_objects *o, struct go_claims *claims, struct go_gues
 		           .symbols = &symbols,
 		           .pools = &pools,
 		           .statics = &statics,
+		           .types = claims->types,
 		           .err = err };
 	cleanup_free struct go_goroutine *all = NULL;
 	size_t n = 0;

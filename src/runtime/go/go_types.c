@@ -369,6 +369,13 @@ uint32_t go_types_variable(struct go_types *t, uint64_t addr, uint64_t *start)
 	return type && addr - *start < go_types_get(t, type)->size ? type : 0;
 }
 
+const char *go_types_variable_name(struct go_types *t, uint64_t addr, uint64_t *start)
+{
+	return go_types_variable(t, addr, start)
+	               ? go_types_dwarf_variable_name(t->self[GO_TYPES_DWARF], addr)
+	               : "";
+}
+
 uint32_t go_types_of_descriptor(struct go_types *t, uint64_t addr)
 {
 	struct go_types_dwarf *d = t->self[GO_TYPES_DWARF];

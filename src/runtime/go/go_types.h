@@ -74,6 +74,8 @@ const struct go_types_slot *go_types_slot_at(const struct go_types_type *t, uint
 
 /* The type of the variable that holds @addr: sets its start; 0: none. */
 uint32_t go_types_variable(struct go_types *t, uint64_t addr, uint64_t *start);
+/* Its name, and where it starts; "": none. */
+const char *go_types_variable_name(struct go_types *t, uint64_t addr, uint64_t *start);
 /* The type whose runtime type descriptor is at @addr; 0. */
 uint32_t go_types_of_descriptor(struct go_types *t, uint64_t addr);
 /* The closure object of the function at @pc (Go 1.23+, whose DWARF tells offsets); 0. */

@@ -26,7 +26,8 @@ enum {
 };
 
 struct variable {
-	uint64_t start, entry;
+	uint64_t start, entry; /* entry: of its type */
+	uint64_t die;
 };
 
 struct go_types_dwarf {
@@ -139,6 +140,7 @@ static int note_variable(struct go_types_dwarf *t, Dwarf_Die *die)
 	t->variables[t->n_variables++] = (struct variable){
 		.start = addr + t->module->bias,
 		.entry = dwarf_dieoffset(&type),
+		.die = dwarf_dieoffset(die),
 	};
 	return 0;
 }
@@ -497,6 +499,15 @@ uint64_t go_types_dwarf_variable(struct go_types_dwarf *d, uint64_t addr, uint64
 		return 0;
 	*start = d->variables[behind - 1].start;
 	return d->variables[behind - 1].entry;
+}
+
+const char *go_types_dwarf_variable_name(struct go_types_dwarf *d, uint64_t addr)
+{
+	size_t behind = partition_point(d->n_variables, i, d->variables[i].start <= addr);
+	Dwarf_Die die;
+
+	return behind && dwarf_offdie(d->dwarf, d->variables[behind - 1].die, &die) ? name_of(&die)
+	                                                                            : "";
 }
 
 uint64_t go_types_dwarf_descriptor(struct go_types_dwarf *d, uint64_t addr)

@@ -24,5 +24,7 @@ Dwarf *go_types_dwarf_handle(struct go_types_dwarf *d);
 
 /* Entries; 0: none. As the functions of go_types.h. */
 uint64_t go_types_dwarf_variable(struct go_types_dwarf *d, uint64_t addr, uint64_t *start);
+/* Name of the variable at or before @addr; "". */
+const char *go_types_dwarf_variable_name(struct go_types_dwarf *d, uint64_t addr);
 uint64_t go_types_dwarf_descriptor(struct go_types_dwarf *d, uint64_t addr);
 uint64_t go_types_dwarf_closure(struct go_types_dwarf *d, uint64_t pc);
