@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "profile/report.h"
+#include "refs/refs_frame.h"
 
 #define HELD_BY "[held by]"
 #define GARBAGE "[garbage]"
@@ -46,7 +47,7 @@ static int function(struct filling *f, uint32_t text, uint32_t *ret)
 	int r = 0;
 
 	if (!f->frames[text]) {
-		r = profile_frame_named(f->to, object_graph_name(f->g, text), ret, f->err);
+		r = refs_frame(f->to, object_graph_name(f->g, text), ret, f->err);
 		if (r == 0)
 			f->frames[text] = *ret + 1;
 	}
@@ -60,7 +61,7 @@ static int add_path(struct filling *f, uint32_t place, uint32_t *frames, size_t 
 {
 	for (uint32_t at = place; at != UINT32_MAX; at = f->p->places[at].parent) {
 		const char *text = object_graph_name(&f->p->texts, f->p->places[at].frame);
-		int r = profile_frame_named(f->to, text, &frames[*n], f->err);
+		int r = refs_frame(f->to, text, &frames[*n], f->err);
 
 		if (r < 0)
 			return r;

@@ -10,6 +10,7 @@
 #include "refs/paths.h"
 #include "refs/refs.h"
 #include "refs/refs_births.h"
+#include "refs/refs_frame.h"
 #include "refs/refs_held.h"
 #include "refs/refs_shared.h"
 #include "refs/refs_types.h"
@@ -85,8 +86,8 @@ static int add_place(struct making *m, const struct paths_place *place)
 	if (!place->objects)
 		return 0;
 	for (const struct paths_place *k = place; k && n <= PATHS_MAX_DEPTH; n++) {
-		int r = profile_frame_named(m->to, object_graph_name(&m->p.texts, k->frame),
-		                            &frames[n], m->err);
+		int r = refs_frame(m->to, object_graph_name(&m->p.texts, k->frame), &frames[n],
+		                   m->err);
 
 		if (r < 0)
 			return r;
@@ -102,10 +103,10 @@ static int add_types_as_samples(struct making *m)
 	for (size_t i = 0; i < m->n_types; i++) {
 		const int64_t values[] = { (int64_t)rows[i].objects, (int64_t)rows[i].bytes };
 		uint32_t frame;
-		int r = profile_frame_named(m->to,
-		                            rows[i].type ? object_graph_name(m->g, rows[i].type)
-		                                         : "[unknown type]",
-		                            &frame, m->err);
+		int r = refs_frame(m->to,
+		                   rows[i].type ? object_graph_name(m->g, rows[i].type)
+		                                : "[unknown type]",
+		                   &frame, m->err);
 
 		if (r == 0)
 			r = profile_add(m->to, &frame, 1, NULL, 0, values, m->err);
