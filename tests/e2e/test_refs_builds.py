@@ -72,7 +72,7 @@ def look(memwho, p, symbols=True, dwarf=True):
     result = memwho("refs", p.pid, "--json", "--objects").json()
     check(result, p, names=symbols)
     if dwarf:
-        print(check_types(result, p, stacks=not result["runtime"].startswith(("go1.17", "go1.18"))))
+        print(check_types(result, p))
     return result
 
 
