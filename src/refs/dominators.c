@@ -94,10 +94,14 @@ static struct successors successors_of(const struct object_graph *g, uint32_t v)
 {
 	const struct object_root *r;
 
+	if (v < g->n_nodes && !g->n_edges)
+		return (struct successors){ NULL, 0, 1 };
 	if (v < g->n_nodes)
 		return (struct successors){ g->to + g->first_edge[v],
 			                    g->first_edge[v + 1] - g->first_edge[v], 1 };
 	r = &g->roots[v - g->n_nodes];
+	if (!r->n_edges)
+		return (struct successors){ NULL, 0, 1 };
 	return (struct successors){ &g->root_edges[r->first_edge].to, r->n_edges,
 		                    sizeof(struct object_edge) / sizeof(uint32_t) };
 }
