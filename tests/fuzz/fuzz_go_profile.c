@@ -12,11 +12,11 @@ static volatile uint64_t sink;
 
 static void name_all(const struct go_pclntab *t, const struct go_profile *p)
 {
-	struct go_pclntab_function f;
+	struct go_code_function f;
 	char name[256], file[256];
 
 	for (size_t k = 0; k < p->n_pcs && k < 256; k++) {
-		if (!go_pclntab_function(t, p->pcs[k], &f))
+		if (!go_code_function(t->module, p->pcs[k], &f))
 			continue;
 		sink += go_pclntab_name(t, &f, p->pcs[k], name, sizeof(name));
 		sink += go_pclntab_line(t, &f, p->pcs[k], file, sizeof(file));

@@ -37,13 +37,13 @@ static void test_functions(void **state)
 {
 	cleanup(image_closep) struct image *i = NULL;
 	const uint64_t text = GOIMAGE_BASE + GOIMAGE_TEXT;
-	struct go_pclntab_function f;
+	struct go_code_function f;
 	struct go_pclntab t;
 	char name[64], file[64], small[8];
 
 	make();
 	i = open_picture(&t);
-	assert_true(go_pclntab_function(&t, text + 0x110, &f));
+	assert_true(go_code_function(t.module, text + 0x110, &f));
 	assert_int_equal(f.entry, text + 0x100);
 	assert_int_equal(f.end, text + 0x200);
 	assert_false(go_pclntab_name(&t, &f, text + 0x110, name, sizeof(name)));
@@ -55,11 +55,11 @@ static void test_functions(void **state)
 	assert_int_equal(go_pclntab_line(&t, &f, text + 0x190, file, sizeof(file)), 20);
 	go_pclntab_name(&t, &f, text + 0x190, small, sizeof(small));
 	assert_string_equal(small, "main.in");
-	assert_true(go_pclntab_find(&t, "runtime.profilealloc", &f));
+	assert_true(go_code_find(t.module, "runtime.profilealloc", &f));
 	assert_int_equal(f.entry, text);
-	assert_false(go_pclntab_find(&t, "main.f", &f));
-	assert_false(go_pclntab_function(&t, text + 0x200, &f));
-	assert_false(go_pclntab_function(&t, text - 1, &f));
+	assert_false(go_code_find(t.module, "main.f", &f));
+	assert_false(go_code_function(t.module, text + 0x200, &f));
+	assert_false(go_code_function(t.module, text - 1, &f));
 }
 
 static void test_buckets(void **state)

@@ -15,10 +15,10 @@ enum { NAME_BYTES = 1024, FILE_BYTES = 1024 };
 /* protomem.go, hideRuntime; since 1.24 parts of the runtime have a path of their own. */
 static bool is_runtimes(const struct go_pclntab *t, uint64_t pc)
 {
-	struct go_pclntab_function f;
+	struct go_code_function f;
 	char name[NAME_BYTES];
 
-	if (!go_pclntab_function(t, pc, &f))
+	if (!go_code_function(t->module, pc, &f))
 		return false;
 	go_pclntab_name(t, &f, pc, name, sizeof(name));
 	return !strncmp(name, "runtime.", 8) ||
@@ -66,10 +66,10 @@ static int make_frame(struct making *m, uint64_t pc, uint64_t place, uint32_t *r
 {
 	struct profile_frame f = { .module = m->module };
 	char name[NAME_BYTES], file[FILE_BYTES];
-	struct go_pclntab_function in;
+	struct go_code_function in;
 	int r = 0;
 
-	if (go_pclntab_function(&m->t, pc, &in)) {
+	if (go_code_function(m->t.module, pc, &in)) {
 		/* inside the call */
 		if (pc > in.entry)
 			pc--;

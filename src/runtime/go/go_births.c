@@ -38,7 +38,7 @@ static void births_clear(struct births *b)
 static int name(struct births *b, uint64_t pc, uint32_t *ret)
 {
 	uint64_t *known = hash_map_get(&b->names, pc);
-	struct go_pclntab_function f;
+	struct go_code_function f;
 	char text[NAME_BYTES] = "?";
 	int r;
 
@@ -46,7 +46,7 @@ static int name(struct births *b, uint64_t pc, uint32_t *ret)
 		*ret = (uint32_t)*known;
 		return 0;
 	}
-	if (go_pclntab_function(&b->t, pc, &f))
+	if (go_code_function(b->t.module, pc, &f))
 		go_pclntab_name(&b->t, &f, pc > f.entry ? pc - 1 : pc, text, sizeof(text));
 	/* the end of every goroutine's stack says nothing */
 	if (!strcmp(text, "runtime.goexit"))

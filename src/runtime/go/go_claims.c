@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/search.h"
+#include "runtime/go/go_code.h"
 
 enum {
 	WORD = 8,
@@ -296,7 +297,7 @@ bool go_claims_closure_name(struct go_claims *c, uint64_t at, struct go_claims_t
 {
 	char name[NAME_BYTES];
 
-	go_module_function(c->objects->module, word(c, at), name, sizeof(name));
+	go_code_name_at(c->objects->module, word(c, at), name, sizeof(name));
 	if (name[0])
 		ret->text = text(c, "func ", name);
 	return name[0] && ret->text;

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "runtime/go/go_code.h"
+
 int go_emit_root(struct go_emit *e, const char *name, const char *kind, enum object_tier tier)
 {
 	int r;
@@ -38,5 +40,5 @@ int go_emit_at(struct go_emit *e, uint64_t at, enum go_types_what what, const ch
 
 void go_emit_function(const struct go_emit *e, uint64_t closure, char *buf, size_t size)
 {
-	go_module_function(e->o->module, closure ? go_objects_word(e->o, closure) : 0, buf, size);
+	go_code_name_at(e->o->module, closure ? go_objects_word(e->o, closure) : 0, buf, size);
 }

@@ -7,21 +7,17 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/search.h"
+#include "runtime/go/go_code.h"
 
 enum {
 	WORD = 8,
 	NAME_BYTES = 512,
-	PC_QUANTUM = 1, /* internal/sys: amd64 1, arm64 4 */
-	MAX_STEPS = 1 << 20,
 	MAX_FRAMES = 1 << 22,
 	MAX_CODES = 1 << 24,
-	VARINT_BYTES = 5,
 	STACK_MAP_INDEX = 1,
 	ARGS_MAPS = 0, /* FUNCDATA_ArgsPointerMaps, LocalsPointerMaps, StackObjects */
 	LOCALS_MAPS = 1,
 	STACK_OBJECTS = 2,
-	INLINE_INDEX = 2, /* internal/abi/symtab.go: PCDATA_InlTreeIndex, FUNCDATA_InlTree */
-	INLINE_TREE = 3,
 	MAX_INLINED = 64,
 	PIECE = 64,
 };
@@ -34,70 +30,6 @@ void go_frames_clear(struct go_frames *f)
 	*f = (struct go_frames){ 0 };
 }
 
-/* ---- pcvalue tables (symtab.go: pcvalue, step, readvarint) ---- */
-
-struct table {
-	struct image *image;
-	uint64_t at;
-	uint8_t piece[PIECE];
-	size_t pos, have;
-};
-
-static bool next_byte(struct table *t, uint8_t *ret)
-{
-	if (t->pos == t->have) {
-		t->at += t->have;
-		t->pos = 0;
-		t->have = PIECE;
-		/* the end of the table may be the end of what is mapped */
-		if (image_read(t->image, t->at, t->piece, PIECE) < 0)
-			t->have = image_read(t->image, t->at, t->piece, 1) == 0;
-		if (!t->have)
-			return false;
-	}
-	*ret = t->piece[t->pos++];
-	return true;
-}
-
-static bool varint(struct table *t, uint32_t *ret)
-{
-	uint8_t byte;
-
-	*ret = 0;
-	for (unsigned i = 0; i < VARINT_BYTES; i++) {
-		if (!next_byte(t, &byte))
-			return false;
-		*ret |= (uint32_t)(byte & 0x7f) << 7 * i;
-		if (!(byte & 0x80))
-			return true;
-	}
-	return false;
-}
-
-/* The value of table @offset of the function that begins at @entry, at @pc; -1 none. */
-static int32_t value_at(const struct go_module *m, uint32_t offset, uint64_t entry, uint64_t pc)
-{
-	struct table t = { .image = m->image, .at = m->pc_table + offset };
-	int32_t value = -1;
-	uint64_t at = entry;
-
-	if (!offset)
-		return -1;
-	for (unsigned i = 0; i < MAX_STEPS; i++) {
-		uint32_t change, advance;
-
-		if (!varint(&t, &change) || (!change && i) || !varint(&t, &advance))
-			return -1;
-		value += (int32_t)(change & 1 ? ~(change >> 1) : change >> 1);
-		at += (uint64_t)advance * PC_QUANTUM;
-		if (pc < at)
-			return value;
-	}
-	return -1;
-}
-
-/* ---- what is inlined ---- */
-
 static uint32_t half(const struct go_module *m, uint64_t at)
 {
 	uint32_t v;
@@ -105,47 +37,20 @@ static uint32_t half(const struct go_module *m, uint64_t at)
 	return image_read(m->image, at, &v, sizeof(v)) == 0 ? v : 0;
 }
 
-/* Funcdata @n of the function (symtab.go, funcdata); 0 none. Behind runtime._func: @pcdata offsets,
- * then the funcdata: pointers (1.17), or offsets from moduledata.gofunc. */
-static uint64_t funcdata(const struct go_module *m, uint64_t record, uint32_t pcdata, unsigned n)
-{
-	uint64_t at = record + m->layout->func_nfuncdata + 1 + 4ull * pcdata, base = 0;
-	uint32_t offset;
-	uint8_t have = 0;
-
-	if (image_read(m->image, record + m->layout->func_nfuncdata, &have, 1) < 0 || n >= have)
-		return 0;
-	if (m->layout->minor < 18) {
-		at = (at + WORD - 1) / WORD * WORD;
-		return image_read(m->image, at + WORD * n, &base, WORD) == 0 ? base : 0;
-	}
-	offset = half(m, at + 4 * n);
-	image_read(m->image, m->at + m->layout->moduledata_gofunc, &base, WORD);
-	return offset == UINT32_MAX || !base ? 0 : base + offset;
-}
-
 /* The function that is inlined at @pc of @f, the outermost one: its name, or "". */
-static void inlined_at(const struct go_module *m, const struct go_module_function *f, uint64_t pc,
+static void inlined_at(const struct go_module *m, const struct go_code_function *f, uint64_t pc,
                        char *buf, size_t size)
 {
-	/* runtime.inlinedCall: from 1.20 on shorter */
-	bool old = m->layout->minor < 20;
-	uint32_t bytes = old ? 20 : 16, name = old ? 12 : 4, parent = old ? 16 : 8, found = 0;
-	uint32_t n = half(m, f->record + m->layout->func_npcdata);
-	uint64_t tree = n > INLINE_INDEX ? funcdata(m, f->record, n, INLINE_TREE) : 0;
-	uint32_t table = half(m, f->record + m->layout->func_nfuncdata + 1 + 4 * INLINE_INDEX);
+	struct go_code_call call;
+	uint32_t found = 0;
 
 	buf[0] = '\0';
-	for (unsigned i = 0; tree && i < MAX_INLINED; i++) {
-		int32_t k = value_at(m, table, f->entry, pc);
-
-		if (k < 0)
-			break;
-		found = half(m, tree + (uint64_t)k * bytes + name);
-		pc = f->entry + half(m, tree + (uint64_t)k * bytes + parent);
+	for (unsigned i = 0; i < MAX_INLINED && go_code_inlined(m, f, pc, &call); i++) {
+		found = call.name;
+		pc = call.caller;
 	}
 	if (found)
-		go_module_name(m, found, buf, size);
+		go_code_name(m, found, buf, size);
 }
 
 /* ---- code ---- */
@@ -180,36 +85,31 @@ static void classify(struct go_frames_code *c, const char *name)
 }
 
 /* Where its stack maps are (funcdata.go, internal/abi/symtab.go). */
-static void find_maps(const struct go_module *m, const struct go_module_function *f, uint64_t pc,
+static void find_maps(const struct go_module *m, const struct go_code_function *f, uint64_t pc,
                       struct go_frames_code *c)
 {
-	uint32_t n = half(m, f->record + m->layout->func_npcdata);
-	uint64_t tables = f->record + m->layout->func_nfuncdata + 1;
-
-	c->map_index = -1;
 	c->args_bytes = half(m, f->record + m->layout->func_args);
 	if (c->args_bytes > INT32_MAX) /* ArgsSizeUnknown */
 		c->args_bytes = 0;
-	if (n > STACK_MAP_INDEX)
-		c->map_index = value_at(m, half(m, tables + 4 * STACK_MAP_INDEX), f->entry, pc);
-	c->args = funcdata(m, f->record, n, ARGS_MAPS);
-	c->locals = funcdata(m, f->record, n, LOCALS_MAPS);
-	c->objects = funcdata(m, f->record, n, STACK_OBJECTS);
+	c->map_index = go_code_pcdata(m, f, STACK_MAP_INDEX, pc);
+	c->args = go_code_funcdata(m, f, ARGS_MAPS);
+	c->locals = go_code_funcdata(m, f, LOCALS_MAPS);
+	c->objects = go_code_funcdata(m, f, STACK_OBJECTS);
 }
 
 static int make_code(struct go_frames *f, uint64_t pc, struct go_frames_code *ret,
                      struct error *err)
 {
 	const struct go_module *m = f->module;
-	struct go_module_function at;
+	struct go_code_function at;
 	char name[NAME_BYTES], inlined[NAME_BYTES] = "";
 	uint32_t table;
 	uint8_t id = 0;
 
 	*ret = (struct go_frames_code){ .bytes = -1, .is_last = true };
-	if (!go_module_function_at(m, pc, &at))
+	if (!go_code_function(m, pc, &at))
 		return 0;
-	go_module_function_name(m, &at, name, sizeof(name));
+	go_code_name(m, go_code_name_of(m, &at), name, sizeof(name));
 	classify(ret, name);
 	ret->entry = at.entry;
 	/* `go f(x)` and `defer f(x)` become closures without arguments (escape/call.go) */
@@ -221,7 +121,7 @@ static int make_code(struct go_frames *f, uint64_t pc, struct go_frames_code *re
 	}
 	find_maps(m, &at, pc, ret);
 	if (image_read(m->image, at.record + m->layout->func_pcsp, &table, sizeof(table)) == 0)
-		ret->bytes = value_at(m, table, at.entry, pc);
+		ret->bytes = go_code_value(m, &at, table, pc);
 	return object_graph_text(f->texts, inlined[0] ? inlined : name, NAME_BYTES, &ret->name,
 	                         err);
 }

@@ -225,65 +225,6 @@ static void copy_text(struct image *i, uint64_t at, uint64_t len, char *buf, siz
 	}
 }
 
-static uint64_t ftab_pc(const struct go_module *m, uint64_t k)
-{
-	/* since 1.18: offsets from text (symtab.go, functab) */
-	return m->layout->minor >= 18 ? m->text + half(m->image, m->ftab + k * 8)
-	                              : word(m->image, m->ftab + k * 16);
-}
-
-bool go_module_function_at(const struct go_module *m, uint64_t pc, struct go_module_function *ret)
-{
-	bool offsets = m->layout->minor >= 18;
-	uint64_t low = 0, high = m->n_ftab;
-
-	/* the last entry is the end of the text */
-	if (pc < m->text || pc >= m->etext || high < 2 || high > 1u << 28)
-		return false;
-	while (high - low > 1) {
-		uint64_t mid = low + (high - low) / 2;
-
-		if (ftab_pc(m, mid) <= pc)
-			low = mid;
-		else
-			high = mid;
-	}
-	ret->entry = ftab_pc(m, low);
-	ret->record = m->functions + (offsets ? half(m->image, m->ftab + low * 8 + 4)
-	                                      : word(m->image, m->ftab + low * 16 + 8));
-	return ret->entry <= pc;
-}
-
-void go_module_function_name(const struct go_module *m, const struct go_module_function *f,
-                             char *buf, size_t size)
-{
-	/* _func: entryOff uint32 (entry uintptr before 1.18), nameOff int32 */
-	go_module_name(m, half(m->image, f->record + (m->layout->minor >= 18 ? 4 : 8)), buf, size);
-}
-
-void go_module_name(const struct go_module *m, uint32_t offset, char *buf, size_t size)
-{
-	uint64_t at = m->func_names + offset;
-
-	buf[0] = '\0';
-	for (size_t n = 0; n + 1 < size; n++) {
-		if (image_read(m->image, at + n, buf + n, 1) < 0 || !buf[n]) {
-			buf[n] = '\0';
-			return;
-		}
-		buf[n + 1] = '\0';
-	}
-}
-
-void go_module_function(const struct go_module *m, uint64_t pc, char *buf, size_t size)
-{
-	struct go_module_function f;
-
-	buf[0] = '\0';
-	if (go_module_function_at(m, pc, &f))
-		go_module_function_name(m, &f, buf, size);
-}
-
 /* abi.Name: a byte of flags, the length as a varint (1.17+), the bytes. */
 void go_module_type_name(const struct go_module *m, uint64_t type, char *buf, size_t size)
 {

@@ -39,16 +39,5 @@ struct go_module {
 int go_module_open(struct image *i, struct go_module *ret, char *version, size_t version_bytes,
                    struct error *err);
 
-/* A function of pclntab: where it begins, and its runtime._func. */
-struct go_module_function {
-	uint64_t entry, record;
-};
-bool go_module_function_at(const struct go_module *m, uint64_t pc, struct go_module_function *ret);
-void go_module_function_name(const struct go_module *m, const struct go_module_function *f,
-                             char *buf, size_t size);
-/* The name at @offset of funcnametab. */
-void go_module_name(const struct go_module *m, uint32_t offset, char *buf, size_t size);
-/* Name of the function at @pc (pclntab), or "". */
-void go_module_function(const struct go_module *m, uint64_t pc, char *buf, size_t size);
 /* Name of the type at @type ("*main.Conn"), or "". */
 void go_module_type_name(const struct go_module *m, uint64_t type, char *buf, size_t size);

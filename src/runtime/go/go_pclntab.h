@@ -2,9 +2,8 @@
 #pragma once
 
 /*
- * Go's own table of functions, files, lines and inlined calls (.gopclntab), which
- * strip leaves in place. The surprising rule: in a stack that the runtime has
- * recorded each entry stands for one function, inlined ones included, and is a
+ * Names, files and lines of a stack by Go's own tables (go_code.h). The surprising rule: in a stack
+ * that the runtime has recorded each entry stands for one function, inlined ones included, and is a
  * return address (runtime/symtab.go, Frames.Next); so one entry gives one name.
  */
 
@@ -12,34 +11,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "runtime/go/go_module.h"
+#include "runtime/go/go_code.h"
 
 struct go_pclntab {
 	const struct go_module *module;
 	uint64_t units, n_units;     /* moduledata.cutab */
 	uint64_t files, files_bytes; /* moduledata.filetab */
-	uint64_t pc_bytes;           /* of pctab */
-	uint64_t gofunc;             /* what funcdata counts from (1.18+) */
-};
-
-struct go_pclntab_function {
-	uint64_t entry, end; /* of its code */
-	uint64_t at;         /* address of its _func */
 };
 
 /* Where its parts are; owns nothing, @m must live as long. */
 void go_pclntab_open(const struct go_module *m, struct go_pclntab *ret);
 
-/* The function whose code is at @pc. */
-bool go_pclntab_function(const struct go_pclntab *t, uint64_t pc, struct go_pclntab_function *ret);
-/* The function of this name ("runtime.profilealloc"). Linear. */
-bool go_pclntab_find(const struct go_pclntab *t, const char *name, struct go_pclntab_function *ret);
-
 /* What runs at @pc, an instruction of @f: the innermost function that was inlined
  * there (true), else @f itself. Instances of a generic function have one name,
  * "main.f[...]", as runtime.Frames gives it. */
-bool go_pclntab_name(const struct go_pclntab *t, const struct go_pclntab_function *f, uint64_t pc,
+bool go_pclntab_name(const struct go_pclntab *t, const struct go_code_function *f, uint64_t pc,
                      char *buf, size_t size);
 /* Source line of @pc, 0 and "" if not known. */
-unsigned go_pclntab_line(const struct go_pclntab *t, const struct go_pclntab_function *f,
-                         uint64_t pc, char *file, size_t size);
+unsigned go_pclntab_line(const struct go_pclntab *t, const struct go_code_function *f, uint64_t pc,
+                         char *file, size_t size);

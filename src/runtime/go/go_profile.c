@@ -225,12 +225,12 @@ struct names {
 static void find_names(const struct go_pclntab *t, const char *function, struct names *ret)
 {
 	const struct go_layout *l = t->module->layout;
-	struct go_pclntab_function f;
+	struct go_code_function f;
 	uint64_t low, high, len;
 	const uint8_t *code;
 
 	/* from noptrdata to enoptrbss */
-	if (!go_pclntab_find(t, function, &f) || f.end - f.entry > MAX_CODE ||
+	if (!go_code_find(t->module, function, &f) || f.end - f.entry > MAX_CODE ||
 	    !word(t, t->module->at + l->moduledata_noptrdata, &low) ||
 	    !word(t, t->module->at + l->moduledata_enoptrbss, &high))
 		return;
@@ -272,7 +272,7 @@ static uint64_t find_rate(const struct go_pclntab *t)
 
 void go_profile_read_rate(const struct go_pclntab *t, struct go_profile *p)
 {
-	struct go_pclntab_function f;
+	struct go_code_function f;
 	uint64_t at = by_symbol(t, SYMBOL_RATE);
 
 	if (!at)
@@ -281,8 +281,8 @@ void go_profile_read_rate(const struct go_pclntab *t, struct go_profile *p)
 	if (!p->has_rate)
 		p->rate = 0;
 	/* since 1.23 the linker looks for the second one */
-	p->is_linked = p->rate || go_pclntab_find(t, "runtime.MemProfile", &f) ||
-	               go_pclntab_find(t, "runtime.memProfileInternal", &f);
+	p->is_linked = p->rate || go_code_find(t->module, "runtime.MemProfile", &f) ||
+	               go_code_find(t->module, "runtime.memProfileInternal", &f);
 }
 
 double go_profile_scale(uint64_t size, uint64_t rate)

@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "runtime/go/go_code.h"
+
 enum { WORD = 8, NAME_BYTES = 512, MAX_RECORDS = 1 << 20 };
 
 static uint64_t word(const struct go_emit *e, uint64_t at)
@@ -20,8 +22,8 @@ static int defers(struct go_emit *e, const struct go_goroutine *g)
 		char function[NAME_BYTES], label[NAME_BYTES + 16];
 
 		/* the place behind the defer statement (proc.go, deferproc) */
-		go_module_function(e->o->module, word(e, at + l->defer_pc), function,
-		                   sizeof(function));
+		go_code_name_at(e->o->module, word(e, at + l->defer_pc), function,
+		                sizeof(function));
 		snprintf(label, sizeof(label), "%s%sdefer", function, function[0] ? " " : "");
 		r = go_emit_word(e, at, 0, GO_TYPES_PLAIN, label);
 		/* its closure, when it is the record's own */

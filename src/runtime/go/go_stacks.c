@@ -8,6 +8,7 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "runtime/go/go_code.h"
 #include "runtime/go/go_frames.h"
 #include "runtime/go/go_goroutines.h"
 #include "runtime/go/go_guess.h"
@@ -264,7 +265,7 @@ static bool is_one_group(const struct go_goroutine *a, const struct go_goroutine
 static int function_of(struct stacks *s, const struct go_goroutine *all, size_t n, char *buf,
                        size_t size)
 {
-	go_module_function(s->o->module, all->start_pc, buf, size);
+	go_code_name_at(s->o->module, all->start_pc, buf, size);
 	if (!strcmp(buf, "runtime.main"))
 		snprintf(buf, size, "main.main");
 	for (size_t i = 0; i < n && i < STATES; i++) {
@@ -337,7 +338,7 @@ static int begin(struct stacks *s, const struct go_goroutine *all, size_t n)
 	if (!strncmp(function, "runtime.", 8))
 		root.tier = OBJECT_TIER_RUNTIME;
 	if (strcmp(function, "main.main"))
-		go_module_function(s->o->module, all->creator, by, sizeof(by));
+		go_code_name_at(s->o->module, all->creator, by, sizeof(by));
 	snprintf(name, sizeof(name), "goroutines of %s%s%s%s", function[0] ? function : "?",
 	         by[0] ? " (created by " : "", by, by[0] ? ")" : "");
 	states(s, all, n, state, sizeof(state));
