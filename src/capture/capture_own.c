@@ -12,7 +12,7 @@
 #include "target/maps.h"
 #include "target/target.h"
 
-enum { TRIES = 50, PAUSE_NS = 2000000 };
+enum { TRIES = 400, PAUSE_NS = 2000000 };
 
 static int ask_runtimes(struct image *i, struct profile **ret, uint64_t *fingerprint,
                         struct error *err)

@@ -183,19 +183,16 @@ def test_growth(memwho, record, manager, tmp_path):
 
 
 def test_busy(memwho, manager):
-    """A program that allocates and collects all the time: a reading is of one moment, or says that it
-    is not, where the machine left no moment for two that agree."""
+    """A program that allocates and collects all the time: each reading is of one moment."""
     p = manager(build())
     p.do("churn")
     churned = [0]
     for _ in range(20):
         result = memwho("alloc", p.pid, "--type", "alloc_space", "--json").json()
-        if "unsettled" in result:
-            continue
+        assert "unsettled" not in result
         kept = [s for s in result["stacks"] if s["frames"][:2] == ["main.(*pool).get", "main.fill"]]
         assert abs(sum(s["bytes"] for s in kept) - p.held) < 0.15 * p.held
         churned.append(sum(s["bytes"] for s in result["stacks"] if s["frames"][0] == "main.churn"))
-    assert len(churned) > 5, "hardly any reading was settled"
     assert churned == sorted(churned) and churned[-1] > churned[1] + (4 << 20), churned
     assert p.process.poll() is None
 

@@ -50,6 +50,8 @@ var (
 	gOther  [][]byte
 	dropped []byte
 	churned []byte
+	// the neighbours of what was dropped last: its span has two slots and stays
+	beside [2][]byte
 )
 
 // The one place where buffers are born.
@@ -100,8 +102,10 @@ func grow(n int) {
 //go:noinline
 func drop(n int) {
 	for i := 0; i < n; i++ {
+		beside[0] = dropped
 		dropped = buffers.get(4 << 10)
 	}
+	beside[1] = buffers.get(4 << 10)
 	fmt.Printf("%p\n", dropped)
 	dropped = nil
 }
