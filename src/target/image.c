@@ -491,6 +491,20 @@ int image_copy(struct image *i, uint64_t addr, void *buf, size_t len)
 	return r == 0 ? 0 : -ENODATA;
 }
 
+uint64_t image_uint64(struct image *i, uint64_t addr)
+{
+	uint64_t v;
+
+	return image_read(i, addr, &v, sizeof(v)) == 0 ? v : 0;
+}
+
+uint32_t image_uint32(struct image *i, uint64_t addr)
+{
+	uint32_t v;
+
+	return image_read(i, addr, &v, sizeof(v)) == 0 ? v : 0;
+}
+
 /* ---- the program ---- */
 
 static int open_process_exe(struct image *i, struct error *err)

@@ -77,6 +77,9 @@ const struct image_thread *image_thread(const struct image *i, size_t n);
 /* Exactly @len bytes: 0, -EFAULT not mapped, -ENODATA not there. No message. A page of a process
  * that was never touched reads as zeros without being touched. */
 int image_read(struct image *i, uint64_t addr, void *buf, size_t len);
+/* The 8 or 4 bytes at @addr; 0 when they are not there. */
+uint64_t image_uint64(struct image *i, uint64_t addr);
+uint32_t image_uint32(struct image *i, uint64_t addr);
 /* The same for what is not needed again: nothing is kept of it. */
 int image_copy(struct image *i, uint64_t addr, void *buf, size_t len);
 /* A pointer to @len bytes that stay as long as the image (cores are mapped, processes copied in

@@ -27,9 +27,7 @@ struct look {
 
 static uint64_t word(const struct go_objects *o, uint64_t at)
 {
-	uint64_t v;
-
-	return image_read(o->image, at, &v, sizeof(v)) == 0 ? v : 0;
+	return image_uint64(o->image, at);
 }
 
 /* ---- the spans ---- */

@@ -68,9 +68,7 @@ static bool is_direct(const struct go_claims *c, uint64_t descriptor)
 
 static uint32_t half(const struct go_claims *c, uint64_t at)
 {
-	uint32_t v;
-
-	return image_read(c->objects->image, at, &v, sizeof(v)) == 0 ? v : 0;
+	return image_uint32(c->objects->image, at);
 }
 
 /* itab: inter, _type, the type's hash (runtime2.go; abi.ITab); those of the program, or made. */

@@ -17,20 +17,6 @@ enum {
 	PIECE = 64,
 };
 
-static uint64_t word(const struct go_module *m, uint64_t at)
-{
-	uint64_t v;
-
-	return image_read(m->image, at, &v, sizeof(v)) == 0 ? v : 0;
-}
-
-static uint32_t half(const struct go_module *m, uint64_t at)
-{
-	uint32_t v;
-
-	return image_read(m->image, at, &v, sizeof(v)) == 0 ? v : 0;
-}
-
 /* ---- functions ---- */
 
 /* Entries are offsets since 1.18 (functab). */
@@ -41,7 +27,8 @@ static bool is_offsets(const struct go_module *m)
 
 static uint64_t entry_of(const struct go_module *m, uint64_t k)
 {
-	return is_offsets(m) ? m->text + half(m, m->ftab + k * 8) : word(m, m->ftab + k * 16);
+	return is_offsets(m) ? m->text + image_uint32(m->image, m->ftab + k * 8)
+	                     : image_uint64(m->image, m->ftab + k * 16);
 }
 
 static struct go_code_function function_at(const struct go_module *m, uint64_t k)
@@ -49,8 +36,9 @@ static struct go_code_function function_at(const struct go_module *m, uint64_t k
 	return (struct go_code_function){
 		.entry = entry_of(m, k),
 		.end = entry_of(m, k + 1),
-		.record = m->functions + (is_offsets(m) ? half(m, m->ftab + k * 8 + 4)
-		                                        : word(m, m->ftab + k * 16 + 8)),
+		.record = m->functions + (is_offsets(m)
+		                                  ? image_uint32(m->image, m->ftab + k * 8 + 4)
+		                                  : image_uint64(m->image, m->ftab + k * 16 + 8)),
 	};
 }
 
@@ -96,7 +84,7 @@ bool go_code_find(const struct go_module *m, const char *name, struct go_code_fu
 
 uint32_t go_code_name_of(const struct go_module *m, const struct go_code_function *f)
 {
-	return half(m, f->record + m->layout->func_name);
+	return image_uint32(m->image, f->record + m->layout->func_name);
 }
 
 void go_code_text(const struct go_module *m, uint64_t at, char *buf, size_t size)
@@ -180,7 +168,7 @@ int32_t go_code_value(const struct go_module *m, const struct go_code_function *
 	uint32_t value = UINT32_MAX, change, advance;
 	uint64_t at = f->entry;
 
-	if (!offset || offset >= word(m, m->at + m->layout->moduledata_pctab + WORD))
+	if (!offset || offset >= image_uint64(m->image, m->at + m->layout->moduledata_pctab + WORD))
 		return -1;
 	/* zigzag differences of the value, then of the pc */
 	for (unsigned i = 0; i < MAX_STEPS; i++) {
@@ -204,7 +192,7 @@ static uint64_t behind_record(const struct go_module *m, const struct go_code_fu
 
 static uint32_t n_pcdata(const struct go_module *m, const struct go_code_function *f)
 {
-	return half(m, f->record + m->layout->func_npcdata);
+	return image_uint32(m->image, f->record + m->layout->func_npcdata);
 }
 
 int32_t go_code_pcdata(const struct go_module *m, const struct go_code_function *f, unsigned n,
@@ -214,7 +202,7 @@ int32_t go_code_pcdata(const struct go_module *m, const struct go_code_function 
 
 	if (n >= have || have > MAX_PCDATA)
 		return -1;
-	return go_code_value(m, f, half(m, behind_record(m, f) + 4 * n), pc);
+	return go_code_value(m, f, image_uint32(m->image, behind_record(m, f) + 4 * n), pc);
 }
 
 /* Pointers (1.17), or offsets from moduledata.gofunc. */
@@ -227,8 +215,8 @@ uint64_t go_code_funcdata(const struct go_module *m, const struct go_code_functi
 	if (image_read(m->image, behind_record(m, f) - 1, &have, 1) < 0 || n >= have)
 		return 0;
 	if (!is_offsets(m))
-		return word(m, (at + WORD - 1) / WORD * WORD + WORD * n);
-	base = word(m, m->at + m->layout->moduledata_gofunc);
+		return image_uint64(m->image, (at + WORD - 1) / WORD * WORD + WORD * n);
+	base = image_uint64(m->image, m->at + m->layout->moduledata_gofunc);
 	if (!base || image_read(m->image, at + 4 * n, &offset, sizeof(offset)) < 0 ||
 	    offset == UINT32_MAX)
 		return 0;
@@ -247,8 +235,8 @@ bool go_code_inlined(const struct go_module *m, const struct go_code_function *f
 		return false;
 	call = tree + (old ? 20ull : 16ull) * (uint32_t)k;
 	*ret = (struct go_code_call){
-		.name = half(m, call + (old ? 12 : 4)),
-		.caller = f->entry + half(m, call + (old ? 16 : 8)),
+		.name = image_uint32(m->image, call + (old ? 12 : 4)),
+		.caller = f->entry + image_uint32(m->image, call + (old ? 16 : 8)),
 	};
 	return true;
 }

@@ -30,13 +30,6 @@ void go_frames_clear(struct go_frames *f)
 	*f = (struct go_frames){ 0 };
 }
 
-static uint32_t half(const struct go_module *m, uint64_t at)
-{
-	uint32_t v;
-
-	return image_read(m->image, at, &v, sizeof(v)) == 0 ? v : 0;
-}
-
 /* The function that is inlined at @pc of @f, the outermost one: its name, or "". */
 static void inlined_at(const struct go_module *m, const struct go_code_function *f, uint64_t pc,
                        char *buf, size_t size)
@@ -88,7 +81,7 @@ static void classify(struct go_frames_code *c, const char *name)
 static void find_maps(const struct go_module *m, const struct go_code_function *f, uint64_t pc,
                       struct go_frames_code *c)
 {
-	c->args_bytes = half(m, f->record + m->layout->func_args);
+	c->args_bytes = image_uint32(m->image, f->record + m->layout->func_args);
 	if (c->args_bytes > INT32_MAX) /* ArgsSizeUnknown */
 		c->args_bytes = 0;
 	c->map_index = go_code_pcdata(m, f, STACK_MAP_INDEX, pc);

@@ -11,9 +11,7 @@ enum { WORD = 8, MAX_GOROUTINES = 1 << 26 };
 
 static uint64_t word(const struct go_objects *o, uint64_t at)
 {
-	uint64_t v;
-
-	return image_read(o->image, at, &v, sizeof(v)) == 0 ? v : 0;
+	return image_uint64(o->image, at);
 }
 
 static uint64_t field(const uint8_t *g, uint32_t at)

@@ -19,33 +19,19 @@ enum {
 	PAGE_BYTES = 4096,
 };
 
-static uint64_t word(struct image *i, uint64_t at)
-{
-	uint64_t v;
-
-	return image_read(i, at, &v, sizeof(v)) == 0 ? v : 0;
-}
-
-static uint32_t half(struct image *i, uint64_t at)
-{
-	uint32_t v;
-
-	return image_read(i, at, &v, sizeof(v)) == 0 ? v : 0;
-}
-
 /* ---- finding it ---- */
 
 static bool is_module(struct go_module *m, uint64_t at, uint64_t table, uint64_t table_end)
 {
 	const struct go_layout *l = m->layout;
-	uint64_t names = word(m->image, at + l->moduledata_funcnametab);
-	uint64_t functions = word(m->image, at + l->moduledata_pclntable);
-	uint64_t text = word(m->image, at + l->moduledata_text);
-	uint64_t etext = word(m->image, at + l->moduledata_etext);
-	uint64_t types = word(m->image, at + l->moduledata_types);
-	uint64_t etypes = word(m->image, at + l->moduledata_etypes);
+	uint64_t names = image_uint64(m->image, at + l->moduledata_funcnametab);
+	uint64_t functions = image_uint64(m->image, at + l->moduledata_pclntable);
+	uint64_t text = image_uint64(m->image, at + l->moduledata_text);
+	uint64_t etext = image_uint64(m->image, at + l->moduledata_etext);
+	uint64_t types = image_uint64(m->image, at + l->moduledata_types);
+	uint64_t etypes = image_uint64(m->image, at + l->moduledata_etypes);
 
-	return word(m->image, at) == table && names > table && names < table_end &&
+	return image_uint64(m->image, at) == table && names > table && names < table_end &&
 	       functions > table && functions < table_end && text && text < etext && types &&
 	       types < etypes;
 }
@@ -119,25 +105,25 @@ static void read_fields(struct go_module *m)
 	struct image *i = m->image;
 	const struct go_layout *l = m->layout;
 
-	m->text = word(i, m->at + l->moduledata_text);
-	m->etext = word(i, m->at + l->moduledata_etext);
-	m->types = word(i, m->at + l->moduledata_types);
-	m->etypes = word(i, m->at + l->moduledata_etypes);
-	m->func_names = word(i, m->at + l->moduledata_funcnametab);
-	m->pc_table = word(i, m->at + l->moduledata_pctab);
-	m->functions = word(i, m->at + l->moduledata_pclntable);
-	m->ftab = word(i, m->at + l->moduledata_ftab);
-	m->n_ftab = word(i, m->at + l->moduledata_ftab + 8);
+	m->text = image_uint64(i, m->at + l->moduledata_text);
+	m->etext = image_uint64(i, m->at + l->moduledata_etext);
+	m->types = image_uint64(i, m->at + l->moduledata_types);
+	m->etypes = image_uint64(i, m->at + l->moduledata_etypes);
+	m->func_names = image_uint64(i, m->at + l->moduledata_funcnametab);
+	m->pc_table = image_uint64(i, m->at + l->moduledata_pctab);
+	m->functions = image_uint64(i, m->at + l->moduledata_pclntable);
+	m->ftab = image_uint64(i, m->at + l->moduledata_ftab);
+	m->n_ftab = image_uint64(i, m->at + l->moduledata_ftab + 8);
 	for (unsigned k = 0; k < 2; k++) {
 		struct go_module_data *d = &m->data[k];
 
-		d->start = word(i, m->at + (k ? l->moduledata_bss : l->moduledata_data));
-		d->end = word(i, m->at + (k ? l->moduledata_bss : l->moduledata_data) + 8);
+		d->start = image_uint64(i, m->at + (k ? l->moduledata_bss : l->moduledata_data));
+		d->end = image_uint64(i, m->at + (k ? l->moduledata_bss : l->moduledata_data) + 8);
 		/* bitvector { n int32; bytedata *uint8 } */
-		d->mask_bits = half(
+		d->mask_bits = image_uint32(
 			i, m->at + (k ? l->moduledata_gcbssmask : l->moduledata_gcdatamask));
-		d->mask = word(i, m->at + (k ? l->moduledata_gcbssmask : l->moduledata_gcdatamask) +
-		                          8);
+		d->mask = image_uint64(
+			i, m->at + (k ? l->moduledata_gcbssmask : l->moduledata_gcdatamask) + 8);
 	}
 }
 

@@ -93,9 +93,7 @@ static int find_heap(struct go_objects *o, struct error *err)
 
 static uint64_t word(const struct go_objects *o, uint64_t at)
 {
-	uint64_t v;
-
-	return image_read(o->image, at, &v, sizeof(v)) == 0 ? v : 0;
+	return image_uint64(o->image, at);
 }
 
 static int add_span(struct go_objects *o, const struct go_heap_span *s, struct error *err)

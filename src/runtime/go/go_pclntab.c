@@ -5,30 +5,16 @@
 
 #include "target/image.h"
 
-static uint64_t word(const struct go_module *m, uint64_t at)
-{
-	uint64_t v;
-
-	return image_read(m->image, at, &v, sizeof(v)) == 0 ? v : 0;
-}
-
-static uint32_t half(const struct go_module *m, uint64_t at)
-{
-	uint32_t v;
-
-	return image_read(m->image, at, &v, sizeof(v)) == 0 ? v : 0;
-}
-
 void go_pclntab_open(const struct go_module *m, struct go_pclntab *ret)
 {
 	const struct go_layout *l = m->layout;
 
 	*ret = (struct go_pclntab){
 		.module = m,
-		.units = word(m, m->at + l->moduledata_cutab),
-		.n_units = word(m, m->at + l->moduledata_cutab + 8),
-		.files = word(m, m->at + l->moduledata_filetab),
-		.files_bytes = word(m, m->at + l->moduledata_filetab + 8),
+		.units = image_uint64(m->image, m->at + l->moduledata_cutab),
+		.n_units = image_uint64(m->image, m->at + l->moduledata_cutab + 8),
+		.files = image_uint64(m->image, m->at + l->moduledata_filetab),
+		.files_bytes = image_uint64(m->image, m->at + l->moduledata_filetab + 8),
 	};
 }
 
@@ -70,15 +56,16 @@ unsigned go_pclntab_line(const struct go_pclntab *t, const struct go_code_functi
 {
 	const struct go_module *m = t->module;
 	const struct go_layout *l = m->layout;
-	int32_t number = go_code_value(m, f, half(m, f->record + l->func_pcfile), pc);
-	int32_t line = go_code_value(m, f, half(m, f->record + l->func_pcln), pc);
-	uint64_t unit = (uint64_t)half(m, f->record + l->func_cu) + (uint32_t)number;
+	int32_t number = go_code_value(m, f, image_uint32(m->image, f->record + l->func_pcfile),
+	                               pc);
+	int32_t line = go_code_value(m, f, image_uint32(m->image, f->record + l->func_pcln), pc);
+	uint64_t unit = (uint64_t)image_uint32(m->image, f->record + l->func_cu) + (uint32_t)number;
 	uint32_t offset;
 
 	file[0] = '\0';
 	if (number < 0 || line <= 0 || unit >= t->n_units)
 		return 0;
-	offset = half(m, t->units + 4 * unit);
+	offset = image_uint32(m->image, t->units + 4 * unit);
 	if (offset >= t->files_bytes)
 		return 0;
 	go_code_text(m, t->files + offset, file, size);

@@ -39,9 +39,7 @@ struct roots {
 
 static uint64_t word(const struct roots *r, uint64_t at)
 {
-	uint64_t v;
-
-	return image_read(r->o->image, at, &v, sizeof(v)) == 0 ? v : 0;
+	return image_uint64(r->o->image, at);
 }
 
 static int begin(struct roots *r, const char *name, const char *kind, enum object_tier tier,

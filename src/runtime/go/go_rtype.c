@@ -42,7 +42,7 @@ uint64_t go_rtype_word(const struct go_rtype *n, uint64_t at)
 	uint64_t v;
 
 	if (!p)
-		return image_read(n->module->image, at, &v, sizeof(v)) == 0 ? v : 0;
+		return image_uint64(n->module->image, at);
 	memcpy(&v, p, sizeof(v));
 	return v;
 }

@@ -143,9 +143,7 @@ static const struct shape *shape_of(struct go_shapes *s, size_t span, uint32_t s
 
 static uint64_t word(const struct go_shapes *s, uint64_t at)
 {
-	uint64_t v;
-
-	return image_read(s->claims->objects->image, at, &v, sizeof(v)) == 0 ? v : 0;
+	return image_uint64(s->claims->objects->image, at);
 }
 
 /* Do @bytes at @value lie in one object, or in memory that is no heap? */
