@@ -213,3 +213,12 @@ def changed_code(pid):
             changed += [f"{m[4]}+{int(m[2], 16) + i:#x}" for i in range(min(len(now), len(then)))
                         if now[i] != then[i]] if now[:len(then)] != then[:len(now)] else []
     return changed
+
+
+def end(process):
+    """Of a program that the test talks to."""
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe:
+            pipe.close()

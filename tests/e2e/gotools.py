@@ -11,6 +11,7 @@ import subprocess
 import conftest
 import pytest
 
+PROGRAMS = conftest.BUILD / "refs-programs"
 # minor -> patch releases, the first that is served
 RELEASES = {17: ["1.17.13", "1.17.12"], 18: ["1.18.10", "1.18.9"], 19: ["1.19.13", "1.19.12", "1.19.8"],
             20: ["1.20.14", "1.20.13"], 21: ["1.21.13", "1.21.12"], 22: ["1.22.12", "1.22.11"],
@@ -68,3 +69,25 @@ def need(minor):
 def environment(root):
     return dict(os.environ, GOROOT=str(root), GOTOOLCHAIN="local", CGO_ENABLED="0", GOFLAGS="-mod=mod",
                 GO111MODULE="on", PATH=f"{root}/bin:{os.environ['PATH']}")
+
+
+def build(source, name, flags=(), *, minor=None, version=None, files=None, **variables):
+    """The program in folder @source: by go1.MINOR, by exactly that release, or by the machine's own
+    Go. Without cgo, unless CGO_ENABLED says so."""
+    if version:
+        root = release(version)
+    else:
+        root = need(minor) if minor else None
+    if not root and not shutil.which("go"):
+        assert not conftest.CI, "go is not installed"
+        pytest.skip("no go")
+    if not files:
+        # 1.19 as a module of the proxy cannot build a package by its folder
+        by_files = minor == 19 or (version or "").startswith("1.19")
+        files = sorted(source.glob("*.go")) if by_files else ["."]
+    env = environment(root) if root else dict(os.environ, GOFLAGS="-mod=mod", CGO_ENABLED="0")
+    path = PROGRAMS / name
+    PROGRAMS.mkdir(exist_ok=True)
+    subprocess.run([root / "bin" / "go" if root else "go", "build", *flags, "-o", path, *files], cwd=source,
+                   check=True, env=dict(env, **variables))
+    return path

@@ -4,7 +4,6 @@
 what the program itself says at the same moment."""
 import collections
 import os
-import shutil
 import subprocess
 import urllib.request
 
@@ -15,21 +14,10 @@ import pytest
 from test_refs import MINORS
 
 SOURCE = conftest.SOURCE / "tests" / "programs" / "refs_manager"
-CACHE = conftest.BUILD / "refs-programs"
 
 
 def build(*flags, name="manager", minor=None, source=SOURCE, cgo="0"):
-    if minor:
-        root = gotools.need(minor)
-        go, env = root / "bin" / "go", gotools.environment(root)
-    else:
-        go, env = shutil.which("go"), dict(os.environ, GOFLAGS="-mod=mod", CGO_ENABLED=cgo)
-        if not go:
-            assert not conftest.CI, "go is not installed"
-            pytest.skip("no go")
-    CACHE.mkdir(exist_ok=True)
-    subprocess.run([go, "build", *flags, "-o", CACHE / name, "."], cwd=source, check=True, env=env)
-    return CACHE / name
+    return gotools.build(source, name, flags, minor=minor, CGO_ENABLED=cgo)
 
 
 class Manager:
@@ -58,10 +46,7 @@ class Manager:
             said.append(line.strip())
 
     def stop(self):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
+        conftest.end(self.process)
 
 
 @pytest.fixture

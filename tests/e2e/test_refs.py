@@ -13,26 +13,10 @@ import gotools
 import pytest
 
 SOURCE = conftest.SOURCE / "tests" / "programs" / "refs"
-CACHE = conftest.BUILD / "refs-programs"
 
 
 def build(flags=(), name="refs", minor=None):
-    """Built once for each set of flags; by the machine's own Go, or go1.MINOR."""
-    if minor:
-        root = gotools.need(minor)
-        CACHE.mkdir(exist_ok=True)
-        # by its files: 1.19 as a module of the proxy cannot build a package by its folder
-        subprocess.run([root / "bin" / "go", "build", *flags, "-o", CACHE / name, *sorted(SOURCE.glob("*.go"))],
-                       cwd=SOURCE, check=True, env=gotools.environment(root))
-        return CACHE / name
-    if not shutil.which("go"):
-        assert not conftest.CI, "go is not installed"
-        pytest.skip("no go")
-    CACHE.mkdir(exist_ok=True)
-    path = CACHE / name
-    subprocess.run(["go", "build", *flags, "-o", path, "."], cwd=SOURCE, check=True,
-                   env=dict(os.environ, GOFLAGS="-mod=mod", CGO_ENABLED="0"))
-    return path
+    return gotools.build(SOURCE, name, flags, minor=minor)
 
 
 class Program:
@@ -57,9 +41,7 @@ class Program:
                 self.live = int(words[1]), int(words[2])
 
     def stop(self):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
+        conftest.end(self.process)
 
 
 @pytest.fixture
@@ -244,10 +226,7 @@ def test_in_a_container(memwho, tmp_path):
 def test_a_heap_that_never_stands_still(memwho):
     """The copy is exact; what is read as it runs says how wrong it may be."""
     source = SOURCE.parent / "refs_churn"
-    CACHE.mkdir(exist_ok=True)
-    subprocess.run(["go", "build", "-o", CACHE / "refs-churn", "."], cwd=source, check=True,
-                   env=dict(os.environ, GOFLAGS="-mod=mod", CGO_ENABLED="0"))
-    p = subprocess.Popen([CACHE / "refs-churn"], stdout=subprocess.PIPE, text=True)
+    p = subprocess.Popen([gotools.build(source, "refs-churn")], stdout=subprocess.PIPE, text=True)
     try:
         live = int(p.stdout.readline().split()[1])
         p.stdout.readline()
@@ -262,9 +241,7 @@ def test_a_heap_that_never_stands_still(memwho):
         assert 0 < running["error_bound_bytes"] and off <= running["error_bound_bytes"] + live / 100, running
         assert "wrong by at most" in memwho("refs", p.pid, "--no-stop").out
     finally:
-        p.kill()
-        p.wait()
-        p.stdout.close()
+        conftest.end(p)
 
 
 @pytest.mark.parametrize("dump_filter", ["0x33", "0x1", "0x7f"])

@@ -15,22 +15,14 @@ import pytest
 
 import conftest
 import gotools
-import test_refs
 from refusal import is_refusal, refused, run_as
 
 SOURCE = conftest.SOURCE / "tests" / "programs" / "refs_exec"
 NOBODY = 65534
 
 
-def build(name, *flags, go="go", **environment):
-    if not shutil.which("go"):
-        assert not conftest.CI, "go is not installed"
-        pytest.skip("no go")
-    test_refs.CACHE.mkdir(exist_ok=True)
-    path = test_refs.CACHE / name
-    env = dict(os.environ, GOFLAGS="-mod=mod", CGO_ENABLED="0", **environment)
-    subprocess.run([go, "build", *flags, "-o", path, "."], cwd=SOURCE, check=True, env=env)
-    return path
+def build(name, *flags, **how):
+    return gotools.build(SOURCE, name, flags, **how)
 
 
 class Running:
@@ -44,9 +36,7 @@ class Running:
         return self
 
     def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
+        conftest.end(self.process)
 
 
 def children_of(pid):
@@ -73,14 +63,7 @@ def test_another_program(target):
 
 
 def test_go_before_117():
-    found = gotools.fetch("1.16.15")
-    if not found:
-        assert not conftest.CI, "go1.16 cannot be had from the Go module proxy"
-        pytest.skip("no go1.16")
-    for program in [*found.glob("bin/*"), *found.glob("pkg/tool/*/*")]:
-        program.chmod(program.stat().st_mode | 0o111)
-    path = build("exec-1.16", go=found / "bin" / "go", GOROOT=str(found), GOTOOLCHAIN="local")
-    with Running(path) as p:
+    with Running(build("exec-1.16", version="1.16.15")) as p:
         refused("refs", p.pid, said=("go1.16.15", "known are Go 1.17"))
         refused("refs", p.pid, "--stop", said="go1.16.15")
         assert p.process.poll() is None and not children_of(p.pid)
@@ -92,7 +75,7 @@ def test_other_versions(version):
     plain = build("exec-stripped", "-ldflags=-s -w").read_bytes()
     own = subprocess.run(["go", "env", "GOVERSION"], stdout=subprocess.PIPE, text=True, cwd="/").stdout.strip()
     new = (version + own[len(version):]).encode()[:len(own)]
-    path = test_refs.CACHE / f"exec-{version}"
+    path = gotools.PROGRAMS / f"exec-{version}"
     path.write_bytes(plain.replace(own.encode(), new))
     path.chmod(0o755)
     assert own.encode() in plain
@@ -185,7 +168,7 @@ def zombies():
 def test_dies_meanwhile(how):
     outcomes = []
     for turn in range(14):
-        with Running(build("exec") if not turn else test_refs.CACHE / "exec") as p:
+        with Running(build("exec") if not turn else gotools.PROGRAMS / "exec") as p:
             m = subprocess.Popen([conftest.MEMWHO, "refs", str(p.pid), "--json", *how], stdin=subprocess.DEVNULL,
                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             time.sleep(turn * 0.003)
@@ -252,13 +235,13 @@ def test_disk_full_for_real(memwho, plain, tmp_path):
 
 def test_core_without_its_program(plain, tmp_path):
     moved = tmp_path / "program"
-    shutil.copy(test_refs.CACHE / "exec", moved)
+    shutil.copy(gotools.PROGRAMS / "exec", moved)
     with Running(moved) as p:
         core = core_of(p.pid, tmp_path)
     moved.unlink()
     refused("refs", core, said=("program", "--exe"))
     # the same bytes do
-    assert run_as([], "refs", core, "--exe", test_refs.CACHE / "exec", "--json").json()["live_bytes"] > 4 << 20
+    assert run_as([], "refs", core, "--exe", gotools.PROGRAMS / "exec", "--json").json()["live_bytes"] > 4 << 20
     other = build("exec-other", "-ldflags=-X main.unused=1", "-gcflags=-N -l")
     refused("refs", core, "--exe", other, said="program that the core is of")
     refused("refs", core, "--exe", tmp_path / "none", said=("none", "--exe"))

@@ -3,13 +3,11 @@
 """memwho refs on one Go program, built in every way that Go builds. The whole list
 is `./dev matrix refs` (REFS_BUILDS=all); here what differs most."""
 import os
-import shutil
 import subprocess
 
-import conftest
 import gotools
 import pytest
-from test_refs import CACHE, SOURCE, Program, check, check_types
+from test_refs import SOURCE, Program, check, check_types
 
 ALL = os.environ.get("REFS_BUILDS") == "all"
 
@@ -38,18 +36,7 @@ QUICK = ["pie", "race", "cgo", "no-dwarf", "strip", "not-compressed", "v3"]
 
 
 def build(name, release=None, flags=(), env=None, after=None):
-    if release:
-        root = gotools.release(release)
-        env = dict(gotools.environment(root), **(env or {}))
-    else:
-        if not shutil.which("go"):
-            assert not conftest.CI, "go is not installed"
-            pytest.skip("no go")
-        env = dict(os.environ, GOFLAGS="-mod=mod", **dict({"CGO_ENABLED": "0"}, **(env or {})))
-    CACHE.mkdir(exist_ok=True)
-    path = CACHE / f"refs-{name}"
-    # by its files: 1.19 as a module of the proxy cannot build a package by its folder
-    subprocess.run(["go", "build", *flags, "-o", path, *sorted(SOURCE.glob("*.go"))], cwd=SOURCE, check=True, env=env)
+    path = gotools.build(SOURCE, f"refs-{name}", flags, version=release, **(env or {}))
     if after:
         subprocess.run([*after, path], check=True)
     return path

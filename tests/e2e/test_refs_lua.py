@@ -58,10 +58,7 @@ class Program:
         assert self.counts, "the program failed"
 
     def stop(self):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
+        conftest.end(self.process)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 """The rest of a Go process's memory: rows that add up to what is resident."""
 import os
 import re
-import shutil
 import subprocess
 import time
 
@@ -18,16 +17,7 @@ SLACK = 256 << 10
 
 def build(minor=None):
     """With cgo, if there is a C compiler, which the tests need anyway."""
-    root = gotools.need(minor) if minor else None
-    if not root and not shutil.which("go"):
-        assert not conftest.CI, "go is not installed"
-        pytest.skip("no go")
-    test_refs.CACHE.mkdir(exist_ok=True)
-    path = test_refs.CACHE / f"rss-{minor or 'own'}"
-    environment = gotools.environment(root) if root else dict(os.environ, GOFLAGS="-mod=mod")
-    subprocess.run([root / "bin" / "go" if root else "go", "build", "-o", path, "."], cwd=SOURCE, check=True,
-                   env=dict(environment, CGO_ENABLED="1"))
-    return path
+    return gotools.build(SOURCE, f"rss-{minor or 'own'}", minor=minor, CGO_ENABLED="1")
 
 
 class Parts:
@@ -66,10 +56,7 @@ class Parts:
         return self
 
     def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
+        conftest.end(self.process)
 
 
 def rss(pid):

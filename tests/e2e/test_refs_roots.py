@@ -2,7 +2,6 @@
 # meson: timeout=300
 """memwho refs: each kind of root that a Go program has, on a program that says what each keeps."""
 import os
-import shutil
 import subprocess
 
 import conftest
@@ -34,29 +33,16 @@ class Program:
                 self.live = int(words[1])
 
     def stop(self):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
+        conftest.end(self.process)
 
 
 def build(minor, flags=(), cgo=0):
-    """By the machine's own Go, or go1.MINOR, with the files that it can build: as a module of the
-    proxy 1.19 cannot build a package by its folder."""
-    path = conftest.BUILD / "refs-programs" / f"refs-roots-{minor}-{cgo}"
-    path.parent.mkdir(exist_ok=True)
+    """With the files that go1.MINOR can build."""
+    files = None
     if minor:
-        root = gotools.need(minor)
         newer = ["older"] if minor < 21 else ["pinned", "middle" if minor < 24 else "newest"]
-        subprocess.run([root / "bin" / "go", "build", *flags, "-o", path,
-                        *(SOURCE / f"{name}.go" for name in ["main", "nocgo", *newer])],
-                       cwd=SOURCE, check=True, env=gotools.environment(root))
-        return path
-    if not shutil.which("go"):
-        assert not conftest.CI, "go is not installed"
-        pytest.skip("no go")
-    subprocess.run(["go", "build", *flags, "-o", path, "."], cwd=SOURCE, check=True,
-                   env=dict(os.environ, GOFLAGS="-mod=mod", CGO_ENABLED=str(cgo)))
-    return path
+        files = [SOURCE / f"{name}.go" for name in ["main", "nocgo", *newer]]
+    return gotools.build(SOURCE, f"refs-roots-{minor}-{cgo}", flags, minor=minor, files=files, CGO_ENABLED=str(cgo))
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ import json
 import os
 import pty
 import select
-import shutil
 import signal
 import subprocess
 import time
 
 import conftest
+import gotools
 import pytest
 
 HEAP = conftest.SOURCE / "bench" / "refs_heap"
@@ -20,19 +20,12 @@ OBJECTS = 8_000_000
 @pytest.fixture(scope="module")
 def heap():
     """Eight million small objects: its process, and the runtime's own count."""
-    if not shutil.which("go"):
-        assert not conftest.CI, "go is not installed"
-        pytest.skip("no go")
-    path = conftest.BUILD / "refs-heap"
-    subprocess.run(["go", "build", "-o", path, "."], cwd=HEAP, check=True,
-                   env=dict(os.environ, GOFLAGS="-mod=mod", CGO_ENABLED="0"))
+    path = gotools.build(HEAP, "refs-heap")
     process = subprocess.Popen([path, "small", str(OBJECTS)], stdout=subprocess.PIPE, text=True)
     words = process.stdout.readline().split()
     assert words[0] == "live"
     yield process.pid, int(words[1]), int(words[2])
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    conftest.end(process)
 
 
 def anonymous(pid):

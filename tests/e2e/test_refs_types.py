@@ -3,7 +3,6 @@
 """The types that memwho refs gives to objects of every kind, against what the
 program says itself; and the same program stripped."""
 import os
-import shutil
 import subprocess
 
 import conftest
@@ -11,7 +10,6 @@ import gotools
 import pytest
 
 SOURCE = conftest.SOURCE / "tests" / "programs" / "reftypes"
-CACHE = conftest.BUILD / "refs-programs"
 # 0: the machine's own Go; the whole list is `./dev matrix refs`
 MINORS = [0] + [int(m) for m in os.environ.get("REFS_MINORS", "18 21 22 24").split()]
 
@@ -19,18 +17,7 @@ MINORS = [0] + [int(m) for m in os.environ.get("REFS_MINORS", "18 21 22 24").spl
 def build(minor, stripped):
     files = ["main.go", "generic.go" if minor == 0 or minor >= 19 else "nogeneric.go"]
     name = f"types-{minor or 'own'}{'-stripped' if stripped else ''}"
-    if minor:
-        root = gotools.need(minor)
-        go, environment = root / "bin" / "go", gotools.environment(root)
-    else:
-        if not shutil.which("go"):
-            assert not conftest.CI, "go is not installed"
-            pytest.skip("no go")
-        go, environment = "go", dict(os.environ, CGO_ENABLED="0")
-    CACHE.mkdir(exist_ok=True)
-    flags = ["-ldflags=-s -w"] if stripped else []
-    subprocess.run([go, "build", *flags, "-o", CACHE / name, *files], cwd=SOURCE, check=True, env=environment)
-    return CACHE / name
+    return gotools.build(SOURCE, name, ["-ldflags=-s -w"] if stripped else [], minor=minor, files=files)
 
 
 class Truth:
@@ -50,9 +37,7 @@ class Truth:
         return self
 
     def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
+        conftest.end(self.process)
 
 
 def look(memwho, path):
@@ -138,12 +123,8 @@ def types_of(memwho, core, path):
 
 def test_real_program(memwho, tmp_path):
     """A heap that nobody made for a test: one core, read with DWARF and without it."""
-    if not shutil.which("go"):
-        assert not conftest.CI, "go is not installed"
-        pytest.skip("no go")
-    path, bare = CACHE / "real", CACHE / "real-stripped"
-    CACHE.mkdir(exist_ok=True)
-    subprocess.run(["go", "build", "-o", path, "main.go"], cwd=SOURCE / "real", check=True, env=dict(os.environ, CGO_ENABLED="0"))
+    path = gotools.build(SOURCE / "real", "real", files=["main.go"])
+    bare = path.with_name("real-stripped")
     subprocess.run(["strip", "-o", bare, path], check=True)
     with Truth(path) as program:
         pid = program.process.pid
