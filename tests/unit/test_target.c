@@ -22,6 +22,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "child.h"
 #include "target/permission.h"
 #include "target/proc.h"
 #include "target/rooted.h"
@@ -30,39 +31,6 @@
 
 static char self_exe[4096]; /* this test, to be run as a child by another name */
 
-/* Fork; @prepare runs in the child, which then waits to be killed. Returns when
- * @prepare is done. */
-static pid_t start(void (*prepare)(void))
-{
-	int ready[2];
-	pid_t pid;
-	char c;
-
-	assert_int_equal(pipe(ready), 0);
-	pid = fork();
-	if (!pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		close(ready[0]);
-		if (prepare)
-			prepare();
-		prctl(PR_SET_PDEATHSIG, SIGKILL); /* a change of user cleared it */
-		if (write(ready[1], "x", 1) != 1)
-			_exit(1);
-		for (;;)
-			pause();
-	}
-	close(ready[1]);
-	assert_int_equal(read(ready[0], &c, 1), 1);
-	close(ready[0]);
-	return pid;
-}
-
-static void stop(pid_t pid)
-{
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-}
-
 static void rename_self(void)
 {
 	prctl(PR_SET_NAME, "a) R\n(b");
@@ -70,7 +38,7 @@ static void rename_self(void)
 
 static void who_it_is(void **state)
 {
-	pid_t pid = start(rename_self), *threads;
+	pid_t pid = child_start(rename_self), *threads;
 	struct target *t;
 	struct error err = { 0 };
 	size_t n;
@@ -92,7 +60,7 @@ static void who_it_is(void **state)
 	assert_int_equal(threads[0], pid);
 	free(threads);
 	assert_int_equal(target_alive(t), 0);
-	stop(pid);
+	child_end(pid);
 	assert_int_equal(target_alive(t), -ESRCH);
 	assert_int_equal(target_threads(t, &threads, &n, &err), -ESRCH);
 	assert_non_null(strstr(err.message, "has ended"));
@@ -145,7 +113,7 @@ static void what_is_no_process_is_refused(void **state)
 
 static void zombies_are_refused(void **state)
 {
-	pid_t pid = start(NULL);
+	pid_t pid = child_start(NULL);
 
 	kill(pid, SIGKILL);
 	waitid(P_PID, pid, NULL, WEXITED | WNOWAIT);
@@ -187,7 +155,7 @@ static void a_dead_main_thread_is_told_from_a_zombie(void **state)
 		usleep(1000);
 	}
 	expect_refusal(pid, -ENOTSUP, "main thread");
-	stop(pid);
+	child_end(pid);
 }
 
 static void kernel_threads_are_refused(void **state)
@@ -272,7 +240,7 @@ static void programs_of_32_bits_are_refused(void **state)
 		expect_refusal(pid, -ENOTSUP, "is a 32-bit program");
 		chmod(path, 0111); /* for users other than root: known by its auxv */
 		expect_refusal(pid, -ENOTSUP, "is a 32-bit program");
-		stop(pid);
+		child_end(pid);
 	}
 	unlink(path);
 	if (pid < 0)
@@ -319,7 +287,7 @@ static void a_deleted_executable_keeps_its_name(void **state)
 	assert_string_equal(t->exe, path);
 	assert_true(t->exe_deleted);
 	target_close(t);
-	stop(pid);
+	child_end(pid);
 }
 
 /* Run @check as an unprivileged user in a child; cmocka's assertions end the
@@ -359,9 +327,9 @@ static void refusals_say_what_is_missing(void **state)
 
 	if (geteuid() != 0)
 		skip();
-	pid = start(NULL);
+	pid = child_start(NULL);
 	as_nobody(refused_for_want_of_ptrace, pid);
-	stop(pid);
+	child_end(pid);
 }
 
 static void become_nobody_undumpable(void)
@@ -389,9 +357,9 @@ static void protected_processes_are_named_so(void **state)
 
 	if (geteuid() != 0)
 		skip();
-	pid = start(become_nobody_undumpable);
+	pid = child_start(become_nobody_undumpable);
 	as_nobody(refused_as_undumpable, pid);
-	stop(pid);
+	child_end(pid);
 }
 
 /*
@@ -456,30 +424,6 @@ static void paths_stay_inside(const struct target *t)
 	assert_int_equal(fd, -1);
 }
 
-static pid_t start_in_namespaces(void)
-{
-	pid_t pid;
-	char c;
-	int ready[2];
-
-	assert_int_equal(pipe(ready), 0);
-	pid = syscall(SYS_clone, SIGCHLD | CLONE_NEWNS | CLONE_NEWPID, NULL, NULL, NULL, NULL);
-	if (!pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		enter_jail();
-		if (write(ready[1], "x", 1) != 1)
-			_exit(1);
-		for (;;)
-			pause();
-	}
-	close(ready[1]);
-	c = 0;
-	if (pid > 0 && read(ready[0], &c, 1) != 1)
-		fail_msg("the child in namespaces did not start");
-	close(ready[0]);
-	return pid;
-}
-
 static void other_namespaces_are_read_through(void **state)
 {
 	struct error err = { 0 };
@@ -490,7 +434,7 @@ static void other_namespaces_are_read_through(void **state)
 		skip();
 	snprintf(jail, sizeof(jail), "/tmp/memwho-jail-%d", getpid());
 	mkdir(jail, 0755);
-	pid = start_in_namespaces();
+	pid = child_start_in(CLONE_NEWNS | CLONE_NEWPID, enter_jail);
 	assert_true(pid > 0);
 	assert_int_equal(target_open(pid, &t, &err), 0);
 	assert_false(t->same_mount_ns);
@@ -501,7 +445,7 @@ static void other_namespaces_are_read_through(void **state)
 	paths_stay_inside(t);
 	unsetenv("MEMWHO_WITHOUT");
 	target_close(t);
-	stop(pid);
+	child_end(pid);
 	rmdir(jail);
 }
 
@@ -559,12 +503,12 @@ static void pidfiles(void **state)
 	mkdir(dir, 0755);
 	snprintf(spec, sizeof(spec), "pidfile:%s/p", dir);
 	expect_unresolved(spec, -ENOENT, "No such file");
-	pid = start(NULL);
+	pid = child_start(NULL);
 	snprintf(text, sizeof(text), "%d\n/var/lib/data\n1234\n", pid);
 	put(dir, "p", text);
 	assert_int_equal(resolve(spec, &found, &err), 0);
 	assert_int_equal(found, pid);
-	stop(pid);
+	child_end(pid);
 	expect_unresolved(spec, -ESRCH, "does not run");
 	put(dir, "p", "");
 	expect_unresolved(spec, -EINVAL, "first line");
@@ -605,8 +549,8 @@ static void names(void **state)
 	waitid(P_PID, two, NULL, WEXITED | WNOWAIT); /* a zombie is no candidate */
 	assert_int_equal(resolve(wanted, &found, &err), 0);
 	assert_int_equal(found, one);
-	stop(one);
-	stop(two);
+	child_end(one);
+	child_end(two);
 	/* this very process has the name, but is memwho */
 	prctl(PR_SET_NAME, "memwho-me");
 	expect_unresolved("memwho-me", -ESRCH, "no process is called");
@@ -708,8 +652,8 @@ static void cgroups_and_containers(void **state)
 	assert_int_equal(mkdir(inner, 0755), 0);
 	snprintf(spec, sizeof(spec), "cgroup:%s", outer);
 	expect_unresolved(spec, -ESRCH, "has no process");
-	one = start(NULL);
-	two = start(NULL);
+	one = child_start(NULL);
+	two = child_start(NULL);
 	join_cgroup(outer, one);
 	join_cgroup(inner, two);
 	resolves_to_both(spec, one, two);
@@ -720,8 +664,8 @@ static void cgroups_and_containers(void **state)
 	snprintf(spec, sizeof(spec), "container:%.40s", name + strlen("docker-"));
 	resolves_to_both(spec, one, two);
 	expect_unresolved("cgroup:no/such/group", -ENOENT, "there is no cgroup");
-	stop(one);
-	stop(two);
+	child_end(one);
+	child_end(two);
 	while (rmdir(inner) && errno == EBUSY)
 		usleep(1000);
 	while (rmdir(outer) && errno == EBUSY)
@@ -730,14 +674,14 @@ static void cgroups_and_containers(void **state)
 
 static void have_a_child(void)
 {
-	start(NULL);
+	child_start(NULL);
 }
 
 static void descendants(void **state)
 {
 	cleanup_free pid_t *pids = NULL, *below = NULL;
 	struct error err = { 0 };
-	pid_t one = start(have_a_child), two = start(NULL);
+	pid_t one = child_start(have_a_child), two = child_start(NULL);
 	size_t n;
 
 	assert_int_equal(target_descendants(getpid(), &pids, &n, &err), 0);
@@ -748,8 +692,8 @@ static void descendants(void **state)
 	assert_int_equal(target_descendants(one, &below, &n, &err), 0);
 	assert_int_equal(n, 1);
 	kill(below[0], SIGKILL);
-	stop(one);
-	stop(two);
+	child_end(one);
+	child_end(two);
 }
 
 static void command_lines(void **state)
@@ -768,7 +712,7 @@ static void command_lines(void **state)
 	target_cmdline(t, tiny, sizeof(tiny));
 	assert_int_equal(strlen(tiny), 3);
 	target_close(t);
-	stop(pid);
+	child_end(pid);
 }
 
 int main(int argc, char **argv)
