@@ -72,7 +72,6 @@ static void copy(struct go_span_memory *m, struct go_objects_span *s)
 	if (!to || image_copy(m->image, s->start, to, bytes) < 0) {
 		free(to);
 		s->is_missing = true;
-		m->missing += bytes;
 		return;
 	}
 	count(m, s, bytes);
@@ -89,7 +88,6 @@ const uint8_t *go_span_memory_get(struct go_span_memory *m, struct go_objects_sp
 	if (image_kind(m->image) == IMAGE_CORE) {
 		s->memory = image_at(m->image, s->start, s->end - s->start);
 		s->is_missing = !s->memory;
-		m->missing += s->memory ? 0 : s->end - s->start;
 	} else {
 		copy(m, s);
 	}

@@ -23,7 +23,6 @@ struct go_span_memory {
 	size_t hand;           /* of the clock: the span that is looked at next */
 	uint64_t held, limit;  /* bytes copied and not given up; bytes that may be */
 	uint64_t first, again; /* bytes read for the first time; read again, since limit changed */
-	uint64_t missing;      /* bytes of spans whose memory was not there */
 };
 /* { 0 } is closed. @limit: bytes that may be held. */
 void go_span_memory_open(struct go_span_memory *m, struct image *i, struct go_objects_span *spans,
