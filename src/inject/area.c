@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/feature.h"
 #include "inject/journal.h"
 #include "target/elf_file.h"
 
@@ -119,6 +120,7 @@ static struct area_cave head_of(const struct elf_file *f, const struct mapping *
 int area_find_cave(const struct target *t, const struct maps *m, uint64_t need,
                    struct area_cave *ret, struct error *err)
 {
+	const bool tails = feature_allowed("code_tail");
 	struct area_cave best = { 0 };
 
 	for (size_t i = 0; i < m->n_items; i++) {
@@ -132,7 +134,7 @@ int area_find_cave(const struct target *t, const struct maps *m, uint64_t need,
 		    maps_open_file(t, k, &fd, &unused) < 0 ||
 		    elf_file_open(fd, k->name, &f, &unused) < 0)
 			continue;
-		c = tail_of(f, k);
+		c = tails ? tail_of(f, k) : (struct area_cave){ 0 };
 		head = head_of(f, k);
 		if (head.bytes > c.bytes)
 			c = head;

@@ -168,14 +168,17 @@ KILLS = [("cane", "victim", None, ("getpid",)),
          (MIXED, "victim", None, TRIM),
          ("aaaaaaaa", "victim", None, TRIM),
          ("acnef", "victim", JEMALLOC, PURGE),
-         ("can", "victim-static", None, TRIM)]
+         ("can", "victim-static", None, TRIM),
+         ("can", "victim-headers", None, TRIM)]
 
 
 @pytest.mark.parametrize("modes,program,preload,call", KILLS,
-                         ids=["syscall", "mixed", "allocating", "jemalloc", "static"])
-def test_killed_before_every_step(victim, modes, program, preload, call):
+                         ids=["syscall", "mixed", "allocating", "jemalloc", "static", "headers"])
+def test_killed_before_every_step(victim, monkeypatch, modes, program, preload, call):
     """After the kill the target works on, a second memwho gets its call through, and
     takes away what both have left. Once where the area is made, once where it is there."""
+    if program == "victim-headers":
+        monkeypatch.setenv("MEMWHO_WITHOUT", "code_tail")
     v = victim(modes, program=program, preload=preload)
     killed = 0
     for cleans in (True, False):
