@@ -301,11 +301,15 @@ int transaction_run(struct inject *in, struct held *h, uint64_t slot, const stru
 static int wait_until_out(struct inject *in, pid_t tid, uint64_t start, uint64_t end,
                           struct error *err)
 {
-	for (unsigned i = 0; i < 1000; i++) {
+	const uint64_t until = clock_now_ns() + in->timeout_ms * 1000000ull;
+
+	do {
 		if (held_is_out_of(in->target, &in->limbo, tid, start, end) == 1)
 			return 0;
+		/* one that did not stop in time is not looked at again until it is let go */
+		held_settle(&in->limbo);
 		nap_us(1000);
-	}
+	} while (clock_now_ns() < until);
 	return error_set(err, EBUSY, "thread %d of process %d does not leave a stub", (int)tid,
 	                 (int)in->target->pid);
 }
