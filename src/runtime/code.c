@@ -178,6 +178,7 @@ bool code_decode(const uint8_t *bytes, size_t len, uint64_t vaddr, struct code_i
 		.emulated = is_emulated(bytes, d.insn.length),
 		.endbr = d.insn.mnemonic == ZYDIS_MNEMONIC_ENDBR64,
 		.writes = written(&d),
+		.is_lea = d.insn.mnemonic == ZYDIS_MNEMONIC_LEA,
 		.flow = flow_of(&d.insn),
 	};
 	find_copy(&d, ret);

@@ -47,6 +47,7 @@ struct code_insn {
 	 * is absolute or relative to rip, an immediate of 32 bits that is no
 	 * branch (it may be a number). 0: none. */
 	uint64_t names[2];
+	bool is_lea; /* it reads nothing at names[0]: the address is the result */
 };
 
 /* Decode the instruction at @vaddr; false when the bytes are none. */

@@ -4,6 +4,7 @@
 what the program itself says at the same moment."""
 import collections
 import os
+import struct
 import subprocess
 import urllib.request
 
@@ -135,6 +136,47 @@ def test_before_any_collection(memwho, manager, tmp_path):
     p.do("heap", theirs)
     a, b = counted(theirs, "main.(*pool)"), counted(ours, "main.(*pool)")
     assert a and a == b, (a - b, b - a)
+
+
+def symbols(path):
+    out = subprocess.run(["nm", path], check=True, capture_output=True, text=True).stdout
+    return {words[-1]: int(words[0], 16) for words in map(str.split, out.splitlines()) if len(words) == 3}
+
+
+def end_a_collection(p, path):
+    """As mProf_NextCycle() leaves it, which the runtime does before it adds what is due."""
+    known = symbols(path)
+    with open(f"/proc/{p.pid}/mem", "r+b", 0) as memory:
+        if "runtime.mProfCycle" in known:
+            memory.seek(known["runtime.mProfCycle"])
+            cycle, after = struct.unpack("<I", memory.read(4))[0] >> 1, b""
+        else:
+            memory.seek(known["runtime.mProf"])
+            cycle, after = struct.unpack("<I", memory.read(4))[0], b"\0"
+        memory.seek(-4, 1)
+        memory.write(struct.pack("<I", cycle + 1 if after else (cycle + 1) << 1) + after)
+
+
+@pytest.mark.parametrize("stripped", [False, True], ids=["plain", "stripped"])
+@pytest.mark.parametrize("minor", [None, *MINORS])
+def test_between_a_collection_and_its_sweep(memwho, manager, tmp_path, minor, stripped):
+    """What is due is added only when it is asked for: the same then."""
+    path = build(name=f"manager-1.{minor}" if minor else "manager", minor=minor)
+    program = tmp_path / "program"
+    subprocess.run(["strip", "-o", program, path] if stripped else ["cp", path, program], check=True)
+    p, totals = manager(program), []
+    p.do("grow", 2000)
+    for _ in range(3):
+        end_a_collection(p, path)
+        # the program adds it when it is asked, so it comes last
+        theirs, ours = tmp_path / "theirs.pb.gz", tmp_path / "ours.pb.gz"
+        memwho("alloc", p.pid, "-o", ours)
+        p.do("heap", theirs)
+        a, b = counted(theirs), counted(ours)
+        assert a and a == b, (a - b, b - a)
+        totals.append(sum(s.values[1] for s in gopprof.read(ours)[1]))
+    # two cycles later what was allocated is there
+    assert totals[1] > totals[0] + 1500 * 4096, totals
 
 
 def test_core(memwho, manager, tmp_path):

@@ -9,7 +9,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/hash.h"
-#include "runtime/code.h"
+#include "runtime/go/go_variables.h"
 #include "target/image.h"
 
 /* Facts from runtime/mprof.go of Go 1.17 to 1.26; the layout is the same in all (1.27 has another
@@ -23,21 +23,23 @@ enum {
 	BUCKET_SIZE = 32,
 	BUCKET_NSTK = 40,
 	MEM_PROFILE = 1, /* bucketType */
-	CYCLES = 4,      /* memRecord: active, future[3] */
-	CYCLE_WORDS = 4, /* allocs, frees, alloc_bytes, free_bytes */
+	FUTURES = 3,
+	CYCLES = 1 + FUTURES, /* memRecord: active, future[3] */
+	CYCLE_WORDS = 4,      /* allocs, frees, alloc_bytes, free_bytes */
 	MAX_STACK = 1024 + 32,
 	MAX_BUCKETS = 1 << 22,
 	PIECE_BYTES = 1 << 16,
-	MAX_CODE = 4096,
-	MAX_NAMES = 32,
+	FLAG_IN_CYCLE = 19, /* minor; mProfCycle: bit 0 says that the cycle was added */
 };
-#define MAX_SIZE    (1ull << 47)
-#define MAX_STEPS   (1ull << 24) /* of all chains that are tried */
-#define MAX_SEGMENT (1ull << 30)
-#define MAX_RATE    (1ull << 40)
-#define MMAP_AREA   0x7full /* of addresses >> 40: where the kernel maps; heaps lie elsewhere */
-#define SYMBOL_LIST "runtime.mbuckets"
-#define SYMBOL_RATE "runtime.MemProfileRate"
+#define MAX_SIZE        (1ull << 47)
+#define MAX_STEPS       (1ull << 24) /* of all chains that are tried */
+#define MAX_SEGMENT     (1ull << 30)
+#define MAX_RATE        (1ull << 40)
+#define MMAP_AREA       0x7full /* of addresses >> 40: where the kernel maps; heaps lie elsewhere */
+#define SYMBOL_LIST     "runtime.mbuckets"
+#define SYMBOL_RATE     "runtime.MemProfileRate"
+#define SYMBOL_CYCLE    "runtime.mProfCycle"
+#define SYMBOL_CYCLE_18 "runtime.mProf" /* begins with it */
 
 void go_profile_clear(struct go_profile *p)
 {
@@ -190,93 +192,17 @@ static uint64_t find_list(const struct go_pclntab *t)
 	return s.best;
 }
 
-struct wanted {
-	const char *name;
-	uint64_t at;
-};
-
-static int note_symbol(const struct elf_symbol *s, void *arg)
-{
-	struct wanted *w = arg;
-
-	if (!s->defined || strcmp(s->name, w->name) != 0)
-		return 0;
-	w->at = s->value;
-	return 1;
-}
-
-static uint64_t by_symbol(const struct go_pclntab *t, const char *name)
-{
-	struct wanted w = { name, 0 };
-
-	if (t->module->exe)
-		elf_file_each_symbol(t->module->exe, ELF_SYMTAB, note_symbol, &w);
-	return w.at ? w.at + t->module->bias : 0;
-}
-
 /* ---- the rate ---- */
-
-/* Variables that a function of the runtime names. */
-struct names {
-	uint64_t at[MAX_NAMES];
-	size_t n;
-};
-
-static void find_names(const struct go_pclntab *t, const char *function, struct names *ret)
-{
-	const struct go_layout *l = t->module->layout;
-	struct go_code_function f;
-	uint64_t low, high, len;
-	const uint8_t *code;
-
-	/* from noptrdata to enoptrbss */
-	if (!go_code_find(t->module, function, &f) || f.end - f.entry > MAX_CODE ||
-	    !word(t, t->module->at + l->moduledata_noptrdata, &low) ||
-	    !word(t, t->module->at + l->moduledata_enoptrbss, &high))
-		return;
-	len = f.end - f.entry;
-	code = image_at(t->module->image, f.entry, len);
-	for (uint64_t at = 0; code && at < len;) {
-		struct code_insn insn;
-
-		if (!code_decode(code + at, len - at, f.entry + at, &insn) || !insn.length)
-			return;
-		for (size_t k = 0; k < ARRAY_SIZE(insn.names) && ret->n < MAX_NAMES; k++) {
-			if (insn.names[k] >= low && insn.names[k] < high)
-				ret->at[ret->n++] = insn.names[k];
-		}
-		at += insn.length;
-	}
-}
-
-/* The only variable that both runtime.profilealloc() and runtime.allocmcache() name: nextSample()
- * is inlined in them (malloc.go, mcache.go). 0: there is not exactly one. */
-static uint64_t find_rate(const struct go_pclntab *t)
-{
-	struct names a = { 0 }, b = { 0 };
-	uint64_t found = 0;
-
-	find_names(t, "runtime.profilealloc", &a);
-	find_names(t, "runtime.allocmcache", &b);
-	for (size_t i = 0; i < a.n; i++) {
-		for (size_t k = 0; k < b.n; k++) {
-			if (a.at[i] != b.at[k] || found == a.at[i])
-				continue;
-			if (found)
-				return 0;
-			found = a.at[i];
-		}
-	}
-	return found;
-}
 
 void go_profile_read_rate(const struct go_pclntab *t, struct go_profile *p)
 {
 	struct go_code_function f;
-	uint64_t at = by_symbol(t, SYMBOL_RATE);
+	uint64_t at = go_variables_symbol(t->module, SYMBOL_RATE);
 
+	/* nextSample() is inlined in both (malloc.go, mcache.go) */
 	if (!at)
-		at = find_rate(t);
+		at = go_variables_shared(t->module, "runtime.profilealloc", "runtime.allocmcache",
+		                         GO_VARIABLES_ANY);
 	p->has_rate = at && word(t, at, &p->rate) && p->rate < MAX_RATE;
 	if (!p->has_rate)
 		p->rate = 0;
@@ -325,10 +251,28 @@ static int read_list(const struct go_pclntab *t, uint64_t at, struct go_profile 
 	return 0;
 }
 
-/* What runtime.MemProfile would say: the published counters; before any collection has
- * published some, all that are waiting. */
+/* The cycle of memRecord.future that the runtime adds to the published counters before anything
+ * reads them, unless the end of the collection has done so and left zeros there (mProf_NextCycle,
+ * mProf_FlushLocked): 0 to 2; -1: its counter is not found. */
+static int find_due(const struct go_pclntab *t)
+{
+	bool has_flag = t->module->layout->minor >= FLAG_IN_CYCLE;
+	uint64_t at = go_variables_symbol(t->module, has_flag ? SYMBOL_CYCLE : SYMBOL_CYCLE_18);
+	uint32_t cycle;
+
+	if (!at)
+		at = go_variables_shared(t->module, "runtime.mProf_Free", "runtime.mProf_PostSweep",
+		                         GO_VARIABLES_READ);
+	if (!at || image_read(t->module->image, at, &cycle, sizeof(cycle)) < 0)
+		return -1;
+	return (int)((has_flag ? cycle >> 1 : cycle) % FUTURES);
+}
+
+/* What runtime.MemProfile would say: the published counters and what is due to be; before any
+ * collection has published some, all that are waiting. */
 static void read_counters(const struct go_pclntab *t, struct go_profile *p)
 {
+	const int due = find_due(t);
 	bool is_empty = true;
 
 	for (unsigned pass = 0; pass < 2 && is_empty; pass++) {
@@ -339,9 +283,12 @@ static void read_counters(const struct go_pclntab *t, struct go_profile *p)
 			if (image_read(t->module->image, b->at + BUCKET_BYTES + b->n * WORD, c,
 			               sizeof(c)) < 0)
 				continue;
+			*b = (struct go_profile_bucket){ b->at, b->size, b->first, b->n };
 			add_cycle(b, c);
-			for (unsigned k = 1; pass && k < CYCLES; k++)
-				add_cycle(b, c + k * CYCLE_WORDS);
+			for (int k = 0; k < FUTURES; k++) {
+				if (pass || k == due)
+					add_cycle(b, c + (1 + k) * CYCLE_WORDS);
+			}
 			is_empty &= !b->allocs && !b->frees;
 		}
 	}
@@ -350,7 +297,7 @@ static void read_counters(const struct go_pclntab *t, struct go_profile *p)
 int go_profile_read(const struct go_pclntab *t, struct go_profile *ret, struct error *err)
 {
 	cleanup(go_profile_clear) struct go_profile p = { 0 };
-	uint64_t at = by_symbol(t, SYMBOL_LIST), head = 0;
+	uint64_t at = go_variables_symbol(t->module, SYMBOL_LIST), head = 0;
 	int r;
 
 	if (!is_known(t->module->layout))

@@ -6,7 +6,8 @@
  * stacks allocated what, sampled by the program itself since its start. The
  * surprising rule: what the runtime publishes is the state at the end of the last
  * collection but one, so that allocations and frees are of one moment; objects
- * allocated since are not in it.
+ * allocated since are not in it. Between the end of a collection and its sweep the
+ * runtime adds what is due only when somebody asks; it is added here as well.
  */
 
 #include <stdbool.h>
