@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "runtime/go/go_variables.h"
+
 enum { WORD = 8, MAX_PS = 1 << 16, MAX_THREADS = 1 << 20 };
 
 /* ---- processors ---- */
@@ -20,29 +22,52 @@ static bool is_list(struct go_objects *o, uint64_t list, uint64_t n)
 	return n > 0;
 }
 
-/* By its shape: a slice of Ps whose ids are 0, 1, ... Of two or more, for one that is 0 says
- * little. */
+/* A slice of Ps: objects of the heap with ids 0, 1, ... */
+static bool is_slice(struct go_objects *o, uint64_t at)
+{
+	uint64_t list = go_objects_word(o, at), n = go_objects_word(o, at + WORD);
+	size_t span;
+
+	if (n > go_objects_word(o, at + 2 * WORD) || n > MAX_PS ||
+	    go_objects_find(o, list, &span) == UINT32_MAX || !is_list(o, list, n) ||
+	    go_objects_find(o, go_objects_word(o, list), &span) == UINT32_MAX)
+		return false;
+	return o->spans[span].elemsize >= o->module->layout->p_bytes;
+}
+
+/* Of all of data and bss: of two or more, for one whose id is 0 says little. */
 static uint64_t search(struct go_objects *o)
 {
 	for (unsigned k = 0; k < 2; k++) {
 		const struct go_module_data *d = &o->module->data[k];
 
 		for (uint64_t at = d->start; at + 3 * WORD <= d->end; at += WORD) {
-			uint64_t n = go_objects_word(o, at + WORD);
-			size_t span;
-
-			if (n >= 2 && n <= go_objects_word(o, at + 2 * WORD) && n <= MAX_PS &&
-			    go_objects_find(o, go_objects_word(o, at), &span) != UINT32_MAX &&
-			    is_list(o, go_objects_word(o, at), n))
+			if (go_objects_word(o, at + WORD) >= 2 && is_slice(o, at))
 				return at;
 		}
 	}
 	return 0;
 }
 
+/* runtime.allp; without symbols by the code that sets it. */
+static uint64_t find_ps(struct go_objects *o, const struct go_symbols *symbols)
+{
+	uint64_t at = go_symbols_find(symbols, "runtime.allp");
+	struct go_variables used;
+
+	if (at)
+		return at;
+	go_variables_of(o->module, "runtime.procresize", GO_VARIABLES_ANY, &used);
+	for (size_t i = 0; i < used.n; i++) {
+		if (is_slice(o, used.at[i]))
+			return used.at[i];
+	}
+	return search(o);
+}
+
 uint64_t go_own_ps(struct go_objects *o, const struct go_symbols *symbols, uint64_t *n)
 {
-	uint64_t at = symbols->n ? go_symbols_find(symbols, "runtime.allp") : search(o), list;
+	uint64_t at = find_ps(o, symbols), list;
 
 	*n = at ? go_objects_word(o, at + WORD) : 0;
 	list = at ? go_objects_word(o, at) : 0;
@@ -59,6 +84,39 @@ static int tell(struct go_objects *o, const struct go_roots_sink *to, uint64_t v
 	return value && go_objects_find(o, value, &span) != UINT32_MAX
 	               ? to->own(to->arg, value, err)
 	               : 0;
+}
+
+/* Is @m a runtime.m, whose g0 knows it, and are those that it links to? */
+static bool is_thread(struct go_objects *o, uint64_t m)
+{
+	const struct go_layout *l = o->module->layout;
+	unsigned n = 0;
+
+	for (; m && n < MAX_THREADS; n++) {
+		uint64_t g0 = go_objects_word(o, m + l->m_g0);
+
+		if (m % WORD || !g0 || go_objects_word(o, g0 + l->g_m) != m)
+			return false;
+		m = go_objects_word(o, m + l->m_alllink);
+	}
+	return n && !m;
+}
+
+/* What runtime.allm points to; without symbols by the code that takes a thread out of it. */
+static uint64_t first_thread(struct go_objects *o, const struct go_symbols *symbols)
+{
+	uint64_t at = go_symbols_find(symbols, "runtime.allm"), m;
+	struct go_variables used;
+
+	if (at)
+		return go_objects_word(o, at);
+	go_variables_of(o->module, "runtime.mexit", GO_VARIABLES_ANY, &used);
+	for (size_t i = 0; i < used.n; i++) {
+		m = go_objects_word(o, used.at[i]);
+		if (is_thread(o, m))
+			return m;
+	}
+	return 0;
 }
 
 /* Each links to the one that was made before it (proc.go, allocm). */
@@ -85,7 +143,7 @@ int go_own_each(struct go_objects *o, struct object_graph *texts, const struct g
 {
 	static const char name[] = "runtime.allgs, runtime.allm, runtime.allp";
 	struct object_root root = { .tier = OBJECT_TIER_RUNTIME };
-	uint64_t n_ps, ps = go_own_ps(o, symbols, &n_ps), m;
+	uint64_t n_ps, ps = go_own_ps(o, symbols, &n_ps);
 	int r = object_graph_text(texts, name, strlen(name), &root.name, err);
 
 	if (r == 0)
@@ -96,6 +154,5 @@ int go_own_each(struct go_objects *o, struct object_graph *texts, const struct g
 		r = tell(o, to, all[i].at, err);
 	for (uint64_t i = 0; r == 0 && i < n_ps && ps; i++)
 		r = tell(o, to, go_objects_word(o, ps + i * WORD), err);
-	m = go_symbols_find(symbols, "runtime.allm");
-	return r < 0 ? r : threads(o, to, m ? go_objects_word(o, m) : 0, err);
+	return r < 0 ? r : threads(o, to, first_thread(o, symbols), err);
 }

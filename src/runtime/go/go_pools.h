@@ -4,7 +4,9 @@
 /*
  * sync.Pool variables: what they hold, at hand and as "victim", goes with the second
  * collection that finds it unused, so it is a root of its own and not of the
- * variable. Facts: sync/pool.go (Pool, poolCleanup), the same in 1.17 to 1.26.
+ * variable. Without symbols the lists of all pools are found by the code that
+ * cleans them up, and a pool is told by its function New. Facts: sync/pool.go (Pool,
+ * poolCleanup), the same in 1.17 to 1.26.
  */
 
 #include "base/hash.h"
@@ -16,8 +18,8 @@ enum { GO_POOLS_LOCAL = 0, GO_POOLS_VICTIM = 16 }; /* offsets in sync.Pool */
 struct go_pools {
 	struct go_pool { /* one that is no object of the heap */
 		uint64_t at;
-		const struct go_symbol *symbol; /* it, or the variable that points to it; NULL */
-	} * items;                              /* owned */
+		uint64_t variable; /* it, or the one with a name that points to it */
+	} * items;                 /* owned */
 	size_t n, cap;
 	struct hash_map words; /* addresses of their words .local and .victim */
 };
@@ -28,4 +30,4 @@ static inline bool go_pools_has(const struct go_pools *p, uint64_t at)
 {
 	return hash_map_get(&p->words, at) != NULL;
 }
-int go_pools_each(struct go_emit *e, const struct go_pools *p);
+int go_pools_each(struct go_emit *e, const struct go_symbols *symbols, const struct go_pools *p);

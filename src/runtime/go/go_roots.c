@@ -81,22 +81,17 @@ static int begin_global(struct roots *r, const char *name, uint64_t at)
 /* Without a symbol table. */
 static int begin_nameless(struct roots *r, uint64_t at)
 {
-	const struct go_module_data *d = r->o->module->data;
-	bool is_bss = at >= d[1].start && at < d[1].end;
 	uint64_t start = 0;
-	const char *name = r->types ? go_types_variable_name(r->types, at, &start) : "";
-	char text[NAME_BYTES];
+	char name[NAME_BYTES];
 
-	if (name[0]) {
-		bool is_begun = start == r->variable;
+	if (go_symbols_name(r->symbols, at, name, sizeof(name))) {
+		bool is_begun = go_types_variable(r->types, at, &start) && start == r->variable;
 
 		r->variable = start;
 		return is_begun ? 0 : begin_global(r, name, at);
 	}
 	r->variable = 0;
-	snprintf(text, sizeof(text), "%s+0x%" PRIx64, is_bss ? "bss" : "data",
-	         at - d[is_bss].start);
-	return begin(r, text, "global", OBJECT_TIER_GLOBAL, at);
+	return begin(r, name, "global", OBJECT_TIER_GLOBAL, at);
 }
 
 /* One pointer word of data or bss. Words of one variable, and of what the linker made for it, are
@@ -198,6 +193,7 @@ int go_roots_each(struct go_objects *o, struct go_claims *claims, struct go_gues
 	size_t n = 0;
 	int e = go_symbols_read(o->module, &symbols, err);
 
+	symbols.types = claims->types;
 	if (e == 0)
 		e = go_goroutines_read(o, &all, &n, err);
 	if (e == 0)
@@ -209,7 +205,7 @@ int go_roots_each(struct go_objects *o, struct go_claims *claims, struct go_gues
 	if (e == 0)
 		e = globals(&r);
 	if (e == 0)
-		e = go_pools_each(&emit, &pools);
+		e = go_pools_each(&emit, &symbols, &pools);
 	if (e == 0)
 		e = go_stacks_each(o, claims, guess, all, n, to, err);
 	if (e == 0)

@@ -6,6 +6,7 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "runtime/go/go_variables.h"
 
 enum {
 	WORD = 8,
@@ -158,6 +159,64 @@ static uint32_t count(const struct specials *s, uint64_t at)
 	return image_read(s->e->o->image, at, &n, sizeof(n)) == 0 ? n : 0;
 }
 
+static bool is_closure(const struct specials *s, uint64_t closure)
+{
+	const struct go_module *m = s->e->o->module;
+	uint64_t code = word(s, closure);
+
+	return code >= m->text && code < m->etext;
+}
+
+/* Blocks of finalizers from @block on; 0: something else. Each is a closure and has the type of its
+ * object (finalizer.ot, its last word; a cleanup of 1.24: none); all is nil once it was run. */
+static unsigned chain_length(const struct specials *s, uint64_t block)
+{
+	const struct go_module *m = s->e->o->module;
+	const uint64_t bytes = m->layout->finalizer_bytes;
+	unsigned length = 0, used = 0;
+
+	for (; block && length < MAX_BLOCKS; length++) {
+		uint64_t n = count(s, block + FIN_COUNT);
+
+		if (block % WORD || !bytes || n > (FIN_BLOCK - FIN_FIRST) / bytes)
+			return 0;
+		for (uint64_t i = 0; i < n; i++) {
+			uint64_t at = block + FIN_FIRST + i * bytes,
+				 type = word(s, at + bytes - WORD);
+			uint64_t fn = word(s, at + m->layout->finalizer_fn);
+
+			if ((type && (type < m->types || type >= m->etypes)) ||
+			    (fn && !is_closure(s, fn)))
+				return 0;
+			used += fn != 0;
+		}
+		block = word(s, block + FIN_NEXT);
+	}
+	return used ? length : 0;
+}
+
+/* runtime.allfin. Without symbols: of the variables that runtime.queuefinalizer() uses the one with
+ * the longest list of blocks; finq and finc are parts of it. */
+static uint64_t finalizer_list(const struct specials *s, const struct go_symbols *symbols)
+{
+	uint64_t best = go_symbols_find(symbols, "runtime.allfin");
+	struct go_variables used;
+	unsigned longest = 0;
+
+	if (best)
+		return best;
+	go_variables_of(s->e->o->module, "runtime.queuefinalizer", GO_VARIABLES_ANY, &used);
+	for (size_t i = 0; i < used.n; i++) {
+		unsigned n = chain_length(s, word(s, used.at[i]));
+
+		if (n > longest) {
+			longest = n;
+			best = used.at[i];
+		}
+	}
+	return best;
+}
+
 static int queued_finalizers(struct specials *s, uint64_t list)
 {
 	const struct go_layout *l = s->e->o->module->layout;
@@ -182,9 +241,51 @@ static int queued_finalizers(struct specials *s, uint64_t list)
 	return r;
 }
 
+static unsigned cleanup_words(const struct specials *s)
+{
+	return s->e->o->module->layout->minor >= 26 ? CLEANUP_WORDS : 1;
+}
+
+/* Is @queue a runtime.cleanupQueue in whose blocks is something, and does all that is there begin
+ * with a closure? */
+static bool is_queue(const struct specials *s, uint64_t queue)
+{
+	const unsigned words = cleanup_words(s);
+	uint64_t block = word(s, queue + QUEUE_ALL), all = 0;
+
+	for (unsigned k = 0; block && k < MAX_BLOCKS; k++) {
+		uint64_t n = count(s, block + BLOCK_COUNT);
+
+		if (block % WORD || n > (BLOCK_BYTES - BLOCK_FIRST) / WORD / words)
+			return false;
+		for (uint64_t i = 0; i < n; i++, all++) {
+			uint64_t closure = word(s, block + BLOCK_FIRST + i * words * WORD);
+
+			/* nil: it is being run, and the others of the block are still there */
+			if (closure && !is_closure(s, closure))
+				return false;
+		}
+		block = word(s, block + BLOCK_NEXT);
+	}
+	return all != 0;
+}
+
+/* runtime.gcCleanups (1.25+); 0: there is none, or none is known. */
+static uint64_t cleanup_queue(const struct specials *s, const struct go_symbols *symbols)
+{
+	uint64_t at = go_symbols_find(symbols, "runtime.gcCleanups");
+	struct go_variables used = { .n = 0 };
+
+	if (!at)
+		go_variables_of(s->e->o->module, "runtime.runCleanups", GO_VARIABLES_ANY, &used);
+	for (size_t i = 0; !at && i < used.n; i++)
+		at = is_queue(s, used.at[i]) ? used.at[i] : 0;
+	return at;
+}
+
 static int queued_cleanups(struct specials *s, uint64_t queue)
 {
-	const unsigned words = s->e->o->module->layout->minor >= 26 ? CLEANUP_WORDS : 1;
+	const unsigned words = cleanup_words(s);
 	uint64_t block = queue ? word(s, queue + QUEUE_ALL) : 0;
 	int r = go_emit_root(s->e, "queued cleanups", "queued cleanup", OBJECT_TIER_REGISTER);
 
@@ -211,9 +312,9 @@ int go_specials_each(struct go_emit *e, const struct go_symbols *symbols)
 	if (r == 0)
 		r = of_objects(&s);
 	if (r == 0)
-		r = queued_finalizers(&s, go_symbols_find(symbols, "runtime.allfin"));
+		r = queued_finalizers(&s, finalizer_list(&s, symbols));
 	if (r == 0)
-		r = queued_cleanups(&s, go_symbols_find(symbols, "runtime.gcCleanups"));
+		r = queued_cleanups(&s, cleanup_queue(&s, symbols));
 	free(s.items);
 	return r;
 }

@@ -2,6 +2,8 @@
 #include "runtime/go/go_symbols.h"
 
 #include <elf.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -89,4 +91,22 @@ uint64_t go_symbols_find(const struct go_symbols *s, const char *name)
 			return s->items[i].start;
 	}
 	return 0;
+}
+
+bool go_symbols_name(const struct go_symbols *s, uint64_t addr, char *buf, size_t size)
+{
+	const struct go_module_data *d = s->module->data;
+	const struct go_symbol *found = go_symbols_at(s, addr);
+	const bool is_bss = addr >= d[1].start && addr < d[1].end;
+	uint64_t start;
+	const char *name = found ? found->name : "";
+
+	if (!found && s->types)
+		name = go_types_variable_name(s->types, addr, &start);
+	if (name[0])
+		snprintf(buf, size, "%s", name);
+	else
+		snprintf(buf, size, "%s+0x%" PRIx64, is_bss ? "bss" : "data",
+		         addr - d[is_bss].start);
+	return name[0] != 0;
 }

@@ -8,8 +8,7 @@
 #include "runtime/go/go_code.h"
 
 enum {
-	MAX_CODE = 4096,
-	MAX_NAMES = 32,
+	MAX_CODE = 1 << 14,
 };
 
 struct wanted {
@@ -36,31 +35,37 @@ uint64_t go_variables_symbol(const struct go_module *m, const char *name)
 	return w.at ? w.at + m->bias : 0;
 }
 
-struct names {
-	uint64_t at[MAX_NAMES];
-	size_t n;
-};
+static void note(struct go_variables *v, uint64_t at)
+{
+	for (size_t i = 0; i < v->n; i++) {
+		if (v->at[i] == at)
+			return;
+	}
+	if (v->n < ARRAY_SIZE(v->at))
+		v->at[v->n++] = at;
+}
 
 /* Variables that the instruction names, of those from @low up to @high. */
 static void note_names(const struct code_insn *insn, uint64_t low, uint64_t high,
-                       enum go_variables_how how, struct names *ret)
+                       enum go_variables_how how, struct go_variables *ret)
 {
 	if (how == GO_VARIABLES_READ && insn->is_lea)
 		return;
-	for (size_t k = 0; k < ARRAY_SIZE(insn->names) && ret->n < MAX_NAMES; k++) {
+	for (size_t k = 0; k < ARRAY_SIZE(insn->names); k++) {
 		if (insn->names[k] >= low && insn->names[k] < high)
-			ret->at[ret->n++] = insn->names[k];
+			note(ret, insn->names[k]);
 	}
 }
 
-static void find_names(const struct go_module *m, const char *function, enum go_variables_how how,
-                       struct names *ret)
+void go_variables_of(const struct go_module *m, const char *function, enum go_variables_how how,
+                     struct go_variables *ret)
 {
 	const struct go_layout *l = m->layout;
 	struct go_code_function f;
 	uint64_t low, high, len;
 	const uint8_t *code;
 
+	ret->n = 0;
 	if (!go_code_find(m, function, &f) || f.end - f.entry > MAX_CODE)
 		return;
 	/* all that is between noptrdata and enoptrbss */
@@ -81,14 +86,14 @@ static void find_names(const struct go_module *m, const char *function, enum go_
 uint64_t go_variables_shared(const struct go_module *m, const char *one, const char *other,
                              enum go_variables_how how)
 {
-	struct names a = { 0 }, b = { 0 };
+	struct go_variables a, b;
 	uint64_t found = 0;
 
-	find_names(m, one, how, &a);
-	find_names(m, other, how, &b);
+	go_variables_of(m, one, how, &a);
+	go_variables_of(m, other, how, &b);
 	for (size_t i = 0; i < a.n; i++) {
 		for (size_t k = 0; k < b.n; k++) {
-			if (a.at[i] != b.at[k] || found == a.at[i])
+			if (a.at[i] != b.at[k])
 				continue;
 			if (found)
 				return 0;

@@ -366,8 +366,9 @@ func queued() {
 	runtime.GC()
 	<-began
 	makeQueued()
+	more := queuedNewer()
 	sink[2] = uint64(clear(20))
-	root("queued finalizer", 3*(held+16), "queued finalizers")
+	root("queued finalizer", 3*(held+16)+more, "queued finalizers")
 }
 
 //go:noinline

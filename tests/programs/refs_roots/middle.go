@@ -6,3 +6,5 @@
 package main
 
 func newest() {}
+
+func queuedNewer() int { return 0 }

@@ -7,6 +7,7 @@ package main
 
 import (
 	"runtime"
+	"strings"
 	"weak"
 )
 
@@ -26,6 +27,36 @@ func weaks() {
 	keptWeak = weak.Make(&finalized{h: newHolder(33)})
 	weak.Make(keptCleaned)
 	root("weak handle", 8, "weak handles")
+}
+
+//go:noinline
+func blockCleanups(began chan bool) {
+	runtime.AddCleanup(&finalized{}, func(began chan bool) {
+		began <- true
+		<-never
+	}, began)
+}
+
+//go:noinline
+func makeQueuedCleanups() {
+	for i := 0; i < 3; i++ {
+		runtime.AddCleanup(&finalized{}, func(h *holder) { use(h) }, newHolder(35))
+	}
+}
+
+// What is queued with the finalizers: in 1.24 the same goroutine runs both.
+func queuedNewer() int {
+	if strings.HasPrefix(runtime.Version(), "go1.24") {
+		makeQueuedCleanups()
+		return 3 * held
+	}
+	began := make(chan bool, 1)
+	blockCleanups(began)
+	runtime.GC()
+	<-began
+	makeQueuedCleanups()
+	root("queued cleanup", 3*held, "queued cleanups")
+	return 0
 }
 
 func newest() {

@@ -6,3 +6,5 @@
 package main
 
 func newer() {}
+
+func queuedNewer() int { return 0 }
