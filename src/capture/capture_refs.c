@@ -9,6 +9,7 @@
 #include "inject/snapshot.h"
 #include "target/freeze.h"
 #include "target/image.h"
+#include "target/space.h"
 #include "target/threads.h"
 
 enum { FREEZE_MS = 2000 };
@@ -100,6 +101,21 @@ static int threads_of(const struct target *t, struct image_thread **ret, size_t 
 
 /* ---- live ---- */
 
+/* Did the process become another program? What /proc says now is not of what was copied then. (Of
+ * one that has ended /proc says nothing, and the copy is as good as before.) */
+static bool became_another(const struct target *t, int space)
+{
+	return !space_is_there(space) && target_alive(t) == 0;
+}
+
+static int refuse_another(struct error *err)
+{
+	error_set(err, ESRCH,
+	          "it began another program (exec) while we looked: what was read of its memory "
+	          "is of the one before");
+	return error_hint(err, "the same command looks at the new one");
+}
+
 static int by_copy(const struct target *t, const struct capture_refs_options *o,
                    struct object_graph *ret, struct capture_refs_facts *facts, struct error *err)
 {
@@ -108,6 +124,7 @@ static int by_copy(const struct target *t, const struct capture_refs_options *o,
 	cleanup(snapshot_closep) struct snapshot *s = NULL;
 	cleanup(image_closep) struct image *i = NULL;
 	cleanup_free struct image_thread *threads = NULL;
+	cleanup_close int space = space_open(t);
 	int r = inject_open(t, NULL, NULL, &in, err);
 
 	if (r == 0)
@@ -118,6 +135,8 @@ static int by_copy(const struct target *t, const struct capture_refs_options *o,
 		return r;
 	facts->pause_ns = s->pause_ns;
 	capture_refs_memory_look(t, &facts->memory);
+	if (became_another(t, space))
+		return refuse_another(err);
 	threads = calloc(s->n_threads + 1, sizeof(*threads));
 	if (!threads)
 		return error_oom(err);
@@ -138,6 +157,7 @@ static int in_place(const struct target *t, const struct capture_refs_options *o
 	cleanup(freeze_releasep) struct freeze *f = NULL;
 	cleanup(image_closep) struct image *i = NULL;
 	cleanup_free struct image_thread *threads = NULL;
+	cleanup_close int space = space_open(t);
 	size_t n = 0;
 	struct capture_refs_options mine = *o;
 	int r = o->how == CAPTURE_REFS_STOPPED ? freeze_target(t, FREEZE_MS, &f, err) : 0;
@@ -154,6 +174,9 @@ static int in_place(const struct target *t, const struct capture_refs_options *o
 		r = image_open_process(t, threads, n, &i, err);
 	if (r == 0)
 		r = ask_runtimes(i, &mine, ret, facts, err);
+	/* what was read may be of two programs, and so any message about it */
+	if (became_another(t, space))
+		r = refuse_another(err);
 	if (f)
 		facts->pause_ns = freeze_ns(f);
 	return r;

@@ -2,10 +2,8 @@
 #include "map/ladder.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -16,6 +14,7 @@
 #include "target/freeze.h"
 #include "target/permission.h"
 #include "target/reader.h"
+#include "target/space.h"
 
 enum {
 	TRIES = 3, /* of a target that executes one program after the other */
@@ -275,23 +274,15 @@ static int conclude(struct ladder_work *w, struct error *err)
 	return take(w, steps, ARRAY_SIZE(steps), err);
 }
 
-/* A file of an address space that is gone (exec, exit) reads as empty. */
-static bool is_same_space(int pagemap_fd)
-{
-	uint64_t entry;
-
-	return pread(pagemap_fd, &entry, sizeof(entry), sizeof(entry)) > 0;
-}
-
 /* 1: the target runs another program now, try again. */
 static int try_once(const struct target *t, struct symbol_space *space,
                     const struct ladder_options *o, struct ladder *ret, struct error *err)
 {
 	cleanup(work_clear) struct ladder_work w = { .t = t, .space = space, .options = o };
-	cleanup_close int fd = openat(t->proc_fd, "pagemap", O_RDONLY | O_CLOEXEC);
+	cleanup_close int fd = space_open(t);
 	int r = look(&w, err);
 
-	if (fd >= 0 && !is_same_space(fd)) {
+	if (!space_is_there(fd)) {
 		if (target_alive(t) < 0)
 			return error_set(err, ESRCH, "process %d (%s) has ended", t->pid, t->comm);
 		return 1;

@@ -201,6 +201,24 @@ def test_execs_meanwhile(memwho, tmp_path):
         assert not children_of(p.pid)
 
 
+@pytest.mark.parametrize("how", [(), ("--no-stop",)], ids=["copy", "no-stop"])
+def test_execs_before_the_rest_is_looked_at(how):
+    """The heap is of one program, what /proc says of the rest would be of the next: gdb holds memwho
+    between the two."""
+    with Running(build("exec"), "usr1") as p:
+        r = subprocess.run(["gdb", "-nx", "--batch", "-ex", "set breakpoint pending on",
+                            "-ex", "break capture_refs_memory_look", "-ex", f"run refs {p.pid} {' '.join(how)}",
+                            "-ex", f"shell kill -USR1 {p.pid}; sleep 0.5", "-ex", "continue", conftest.MEMWHO],
+                           stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+        assert "Breakpoint 1, " in r.stdout, r
+        assert f"memwho: process {p.pid}: it began another program (exec) while we looked" in r.stderr + r.stdout, r
+        assert "hint: the same command looks at the new one" in r.stderr + r.stdout, r
+        assert "exited with code 01" in r.stdout, r
+        assert p.process.stdout.readline() == "ready\n", "the next one"
+        assert p.process.poll() is None
+        assert run_as([], "refs", p.pid, "--json").json()["live_bytes"] > 4 << 20
+
+
 # ---- the disk ----
 
 def small_files():
