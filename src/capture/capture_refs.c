@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "inject/snapshot.h"
 #include "target/freeze.h"
@@ -46,31 +47,58 @@ static int ask_runtimes(struct image *i, const struct capture_refs_options *o,
 
 /* ---- threads ---- */
 
-static struct image_thread from_regs(const struct snapshot_thread *t)
+static struct image_thread from_regs(pid_t tid, const struct user_regs_struct *regs)
 {
-	struct image_thread x = { .tid = t->tid };
+	struct image_thread x = { .tid = tid };
 
 #if defined(__x86_64__)
-	x.pc = x.regs[16] = t->regs.rip;
-	x.sp = x.regs[7] = t->regs.rsp;
-	x.bp = x.regs[6] = t->regs.rbp;
-	x.regs[0] = t->regs.rax;
-	x.regs[1] = t->regs.rdx;
-	x.regs[2] = t->regs.rcx;
-	x.regs[3] = t->regs.rbx;
-	x.regs[4] = t->regs.rsi;
-	x.regs[5] = t->regs.rdi;
-	x.regs[8] = t->regs.r8;
-	x.regs[9] = t->regs.r9;
-	x.regs[10] = t->regs.r10;
-	x.regs[11] = t->regs.r11;
-	x.regs[12] = t->regs.r12;
-	x.regs[13] = t->regs.r13;
-	x.regs[14] = t->regs.r14;
-	x.regs[15] = t->regs.r15;
-	x.tls = t->regs.fs_base;
+	x.pc = x.regs[16] = regs->rip;
+	x.sp = x.regs[7] = regs->rsp;
+	x.bp = x.regs[6] = regs->rbp;
+	x.regs[0] = regs->rax;
+	x.regs[1] = regs->rdx;
+	x.regs[2] = regs->rcx;
+	x.regs[3] = regs->rbx;
+	x.regs[4] = regs->rsi;
+	x.regs[5] = regs->rdi;
+	x.regs[8] = regs->r8;
+	x.regs[9] = regs->r9;
+	x.regs[10] = regs->r10;
+	x.regs[11] = regs->r11;
+	x.regs[12] = regs->r12;
+	x.regs[13] = regs->r13;
+	x.regs[14] = regs->r14;
+	x.regs[15] = regs->r15;
+	x.tls = regs->fs_base;
 #endif
 	return x;
+}
+
+struct stopped {
+	struct image_thread *items; /* owned */
+	size_t n, cap;
+	struct error *err;
+};
+
+static int note_stopped(void *arg, pid_t tid, const struct user_regs_struct *regs)
+{
+	struct stopped *s = arg;
+	int r = array_reserve(&s->items, &s->cap, s->n + 1, s->err);
+
+	if (r == 0)
+		s->items[s->n++] = from_regs(tid, regs);
+	return r;
+}
+
+static int stopped_threads_of(const struct freeze *f, struct image_thread **ret, size_t *ret_n,
+                              struct error *err)
+{
+	struct stopped s = { .err = err };
+	int r = freeze_each_thread(f, note_stopped, &s);
+
+	*ret = s.items;
+	*ret_n = s.n;
+	return r;
 }
 
 /* Stack pointers only: what /proc tells of threads that nobody traces for us. */
@@ -141,7 +169,7 @@ static int by_copy(const struct target *t, const struct capture_refs_options *o,
 	if (!threads)
 		return error_oom(err);
 	for (size_t k = 0; k < s->n_threads; k++)
-		threads[k] = from_regs(&s->threads[k]);
+		threads[k] = from_regs(s->threads[k].tid, &s->threads[k].regs);
 	r = image_open_process(s->copy, threads, s->n_threads, &i, err);
 	return r < 0 ? r : ask_runtimes(i, o, ret, facts, err);
 }
@@ -166,7 +194,9 @@ static int in_place(const struct target *t, const struct capture_refs_options *o
 		mine.graph.fresh = look_once_more;
 		mine.graph.fresh_arg = (void *)t;
 	}
-	if (r == 0)
+	if (r == 0 && f)
+		r = stopped_threads_of(f, &threads, &n, err);
+	if (r == 0 && !n)
 		r = threads_of(t, &threads, &n, err);
 	if (r == 0)
 		capture_refs_memory_look(t, &facts->memory);

@@ -426,6 +426,22 @@ void freeze_releasep(struct freeze **f)
 	*f = freeze_release(*f);
 }
 
+int freeze_each_thread(const struct freeze *f,
+                       int (*fn)(void *arg, pid_t tid, const struct user_regs_struct *regs),
+                       void *arg)
+{
+	int r = 0;
+
+	/* they were kept when each stopped: only the tracer could ask now */
+	for (size_t i = 0; r == 0 && i < f->n; i++) {
+		const struct user_regs_struct *regs = freeze_regs_of(&f->threads[i].regs);
+
+		if (f->threads[i].stopped && regs)
+			r = fn(arg, f->threads[i].tid, regs);
+	}
+	return r;
+}
+
 uint64_t freeze_ns(const struct freeze *f)
 {
 	return clock_now_ns() - f->since_ns;

@@ -15,6 +15,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
+#include <sys/user.h>
 
 #include "base/error.h"
 #include "target/target.h"
@@ -34,5 +36,11 @@ void freeze_releasep(struct freeze **f);
  * returned (with *err as it left it); refused as above, @work is not called. */
 int freeze_call(const struct target *t, unsigned timeout_ms, int (*work)(void *arg, struct error *),
                 void *arg, uint64_t *ret_ns, struct error *err);
+/* Call @fn with the registers of each thread that stands still, as it will go on; non-zero ends it
+ * and is returned. None on machines other than x86-64. Of one that waits in a system call they are
+ * those of the call, which may have been sent back to its instruction (freeze_regs.h). */
+int freeze_each_thread(const struct freeze *f,
+                       int (*fn)(void *arg, pid_t tid, const struct user_regs_struct *regs),
+                       void *arg);
 /* How long the target stood still so far, from the first thread's stop on. */
 uint64_t freeze_ns(const struct freeze *f);

@@ -208,6 +208,11 @@ bool freeze_regs_stopped(pid_t tid, struct freeze_regs *r)
 	return true;
 }
 
+const struct user_regs_struct *freeze_regs_of(const struct freeze_regs *r)
+{
+	return r->looked_at ? &r->interrupted : NULL;
+}
+
 void freeze_regs_leave(pid_t tid, struct freeze_regs *r)
 {
 	cleanup_free char *status = r->repaired ? read_status(tid) : NULL;
@@ -224,6 +229,11 @@ bool freeze_regs_stopped(pid_t tid, struct freeze_regs *r)
 	unsigned long message;
 
 	return ptrace(PTRACE_GETEVENTMSG, tid, NULL, &message) == 0;
+}
+
+const struct user_regs_struct *freeze_regs_of(const struct freeze_regs *r)
+{
+	return NULL;
 }
 
 void freeze_regs_leave(pid_t tid, struct freeze_regs *r)

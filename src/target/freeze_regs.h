@@ -33,5 +33,7 @@ struct freeze_regs {
 /* Thread @tid, traced by the caller, has stopped; asked again of the same stop, it only answers
  * whether the thread still stands still. */
 bool freeze_regs_stopped(pid_t tid, struct freeze_regs *r);
+/* The registers at the stop; NULL: not known. */
+const struct user_regs_struct *freeze_regs_of(const struct freeze_regs *r);
 /* It is about to be let go. */
 void freeze_regs_leave(pid_t tid, struct freeze_regs *r);

@@ -147,7 +147,7 @@ def test_stripped(memwho, program):
     p = program(("-ldflags=-s -w",), name="refs-stripped")
     result = memwho("refs", p.pid, "--json").json()
     check(result, p, names=False)
-    assert all(re.match(r"(data|bss)\+0x|goroutines of |runtime\.allgs, |finalizers$|timers$|weak handles$|cleanups$|deferred calls$|dead words of stacks$", r["name"]) for r in result["roots"])
+    assert all(re.match(r"(data|bss)\+0x|sync\.Pool of (data|bss)\+0x|goroutines of |runtime\.allgs, |finalizers$|timers$|weak handles$|cleanups$|deferred calls$|dead words of stacks$", r["name"]) for r in result["roots"])
     # what a root keeps does not depend on its name
     kept = sorted((r["retained_bytes"] for r in result["roots"] if r["kind"] == "global"), reverse=True)
     for size, _ in sorted(p.roots.values(), reverse=True)[:4]:

@@ -90,6 +90,21 @@ def test_each_kind(memwho, program, minor):
     assert {"main.parameters.s", "main.array.a", "main.maps.m", "main.waitSend.h"} <= frames, frames
 
 
+def test_stopped(memwho, program):
+    """Of what runs --stop has registers, as a copy has; --no-stop has none and says so."""
+    p = program("busy")
+    for how, known in ((), True), (("--stop",), True), (("--no-stop",), False):
+        r = memwho("refs", p.pid, "--json", "--objects", *how)
+        result = r.json()
+        check(result, p, strays=2)
+        assert sum(g["waiting"] == "running" for g in result["goroutines"]) == 2, result["goroutines"]
+        seen = {s["frames"][-2] for s in result["stacks"] if s["frames"][-1].startswith("goroutines of main.runTight ")}
+        # it is in a register all the time
+        assert ("main.spin.h main.holder" in seen) == known, (how, seen)
+        assert result["self_check"]["goroutines_without_registers"] == (0 if known else 2)
+        assert ("registers are not known" in r.err) != known
+
+
 @pytest.mark.parametrize("minor", [None, MINORS[0], MINORS[-1]])
 def test_preempted(memwho, program, minor):
     """Of two that compute and never call anything one runs, the other was stopped by a signal."""

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "runtime/go/go_goroutines.h"
 #include "runtime/go/go_spans.h"
+#include "runtime/go/go_waiting.h"
 
 #define MIB (1024.0 * 1024.0)
 enum {
@@ -212,7 +213,7 @@ static int compare(struct go_objects *o, const struct look *k,
 static int look_at_goroutines(struct go_objects *o, struct graph_account *to, struct error *err)
 {
 	cleanup_free struct go_goroutine *g = NULL;
-	uint64_t unreadable = 0;
+	uint64_t unreadable = 0, unknown = 0;
 	size_t n = 0;
 	int r = go_goroutines_read(o, &g, &n, err);
 
@@ -221,11 +222,19 @@ static int look_at_goroutines(struct go_objects *o, struct graph_account *to, st
 
 		unreadable += g[i].sp + sizeof(unused) <= g[i].high &&
 		              image_read(o->image, g[i].sp, &unused, sizeof(unused)) < 0;
+		unknown += g[i].status == GO_STATUS_RUNNING && !g[i].pc;
 	}
 	if (r < 0)
 		return r;
 	graph_account_check(to, "goroutines", n);
 	graph_account_check(to, "goroutines_unreadable", unreadable);
+	graph_account_check(to, "goroutines_without_registers", unknown);
+	if (unknown)
+		graph_account_warn(to,
+		                   "%llu of %zu goroutines ran and their registers are not known: "
+		                   "what only those hold counts as garbage, and what any word of "
+		                   "their stacks points to as live",
+		                   (unsigned long long)unknown, n);
 	if (!n)
 		graph_account_warn(to, "no list of goroutines is found: what only their stacks "
 		                       "hold counts as garbage");
