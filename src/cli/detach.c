@@ -23,7 +23,7 @@ static int clean_up(pid_t pid, struct error *err)
 	uint64_t area = 0;
 	pid_t tid = 0;
 	bool there;
-	int zombies, r = target_open(pid, &t, err);
+	int zombies, cleaned, r = target_open(pid, &t, err);
 
 	if (r < 0)
 		return r;
@@ -32,8 +32,8 @@ static int clean_up(pid_t pid, struct error *err)
 	if (!there && err->code)
 		return err->code;
 	zombies = snapshot_has_leftovers(t) ? reap(t, err) : 0;
-	r = zombies < 0 ? zombies : inject_clean(t, err);
-	if (r < 0)
+	cleaned = zombies < 0 ? zombies : inject_clean(t, err);
+	if (cleaned < 0)
 		return error_context(err, "process %d", (int)pid);
 	if (there)
 		printf("%d (%s): memory of memwho's at 0x%" PRIx64 " given back%s\n", (int)pid,
@@ -41,7 +41,9 @@ static int clean_up(pid_t pid, struct error *err)
 	if (zombies)
 		printf("%d (%s): %d ended cop%s reaped\n", (int)pid, t->comm, zombies,
 		       zombies == 1 ? "y" : "ies");
-	if (!there && !zombies)
+	if (!there && !zombies && cleaned)
+		printf("%d (%s): memwho's first code there is taken out\n", (int)pid, t->comm);
+	if (!there && !cleaned && !zombies)
 		printf("%d (%s): nothing of memwho's is there\n", (int)pid, t->comm);
 	return 0;
 }

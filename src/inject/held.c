@@ -26,6 +26,7 @@ enum {
 	STACK_WORDS = 8192, /* 64 KiB above sp are searched for what points into a stub */
 	RED_ZONE = 128,
 	PATH_BYTES = 64,
+	PAGE = 4096,
 };
 
 /* Linux 5.13, include/uapi/linux/ptrace.h; our build headers may be older. */
@@ -273,14 +274,37 @@ int held_withdraw(struct held_limbo *limbo, const struct held *h, uint64_t pc)
 	return e;
 }
 
+/* Not by target/reader.h, which leaves out pages that are not present: one that is swapped out may
+ * hold what is looked for. Ends where memory does. */
+static size_t read_stack(const struct target *t, uint64_t sp, uint64_t *words)
+{
+	cleanup_close int fd = openat(t->proc_fd, "mem", O_RDONLY | O_CLOEXEC);
+	const size_t most = STACK_WORDS * sizeof(*words);
+	size_t n = 0;
+
+	if (fd < 0)
+		return SIZE_MAX;
+	while (n < most) {
+		size_t piece = PAGE - (sp + n) % PAGE;
+		ssize_t r;
+
+		piece = piece < most - n ? piece : most - n;
+		r = pread(fd, (char *)words + n, piece, (off_t)(sp + n));
+		if (r <= 0)
+			break;
+		n += (size_t)r;
+	}
+	return n / sizeof(*words);
+}
+
 static bool words_point_into(const struct target *t, uint64_t sp, uint64_t start, uint64_t end)
 {
 	cleanup_free uint64_t *words = malloc(STACK_WORDS * sizeof(*words));
+	size_t n = words ? read_stack(t, sp & ~7ull, words) : SIZE_MAX;
 
-	if (!words)
+	if (n == SIZE_MAX)
 		return true;
-	reader_fill(t, sp, words, STACK_WORDS * sizeof(*words), NULL);
-	for (size_t i = 0; i < STACK_WORDS; i++) {
+	for (size_t i = 0; i < n; i++) {
 		if (words[i] >= start && words[i] < end)
 			return true;
 	}

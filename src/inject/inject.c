@@ -407,7 +407,9 @@ int inject_clean(const struct target *t, struct error *err)
 
 	if (r == 0)
 		r = find_places(in, err);
-	if (r < 0 || !in->area)
+	if (r == 0 && !in->area) /* a memwho may have been killed behind its unmapping */
+		return transaction_restore_cave(in, err);
+	if (r < 0)
 		return r;
 	r = take_over(in, err);
 	if (r == 0)
@@ -424,6 +426,7 @@ bool inject_find(const struct target *t, uint64_t *area, pid_t *tid, struct erro
 {
 	cleanup(inject_closep) struct inject *in = calloc(1, sizeof(*in));
 	cleanup(maps_clear) struct maps maps = { 0 };
+	uint64_t magic = 0;
 
 	if (!in)
 		return error_oom(err), false;
@@ -432,9 +435,15 @@ bool inject_find(const struct target *t, uint64_t *area, pid_t *tid, struct erro
 	if (open_memory(in, err) < 0 || maps_read(t, &maps, err) < 0)
 		return false;
 	in->area = area_find(&maps);
-	if (!in->area || transaction_read_journal(in, err) < 0)
+	if (!in->area ||
+	    inject_read(in, in->area + JOURNAL_CODE_BYTES, &magic, sizeof(magic), err) < 0)
 		return false;
 	*area = in->area;
+	*tid = 0;
+	if (!magic) /* mapped, and its memwho was killed before it wrote there */
+		return true;
+	if (transaction_read_journal(in, err) < 0)
+		return false;
 	*tid = in->journal.tid;
 	return true;
 }

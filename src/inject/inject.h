@@ -72,7 +72,8 @@ int inject_read(struct inject *in, uint64_t addr, void *bytes, size_t n, struct 
 
 const struct inject_stats *inject_stats_of(const struct inject *in);
 
-/* Take the area away: 1 done, 0 there was none. -EBUSY: a thread is in it. */
+/* Take away the area, and a first stub that a memwho that was killed has left: 1 done, 0 there was
+ * nothing. -EBUSY: a thread is in it. */
 int inject_clean(const struct target *t, struct error *err);
 /* Is there an area of ours? What was under way when its memwho ended: *tid (0: nothing). */
 bool inject_find(const struct target *t, uint64_t *area, pid_t *tid, struct error *err);

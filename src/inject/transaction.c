@@ -314,24 +314,57 @@ static int wait_until_out(struct inject *in, pid_t tid, uint64_t start, uint64_t
 	                 (int)in->target->pid);
 }
 
-/* A cave that is not all zeros was used by a memwho that was killed. */
-static int prepare_cave(struct inject *in, struct error *err)
+static int wait_until_all_are_out(struct inject *in, struct error *err)
 {
 	const uint64_t start = in->cave.start, end = start + in->cave.bytes;
 	cleanup_free pid_t *tids = NULL;
-	uint8_t bytes[PAGE];
-	bool used = false;
 	size_t n = 0;
-	int r = inject_read(in, start, bytes, in->cave.bytes, err);
+	int r = target_threads(in->target, &tids, &n, err);
 
-	for (uint64_t i = 0; r == 0 && i < in->cave.bytes; i++)
-		used |= bytes[i] != 0;
-	if (r < 0 || !used)
-		return r;
-	r = target_threads(in->target, &tids, &n, err);
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = wait_until_out(in, tids[i], start, end, err);
 	return r;
+}
+
+/* A cave that is not all zeros was used by a memwho that was killed. */
+static int prepare_cave(struct inject *in, struct error *err)
+{
+	uint8_t bytes[PAGE];
+	bool used = false;
+	int r = inject_read(in, in->cave.start, bytes, in->cave.bytes, err);
+
+	for (uint64_t i = 0; r == 0 && i < in->cave.bytes; i++)
+		used |= bytes[i] != 0;
+	return r < 0 || !used ? r : wait_until_all_are_out(in, err);
+}
+
+/* What the file has where the cave is; false: it cannot be had. */
+static bool read_file(const struct inject *in, uint8_t *bytes)
+{
+	cleanup(maps_clear) struct maps maps = { 0 };
+	cleanup_close int fd = -1;
+	const struct mapping *m;
+	struct error unused;
+
+	if (maps_read(in->target, &maps, &unused) < 0)
+		return false;
+	m = maps_find(&maps, in->cave.start);
+	return m && maps_open_file(in->target, m, &fd, &unused) == 0 &&
+	       pread(fd, bytes, in->cave.bytes, (off_t)(m->offset + (in->cave.start - m->start))) ==
+	               (ssize_t)in->cave.bytes;
+}
+
+int transaction_restore_cave(struct inject *in, struct error *err)
+{
+	uint8_t now[PAGE], before[PAGE];
+	int r = inject_read(in, in->cave.start, now, in->cave.bytes, err);
+
+	if (r < 0 || !read_file(in, before) || !memcmp(now, before, in->cave.bytes))
+		return r;
+	r = wait_until_all_are_out(in, err);
+	if (r == 0)
+		r = inject_write(in, in->cave.start, before, in->cave.bytes, err);
+	return r < 0 ? r : 1;
 }
 
 static int clear_cave(struct inject *in, pid_t tid, struct error *err)

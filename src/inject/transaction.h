@@ -36,5 +36,9 @@ int transaction_run(struct inject *in, struct held *h, uint64_t slot, const stru
 int transaction_raw(struct inject *in, const struct stub_call *calls, size_t n,
                     bool (*done)(struct inject *in), struct error *err);
 
+/* What a memwho that was killed has left of a first stub goes, once nobody is in it: the file's own
+ * bytes come back. 1 done, 0 nothing was there. */
+int transaction_restore_cave(struct inject *in, struct error *err);
+
 int transaction_read_journal(struct inject *in, struct error *err);
 int transaction_write_journal(struct inject *in, struct error *err);

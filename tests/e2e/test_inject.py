@@ -205,7 +205,28 @@ def test_killed_before_every_step(victim, monkeypatch, modes, program, preload, 
     assert v.eintr <= killed
 
 
-def test_killed_while_cleaning(victim):
+@pytest.mark.parametrize("program,environment", [("victim", {}), ("victim-headers", {"MEMWHO_WITHOUT": "code_tail"})])
+def test_detach_after_a_kill_before_every_step(memwho, victim, monkeypatch, program, environment):
+    """Nothing but detach comes after the kill, and nothing is left then: no area, no byte of code."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    v = victim("cane", program=program)
+    assert not conftest.changed_code(v.pid)
+    killed, said = 0, set()
+    for step in range(random.randrange(EVERY), 1000, EVERY):
+        if injector(v.pid, "getpid", options=("-k", step))[0] != -signal.SIGKILL:
+            break
+        killed += 1
+        said |= {line.split(": ")[1].split(" at 0x")[0] for line in memwho("detach", v.pid).out.splitlines()}
+        assert not conftest.changed_code(v.pid) and injector(v.pid, "find")[0] == 4, step
+        v.check()
+    assert killed * EVERY >= 20, killed
+    assert {"nothing of memwho's is there", "memory of memwho's"} <= said, said
+    assert "nothing of memwho's" not in memwho("detach", v.pid).out
+    assert not conftest.changed_code(v.pid)
+
+
+def test_killed_while_cleaning(memwho, victim):
     v = victim("cane")
     step, killed = random.randrange(EVERY), 0
     while True:
@@ -216,9 +237,13 @@ def test_killed_while_cleaning(victim):
             break
         killed += 1
         v.check()
+        if killed % 2:
+            memwho("detach", v.pid)
+            assert not conftest.changed_code(v.pid) and injector(v.pid, "find")[0] == 4, step
         step += EVERY
     assert killed
     v.check()
+    assert not conftest.changed_code(v.pid)
 
 
 @pytest.mark.parametrize("modes,preload,call", [(MIXED, None, TRIM), ("aaaacnef", JEMALLOC, PURGE)])
