@@ -15,8 +15,10 @@
 #include "cli/record.h"
 #include "cli/show.h"
 #include "cli/why.h"
+#include "cli/why_json.h"
 #include "refs/refs.h"
 #include "refs/refs_file.h"
+#include "render/output.h"
 #include "target/target.h"
 
 struct asked {
@@ -66,6 +68,11 @@ static const char *type_of_objects(const struct cli_args *args)
 	return name;
 }
 
+static bool is_json(const struct asked *a)
+{
+	return !strcmp(a->show.format->name, "json");
+}
+
 static int parse(const struct cli_args *args, struct asked *a, struct error *err)
 {
 	int r = show_parse(args, &a->show, err);
@@ -93,6 +100,9 @@ static int parse(const struct cli_args *args, struct asked *a, struct error *err
 	a->type = type_of_objects(args);
 	if (a->type && a->why)
 		return error_set(err, EINVAL, "--why and --type '%s': one of them", a->type);
+	if ((a->type || a->why) && !is_json(a) && strcmp(a->show.format->name, "table") != 0)
+		return error_set(err, EINVAL, "%s is text or JSON, not %s",
+		                 a->why ? "--why" : "--type of objects", a->show.format->name);
 	a->capture.exe = cli_value(args, "exe");
 	a->capture.sysroot = cli_value(args, "sysroot");
 	a->view.only_from = cli_value(args, "only-from");
@@ -101,7 +111,7 @@ static int parse(const struct cli_args *args, struct asked *a, struct error *err
 		return error_set(err, EINVAL, "--births is of objects: not with --view %s",
 		                 cli_value(args, "view"));
 	a->view.objects = cli_flag(args, "objects");
-	if (a->view.objects && !cli_flag(args, "json"))
+	if (a->view.objects && !is_json(a))
 		return error_set(err, EINVAL, "--objects is for --json");
 	return 0;
 }
@@ -166,14 +176,18 @@ static int make_graph(const struct asked *a, const char *word, struct object_gra
 	return capture_refs_process(pids[0], &a->capture, g, facts, err);
 }
 
+static void facts_target(const struct capture_refs_facts *f, char *buf, size_t size)
+{
+	snprintf(buf, size, "%s (%s%d)", f->name, f->is_core ? "core of " : "", f->pid);
+}
+
 static int add_facts(struct profile *p, const struct capture_refs_facts *f, struct error *err)
 {
 	struct report *to = profile_report(p);
 	char target[128];
 	int r;
 
-	snprintf(target, sizeof(target), "%s (%s%d)", f->name, f->is_core ? "core of " : "",
-	         f->pid);
+	facts_target(f, target, sizeof(target));
 	r = report_text(to, "target", "target", target, err);
 	if (r == 0 && !f->is_core)
 		r = report_double(to, "pause_ms", "stood still", (double)f->pause_ns / 1e6, "ms",
@@ -198,6 +212,54 @@ static int save(const struct object_graph *g, const char *path, struct error *er
 	return r;
 }
 
+/* --why and --type as one JSON object. */
+static int write_json(const struct asked *a, const struct object_graph *g,
+                      const struct capture_refs_facts *facts, uint32_t node, FILE *to,
+                      struct error *err)
+{
+	struct json j = json_on(to);
+	char target[128];
+	int r;
+
+	facts_target(facts, target, sizeof(target));
+	json_object(&j);
+	json_key(&j, "result");
+	json_string(&j, a->why ? "why" : "type");
+	json_key(&j, "target");
+	json_string(&j, target);
+	json_key(&j, "runtime");
+	json_string(&j, g->runtime);
+	if (a->type) {
+		json_key(&j, "type");
+		json_string(&j, a->type);
+	}
+	r = a->why ? why_json(&j, g, node, err) : why_json_type(&j, g, a->type, err);
+	json_object_end(&j);
+	fputc('\n', to);
+	return r;
+}
+
+/* --why, --type: no profile, but lines of text or JSON. */
+static int show_why(const struct asked *a, const struct object_graph *g,
+                    const struct capture_refs_facts *facts, struct error *err)
+{
+	cleanup(output_discard) struct output out = { 0 };
+	uint32_t node = 0;
+	int r = a->why ? why_find(g, a->why, &node, err) : 0;
+
+	if (r == 0)
+		r = output_open(a->show.path, &out, err);
+	if (r < 0)
+		return r;
+	if (is_json(a))
+		r = write_json(a, g, facts, node, out.to, err);
+	else if (a->why)
+		r = why_print(g, node, "", out.to, err);
+	else
+		r = why_type(g, a->type, out.to, err);
+	return r < 0 ? r : output_commit(&out, err);
+}
+
 static int show_graph(struct asked *a, const struct object_graph *g,
                       const struct capture_refs_facts *facts, struct error *err)
 {
@@ -206,10 +268,8 @@ static int show_graph(struct asked *a, const struct object_graph *g,
 
 	if (a->save)
 		r = save(g, a->save, err);
-	if (r == 0 && a->why)
-		return why_address(g, a->why, err);
-	if (r == 0 && a->type)
-		return why_type(g, a->type, err);
+	if (r == 0 && (a->why || a->type))
+		return show_why(a, g, facts, err);
 	if (r == 0)
 		r = refs_profile(g, &a->view, &p, err);
 	if (r == 0)

@@ -186,7 +186,10 @@ static int parse_address(const char *word, uint64_t *ret, struct error *err)
 static int look_all(struct what_view *v, pid_t pid, const struct cli_args *args,
                     const uint64_t *addresses, struct error *err)
 {
-	cleanup(what_object_close) struct what_object o = { .pid = pid };
+	cleanup(what_object_close) struct what_object o = {
+		.pid = pid,
+		.has_lua = what_has(v, REGIONS_LUA),
+	};
 	struct json j = json_on(stdout);
 	bool is_json = cli_flag(args, "json");
 	int r = 0;
@@ -273,8 +276,8 @@ const struct cli_command what_command = {
 	.usage = "[OPTION...] TARGET ADDRESS...",
 	.details = "Reads from outside, while the process runs; a block is as it was at that\n"
 		   "moment. Addresses are hexadecimal. A page that is not in memory is not read.\n"
-		   "Of an object of a Go heap: its type, where it was allocated if that was\n"
-		   "sampled, and what keeps it.\n"
+		   "Of an object of a Go heap or of Lua: its type, where it was allocated if\n"
+		   "that was sampled, and what keeps it.\n"
 		   "\n"
 		   "  memwho what 4711 0x7f3c00001234\n"
 		   "  memwho what 4711 7f3c00001234 7ffd1c2b3a48 --json\n",

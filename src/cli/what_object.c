@@ -8,6 +8,7 @@
 #include "capture/capture_refs.h"
 #include "cli/cli.h"
 #include "cli/why.h"
+#include "cli/why_json.h"
 #include "render/escape.h"
 #include "runtime/regions.h"
 
@@ -16,12 +17,25 @@ void what_object_close(struct what_object *o)
 	object_graph_clear(&o->graph);
 }
 
-/* Its heap's block, if it is one of those that references are known of. */
-static const struct regions_block *block_of(const struct what *w)
+static const struct regions_block *innermost(const struct what *w)
 {
-	const struct regions_block *b = w->n_blocks ? &w->blocks[w->n_blocks - 1] : NULL;
+	return w->n_blocks ? &w->blocks[w->n_blocks - 1] : NULL;
+}
 
-	return b && !strcmp(b->kind, REGIONS_GO) && b->state == REGIONS_BLOCK_LIVE ? b : NULL;
+static bool is_go(const struct what *w)
+{
+	const struct regions_block *b = innermost(w);
+
+	return b && !strcmp(b->kind, REGIONS_GO) && b->state == REGIONS_BLOCK_LIVE;
+}
+
+/* Lua has its objects in whatever memory its allocation function gives it. */
+static bool may_be_lua(const struct what_object *o, const struct what *w)
+{
+	const struct regions_block *b = innermost(w);
+
+	return o->has_lua && w->present && w->prot[1] == 'w' &&
+	       (!b || b->state == REGIONS_BLOCK_LIVE);
 }
 
 /* What cannot be told is no failure of what can be. */
@@ -42,10 +56,17 @@ static void read_graph(struct what_object *o)
 /* Its node; UINT32_MAX: nothing leads to it, or that is not known. */
 static uint32_t node_of(struct what_object *o, const struct what *w)
 {
-	if (!block_of(w))
+	const struct regions_block *b = innermost(w);
+	uint32_t node;
+
+	if (!is_go(w) && !may_be_lua(o, w))
 		return UINT32_MAX;
 	read_graph(o);
-	return o->has ? object_graph_find(&o->graph, w->address) : UINT32_MAX;
+	if (!o->has)
+		return UINT32_MAX;
+	node = object_graph_find(&o->graph, w->address);
+	/* the middle of one that has a block of its own */
+	return node == UINT32_MAX && b && !is_go(w) ? object_graph_find(&o->graph, b->start) : node;
 }
 
 int what_object_print(struct what_object *o, const struct what *w, struct error *err)
@@ -53,7 +74,7 @@ int what_object_print(struct what_object *o, const struct what *w, struct error 
 	uint32_t node = node_of(o, w);
 	const char *type;
 
-	if (!block_of(w) || !o->has)
+	if (node == UINT32_MAX && (!is_go(w) || !o->has))
 		return 0;
 	if (node == UINT32_MAX) {
 		puts("  nothing refers to it: garbage that is not swept yet, or no object");
@@ -63,7 +84,7 @@ int what_object_print(struct what_object *o, const struct what *w, struct error 
 	fputs("  ", stdout);
 	escape_text(stdout, *type ? type : "[unknown type]", 0);
 	putchar('\n');
-	return why_print(&o->graph, node, "  ", err);
+	return why_print(&o->graph, node, "  ", stdout, err);
 }
 
 int what_object_json(struct what_object *o, struct json *j, const struct what *w, struct error *err)

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * Objects of a heap whose references a runtime tells (Go): type, birth, holders.
+ * Objects of a heap whose references a runtime tells (Go, Lua): type, birth, holders.
  * The heap is read once for all addresses, as the process runs: what moves
  * meanwhile may be missed, and `memwho refs --why` reads a copy.
  */
@@ -16,6 +16,7 @@
 
 struct what_object {
 	pid_t pid;
+	bool has_lua;    /* of the process: any block of it may be an object */
 	bool tried, has; /* the graph was asked for, is there */
 	struct object_graph graph;
 };

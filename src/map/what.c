@@ -40,6 +40,15 @@ void what_closep(struct what_view **v)
 	what_close(*v);
 }
 
+bool what_has(const struct what_view *v, const char *kind)
+{
+	for (size_t i = 0; i < v->ladder.n_parts; i++) {
+		if (!strcmp(v->ladder.parts[i].heap.kind, kind))
+			return true;
+	}
+	return false;
+}
+
 int what_open(const struct target *t, struct symbol_space *space, struct what_view **ret,
               struct error *err)
 {

@@ -49,5 +49,8 @@ int what_open(const struct target *t, struct symbol_space *space, struct what_vi
 struct what_view *what_close(struct what_view *v); /* NULL is fine; returns NULL */
 void what_closep(struct what_view **v);
 
+/* Does the process have a heap of this kind (regions.h)? */
+bool what_has(const struct what_view *v, const char *kind);
+
 /* An address that is not mapped is an answer, not an error. */
 int what_look(struct what_view *v, uint64_t address, struct what *ret, struct error *err);

@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "profile/profile.h"
+#include "refs/refs_chain.h"
 #include "runtime/object_graph.h"
 
 enum refs_view {
@@ -47,22 +48,21 @@ int refs_profile(const struct object_graph *g, const struct refs_options *o, str
                  struct error *err);
 
 /* Chains from roots to @node, one for each root that reaches it (at most @max_chains, the
- * strongest tier and the shortest first), as lines of text, malloc'ed: the root, then a line for
- * each reference. */
-int refs_why(const struct object_graph *g, uint32_t node, size_t max_chains, char **ret,
-             struct error *err);
+ * strongest tier and the shortest first). *ret: to be cleared by the caller, as all below. */
+int refs_why(const struct object_graph *g, uint32_t node, size_t max_chains,
+             struct refs_chains *ret, struct error *err);
 /* The same to the nearest of several. */
 int refs_why_any(const struct object_graph *g, const uint32_t *nodes, size_t n_nodes,
-                 size_t max_chains, char **ret, struct error *err);
+                 size_t max_chains, struct refs_chains *ret, struct error *err);
 
 /* The widest way to @node: from the root, or those that share it, by what alone keeps it; each
- * line with what that keeps in all. Text, malloc'ed. */
-int refs_widest(const struct object_graph *g, uint32_t node, char **ret, struct error *err);
+ * step with what that keeps in all. One chain, or none: nothing refers to it. */
+int refs_widest(const struct object_graph *g, uint32_t node, struct refs_chains *ret,
+                struct error *err);
 
 /* Objects whose type matches the extended regexp @re, ascending, malloc'ed. -ENOENT: none. */
 int refs_widest_nodes(const struct object_graph *g, const char *re, uint32_t **ret, size_t *ret_n,
                       struct error *err);
-/* The widest ways to these objects, by bytes: the frames of refs_profile() from the root on, and
- * how many objects and bytes are at the end of each. Text, malloc'ed. */
+/* The widest ways to these objects, by bytes, at most @max_ways. */
 int refs_widest_of(const struct object_graph *g, const uint32_t *nodes, size_t n, size_t max_ways,
-                   char **ret, struct error *err);
+                   struct refs_ways *ret, struct error *err);

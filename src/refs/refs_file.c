@@ -22,7 +22,7 @@ struct header {
 	uint64_t n_nodes, n_edges, n_roots, n_root_edges, n_sizes, n_labels, n_far_sizes,
 		n_far_labels, n_births, n_birth_stacks, n_birth_frames, n_chars, n_texts;
 	uint64_t own_live_bytes, own_live_objects, garbage_bytes, garbage_objects, birth_rate;
-	uint64_t flags; /* 1: partial */
+	uint64_t flags; /* 1: partial, 2: scattered */
 	char runtime[64];
 };
 
@@ -87,7 +87,7 @@ static int write_all(const struct object_graph *g, FILE *to)
 		.garbage_bytes = g->garbage_bytes,
 		.garbage_objects = g->garbage_objects,
 		.birth_rate = g->birth_rate,
-		.flags = g->partial,
+		.flags = (g->partial ? 1u : 0) | (g->is_scattered ? 2u : 0),
 	};
 	static const char zeros[ALIGN];
 	struct part parts[N_PARTS];
@@ -355,6 +355,7 @@ int refs_file_load(const char *path, struct object_graph *ret, struct error *err
 	g.garbage_objects = h->garbage_objects;
 	g.birth_rate = h->birth_rate;
 	g.partial = h->flags & 1;
+	g.is_scattered = h->flags & 2;
 	memcpy(g.runtime, h->runtime, sizeof(g.runtime) - 1);
 	g.n_started = g.n_nodes + 1;
 	*ret = g;

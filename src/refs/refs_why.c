@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -101,38 +99,37 @@ static const struct object_edge *way_from(const struct search *s, const struct o
 }
 
 /* Insides are passed over, unless one was asked for. */
-static void print_step(const struct object_graph *g, uint32_t node, uint32_t label, bool is_last,
-                       FILE *to)
+static int add_step(const struct object_graph *g, struct refs_chain *c, uint32_t node,
+                    uint32_t label, bool is_last, struct error *err)
 {
-	const char *type = object_graph_name(g, g->type[node] >> 2);
-
 	if ((g->type[node] & 3) == OBJECT_TYPED_PART && !is_last)
-		return;
-	fprintf(to, "  %s%s%s at 0x%" PRIx64 ", %" PRIu64 " bytes\n", object_graph_name(g, label),
-	        label ? " " : "", *type ? type : "[unknown type]", g->address[node],
-	        object_graph_size(g, node));
+		return 0;
+	return refs_chain_step(c, node, label, 0, err);
 }
 
 /* From the root down; a long way is cut in the middle. */
-static void print_chain(const struct search *s, const struct object_graph *g, size_t root, FILE *to)
+static int add_chain(const struct search *s, const struct object_graph *g, size_t root,
+                     struct refs_chains *to, struct error *err)
 {
 	enum { SHOWN = 20 };
-	const struct object_root *r = &g->roots[root];
 	const struct object_edge *e = way_from(s, g, root);
+	struct refs_chain *c = refs_chains_add(to, (uint32_t)root, err);
 	uint32_t n = s->away[e->to] + 1, node = e->to, label = e->label;
+	int r = c ? 0 : -ENOMEM;
 
-	fprintf(to, "%s%s%s (%s)\n", object_graph_name(g, r->name), r->type ? " " : "",
-	        object_graph_name(g, r->type), object_graph_name(g, r->kind));
-	for (uint32_t i = 0; i < n; i++) {
-		if (n > 2 * SHOWN && i == SHOWN)
-			fprintf(to, "  ... %u more ...\n", n - 2 * SHOWN);
+	for (uint32_t i = 0; r == 0 && i < n; i++) {
+		if (n > 2 * SHOWN && i == SHOWN) {
+			c->left_out = n - 2 * SHOWN;
+			c->left_out_from = c->n_steps;
+		}
 		if (n <= 2 * SHOWN || i < SHOWN || i >= n - SHOWN)
-			print_step(g, node, label, i + 1 == n, to);
+			r = add_step(g, c, node, label, i + 1 == n, err);
 		if (i + 1 < n) {
 			label = object_graph_label(g, s->next[node]);
 			node = g->to[s->next[node]];
 		}
 	}
+	return r;
 }
 
 struct found {
@@ -150,14 +147,29 @@ static int shorter(const void *a, const void *b)
 	return x->length < y->length ? -1 : x->length > y->length;
 }
 
+/* Roots that reach it, the strongest and nearest first: *ret_n of them in @found. */
+static void find_roots(const struct search *s, const struct object_graph *g, struct found *found,
+                       size_t *ret_n)
+{
+	size_t n = 0;
+
+	for (size_t k = 0; k < g->n_roots; k++) {
+		const struct object_edge *e = way_from(s, g, k);
+
+		if (e)
+			found[n++] = (struct found){ k, s->away[e->to], g->roots[k].tier };
+	}
+	qsort(found, n, sizeof(*found), shorter);
+	*ret_n = n;
+}
+
 int refs_why_any(const struct object_graph *g, const uint32_t *nodes, size_t n_nodes,
-                 size_t max_chains, char **ret, struct error *err)
+                 size_t max_chains, struct refs_chains *ret, struct error *err)
 {
 	cleanup(search_clear) struct search s = { 0 };
+	cleanup(refs_chains_clear) struct refs_chains to = { 0 };
 	cleanup_free struct found *found = calloc(g->n_roots + 1, sizeof(*found));
-	cleanup_free char *text = NULL;
-	size_t n = 0, bytes;
-	FILE *to;
+	size_t n = 0;
 	int r = found ? search_open(&s, g, err) : error_oom(err);
 
 	if (r < 0)
@@ -167,30 +179,19 @@ int refs_why_any(const struct object_graph *g, const uint32_t *nodes, size_t n_n
 			return error_set(err, EINVAL, "no such object");
 	}
 	walk_back(&s, g, nodes, n_nodes);
-	for (size_t k = 0; k < g->n_roots; k++) {
-		const struct object_edge *e = way_from(&s, g, k);
-
-		if (e)
-			found[n++] = (struct found){ k, s.away[e->to], g->roots[k].tier };
-	}
-	qsort(found, n, sizeof(*found), shorter);
-	to = open_memstream(&text, &bytes);
-	if (!to)
-		return error_oom(err);
-	for (size_t i = 0; i < n && i < max_chains; i++)
-		print_chain(&s, g, found[i].root, to);
-	if (n > max_chains)
-		fprintf(to, "... and from %zu more roots\n", n - max_chains);
-	if (!n)
-		fprintf(to, "nothing refers to it any more\n");
-	if (fclose(to) || !text)
-		return error_oom(err);
-	*ret = take_ptr(text);
+	find_roots(&s, g, found, &n);
+	for (size_t i = 0; r == 0 && i < n && i < max_chains; i++)
+		r = add_chain(&s, g, found[i].root, &to, err);
+	if (r < 0)
+		return r;
+	to.more = n > max_chains ? n - max_chains : 0;
+	*ret = to;
+	to = (struct refs_chains){ 0 };
 	return 0;
 }
 
-int refs_why(const struct object_graph *g, uint32_t node, size_t max_chains, char **ret,
-             struct error *err)
+int refs_why(const struct object_graph *g, uint32_t node, size_t max_chains,
+             struct refs_chains *ret, struct error *err)
 {
 	return refs_why_any(g, &node, 1, max_chains, ret, err);
 }

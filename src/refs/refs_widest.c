@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
-#include <inttypes.h>
 #include <regex.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,24 +68,8 @@ static void sum_chain(const struct object_graph *g, const struct dominators *d, 
 	}
 }
 
-static void print_vertex(const struct object_graph *g, uint32_t v, uint64_t kept, FILE *to)
-{
-	const struct object_root *root = v >= g->n_nodes ? &g->roots[v - g->n_nodes] : NULL;
-	const char *type;
-
-	if (root) {
-		fprintf(to, "%s%s%s (%s), keeps %" PRIu64 " bytes\n",
-		        object_graph_name(g, root->name), root->type ? " " : "",
-		        object_graph_name(g, root->type), object_graph_name(g, root->kind), kept);
-		return;
-	}
-	type = object_graph_name(g, g->type[v] >> 2);
-	fprintf(to, "  %s at 0x%" PRIx64 ", keeps %" PRIu64 " bytes\n",
-	        *type ? type : "[unknown type]", g->address[v], kept);
-}
-
-static int print_shared(const struct object_graph *g, const struct dominators *d, uint32_t top,
-                        FILE *to, struct error *err)
+static int add_shared(const struct object_graph *g, const struct dominators *d, uint32_t top,
+                      struct refs_chain *to, struct error *err)
 {
 	cleanup(shared_clear) struct shared s = { 0 };
 	char name[NAME_BYTES];
@@ -96,51 +78,51 @@ static int print_shared(const struct object_graph *g, const struct dominators *d
 	if (r < 0)
 		return r;
 	shared_name(&s, g, s.set[top], name, sizeof(name));
-	fprintf(to, "%s\n", name);
-	return 0;
+	to->shared_by = strdup(name);
+	return to->shared_by ? 0 : error_oom(err);
 }
 
-static int print_widest(const struct object_graph *g, const struct dominators *d, uint32_t node,
-                        FILE *to, struct error *err)
+static int add_widest(const struct object_graph *g, const struct dominators *d, uint32_t node,
+                      struct refs_chains *to, struct error *err)
 {
+	struct refs_chain *way = refs_chains_add(to, REFS_CHAIN_NO_ROOT, err);
 	struct chain c;
-	int r = 0;
+	size_t i = 0;
+	int r = way ? 0 : -ENOMEM;
 
 	fill_chain(d, node, &c);
 	sum_chain(g, d, &c);
-	if (c.n && c.vertex[0] < d->n_nodes)
-		r = print_shared(g, d, c.vertex[0], to, err);
-	for (size_t i = 0; i < c.n; i++) {
-		if (i == SHOWN && c.left_out)
-			fprintf(to, "  ... %zu more ...\n", c.left_out);
-		print_vertex(g, c.vertex[i], c.kept[i], to);
+	if (r == 0 && c.n && c.vertex[0] >= d->n_nodes) {
+		way->root = c.vertex[0] - (uint32_t)d->n_nodes;
+		way->kept_bytes = c.kept[i++];
+	} else if (r == 0) {
+		r = add_shared(g, d, c.vertex[0], way, err);
+	}
+	for (; r == 0 && i < c.n; i++) {
+		if (i == SHOWN && c.left_out) {
+			way->left_out = c.left_out;
+			way->left_out_from = way->n_steps;
+		}
+		r = refs_chain_step(way, c.vertex[i], 0, c.kept[i], err);
 	}
 	return r;
 }
 
-int refs_widest(const struct object_graph *g, uint32_t node, char **ret, struct error *err)
+int refs_widest(const struct object_graph *g, uint32_t node, struct refs_chains *ret,
+                struct error *err)
 {
 	cleanup(dominators_clear) struct dominators d = { 0 };
-	cleanup_free char *text = NULL;
-	size_t bytes;
-	FILE *to;
+	cleanup(refs_chains_clear) struct refs_chains to = { .shows_kept = true };
 	int r = node < g->n_nodes ? dominators_compute(g, &d, err)
 	                          : error_set(err, EINVAL, "no such object");
 
+	if (r == 0 && d.idom[node] != DOMINATORS_NONE)
+		r = add_widest(g, &d, node, &to, err);
 	if (r < 0)
 		return r;
-	to = open_memstream(&text, &bytes);
-	if (!to)
-		return error_oom(err);
-	if (d.idom[node] == DOMINATORS_NONE)
-		fprintf(to, "nothing refers to it any more\n");
-	else
-		r = print_widest(g, &d, node, to, err);
-	if (fclose(to) || !text)
-		return error_oom(err);
-	if (r == 0)
-		*ret = take_ptr(text);
-	return r;
+	*ret = to;
+	to = (struct refs_chains){ 0 };
+	return 0;
 }
 
 /* ---- all of a type ---- */
@@ -191,32 +173,38 @@ static int wider(const void *a, const void *b)
 }
 
 /* From the root down. */
-static void print_way(const struct paths *p, const struct way *w, FILE *to)
+static int add_way(const struct paths *p, const struct way *w, struct refs_ways *to,
+                   struct error *err)
 {
-	uint32_t places[PATHS_MAX_DEPTH + 1];
+	struct refs_way *way = &to->items[to->n_items];
 	size_t n = 0;
 
 	for (uint32_t at = w->place; at != UINT32_MAX && n <= PATHS_MAX_DEPTH;
 	     at = p->places[at].parent)
-		places[n++] = at;
-	fprintf(to, "%s: %" PRIu64 " object%s, %" PRIu64 " bytes\n",
-	        object_graph_name(&p->texts, p->places[places[n - 1]].frame), w->objects,
-	        w->objects == 1 ? "" : "s", w->bytes);
-	for (size_t i = n - 1; i-- > 0;)
-		fprintf(to, "  %s\n", object_graph_name(&p->texts, p->places[places[i]].frame));
+		n++;
+	*way = (struct refs_way){ .objects = w->objects, .bytes = w->bytes };
+	way->frames = calloc(n + 1, sizeof(*way->frames));
+	if (!way->frames)
+		return error_oom(err);
+	to->n_items++;
+	way->n_frames = n;
+	for (uint32_t at = w->place; n; at = p->places[at].parent) {
+		way->frames[--n] = strdup(object_graph_name(&p->texts, p->places[at].frame));
+		if (!way->frames[n])
+			return error_oom(err);
+	}
+	return 0;
 }
 
-static void print_ways(const struct object_graph *g, const struct paths *p, struct way *ways,
-                       const uint32_t *nodes, size_t n_nodes, size_t max_ways, FILE *to)
+/* How many of the objects are at each place. */
+static void count_ways(const struct object_graph *g, const struct paths *p, struct way *ways,
+                       const uint32_t *nodes, size_t n_nodes, uint64_t *unreached)
 {
-	uint64_t unreached = 0;
-	size_t n = 0;
-
 	for (size_t i = 0; i < n_nodes; i++) {
 		uint32_t place = p->place[nodes[i]];
 
 		if (place == UINT32_MAX) {
-			unreached++;
+			++*unreached;
 			continue;
 		}
 		ways[place].place = place;
@@ -224,43 +212,45 @@ static void print_ways(const struct object_graph *g, const struct paths *p, stru
 		ways[place].bytes += object_graph_size(g, nodes[i]);
 	}
 	qsort(ways, p->n_places, sizeof(*ways), wider);
+}
+
+static int find_ways(const struct object_graph *g, const struct paths *p, const uint32_t *nodes,
+                     size_t n_nodes, size_t max_ways, struct refs_ways *to, struct error *err)
+{
+	cleanup_free struct way *ways = calloc(p->n_places + 1, sizeof(*ways));
+	size_t n = 0;
+	int r = 0;
+
+	to->items = calloc(max_ways + 1, sizeof(*to->items));
+	if (!ways || !to->items)
+		return error_oom(err);
+	count_ways(g, p, ways, nodes, n_nodes, &to->unreached);
 	while (n < p->n_places && ways[n].objects)
 		n++;
-	for (size_t i = 0; i < n && i < max_ways; i++)
-		print_way(p, &ways[i], to);
-	if (n > max_ways)
-		fprintf(to, "... and %zu more ways\n", n - max_ways);
-	if (unreached)
-		fprintf(to, "... and %" PRIu64 " that nothing refers to\n", unreached);
+	for (size_t i = 0; r == 0 && i < n && i < max_ways; i++)
+		r = add_way(p, &ways[i], to, err);
+	to->more = n > max_ways ? n - max_ways : 0;
+	return r;
 }
 
 int refs_widest_of(const struct object_graph *g, const uint32_t *nodes, size_t n, size_t max_ways,
-                   char **ret, struct error *err)
+                   struct refs_ways *ret, struct error *err)
 {
 	cleanup(dominators_clear) struct dominators d = { 0 };
 	cleanup(shared_clear) struct shared s = { 0 };
 	cleanup(paths_clear) struct paths p = { 0 };
-	cleanup_free struct way *ways = NULL;
-	cleanup_free char *text = NULL;
-	size_t bytes;
-	FILE *to;
+	cleanup(refs_chain_ways_clear) struct refs_ways to = { 0 };
 	int r = dominators_compute(g, &d, err);
 
 	if (r == 0)
 		r = shared_compute(g, &d, &s, err);
 	if (r == 0)
 		r = paths_compute(g, &d, &s, REFS_RETAINED, NULL, &p, err);
+	if (r == 0)
+		r = find_ways(g, &p, nodes, n, max_ways, &to, err);
 	if (r < 0)
 		return r;
-	ways = calloc(p.n_places + 1, sizeof(*ways));
-	if (!ways)
-		return error_oom(err);
-	to = open_memstream(&text, &bytes);
-	if (!to)
-		return error_oom(err);
-	print_ways(g, &p, ways, nodes, n, max_ways, to);
-	if (fclose(to) || !text)
-		return error_oom(err);
-	*ret = take_ptr(text);
+	*ret = to;
+	to = (struct refs_ways){ 0 };
 	return 0;
 }

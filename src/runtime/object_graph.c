@@ -198,7 +198,9 @@ void object_graph_set_type(struct object_graph *g, uint32_t node, uint32_t type,
 uint32_t object_graph_find(const struct object_graph *g, uint64_t addr)
 {
 	for (size_t i = 0; i < g->n_nodes; i++) {
-		if (addr >= g->address[i] &&
+		if (addr == g->address[i])
+			return (uint32_t)i;
+		if (!g->is_scattered && addr > g->address[i] &&
 		    addr - g->address[i] < object_graph_size(g, (uint32_t)i))
 			return (uint32_t)i;
 	}

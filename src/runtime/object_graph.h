@@ -136,9 +136,11 @@ struct object_graph {
 	uint64_t own_live_bytes, own_live_objects;
 	uint64_t garbage_bytes, garbage_objects; /* allocated, not reached, not swept yet */
 	bool is_moving;                          /* it was read while the process ran */
-	uint64_t changed_bytes;                  /* of what changed meanwhile */
-	bool partial;     /* the walk was ended: what was reached until then */
-	char runtime[64]; /* "Go 1.26.8", "Lua 5.4" */
+	bool is_scattered; /* a node's bytes are of several blocks, the first at its address: only
+	                    * that address is known to be its own */
+	uint64_t changed_bytes; /* of what changed meanwhile */
+	bool partial;           /* the walk was ended: what was reached until then */
+	char runtime[64];       /* "Go 1.26.8", "Lua 5.4" */
 };
 void object_graph_clear(struct object_graph *g); /* { 0 } is empty */
 
@@ -195,5 +197,5 @@ static inline uint32_t object_graph_label(const struct object_graph *g, uint32_t
 	               : (uint32_t)object_graph_far(g->far_labels, g->n_far_labels, edge);
 }
 
-/* The node that holds @addr; UINT32_MAX: none. Linear. */
+/* The node that holds @addr, or begins there if is_scattered; UINT32_MAX: none. Linear. */
 uint32_t object_graph_find(const struct object_graph *g, uint64_t addr);

@@ -193,6 +193,39 @@ def test_other_ways_to_read(program, tmp_path):
     assert why.startswith("_G.sessions (global)\n"), why
 
 
+def test_why_as_json(program):
+    """The way to one string, as data: by the field's name, and what each on the way keeps."""
+    p = program(embedded("5.4"))
+    graph = refs(str(p.pid))
+    session = next(a for a, (kind, name) in p.objects.items() if name == "_G.sessions")
+    why = refs(str(p.pid), "--why", hex(session))
+    chain, *_ = why["shortest"]
+    assert (why["result"], why["runtime"], why["type"]) == ("why", "Lua 5.4", "table")
+    assert (chain["root"], chain["kind"]) == ("_G.sessions", "global")
+    assert [s["type"] for s in chain["steps"]] == ["table", "table"]
+    assert chain["steps"][-1]["address"] == hex(session)
+    # a table of 56 bytes, and two nodes of 24
+    assert chain["steps"][-1]["bytes"] == why["size_bytes"] == 104
+    widest = why["widest"]
+    root = next(r for r in graph["roots"] if r["name"] == "_G.sessions")
+    assert widest["root"] == "_G.sessions" and widest["retained_bytes"] == root["retained_bytes"]
+    # its string: 100 bytes and a number, a head of 24, a NUL
+    assert 104 + 126 <= widest["steps"][-1]["retained_bytes"] <= 104 + 130
+    found = refs(str(p.pid), "--type", "^userdata refs.box$")
+    assert (found["objects"], found["bytes"]) == (1000, 1000 * (40 + 2 * 16 + 500))
+    assert [w["frames"] for w in found["widest"]] == [["_G.boxes", "table", "[…] userdata refs.box"]]
+    what, = conftest.run_memwho("what", p.pid, hex(session), "--json").json()["addresses"]
+    assert what["object"]["type"] == "table" and what["object"]["shortest"][0]["root"] == "_G.sessions"
+    # the middle of a userdata's block, and a place that is no object
+    box = next(a for a, (kind, name) in p.objects.items() if kind in ("refs", "userdata"))
+    what, middle = conftest.run_memwho("what", p.pid, hex(box + 100), hex(session + 8), "--json").json()["addresses"]
+    assert what["object"]["type"] == "userdata refs.box"
+    assert middle["object"]["address"] == hex(session)
+    assert "_G.boxes (global)" in conftest.run_memwho("what", p.pid, hex(box)).out
+    r = conftest.run_memwho("refs", p.pid, "--why", hex(session + 8), code=1)
+    assert "no live object is at" in r.err
+
+
 def test_running(program):
     """Whatever it is doing when it is copied, the sums are what Lua itself has counted by then."""
     lua = need(shutil.which("lua5.4"), "lua5.4")

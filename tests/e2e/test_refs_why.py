@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # meson: timeout=300
 """Why an object is kept: memwho refs --why, --type, and memwho what."""
+import json
 import re
 
 import pytest
@@ -15,6 +16,53 @@ def known(memwho, manager):  # noqa: F811
     return p, memwho("refs", p.pid, "--json").json()
 
 
+def check_chains(graph, order, o):
+    """The chains to manager.order as JSON: as data what the lines of text say."""
+    chain, *_ = o["shortest"]
+    assert (chain["root"], chain["kind"], chain["left_out"]) == (HOLDER, "global", 0)
+    assert chain["steps"][-1] == {"label": ".order", "address": order["address"], "bytes": 1 << 20, "type": "[]string"}
+    assert o["more_roots"] == 0
+    widest = o["widest"]
+    assert (widest["root"], widest["kind"]) == (HOLDER, "global")
+    assert widest["steps"][-1] == {"address": order["address"], "bytes": 1 << 20, "type": "[]string",
+                                   "retained_bytes": 1 << 20}
+    kept = [widest["retained_bytes"]] + [s["retained_bytes"] for s in widest["steps"]]
+    assert kept == sorted(kept, reverse=True)
+    root = next(r for r in graph["roots"] if r["name"] == HOLDER)
+    assert kept[0] == root["retained_bytes"]
+
+
+def test_chains_as_json(memwho, known, tmp_path):
+    p, graph = known
+    order = next(b for b in graph["big"] if b["type"] == "[]string" and b["bytes"] == 1 << 20)
+    why = memwho("refs", p.pid, "--why", order["address"], "--json").json()
+    assert why["result"] == "why" and why["runtime"].startswith("go1.") and str(p.pid) in why["target"]
+    assert (why["address"], why["size_bytes"], why["type"]) == (order["address"], 1 << 20, "[]string")
+    check_chains(graph, order, why)
+    # of a saved graph, and to a file
+    saved, file = tmp_path / "a.mwg", tmp_path / "why.json"
+    memwho("refs", p.pid, "--save", saved, "--json")
+    assert memwho("refs", saved, "--why", order["address"], "-o", file).out == ""
+    again = json.loads(file.read_text())
+    assert again["widest"] == why["widest"]
+    r = memwho("refs", saved, "--why", order["address"], "-o", tmp_path / "why.svg", code=2)
+    assert "--why is text or JSON, not svg" in r.err and not (tmp_path / "why.svg").exists()
+
+
+def test_a_type_as_json(memwho, known):
+    p, graph = known
+    found = memwho("refs", p.pid, "--type", r"^main\.host$", "--format", "json").json()
+    assert (found["result"], found["type"], found["objects"]) == ("type", r"^main\.host$", 4096)
+    kind = next(t for t in graph["types"] if t["name"] == "main.host")
+    assert (found["objects"], found["bytes"]) == (kind["objects"], kind["bytes"])
+    way, *_ = found["widest"]
+    assert way["frames"][0] == HOLDER and (way["objects"], way["bytes"]) == (4096, found["bytes"])
+    assert ".hosts []*main.host" in way["frames"]
+    assert sum(w["objects"] for w in found["widest"]) + found["unreached"] == 4096
+    chain = next(c for c in found["shortest"] if c["root"] == HOLDER)
+    assert chain["steps"][-1]["type"] == "main.host" and chain["steps"][-1]["bytes"] == kind["bytes"] // 4096
+
+
 def test_what_an_object_is(memwho, known):
     p, graph = known
     order = next(b for b in graph["big"] if b["type"] == "[]string" and b["bytes"] == 1 << 20)
@@ -24,9 +72,7 @@ def test_what_an_object_is(memwho, known):
         o = found["object"]
         assert (o["address"], o["size_bytes"], o["type"]) == (order["address"], 1 << 20, "[]string")
         assert o["born_in"] == ["main.(*clusterManager).reserve", "main.fill", "main.main", "runtime.main"]
-        assert o["shortest"][0][0] == f"{HOLDER} (global)" and o["shortest"][0][-1].startswith(".order []string at ")
-        assert o["widest"][0][0].startswith(f"{HOLDER} (global), keeps ")
-        assert o["widest"][0][-1] == f"[]string at {order['address']}, keeps {1 << 20} bytes"
+        check_chains(graph, order, o)
     out = memwho("what", p.pid, order["address"]).out
     assert "born in main.(*clusterManager).reserve \u2190 main.fill" in out and "widest" in out
     # what is no object has none

@@ -405,6 +405,7 @@ static void test_saved_and_damaged(void **state)
 static void test_why(void **state)
 {
 	cleanup(object_graph_clear) struct object_graph g = { 0 };
+	cleanup(refs_chains_clear) struct refs_chains chains = { 0 }, no_chains = { 0 };
 	cleanup_free char *text = NULL, *none = NULL;
 
 	node(&g, 10, "A");
@@ -418,7 +419,8 @@ static void test_why(void **state)
 	root(&g, "near", OBJECT_TIER_GLOBAL);
 	root_edge(&g, 1);
 	done(&g);
-	assert_int_equal(refs_why(&g, 2, 10, &text, &err), 0);
+	assert_int_equal(refs_why(&g, 2, 10, &chains, &err), 0);
+	assert_int_equal(refs_chains_text(&chains, &g, &text, &err), 0);
 	assert_string_equal(text, "near (global)\n"
 	                          "  B at 0x1100, 20 bytes\n"
 	                          "  .c C at 0x1200, 40 bytes\n"
@@ -426,9 +428,10 @@ static void test_why(void **state)
 	                          "  A at 0x1000, 10 bytes\n"
 	                          "  .b B at 0x1100, 20 bytes\n"
 	                          "  .c C at 0x1200, 40 bytes\n");
-	assert_int_equal(refs_why(&g, 3, 10, &none, &err), 0);
+	assert_int_equal(refs_why(&g, 3, 10, &no_chains, &err), 0);
+	assert_int_equal(refs_chains_text(&no_chains, &g, &none, &err), 0);
 	assert_string_equal(none, "nothing refers to it any more\n");
-	assert_int_equal(refs_why(&g, 9, 10, &none, &err), -EINVAL);
+	assert_int_equal(refs_why(&g, 9, 10, &no_chains, &err), -EINVAL);
 }
 
 /* More sizes and labels than have a short number: the rest is kept at length, and saved, too. */

@@ -152,16 +152,19 @@ static void test_none(void **state)
 static void test_widest(void **state)
 {
 	cleanup(object_graph_clear) struct object_graph g = { 0 }, list = { 0 };
+	cleanup(refs_chains_clear) struct refs_chains one = { 0 }, other = { 0 };
 	cleanup_free char *way = NULL, *cut = NULL;
 
 	make_list(&g, 3);
-	assert_int_equal(refs_widest(&g, 1, &way, &err), 0);
+	assert_int_equal(refs_widest(&g, 1, &one, &err), 0);
+	assert_int_equal(refs_chains_text(&one, &g, &way, &err), 0);
 	assert_string_equal(way, "main.gList (global), keeps 30 bytes\n"
 	                         "  main.even at 0x1000, keeps 30 bytes\n"
 	                         "  main.odd at 0x1010, keeps 20 bytes\n");
-	assert_int_equal(refs_widest(&g, 3, &cut, &err), -EINVAL);
+	assert_int_equal(refs_widest(&g, 3, &other, &err), -EINVAL);
 	make_list(&list, 100);
-	assert_int_equal(refs_widest(&list, 99, &cut, &err), 0);
+	assert_int_equal(refs_widest(&list, 99, &other, &err), 0);
+	assert_int_equal(refs_chains_text(&other, &list, &cut, &err), 0);
 	assert_non_null(strstr(cut, "  main.even at 0x1120, keeps 820 bytes\n"
 	                            "  ... 61 more ...\n"
 	                            "  main.even at 0x1500, keeps 200 bytes\n"));
@@ -172,6 +175,8 @@ static void test_all_of_a_type(void **state)
 {
 	cleanup(object_graph_clear) struct object_graph g = { 0 };
 	cleanup_free uint32_t *nodes = NULL, *none = NULL;
+	cleanup(refs_chains_clear) struct refs_chains chains = { 0 };
+	cleanup(refs_chain_ways_clear) struct refs_ways found = { 0 };
 	cleanup_free char *ways = NULL, *nearest = NULL;
 	size_t n = 0;
 
@@ -180,10 +185,12 @@ static void test_all_of_a_type(void **state)
 	assert_int_equal(n, 3);
 	assert_int_equal(nodes[2], 5);
 	/* a list is one tower */
-	assert_int_equal(refs_widest_of(&g, nodes, n, 10, &ways, &err), 0);
+	assert_int_equal(refs_widest_of(&g, nodes, n, 10, &found, &err), 0);
+	assert_int_equal(refs_chain_ways_text(&found, &ways, &err), 0);
 	assert_string_equal(ways,
 	                    "main.gList: 3 objects, 30 bytes\n  main.even\n  .next main.odd\n");
-	assert_int_equal(refs_why_any(&g, nodes, n, 10, &nearest, &err), 0);
+	assert_int_equal(refs_why_any(&g, nodes, n, 10, &chains, &err), 0);
+	assert_int_equal(refs_chains_text(&chains, &g, &nearest, &err), 0);
 	assert_string_equal(nearest, "main.gList (global)\n  main.even at 0x1000, 10 bytes\n"
 	                             "  .next main.odd at 0x1010, 10 bytes\n");
 	assert_int_equal(refs_widest_nodes(&g, "none", &none, &n, &err), -ENOENT);

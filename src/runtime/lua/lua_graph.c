@@ -365,6 +365,7 @@ int lua_graph_make(struct image *i, const struct object_graph_options *o, struct
 	r = add_all(i, &p, &found, o, &g, err);
 	if (r < 0)
 		return r;
+	g.is_scattered = true;
 	snprintf(g.runtime, sizeof(g.runtime), "Lua %s", known->layout->version);
 	*ret = g;
 	g = (struct object_graph){ 0 };
