@@ -57,7 +57,8 @@ static size_t package_length(const char *s, size_t len)
 {
 	size_t from = behind_slash(s, len);
 
-	if (!len || s[0] == '.' || (s[0] >= '0' && s[0] <= '9'))
+	/* "[…].name" is an element's field */
+	if (!len || !strncmp(s, "\xe2\x80\xa6", 3) || s[0] == '.' || (s[0] >= '0' && s[0] <= '9'))
 		return 0;
 	for (size_t i = from; i < len; i++) {
 		if (s[i] == '.')

@@ -58,7 +58,7 @@ struct object_root {
 /* Of a root. */
 struct object_edge {
 	uint32_t to;    /* node */
-	uint32_t label; /* text: the field path ".clusters", "[...]", "[key]"; 0 none */
+	uint32_t label; /* text: the field path ".clusters", "[…]", "[key]"; 0 none */
 };
 
 /* An object whose allocation the runtime has sampled. */

@@ -35,6 +35,9 @@ def test_stap(memwho, manager, tmp_path):  # noqa: F811
     assert widest.startswith("main.manager *main.clusterManager;") and widest.endswith(";.buf []uint8")
     assert ".clusters map<string,*main.cluster>" in widest or ".clusters map[string]*main.cluster" in widest
     assert towers[widest] == p.held
+    # what is an element is so called as it is in Lua
+    frames = {frame for stack in towers for frame in stack.split(";")}
+    assert any(f.startswith("[…]") for f in frames) and not [f for f in frames if re.match(r"\[\][ .\[]", f)]
     # and it is read again
     again = memwho("render", tmp_path / "ref.stap", "--json").json()
     assert again["shown_bytes"] == sum(towers.values())

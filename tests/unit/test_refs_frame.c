@@ -33,7 +33,9 @@ static void packages_are_modules(void **state)
 static void others_have_their_type(void **state)
 {
 	(void)state;
-	is("[] []uint8", "[] []uint8", "[]uint8");
+	is("[\xe2\x80\xa6] []uint8", "[\xe2\x80\xa6] []uint8", "[]uint8");
+	is("[\xe2\x80\xa6].buf []uint8", "[\xe2\x80\xa6].buf []uint8", "[]uint8");
+	is("[\xe2\x80\xa6].next *main.node", "[\xe2\x80\xa6].next *main.node", "main");
 	is(".buf []uint8", ".buf []uint8", "[]uint8");
 	is("[unknown type]", "[unknown type]", "[unknown type]");
 	is("shared by main.a, main.b", "shared by main.a, main.b", "shared");

@@ -107,7 +107,7 @@ static int label_of(struct finding *f, const struct go_static *holder, uint32_t 
 	const char *b = object_graph_name(f->claims->texts, field);
 	char text[LABEL_BYTES];
 
-	snprintf(text, sizeof(text), "%s%s%s", a, strcmp(b, "(*)") ? b : "", many ? "[]" : "");
+	snprintf(text, sizeof(text), "%s%s%s", a, strcmp(b, "(*)") ? b : "", many ? "[…]" : "");
 	return object_graph_text(f->claims->texts, text, strlen(text), ret, f->err);
 }
 

@@ -194,8 +194,8 @@ static void add_slot(struct flattening *f, uint64_t offset, enum go_types_what w
 
 	if (f->n >= MAX_SLOTS || array_reserve(&f->slots, &f->cap, f->n + 1, f->t->err) < 0 ||
 	    go_types_text(f->t, label[0] ? label : "(*)", "", &s.label) < 0 ||
-	    go_types_text(f->t, starts(label, "[key]") || starts(label, "[val]") ? "" : "[]", label,
-	                  &s.many) < 0) {
+	    go_types_text(f->t, starts(label, "[key]") || starts(label, "[val]") ? "" : "[…]",
+	                  label, &s.many) < 0) {
 		f->is_cut = true;
 		return;
 	}
@@ -275,7 +275,7 @@ static void flatten_array(struct flattening *f, const struct go_types_type *x, u
 
 	/* the arrays of a map's bucket are its keys and values, not arrays to the reader */
 	if (len < 5 || (strcmp(f->label + len - 5, "[key]") && strcmp(f->label + len - 5, "[val]")))
-		append(f, "[]");
+		append(f, "[…]");
 	for (uint64_t i = 0; i < x->count && size && !f->is_cut; i++) {
 		size_t before = f->n;
 
