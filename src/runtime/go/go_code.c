@@ -107,9 +107,25 @@ void go_code_text(const struct go_module *m, uint64_t at, char *buf, size_t size
 	buf[n] = '\0';
 }
 
+void go_code_shorten(char *name, size_t size)
+{
+	char *open = strchr(name, '['), *close = strrchr(name, ']');
+
+	if (!open)
+		return;
+	/* cut: types of a shape are long */
+	if (!close || close < open)
+		close = name + strlen(name);
+	if ((size_t)(open - name) + 4 + strlen(close) + 1 > size)
+		return;
+	memmove(open + 4, close, strlen(close) + 1);
+	memcpy(open + 1, "...", 3);
+}
+
 void go_code_name(const struct go_module *m, uint32_t offset, char *buf, size_t size)
 {
 	go_code_text(m, m->func_names + offset, buf, size);
+	go_code_shorten(buf, size);
 }
 
 void go_code_name_at(const struct go_module *m, uint64_t pc, char *buf, size_t size)

@@ -27,10 +27,13 @@ bool go_code_find(const struct go_module *m, const char *name, struct go_code_fu
 
 /* Offset of its name in funcnametab. */
 uint32_t go_code_name_of(const struct go_module *m, const struct go_code_function *f);
-/* The name at @offset of funcnametab. */
+/* The name at @offset of funcnametab, shortened. */
 void go_code_name(const struct go_module *m, uint32_t offset, char *buf, size_t size);
 /* Name of the function at @pc, or "". */
 void go_code_name_at(const struct go_module *m, uint64_t pc, char *buf, size_t size);
+/* "main.f[go.shape.int]" -> "main.f[...]", as the runtime's own tracebacks have it (symtab.go,
+ * funcNameForPrint). */
+void go_code_shorten(char *name, size_t size);
 /* The NUL-terminated text at @at, cut to @size. */
 void go_code_text(const struct go_module *m, uint64_t at, char *buf, size_t size);
 

@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "base/search.h"
+#include "runtime/go/go_code.h"
 #include "runtime/go/go_types_dwarf.h"
 
 enum {
@@ -20,6 +21,7 @@ enum {
 	MAX_VARIABLES = 1 << 24,
 	MAX_TYPES = 1 << 10,
 	MAX_IN_FUNCTION = 1 << 14,
+	AT_GO_DICT_INDEX = 0x2906, /* 1.18+ */
 };
 
 struct unit {
@@ -41,7 +43,11 @@ struct go_locals {
 	size_t n_variables, cap_variables;
 	struct go_locals_piece *pieces;
 	size_t n_pieces, cap_pieces;
-	uint32_t *seen; /* of go_locals_types() */
+	struct go_dictionaries_parameter *parameters;
+	size_t n_parameters, cap_parameters;
+	struct hash_map generics; /* entry -> the function's first parameter << 32 | n */
+	Dwarf_Off low, high;      /* of the DIE that has the types of the function's parameters */
+	uint32_t *seen;           /* of go_locals_types() */
 	size_t n_seen, cap_seen;
 	uint64_t pc; /* looked at, without bias */
 	size_t first;
@@ -56,6 +62,8 @@ struct go_locals *go_locals_close(struct go_locals *l)
 	free(l->variables);
 	free(l->pieces);
 	free(l->seen);
+	free(l->parameters);
+	hash_map_clear(&l->generics);
 	hash_map_clear(&l->read_units);
 	hash_map_clear(&l->functions);
 	hash_map_clear(&l->by_pc);
@@ -266,26 +274,57 @@ static int locate(struct go_locals *l, Dwarf_Die *die, uint64_t bytes)
 
 /* ---- variables ---- */
 
+/* Typedefs .param1, ... stand in the function; of one that is inlined elsewhere, in what describes
+ * it there. */
+static void find_types(struct go_locals *l, Dwarf_Die *function, Dwarf_Die *ret)
+{
+	Dwarf_Attribute a;
+	Dwarf_Die next;
+
+	if (!dwarf_attr(function, DW_AT_abstract_origin, &a) || !dwarf_formref_die(&a, ret))
+		*ret = *function;
+	l->low = dwarf_dieoffset(ret);
+	l->high = dwarf_siblingof(ret, &next) == 0 ? dwarf_dieoffset(&next) : UINT64_MAX;
+}
+
+/* Index + 1 of the type in the dictionary of the function, *type becomes its shape; 0: it is as it
+ * is. Types of an inlined function are of another dictionary. */
+static uint32_t parameter_of(const struct go_locals *l, Dwarf_Die *type)
+{
+	const Dwarf_Off at = dwarf_dieoffset(type);
+	Dwarf_Attribute a;
+	Dwarf_Word index;
+
+	if (at < l->low || at >= l->high || dwarf_tag(type) != DW_TAG_typedef ||
+	    !dwarf_attr(type, AT_GO_DICT_INDEX, &a) || dwarf_formudata(&a, &index) != 0 ||
+	    index >= MAX_TYPES || !dwarf_attr(type, DW_AT_type, &a) || !dwarf_formref_die(&a, type))
+		return 0;
+	return (uint32_t)index + 1;
+}
+
 static int variable(struct go_locals *l, Dwarf_Die *die, const char *function, unsigned depth)
 {
 	const char *name = dwarf_diename(die);
 	struct go_locals_variable v = { .first = (uint32_t)l->n_pieces };
 	Dwarf_Attribute a;
 	Dwarf_Die type;
-	char label[NAME_BYTES];
+	char label[NAME_BYTES * 2], short_name[NAME_BYTES];
 	int where, r;
 
 	if (!name || !dwarf_attr_integrate(die, DW_AT_type, &a) || !dwarf_formref_die(&a, &type) ||
 	    l->n_variables - l->first >= MAX_IN_FUNCTION || l->n_variables >= MAX_VARIABLES)
 		return 0;
+	v.parameter = parameter_of(l, &type);
 	v.type = go_types_number(l->types, GO_TYPES_DWARF, dwarf_dieoffset(&type));
 	where = v.type ? locate(l, die, go_types_get(l->types, v.type)->size) : -1;
 	if (where < 0)
 		return 0;
 	v.n = (uint32_t)(l->n_pieces - v.first);
 	v.rank = depth + (where ? GO_LOCALS_RANK_LIST : 0);
+	snprintf(short_name, sizeof(short_name), "%s", function);
+	go_code_shorten(short_name, sizeof(short_name));
 	/* "&x" is the pointer to an x that has moved to the heap */
-	snprintf(label, sizeof(label), "%s.%s", function, name + (name[0] == '&'));
+	snprintf(label, sizeof(label), "%s.%s", short_name, name + (name[0] == '&'));
 	r = object_graph_text(l->texts, label, strlen(label), &v.label, l->err);
 	if (r == 0)
 		r = array_reserve(&l->variables, &l->cap_variables, l->n_variables + 1, l->err);
@@ -334,6 +373,9 @@ int go_locals_at(struct go_locals *l, uint64_t entry, uint64_t pc,
 		r = read_functions(l, entry);
 		at = hash_map_get(&l->functions, entry);
 		if (r == 0 && at && dwarf_offdie(l->dwarf, *at, &die)) {
+			Dwarf_Die types;
+
+			find_types(l, &die, &types);
 			name = dwarf_diename(&die);
 			r = scope(l, &die, name ? name : "?", 0);
 		}
@@ -404,6 +446,54 @@ int go_locals_types(struct go_locals *l, uint64_t entry, const uint32_t **ret, s
 	*ret = l->seen;
 	*n = l->n_seen;
 	return r;
+}
+
+static int read_parameters(struct go_locals *l, uint64_t entry, Dwarf_Die *types)
+{
+	const size_t first = l->n_parameters;
+	Dwarf_Die die;
+	int more = dwarf_child(types, &die), r = 0;
+
+	for (; r == 0 && more == 0; more = dwarf_siblingof(&die, &die)) {
+		Dwarf_Die shape = die;
+		uint32_t k = parameter_of(l, &shape);
+		uint32_t type =
+			k ? go_types_number(l->types, GO_TYPES_DWARF, dwarf_dieoffset(&shape)) : 0;
+
+		if (!type || l->n_parameters - first >= MAX_TYPES ||
+		    l->n_parameters >= MAX_VARIABLES)
+			continue;
+		r = array_reserve(&l->parameters, &l->cap_parameters, l->n_parameters + 1, l->err);
+		if (r == 0)
+			l->parameters[l->n_parameters++] =
+				(struct go_dictionaries_parameter){ k - 1, type };
+	}
+	return r < 0 ? r
+	             : hash_map_put(&l->generics, entry,
+	                            (uint64_t)first << 32 | (l->n_parameters - first), l->err);
+}
+
+int go_locals_generic(struct go_locals *l, uint64_t entry, struct go_locals_generic *ret)
+{
+	uint64_t *at, *found;
+	Dwarf_Die die, types;
+	int r;
+
+	entry -= l->module->bias;
+	r = read_functions(l, entry);
+	at = hash_map_get(&l->functions, entry);
+	if (r < 0 || !at || !dwarf_offdie(l->dwarf, *at, &die))
+		return r;
+	if (!hash_map_get(&l->generics, entry)) {
+		find_types(l, &die, &types);
+		r = read_parameters(l, entry, &types);
+	}
+	found = hash_map_get(&l->generics, entry);
+	if (r < 0 || !found)
+		return r;
+	*ret = (struct go_locals_generic){ dwarf_diename(&die), l->parameters + (*found >> 32),
+		                           (uint32_t)*found };
+	return ret->name && ret->n;
 }
 
 const struct go_locals_piece *go_locals_pieces(const struct go_locals *l,

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "runtime/go/go_dictionaries.h"
 #include "runtime/go/go_types.h"
 
 /* go_locals_variable.rank of a variable with a location list, and more */
@@ -29,7 +30,8 @@ struct go_locals_piece {
 struct go_locals_variable {
 	uint32_t label; /* text: "main.hold.buf" */
 	uint32_t type;
-	uint32_t first, n; /* pieces */
+	uint32_t parameter; /* its type is that one of the dictionary, index + 1; 0: it is not */
+	uint32_t first, n;  /* pieces */
 	/* of two that claim one place the higher one is right: a location list knows when, a plain
 	 * location does not; inner blocks know better than outer ones */
 	uint32_t rank;
@@ -47,5 +49,13 @@ int go_locals_at(struct go_locals *l, uint64_t entry, uint64_t pc,
                  const struct go_locals_variable **ret, size_t *n);
 /* Types of all variables of that function, wherever they are; *ret is valid until the next call. */
 int go_locals_types(struct go_locals *l, uint64_t entry, const uint32_t **ret, size_t *n);
+/* Of a generic function: its name with the shapes, and what its dictionary has. Valid until the
+ * next call. 1; 0: it is none. */
+struct go_locals_generic {
+	const char *name;
+	const struct go_dictionaries_parameter *parameters;
+	size_t n;
+};
+int go_locals_generic(struct go_locals *l, uint64_t entry, struct go_locals_generic *ret);
 const struct go_locals_piece *go_locals_pieces(const struct go_locals *l,
                                                const struct go_locals_variable *v);

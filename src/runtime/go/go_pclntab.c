@@ -27,18 +27,6 @@ static void clean(char *text)
 	}
 }
 
-/* "main.f[go.shape.int]" -> "main.f[...]" (symtab.go, funcNameForPrint). */
-static void shorten(char *name, size_t size)
-{
-	char *open = strchr(name, '['), *close = strrchr(name, ']');
-	size_t len = close > open ? strlen(close) + 1 : 0;
-
-	if (!open || close <= open || (size_t)(open - name) + 4 + len > size)
-		return;
-	memmove(open + 4, close, len);
-	memcpy(open + 1, "...", 3);
-}
-
 bool go_pclntab_name(const struct go_pclntab *t, const struct go_code_function *f, uint64_t pc,
                      char *buf, size_t size)
 {
@@ -46,7 +34,6 @@ bool go_pclntab_name(const struct go_pclntab *t, const struct go_code_function *
 	bool is_inlined = go_code_inlined(t->module, f, pc, &call);
 
 	go_code_name(t->module, is_inlined ? call.name : go_code_name_of(t->module, f), buf, size);
-	shorten(buf, size);
 	clean(buf);
 	return is_inlined;
 }

@@ -14,7 +14,8 @@ enum {
 	LABEL_BYTES = 512,
 	MAX_WORDS_LEAST = 4096,
 	MAX_RECORDS = 1 << 16,
-	SPILLED = 14, /* registers that asyncPreempt() saves (preempt_amd64.s) */
+	MAX_ARGUMENTS = 256, /* bytes behind a frame, where arguments in registers are kept */
+	SPILLED = 14,        /* registers that asyncPreempt() saves (preempt_amd64.s) */
 };
 
 struct making {
@@ -175,16 +176,56 @@ static int add_variable(struct making *m, size_t frame, const struct go_locals_v
 	return r;
 }
 
+/* The dictionary of a generic function, somewhere in its frame or where its arguments are put; 0.
+ */
+static int dictionary_of(struct making *m, const struct go_frames_frame *f, uint64_t *ret)
+{
+	const struct go_frames_code *c = &m->f->codes[f->code];
+	struct go_locals_generic generic;
+	int r = go_locals_generic(m->s->locals, c->entry, &generic);
+
+	*ret = 0;
+	if (r <= 0 || f->cfa > m->g->high)
+		return r < 0 ? r : 0;
+	*ret = go_dictionaries_find(
+		m->s->dictionaries, generic.name, generic.parameters, generic.n, f->sp,
+		m->g->high - f->cfa < MAX_ARGUMENTS ? m->g->high : f->cfa + MAX_ARGUMENTS);
+	return 0;
+}
+
+/* Its type is what the dictionary of its function says, if one is found. *dictionary: UINT64_MAX,
+ * not looked for yet. */
+static int resolve(struct making *m, const struct go_frames_frame *f, struct go_locals_variable *v,
+                   uint64_t *dictionary)
+{
+	uint32_t type;
+	int r = *dictionary == UINT64_MAX ? dictionary_of(m, f, dictionary) : 0;
+
+	if (r < 0 || !*dictionary)
+		return r;
+	type = go_dictionaries_type(m->s->dictionaries, *dictionary, v->parameter - 1);
+	if (type)
+		v->type = type;
+	return 0;
+}
+
 static int variables(struct making *m)
 {
 	for (size_t i = 0; i < m->f->n_frames; i++) {
 		const struct go_frames_frame *f = &m->f->frames[i];
 		const struct go_locals_variable *v = NULL;
+		uint64_t dictionary = UINT64_MAX;
 		size_t n = 0;
 		int r = go_locals_at(m->s->locals, m->f->codes[f->code].entry, f->pc, &v, &n);
 
-		for (size_t k = 0; r == 0 && k < n; k++)
-			r = add_variable(m, i, &v[k]);
+		for (size_t k = 0; r == 0 && k < n; k++) {
+			struct go_locals_variable one = v[k];
+
+			if (one.parameter && m->s->dictionaries)
+				r = resolve(m, f, &one, &dictionary);
+			if (r == 0)
+				r = add_variable(m, i, &one);
+		}
 		if (r < 0)
 			return r;
 	}

@@ -32,8 +32,9 @@ struct go_slots_word {
 
 struct go_slots {
 	struct go_claims *claims;
-	struct go_locals *locals;    /* NULL: no variables */
-	struct go_slots_word *words; /* by address; owned */
+	struct go_locals *locals;             /* NULL: no variables */
+	struct go_dictionaries *dictionaries; /* for these; NULL: none */
+	struct go_slots_word *words;          /* by address; owned */
 	size_t n_words, cap_words;
 	struct go_slots_word registers[IMAGE_REGISTERS]; /* label 0: none */
 	struct go_slots_value *values;                   /* owned */

@@ -390,6 +390,9 @@ int go_stacks_each(struct go_objects *o, struct go_claims *claims, struct go_gue
 	}
 	if (r == 0 && claims->types && go_types_dwarf_of(claims->types))
 		r = go_locals_open(claims->types, o->module, claims->texts, &s.slots.locals, err);
+	if (r == 0 && s.slots.locals)
+		r = go_dictionaries_open(o->module, claims->types, claims->texts,
+		                         &s.slots.dictionaries, err);
 	if (r == 0 && with_stack)
 		r = groups(&s, some, with_stack);
 	if (r == 0)
@@ -400,6 +403,7 @@ int go_stacks_each(struct go_objects *o, struct go_claims *claims, struct go_gue
 	go_liveness_clear(&s.liveness);
 	go_frames_clear(&s.frames);
 	go_locals_close(s.slots.locals);
+	go_dictionaries_close(s.slots.dictionaries);
 	go_slots_clear(&s.slots);
 	return r;
 }

@@ -1,0 +1,3 @@
+module refs_generic
+
+go 1.18
