@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "target/elf_file_internal.h"
+#include "target/notes.h"
 
 enum {
 	MAX_SEGMENTS = 65536,
@@ -122,36 +123,6 @@ static void read_dynamic(struct elf_file *f)
 		f->n_dynamic++;
 }
 
-static uint64_t align_up(uint64_t x, uint64_t align)
-{
-	return (x + align - 1) / align * align;
-}
-
-/* Note layout: gABI "Note Section"; 4 or, in PT_NOTE with p_align 8, 8 bytes
- * of padding. */
-static bool find_build_id(struct elf_file *f, const uint8_t *data, uint64_t len, uint64_t align)
-{
-	uint64_t at = 0;
-
-	while (at < len && len - at >= sizeof(Elf64_Nhdr)) {
-		uint64_t name = at + sizeof(Elf64_Nhdr), desc;
-		Elf64_Nhdr n;
-
-		memcpy(&n, data + at, sizeof(n));
-		desc = align_up(name + n.n_namesz, align);
-		if (desc > len || n.n_descsz > len - desc)
-			return false;
-		if (n.n_type == NT_GNU_BUILD_ID && n.n_namesz == 4 && n.n_descsz &&
-		    n.n_descsz <= sizeof(f->build_id) && !memcmp(data + name, "GNU", 4)) {
-			memcpy(f->build_id, data + desc, n.n_descsz);
-			f->build_id_len = n.n_descsz;
-			return true;
-		}
-		at = align_up(desc + n.n_descsz, align);
-	}
-	return false;
-}
-
 static bool find_build_id_at(struct elf_file *f, uint64_t offset, uint64_t len, uint64_t align)
 {
 	cleanup_free void *data = NULL;
@@ -159,7 +130,9 @@ static bool find_build_id_at(struct elf_file *f, uint64_t offset, uint64_t len, 
 
 	if (len > MAX_NOTES || elf_file_copy(f, offset, len, &data, &err) < 0)
 		return false;
-	return find_build_id(f, data, len, align == 8 ? 8 : 4);
+	f->build_id_len = notes_find(data, len, align, NOTES_OWNER_GNU, NT_GNU_BUILD_ID,
+	                             f->build_id, sizeof(f->build_id));
+	return f->build_id_len != 0;
 }
 
 /* The section first: in a separate debug file PT_NOTE's offset is stale. */

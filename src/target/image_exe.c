@@ -7,67 +7,105 @@
 
 #include "base/cleanup.h"
 #include "target/image_internal.h"
+#include "target/notes.h"
 #include "target/rooted.h"
 
-/* Note @name of type @type in the ELF image that the process had at @at. */
-static size_t note_in_memory(struct image *i, uint64_t at, const char *name, uint32_t type,
-                             uint8_t *buf, size_t size)
+enum { MAX_NOTES = 4096, GO_BUILD_ID_BYTES = 128 };
+
+struct id {
+	uint8_t bytes[GO_BUILD_ID_BYTES];
+	size_t n;
+};
+
+/* Whose, what type. */
+struct kind {
+	char owner[4];
+	uint32_t type;
+};
+
+/* Bytes that are in the core itself: what a file would give in their place proves nothing. */
+static bool read_dumped(const struct image *i, uint64_t addr, void *buf, size_t len)
+{
+	const struct image_segment *s = image_find(i, addr);
+	uint64_t at = s ? addr - s->start : 0;
+
+	if (!s || at > s->bytes || len > s->bytes - at)
+		return false;
+	memcpy(buf, i->core + s->core_offset + at, len);
+	return true;
+}
+
+/* In the ELF image that the process had at @at. */
+static void id_in_memory(const struct image *i, uint64_t at, const struct kind *k, struct id *ret)
 {
 	Elf64_Ehdr h;
 
-	if (image_read(i, at, &h, sizeof(h)) < 0 || memcmp(h.e_ident, ELFMAG, SELFMAG) != 0 ||
+	if (!read_dumped(i, at, &h, sizeof(h)) || memcmp(h.e_ident, ELFMAG, SELFMAG) != 0 ||
 	    h.e_phentsize != sizeof(Elf64_Phdr))
-		return 0;
-	for (unsigned k = 0; k < h.e_phnum; k++) {
-		uint8_t bytes[4096];
+		return;
+	for (unsigned n = 0; n < h.e_phnum && !ret->n; n++) {
+		uint8_t bytes[MAX_NOTES];
 		Elf64_Phdr p;
-		uint64_t pos = 0;
 
-		if (image_read(i, at + h.e_phoff + k * sizeof(p), &p, sizeof(p)) < 0)
-			return 0;
-		if (p.p_type != PT_NOTE || p.p_filesz > sizeof(bytes) ||
-		    image_read(i, at + p.p_offset, bytes, p.p_filesz) < 0)
-			continue;
-		while (p.p_filesz - pos >= sizeof(Elf64_Nhdr)) {
-			Elf64_Nhdr n;
-			uint64_t align = p.p_align == 8 ? 8 : 4, desc;
-
-			memcpy(&n, bytes + pos, sizeof(n));
-			desc = (pos + sizeof(n) + n.n_namesz + align - 1) / align * align;
-			if (desc > p.p_filesz || n.n_descsz > p.p_filesz - desc)
-				break;
-			if (n.n_type == type && n.n_namesz == strlen(name) + 1 &&
-			    memcmp(bytes + pos + sizeof(n), name, n.n_namesz) == 0 &&
-			    n.n_descsz <= size) {
-				memcpy(buf, bytes + desc, n.n_descsz);
-				return n.n_descsz;
-			}
-			pos = (desc + n.n_descsz + align - 1) / align * align;
-			if (pos > p.p_filesz)
-				break;
-		}
+		if (!read_dumped(i, at + h.e_phoff + n * sizeof(p), &p, sizeof(p)))
+			return;
+		if (p.p_type == PT_NOTE && p.p_filesz <= sizeof(bytes) &&
+		    read_dumped(i, at + p.p_offset, bytes, p.p_filesz))
+			ret->n = notes_find(bytes, p.p_filesz, p.p_align, k->owner, k->type,
+			                    ret->bytes, sizeof(ret->bytes));
 	}
-	return 0;
+}
+
+static void id_in_file(const struct elf_file *f, const struct kind *k, struct id *ret)
+{
+	if (k->type == NT_GNU_BUILD_ID)
+		ret->n = elf_file_build_id(f, ret->bytes);
+	for (size_t n = 0; n < elf_file_n_segments(f) && !ret->n; n++) {
+		struct elf_segment s = elf_file_segment(f, n);
+		uint8_t bytes[MAX_NOTES];
+		struct error unused = { 0 };
+
+		if (s.type == PT_NOTE && s.filesz <= sizeof(bytes) &&
+		    elf_file_read(f, s.offset, bytes, s.filesz, &unused) == 0)
+			ret->n = notes_find(bytes, s.filesz, 4, k->owner, k->type, ret->bytes,
+			                    sizeof(ret->bytes));
+	}
+}
+
+/* By build-ids, GNU's and Go's: 1 the very file, 0 the core has none, -1 another one. */
+static int compare_ids(const struct image *i, const struct elf_file *f, uint64_t base)
+{
+	static const struct kind kinds[] = { { NOTES_OWNER_GNU, NT_GNU_BUILD_ID },
+		                             { NOTES_OWNER_GO, NOTES_GO_BUILD_ID } };
+	int same = 0;
+
+	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
+		struct id want = { 0 }, have = { 0 };
+
+		id_in_memory(i, base, &kinds[k], &want);
+		if (!want.n)
+			continue;
+		id_in_file(f, &kinds[k], &have);
+		if (want.n != have.n || memcmp(want.bytes, have.bytes, want.n) != 0)
+			return -1;
+		same = 1;
+	}
+	return same;
 }
 
 /* 1 the very file, 0 cannot be told, -1 another one. */
-static int is_same_program(struct image *i, struct elf_file *f, uint64_t bias)
+static int is_same_program(const struct image *i, const struct elf_file *f, uint64_t bias)
 {
-	uint8_t want[ELF_FILE_BUILD_ID_BYTES], have[ELF_FILE_BUILD_ID_BYTES];
-	uint64_t base = UINT64_MAX;
-	size_t n_want, n_have = elf_file_build_id(f, have);
+	int same = 0;
 
-	for (size_t k = 0; k < elf_file_n_segments(f); k++) {
+	for (size_t k = 0; k < elf_file_n_segments(f) && !same; k++) {
 		struct elf_segment s = elf_file_segment(f, k);
 
 		if (s.type == PT_LOAD && s.offset == 0)
-			base = s.vaddr + bias;
+			same = compare_ids(i, f, s.vaddr + bias);
 	}
-	n_want = base == UINT64_MAX
-	                 ? 0
-	                 : note_in_memory(i, base, "GNU", NT_GNU_BUILD_ID, want, sizeof(want));
-	if (n_want)
-		return n_want == n_have && memcmp(want, have, n_want) == 0 ? 1 : -1;
+	if (same)
+		return same;
 	/* the process's headers are not in the core: what the kernel told the program */
 	if (i->auxv_entry && i->auxv_entry != elf_file_entry(f) + bias)
 		return -1;
@@ -132,5 +170,11 @@ int image_exe_open(struct image *i, struct error *err)
 	}
 	i->exe = take_ptr(f);
 	i->exe_bias = bias;
+	i->exe_is_proven = same > 0;
 	return 0;
+}
+
+bool image_exe_is_proven(const struct image *i)
+{
+	return i->exe_is_proven;
 }

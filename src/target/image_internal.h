@@ -44,7 +44,8 @@ struct image {
 
 	struct elf_file *exe;
 	uint64_t exe_bias;
-	char *exe_path; /* as given, or NULL */
+	bool exe_is_proven; /* by build-id */
+	char *exe_path;     /* as given, or NULL */
 };
 
 /* Fill an image from the mapped bytes of a core. */

@@ -82,8 +82,8 @@ def build(source, name, flags=(), *, minor=None, version=None, files=None, **var
         assert not conftest.CI, "go is not installed"
         pytest.skip("no go")
     if not files:
-        # 1.19 as a module of the proxy cannot build a package by its folder
-        by_files = minor == 19 or (version or "").startswith("1.19")
+        # 1.19 and 1.20 as modules of the proxy cannot build a package by its folder
+        by_files = minor == 19 or version == "1.20" or (version or "").startswith("1.19")
         files = sorted(source.glob("*.go")) if by_files else ["."]
     env = environment(root) if root else dict(os.environ, GOFLAGS="-mod=mod", CGO_ENABLED="0")
     path = PROGRAMS / name

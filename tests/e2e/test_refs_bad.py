@@ -261,9 +261,71 @@ def test_core_without_its_program(plain, tmp_path):
     # the same bytes do
     assert run_as([], "refs", core, "--exe", gotools.PROGRAMS / "exec", "--json").json()["live_bytes"] > 4 << 20
     other = build("exec-other", "-ldflags=-X main.unused=1", "-gcflags=-N -l")
-    refused("refs", core, "--exe", other, said="program that the core is of")
+    refused("refs", core, "--exe", other, said=("exec-other is not the program", "build-ids"))
     refused("refs", core, "--exe", tmp_path / "none", said=("none", "--exe"))
     refused("refs", core, "--exe", "/etc/passwd", said="passwd")
+
+
+def kernel_core(program, folder, dump_filter):
+    """What the kernel writes when it aborts."""
+    pattern = pathlib.Path("/proc/sys/kernel/core_pattern").read_text()
+    if pattern.startswith(("|", "/")):
+        assert not conftest.CI, f"no core by core_pattern {pattern!r}"
+        pytest.skip("cores go elsewhere")
+    folder.mkdir()
+    command = f"ulimit -c unlimited && echo {dump_filter} > /proc/self/coredump_filter && exec {program}"
+    p = subprocess.Popen(["sh", "-c", command], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                         text=True, env=dict(os.environ, GOTRACEBACK="crash"))
+    try:
+        while p.stdout.readline() != "ready\n":
+            assert p.poll() is None, "it runs"
+        p.send_signal(signal.SIGQUIT)
+        p.wait(30)
+    finally:
+        conftest.end(p)
+    return next(f for f in folder.iterdir() if f.name.startswith("core"))
+
+
+def twin(name, tmp_path, text, *flags, **how):
+    """The same program but for one number in its code: all lies where it lies in the other."""
+    source = tmp_path / name
+    source.mkdir()
+    shutil.copy(SOURCE / "go.mod", source)
+    old = (SOURCE / "main.go").read_text()
+    assert "blob[k] = 1\n" in old
+    (source / "main.go").write_text(old.replace("blob[k] = 1\n", f"blob[k] = {text}\n"))
+    return gotools.build(source, name, ("-trimpath", *flags), **how)
+
+
+@pytest.mark.parametrize("minor, flags", [(None, ()), (None, ("-buildmode=pie",)), (18, ("-ldflags=-s -w",)),
+                                          (22, ())], ids=["plain", "pie", "1.18-stripped", "1.22"])
+def test_core_and_a_rebuilt_twin(tmp_path, minor, flags):
+    """Go's own build-id tells them apart, given with --exe or lying in the program's place."""
+    a, b = (twin(f"twin-{n}", tmp_path, n, *flags, minor=minor) for n in (1, 2))
+    ids = {subprocess.run(["go", "tool", "buildid", x], check=True, stdout=subprocess.PIPE).stdout for x in (a, b)}
+    assert len(ids) == 2 and a.stat().st_size == b.stat().st_size
+    core = kernel_core(a, tmp_path / "kernel", "0x33")
+    assert run_as([], "refs", core, "--exe", a, "--json").json()["live_bytes"] > 4 << 20
+    refused("refs", core, "--exe", b, said=("twin-2 is not the program", "build-ids"))
+    kept = a.read_bytes()
+    b.replace(a)
+    refused("refs", core, said=("is not the program", "build-ids"))
+    a.unlink()
+    a.write_bytes(kept)
+    assert run_as([], "refs", core, "--json").json()["live_bytes"] > 4 << 20
+
+
+def test_core_without_build_id(tmp_path):
+    """The program's first page is not in it: what is in its data tells of other places and settings."""
+    a = twin("twin-1", tmp_path, 1)
+    core = kernel_core(a, tmp_path / "kernel", "0x1")
+    assert run_as([], "refs", core, "--exe", a, "--json").json()["live_bytes"] > 4 << 20
+    # the same program, said to be built by other settings: as long as it was
+    settings = tmp_path / "settings"
+    settings.write_bytes(a.read_bytes().replace(b"build\t-trimpath=true", b"build\t-trimpath=TRUE"))
+    larger = twin("twin-larger", tmp_path, "byte(len(os.Getenv(fmt.Sprint(i, k, blob[:1]))))")
+    refused("refs", core, "--exe", settings, said=("settings is not the program", "--exe"))
+    refused("refs", core, "--exe", larger, said="is this the program that the core is of?")
 
 
 def test_why_elsewhere(plain):

@@ -17,6 +17,9 @@ enum {
 	MAX_NAME = 4096,
 	SCAN_BYTES = 1 << 16,
 	PAGE_BYTES = 4096,
+	INFO_HEAD = 32,
+	INFO_PIECE = 1024,
+	MAX_INFO = 1 << 20,
 };
 
 /* ---- finding it ---- */
@@ -166,6 +169,54 @@ static int find_layout(struct go_module *m, const char *version, struct error *e
 	return 0;
 }
 
+/* ---- is it the same build? ---- */
+
+/* Text that the linker wrote: version, modules, settings, revision (debug/buildinfo; inline and
+ * behind 32 bytes since 1.18). Other bytes in the core: another program. */
+static bool has_other_info(struct go_module *m)
+{
+	uint8_t file[INFO_PIECE], core[INFO_PIECE];
+	struct elf_section s;
+	struct error unused = { 0 };
+
+	if (!elf_file_section(m->exe, ".go.buildinfo", &s))
+		return false;
+	for (uint64_t at = INFO_HEAD; at < s.size && at < MAX_INFO; at += sizeof(file)) {
+		uint64_t n = s.size - at < sizeof(file) ? s.size - at : sizeof(file);
+
+		if (elf_file_read_vaddr(m->exe, s.vaddr + at, file, n, &unused) < 0 ||
+		    image_read(m->image, s.vaddr + m->bias + at, core, n) < 0)
+			return false;
+		if (memcmp(file, core, n) != 0)
+			return true;
+	}
+	return false;
+}
+
+/* Module data up to the types' end is as the linker wrote it: where everything lies, and how much
+ * of it there is (symtab.go). */
+static bool has_other_places(struct go_module *m)
+{
+	for (uint64_t k = 0; k <= m->layout->moduledata_etypes; k += sizeof(uint64_t)) {
+		struct error unused = { 0 };
+		uint64_t linked, now;
+
+		if (elf_file_word(m->exe, m->at - m->bias + k, &linked, &unused) < 0 ||
+		    image_read(m->image, m->at + k, &now, sizeof(now)) < 0)
+			return false;
+		if (now != linked && now != linked + m->bias)
+			return true;
+	}
+	return false;
+}
+
+static int refuse_other(const struct go_module *m, struct error *err)
+{
+	error_set(err, EMEDIUMTYPE, "%s is not the program that %s is of: it was built anew",
+	          elf_file_name(m->exe), image_name(m->image));
+	return error_hint(err, "the program that crashed goes behind --exe");
+}
+
 int go_module_open(struct image *i, struct go_module *ret, char *version, size_t version_bytes,
                    struct error *err)
 {
@@ -190,6 +241,9 @@ int go_module_open(struct image *i, struct go_module *ret, char *version, size_t
 		               ? error_hint(err, "is this the program that the core is of?")
 		               : -ENOTSUP;
 	}
+	if (image_kind(i) == IMAGE_CORE && !image_exe_is_proven(i) &&
+	    (has_other_places(&m) || has_other_info(&m)))
+		return refuse_other(&m, err);
 	read_fields(&m);
 	*ret = m;
 	ret->layout = &ret->own;
