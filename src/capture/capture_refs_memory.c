@@ -243,6 +243,8 @@ int capture_refs_memory_report(const struct capture_refs_memory *m, struct repor
 		r = add_memory(m, to, err);
 	if (r == 0 && m->account.n_classes)
 		r = add_fragmentation(m, to, err);
+	if (r == 0 && m->account.note[0])
+		r = report_text(to, "self_check_note", "self-check:", m->account.note, err);
 	if (r == 0 && m->account.n_checks)
 		r = add_checks(m, to, err);
 	return r;

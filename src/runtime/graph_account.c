@@ -30,6 +30,15 @@ void graph_account_warn(struct graph_account *a, const char *format, ...)
 	va_end(ap);
 }
 
+void graph_account_note(struct graph_account *a, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(a->note, sizeof(a->note), format, ap);
+	va_end(ap);
+}
+
 struct graph_account_class *graph_account_class(struct graph_account *a, uint64_t object_bytes)
 {
 	for (size_t i = 0; i < a->n_classes; i++) {

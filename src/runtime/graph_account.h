@@ -16,7 +16,7 @@
 enum {
 	GRAPH_ACCOUNT_ROWS = 12,
 	GRAPH_ACCOUNT_CLASSES = 128,
-	GRAPH_ACCOUNT_CHECKS = 20,
+	GRAPH_ACCOUNT_CHECKS = 24,
 	GRAPH_ACCOUNT_WARNINGS = 8,
 	GRAPH_ACCOUNT_TEXT_BYTES = 240,
 };
@@ -45,6 +45,7 @@ struct graph_account {
 	size_t n_checks;
 	char warnings[GRAPH_ACCOUNT_WARNINGS][GRAPH_ACCOUNT_TEXT_BYTES];
 	size_t n_warnings;
+	char note[GRAPH_ACCOUNT_TEXT_BYTES]; /* a difference that a sound program makes, too; "" */
 };
 
 /* One too many is dropped. */
@@ -52,6 +53,8 @@ void graph_account_row(struct graph_account *a, const char *key, const char *tit
                        uint64_t mapped_bytes);
 void graph_account_check(struct graph_account *a, const char *key, uint64_t value);
 void graph_account_warn(struct graph_account *a, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+void graph_account_note(struct graph_account *a, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 /* The class of this size, made on first use; NULL: too many. Valid as long as @a. */
 struct graph_account_class *graph_account_class(struct graph_account *a, uint64_t object_bytes);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "runtime/go/go_check.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "runtime/go/go_goroutines.h"
+#include "runtime/go/go_marks.h"
 #include "runtime/go/go_spans.h"
 #include "runtime/go/go_waiting.h"
 
@@ -14,7 +16,6 @@ enum {
 	/* mspan.allocCountBeforeCache behind allocCount (mheap.go; DWARF of 1.17 to 1.26) */
 	BEFORE_CACHE = 6,
 	PERCENT = 1,      /* a larger disagreement is told */
-	LET_GO = 10,      /* percent of what was marked, that a program may have let go since */
 	LEAST = 64 << 10, /* smaller ones never */
 };
 
@@ -170,24 +171,55 @@ static void compare_objects(const struct look *k, const struct go_spans_counters
 		                   k->taken_bytes / MIB, counted / MIB, off / MIB);
 }
 
-/* What the last collection found reachable (mgcpacer.go). Less is reached now if the program let
- * it go since. */
-static void compare_marked(const struct go_objects *o, const struct go_spans_counters *c,
+/* The bits of the last collection against its own sum of them (mgcpacer.go, heapMarked): they are
+ * equal, whatever the program did since. */
+static void compare_bits(uint64_t counted, const struct go_marks *k, struct graph_account *to)
+{
+	graph_account_check(to, "marked_bytes", counted);
+	graph_account_check(to, "mark_bits_bytes", k->marked_bytes);
+	if (is_far(counted, k->marked_bytes, PERCENT))
+		graph_account_warn(to,
+		                   "mark bits are set for %.1f MiB, the runtime counts %.1f MiB: "
+		                   "%.1f MiB do not agree",
+		                   k->marked_bytes / MIB, counted / MIB,
+		                   fabs((double)counted - (double)k->marked_bytes) / MIB);
+}
+
+#define MARKED_TEXT                                                                                \
+	"of %.1f MiB that the last collection found reachable, this walk reaches %.1f MiB: "       \
+	"%.1f MiB were let go since, or are not found"
+
+/* Object by object: what was allocated since cannot make up for what is not found. A program lets
+ * go of about as much as it allocates; more than that is a cache that was dropped, or a fault. */
+static void compare_reached(const struct look *look, const struct go_marks *k,
+                            struct graph_account *to)
+{
+	uint64_t since = look->taken_bytes > k->marked_bytes ? look->taken_bytes - k->marked_bytes
+	                                                     : 0;
+	double lost = (double)(k->marked_bytes - k->reached_bytes) / MIB;
+
+	graph_account_check(to, "marked_reached_bytes", k->reached_bytes);
+	if (is_far(k->marked_bytes, k->reached_bytes + since, PERCENT) &&
+	    k->reached_bytes + since < k->marked_bytes)
+		graph_account_warn(to, MARKED_TEXT, k->marked_bytes / MIB, k->reached_bytes / MIB,
+		                   lost);
+	else if (is_far(k->marked_bytes, k->reached_bytes, PERCENT))
+		graph_account_note(to, MARKED_TEXT, k->marked_bytes / MIB, k->reached_bytes / MIB,
+		                   lost);
+}
+
+static void compare_marked(struct go_objects *o, const struct look *look,
+                           const struct go_spans_counters *c,
                            const struct go_check_reached *reached, struct graph_account *to)
 {
 	const struct go_layout *l = o->module->layout;
-	uint64_t marked;
+	struct go_marks k;
 
 	if (l->gc_heap_marked == GO_LAYOUT_NONE || l->gc_heap_in_use == GO_LAYOUT_NONE)
 		return;
-	marked = word(o, c->at - l->gc_heap_in_use + l->gc_heap_marked);
-	graph_account_check(to, "marked_bytes", marked);
-	if (reached->bytes < marked && is_far(marked, reached->bytes, LET_GO))
-		graph_account_warn(to,
-		                   "the last collection found %.1f MiB reachable, this walk "
-		                   "%.1f MiB: %.1f MiB were let go since, or are not found",
-		                   marked / MIB, reached->bytes / MIB,
-		                   (marked - reached->bytes) / MIB);
+	go_marks_count(o, reached->node, &k);
+	compare_bits(word(o, c->at - l->gc_heap_in_use + l->gc_heap_marked), &k, to);
+	compare_reached(look, &k, to);
 }
 
 static int compare(struct go_objects *o, const struct look *k,
@@ -204,7 +236,7 @@ static int compare(struct go_objects *o, const struct look *k,
 	if (c.total_alloc)
 		compare_objects(k, &c, to);
 	if (c.total_alloc)
-		compare_marked(o, &c, reached, to);
+		compare_marked(o, k, &c, reached, to);
 	return 0;
 }
 

@@ -15,6 +15,7 @@
 
 struct go_check_reached {
 	uint64_t bytes, objects; /* that the walk reached */
+	const uint32_t *node;    /* of each slot; UINT32_MAX: not reached */
 };
 
 /* Checks and warnings into @to. */

@@ -581,7 +581,7 @@ static int compare(struct making *m)
 /* What else the memory is, and whether it all agrees. */
 static int check(struct making *m, struct graph_account *to)
 {
-	struct go_check_reached reached = { .objects = m->g.n_nodes };
+	struct go_check_reached reached = { .objects = m->g.n_nodes, .node = m->node };
 	int r = go_account_make(&m->o, m->node, to, m->err);
 
 	for (uint32_t v = 0; v < m->g.n_nodes; v++)

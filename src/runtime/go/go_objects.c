@@ -11,8 +11,8 @@
 
 enum {
 	WORD = 8,
-	HEADER_LEAST = 512,       /* minSizeForMallocHeader (1.22+): larger ones have one */
-	INLINE_MARKS = 128,       /* sizeof(spanInlineMarkBits) (1.25+) */
+	HEADER_LEAST = 512, /* minSizeForMallocHeader (1.22+): larger ones have one */
+	INLINE_MARKS = GO_OBJECTS_INLINE_MARKS,
 	KIND_GC_PROG = 1 << 6,    /* abi.Type.Kind_, up to 1.23 */
 	TFLAG_ON_DEMAND = 1 << 4, /* 1.24+: GCData points to a mask that is made when needed */
 	ARENA_BITMAP = 2097152,   /* bytes of heapArena.bitmap, up to 1.19 */
@@ -250,8 +250,7 @@ bool go_objects_is_free(const struct go_objects *o, size_t s, uint32_t slot)
 	       image_read(o->image, x->alloc_bits + n / 8, &byte, 1) == 0 && !(byte >> n % 8 & 1);
 }
 
-/* Do the small objects of a page have their mark bits inline (1.25+)? */
-static bool has_inline_marks(struct go_objects *o, const struct go_objects_span *s)
+bool go_objects_has_inline_marks(struct go_objects *o, const struct go_objects_span *s)
 {
 	uint32_t flags = o->module->layout->heap_arena_inline_marks;
 	uint32_t bytes = o->module->layout->inline_marks_bytes;
@@ -297,7 +296,9 @@ uint64_t go_objects_bits_bytes(struct go_objects *o, const struct go_objects_spa
 {
 	uint64_t bits = has_bits(o, s) && !s->no_scan ? (s->end - s->start) / 64 : 0;
 
-	return bits + (s->elemsize <= HEADER_LEAST && has_inline_marks(o, s) ? INLINE_MARKS : 0);
+	return bits + (s->elemsize <= HEADER_LEAST && go_objects_has_inline_marks(o, s)
+	                       ? INLINE_MARKS
+	                       : 0);
 }
 
 static void find_bits(struct go_objects *o, struct go_objects_span *s)
@@ -310,9 +311,10 @@ static void find_bits(struct go_objects *o, struct go_objects_span *s)
 		return;
 	memory = go_span_memory_get(&o->memory, s);
 	if (memory)
-		s->bits = keep_bits(
-			o, memory + bytes - bits - (has_inline_marks(o, s) ? INLINE_MARKS : 0),
-			bits);
+		s->bits = keep_bits(o,
+		                    memory + bytes - bits -
+		                            (go_objects_has_inline_marks(o, s) ? INLINE_MARKS : 0),
+		                    bits);
 	s->is_missing |= !s->bits;
 }
 

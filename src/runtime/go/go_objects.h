@@ -72,6 +72,12 @@ uint64_t go_objects_address(const struct go_objects_span *s, uint32_t slot);
  * point into one. */
 bool go_objects_is_free(const struct go_objects *o, size_t s, uint32_t slot);
 
+/* sizeof(spanInlineMarkBits) (1.25+): 63 bytes of scanned ones, one more, 63 of marks, the class */
+enum { GO_OBJECTS_INLINE_MARKS = 128, GO_OBJECTS_INLINE_MARKS_AT = 64 };
+/* Do the small objects of a page have their mark bits inline, at the page's end, until it is swept?
+ */
+bool go_objects_has_inline_marks(struct go_objects *o, const struct go_objects_span *s);
+
 /* Bytes at the end of a span that the runtime keeps for itself: heap bits, mark bits. */
 uint64_t go_objects_bits_bytes(struct go_objects *o, const struct go_objects_span *s);
 
