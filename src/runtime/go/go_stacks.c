@@ -334,8 +334,9 @@ static int begin(struct stacks *s, const struct go_goroutine *all, size_t n)
 	     state[NAME_BYTES] = "";
 	int r = function_of(s, all, n, function, sizeof(function));
 
-	/* the runtime's own wait with what they left on their stacks long ago */
-	if (!strncmp(function, "runtime.", 8))
+	/* the runtime's own wait with what they left on their stacks long ago; a coroutine is the
+	 * program's (traceback.go, isSystemGoroutine; 1.23+) */
+	if (!strncmp(function, "runtime.", 8) && strcmp(function, "runtime.corostart"))
 		root.tier = OBJECT_TIER_RUNTIME;
 	if (strcmp(function, "main.main"))
 		go_code_name_at(s->o->module, all->creator, by, sizeof(by));
