@@ -1,0 +1,3 @@
+module refs_truth
+
+go 1.17
