@@ -9,6 +9,7 @@
 #include "target/maps.h"
 
 enum { MAX_SEGMENTS = 1 << 20 };
+#define END_OF_MEMORY (1ull << 56) /* of a process, with five levels of page tables */
 
 static const char *machine_name(unsigned machine)
 {
@@ -93,7 +94,7 @@ static int add_segment(struct image *i, const Elf64_Phdr *p, struct error *err)
 	uint64_t bytes = p->p_filesz, there;
 	int r;
 
-	if (!p->p_memsz || p->p_memsz > INT64_MAX || p->p_vaddr > INT64_MAX)
+	if (!p->p_memsz || p->p_vaddr > END_OF_MEMORY || p->p_memsz > END_OF_MEMORY - p->p_vaddr)
 		return 0;
 	s.end = p->p_vaddr + p->p_memsz;
 	s.prot = (p->p_flags & PF_R ? MAPS_READ : 0u) | (p->p_flags & PF_W ? MAPS_WRITE : 0u) |

@@ -50,8 +50,14 @@ static void work_clear(struct work *w)
 static int add(struct pieces *to, uint64_t start, uint64_t end, enum what what, uint32_t span,
                struct error *err)
 {
-	int r = start < end ? array_reserve(&to->items, &to->cap, to->n + 1, err) : 0;
+	struct piece *last = to->n ? &to->items[to->n - 1] : NULL;
+	int r;
 
+	if (last && last->what == what && what != SPAN && last->end == start && start < end) {
+		last->end = end;
+		return 0;
+	}
+	r = start < end ? array_reserve(&to->items, &to->cap, to->n + 1, err) : 0;
 	if (r == 0 && start < end)
 		to->items[to->n++] = (struct piece){ start, end, span, what };
 	return r;

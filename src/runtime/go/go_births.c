@@ -6,14 +6,15 @@
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "runtime/go/go_allocs.h"
+#include "runtime/go/go_chain.h"
 #include "runtime/go/go_pclntab.h"
 #include "runtime/go/go_profile.h"
 
 enum {
+	LEAST_BYTES = 16, /* of a special */
 	MAX_SPECIAL_BYTES = 64,
 	MAX_STACK = 1024,
 	NAME_BYTES = 1024,
-	SPECIALS_PER_OBJECT = 8, /* a list that has more is a circle */
 };
 
 struct births {
@@ -138,6 +139,7 @@ int go_births_add(struct go_objects *o, const uint32_t *node, struct object_grap
                   struct error *err)
 {
 	cleanup(births_clear) struct births b = { .o = o, .node = node, .g = g, .err = err };
+	uint64_t left;
 	int r = 0;
 
 	go_pclntab_open(o->module, &b.t);
@@ -145,11 +147,13 @@ int go_births_add(struct go_objects *o, const uint32_t *node, struct object_grap
 	if (!b.p.is_linked || !b.p.rate)
 		return 0;
 	g->birth_rate = b.p.rate;
+	left = o->readable / LEAST_BYTES;
 	for (size_t i = 0; r == 0 && i < o->n_spans; i++) {
 		const struct go_objects_span *s = &o->spans[i];
-		uint64_t left = (uint64_t)s->n * SPECIALS_PER_OBJECT, next;
+		struct go_chain chain = { .left = &left };
+		uint64_t next;
 
-		for (uint64_t at = s->specials; r == 0 && at && left; at = next, left--)
+		for (uint64_t at = s->specials; r == 0 && go_chain_goes_on(&chain, at); at = next)
 			r = look_at(&b, s, at, &next);
 	}
 	return r;

@@ -14,6 +14,9 @@ enum {
 	TINY = 16,             /* maxTinySize: smaller ones without pointers share a block */
 	LARGEST_SMALL = 32768, /* maxSmallSize */
 	HEADER = 8,            /* mallocHeaderSize (1.22+) */
+	LARGE = 4096, /* of objects that are larger not all words are compared as often as one likes
+	               */
+	COMPARED_LEAST = 1 << 24,
 	DIRECT_INTERFACE = 32, /* abi.Type.Kind_ up to 1.25, TFlag from 1.26 */
 };
 
@@ -186,6 +189,11 @@ static bool pointers_agree(struct go_claims *c, const struct go_types_type *t, u
 
 	if (s->no_scan)
 		return t->n_slots == 0;
+	if (s->elemsize > LARGE) {
+		if (c->compared > COMPARED_LEAST + c->objects->taken_bytes)
+			return false;
+		c->compared += s->elemsize / WORD;
+	}
 	return t->n_slots && t->is_whole &&
 	       go_objects_offsets(c->objects, span, slot - s->first, compare_word, &k) == 0 &&
 	       /* behind the last one of an array with a header the scan goes on into the slack */

@@ -23,6 +23,7 @@ struct go_claims {
 	uint64_t rejected;    /* claims that the heap contradicted */
 	uint64_t conflicting; /* those that came when the object had another type, by header or the
 	                         first */
+	uint64_t compared;    /* words of large objects */
 	const uint8_t *value; /* of a variable that is in pieces; NULL */
 	size_t value_bytes;
 };

@@ -187,7 +187,8 @@ int32_t go_code_value(const struct go_module *m, const struct go_code_function *
 	if (!offset || offset >= image_uint64(m->image, m->at + m->layout->moduledata_pctab + WORD))
 		return -1;
 	/* zigzag differences of the value, then of the pc */
-	for (unsigned i = 0; i < MAX_STEPS; i++) {
+	/* each step is one of the pc at least */
+	for (uint64_t i = 0; i <= f->end - f->entry && i < MAX_STEPS; i++) {
 		if (!varint(&t, &change) || (!change && i) || !varint(&t, &advance))
 			return -1;
 		value += (change >> 1) ^ (0 - (change & 1));

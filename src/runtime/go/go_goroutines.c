@@ -4,10 +4,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/search.h"
 #include "runtime/go/go_waiting.h"
 
-enum { WORD = 8, MAX_GOROUTINES = 1 << 26 };
+enum { WORD = 8, TRIES = 4, TRIES_LEAST = 1 << 16 };
 #define MAX_STACK (1ull << 31) /* proc.go, maxstackceiling */
+
+struct reading {
+	const struct go_objects *o;
+	const struct image_thread **by_sp; /* owned */
+	size_t n_threads;
+	uint64_t left; /* goroutines that may be looked at, in all lists that are tried */
+};
 
 static uint64_t word(const struct go_objects *o, uint64_t at)
 {
@@ -25,18 +33,34 @@ static uint64_t field(const uint8_t *g, uint32_t at)
 /* ---- where its stack begins ---- */
 
 /* The thread that stands deepest on the stack; NULL: none. */
-static const struct image_thread *thread_of(const struct go_objects *o,
-                                            const struct go_goroutine *g)
+static const struct image_thread *thread_of(const struct reading *r, const struct go_goroutine *g)
 {
-	const struct image_thread *best = NULL;
+	size_t k = partition_point(r->n_threads, i, r->by_sp[i]->sp < g->low);
 
-	for (size_t k = 0; k < image_n_threads(o->image); k++) {
-		const struct image_thread *t = image_thread(o->image, k);
+	return k < r->n_threads && r->by_sp[k]->sp < g->high ? r->by_sp[k] : NULL;
+}
 
-		if (t->sp >= g->low && t->sp < g->high && (!best || t->sp < best->sp))
-			best = t;
-	}
-	return best;
+static int by_sp(const void *a, const void *b)
+{
+	const struct image_thread *x = *(const struct image_thread *const *)a,
+				  *y = *(const struct image_thread *const *)b;
+
+	if (x->sp != y->sp)
+		return x->sp < y->sp ? -1 : 1;
+	return x < y ? -1 : x > y; /* the first that the image has */
+}
+
+static int order_threads(struct reading *r, struct error *err)
+{
+	r->n_threads = image_n_threads(r->o->image);
+	r->by_sp = calloc(r->n_threads + 1, sizeof(*r->by_sp));
+	if (!r->by_sp)
+		return error_oom(err);
+	for (size_t k = 0; k < r->n_threads; k++)
+		r->by_sp[k] = image_thread(r->o->image, k);
+	if (r->n_threads)
+		qsort(r->by_sp, r->n_threads, sizeof(*r->by_sp), by_sp);
+	return 0;
 }
 
 static bool is_inside(const struct go_goroutine *g, uint64_t sp)
@@ -45,13 +69,14 @@ static bool is_inside(const struct go_goroutine *g, uint64_t sp)
 }
 
 /* False: its stack pointer cannot be. */
-static bool find_top(const struct go_objects *o, const uint8_t *bytes, struct go_goroutine *g)
+static bool find_top(const struct reading *r, const uint8_t *bytes, struct go_goroutine *g)
 {
-	const struct go_layout *l = o->module->layout;
+	const struct go_module *m = r->o->module;
+	const struct go_layout *l = m->layout;
 	uint64_t sp = field(bytes, l->g_sched_sp), pc = field(bytes, l->g_sched_pc);
 	uint64_t call_sp = field(bytes, l->g_syscallsp);
 
-	g->thread = thread_of(o, g);
+	g->thread = thread_of(r, g);
 	g->sp = sp;
 	g->pc = pc;
 	g->frame_sp = sp;
@@ -61,7 +86,7 @@ static bool find_top(const struct go_objects *o, const uint8_t *bytes, struct go
 		g->pc = field(bytes, l->g_syscallpc);
 		g->sp = is_inside(g, sp) && sp < call_sp ? sp : call_sp;
 	}
-	if (g->thread && g->thread->pc >= o->module->text && g->thread->pc < o->module->etext) {
+	if (g->thread && g->thread->pc >= m->text && g->thread->pc < m->etext) {
 		g->frame_sp = g->sp = g->thread->sp;
 		g->pc = g->thread->pc;
 		g->is_exact = true;
@@ -89,8 +114,9 @@ static bool is_mapped(const struct go_objects *o, uint64_t low, uint64_t high)
 	return true;
 }
 
-static bool read_one(const struct go_objects *o, uint64_t at, struct go_goroutine *ret)
+static bool read_one(const struct reading *r, uint64_t at, struct go_goroutine *ret)
 {
+	const struct go_objects *o = r->o;
 	const struct go_layout *l = o->module->layout;
 	const uint8_t *g = at % WORD ? NULL : image_at(o->image, at, l->g_bytes);
 	uint64_t by;
@@ -114,30 +140,45 @@ static bool read_one(const struct go_objects *o, uint64_t at, struct go_goroutin
 		ret->low = ret->high = 0;
 		return true;
 	}
-	return find_top(o, g, ret);
+	return find_top(r, g, ret);
 }
 
 /* ---- the list ---- */
 
 /* Do all of the @n at @list look like goroutines, and has one a stack? */
-static bool is_list(const struct go_objects *o, uint64_t list, uint64_t n)
+static bool is_list(struct reading *r, uint64_t list, uint64_t n)
 {
 	bool with_stack = false;
 
 	for (uint64_t i = 0; i < n; i++) {
 		struct go_goroutine g;
 
-		if (!read_one(o, word(o, list + i * WORD), &g))
+		if (!r->left || !read_one(r, word(r->o, list + i * WORD), &g))
 			return false;
+		r->left--;
 		with_stack |= g.high != 0;
 	}
 	return with_stack;
 }
 
+/* Words of the object at @addr from there on. */
+static uint64_t words_from(const struct go_objects *o, uint64_t addr)
+{
+	const struct go_objects_span *s;
+	size_t span;
+	uint32_t slot = go_objects_find(o, addr, &span);
+
+	if (slot == UINT32_MAX)
+		return 0;
+	s = &o->spans[span];
+	return (go_objects_address(s, slot) + s->elemsize - addr) / WORD;
+}
+
 /* runtime.allgs by its shape: {pointer, length, capacity} whose elements all look like
  * goroutines. The longest wins. */
-static uint64_t find_list(const struct go_objects *o, uint64_t *ret_n)
+static uint64_t find_list(struct reading *r, uint64_t *ret_n)
 {
+	const struct go_objects *o = r->o;
 	uint64_t best = 0;
 
 	for (unsigned k = 0; k < 2; k++) {
@@ -146,11 +187,9 @@ static uint64_t find_list(const struct go_objects *o, uint64_t *ret_n)
 		for (uint64_t at = d->start; at + 3 * WORD <= d->end; at += WORD) {
 			uint64_t list = word(o, at), n = word(o, at + WORD);
 			uint64_t cap = word(o, at + 2 * WORD);
-			size_t span;
 
-			if (n < 2 || n > cap || cap > MAX_GOROUTINES || list % WORD ||
-			    n <= *ret_n || go_objects_find(o, list, &span) == UINT32_MAX ||
-			    !is_list(o, list, n))
+			if (n < 2 || n > cap || list % WORD || n <= *ret_n ||
+			    cap > words_from(o, list) || !is_list(r, list, n))
 				continue;
 			best = list;
 			*ret_n = n;
@@ -162,12 +201,19 @@ static uint64_t find_list(const struct go_objects *o, uint64_t *ret_n)
 int go_goroutines_read(struct go_objects *o, struct go_goroutine **ret, size_t *n,
                        struct error *err)
 {
-	uint64_t all = 0, list = find_list(o, &all);
-	struct go_goroutine *items = calloc(all + 1, sizeof(*items));
-	uint64_t room = 0;
+	struct reading r = { .o = o, .left = TRIES * o->taken_objects + TRIES_LEAST };
+	uint64_t all = 0, list, room = 0;
+	struct go_goroutine *items;
+	int e = order_threads(&r, err);
 
-	if (!items)
+	if (e < 0)
+		return e;
+	list = find_list(&r, &all);
+	items = calloc(all + 1, sizeof(*items));
+	if (!items) {
+		free(r.by_sp);
 		return error_oom(err);
+	}
 	*n = 0;
 	/* stacks do not overlap: of more bytes than are mapped something is wrong */
 	for (size_t i = 0; i < image_n_segments(o->image); i++)
@@ -175,11 +221,12 @@ int go_goroutines_read(struct go_objects *o, struct go_goroutine **ret, size_t *
 	for (uint64_t i = 0; i < all; i++) {
 		struct go_goroutine *g = &items[*n];
 
-		if (!read_one(o, word(o, list + i * WORD), g) || g->high - g->low > room)
+		if (!read_one(&r, word(o, list + i * WORD), g) || g->high - g->low > room)
 			continue;
 		room -= g->high ? g->high - g->low : 0;
 		(*n)++;
 	}
+	free(r.by_sp);
 	*ret = items;
 	return 0;
 }

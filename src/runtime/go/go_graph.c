@@ -28,7 +28,9 @@ enum {
 	MAX_LATE = 1 << 24,
 	MARKED_BYTES = 1024,
 	LABEL_BYTES = 512,
-	MAX_ROUNDS = 4, /* of guesses */
+	MAX_ROUNDS = 4,        /* of guesses */
+	TRIES_LEAST = 1 << 22, /* of types for words on stacks */
+	TRIES_EACH = 64,
 };
 
 struct making {
@@ -501,6 +503,7 @@ static int guess_types(struct making *m)
 /* What only words on stacks lead to that no variable names. */
 static int guess_locals(struct making *m)
 {
+	uint64_t tries = TRIES_LEAST + TRIES_EACH * (uint64_t)m->g.n_nodes;
 	int r = 0;
 
 	m->sure = OBJECT_TYPED_SHAPE;
@@ -509,8 +512,11 @@ static int guess_locals(struct making *m)
 		struct go_claims_type t;
 		struct met to;
 
-		if (meet(m, k->value, &to) > 0 && !m->g.type[to.node] &&
-		    go_guess_type(&m->guess, k->candidates, &m->claims, k->value, to.span, to.slot,
+		if (meet(m, k->value, &to) <= 0 || m->g.type[to.node] ||
+		    tries < (uint32_t)k->candidates)
+			continue;
+		tries -= (uint32_t)k->candidates;
+		if (go_guess_type(&m->guess, k->candidates, &m->claims, k->value, to.span, to.slot,
 		                  &t))
 			r = give_type(m, &to, &t);
 	}

@@ -10,6 +10,7 @@ enum {
 	SPAN_BYTES = 136, /* the shortest mspan (1.17) */
 	SAMPLES = 64,
 	MIN_SPANS = 4,
+	SMALL_PAGES = 16,     /* sizeclasses.go: no class has spans of more than 10 */
 	ARENAS_WITHIN = 1024, /* mheap_.arenas is at most that far behind allspans */
 };
 #define MAX_SPANS (1ull << 32)
@@ -42,7 +43,7 @@ static bool is_sound(const struct go_heap_span *s)
 	return s->elemsize && s->elemsize <= bytes && s->n_elems &&
 	       s->n_elems <= bytes / s->elemsize && s->count <= s->n_elems &&
 	       s->free_index <= s->n_elems && s->limit > s->start && s->limit <= s->start + bytes &&
-	       (s->class_ >> 1 || (s->n_elems == 1 && s->elemsize == bytes));
+	       (s->class_ >> 1 ? s->pages <= SMALL_PAGES : s->n_elems == 1 && s->elemsize == bytes);
 }
 
 static bool decode(const uint8_t *b, const struct go_heap_layout *l, struct go_heap_span *ret)

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "runtime/go/go_layout_dwarf.h"
 
-#include <dwarf.h>
-#include <elfutils/libdw.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "base/hash.h"
+#include "runtime/go/go_die.h"
 
 enum { MAX_TYPEDEFS = 16, NAME_BYTES = 128 };
 
@@ -108,9 +107,10 @@ static int read_index(struct reading *r)
 	int e = 0;
 
 	while (e == 0 && dwarf_get_units(r->dwarf, cu, &cu, NULL, &kind, &unit, NULL) == 0) {
-		int more = kind == DW_UT_compile ? dwarf_child(&unit, &die) : 1;
+		bool is_plain = kind == DW_UT_compile && go_die_is_plain(&unit);
+		int more = is_plain ? dwarf_child(&unit, &die) : 1;
 
-		for (; e == 0 && more == 0; more = dwarf_siblingof(&die, &die)) {
+		for (; e == 0 && more == 0; more = go_die_next(&die)) {
 			if (dwarf_tag(&die) == DW_TAG_structure_type ||
 			    dwarf_tag(&die) == DW_TAG_constant)
 				e = note(r, &die);
@@ -142,8 +142,7 @@ static bool go_down(Dwarf_Die *die, const char *name, size_t len, uint64_t *offs
 {
 	Dwarf_Die member;
 
-	for (int more = dwarf_child(die, &member); more == 0;
-	     more = dwarf_siblingof(&member, &member)) {
+	for (int more = dwarf_child(die, &member); more == 0; more = go_die_next(&member)) {
 		const char *is = dwarf_diename(&member);
 		Dwarf_Attribute a;
 		Dwarf_Word at;

@@ -11,6 +11,8 @@ enum {
 	MAP_HEAD = 8, /* symtab.go, stackmap: n, nbit int32; bytes */
 	MAX_BITS = 1 << 20,
 	MAX_OBJECTS = 1 << 12,
+	OVERLAPS = 4, /* the compiler puts locals in one place that live one after the other */
+	ROOM_LEAST = 1 << 16,
 	OBJECT_BYTES = 16, /* stackObjectRecord, in all versions */
 };
 
@@ -111,8 +113,10 @@ static int add_objects(struct go_liveness *l, const struct go_frames_frame *k)
 		/* from the arguments up, or from the locals' end down */
 		uint64_t start = (offset < 0 ? end_of_locals(f, k) : k->cfa) + (uint64_t)offset;
 
-		if (start < l->low || start >= l->high || bytes > l->high - start)
+		if (start < l->low || start >= l->high || bytes > l->high - start || !bytes ||
+		    bytes > l->room)
 			continue;
+		l->room -= bytes;
 		r = array_reserve(&l->objects, &l->cap, l->n + 1, l->err);
 		if (r == 0)
 			l->objects[l->n++] = (struct go_liveness_object){ start, start + bytes,
@@ -186,6 +190,7 @@ int go_liveness_find(struct go_liveness *l, const struct go_frames *f, const str
 	l->frames = f;
 	l->low = g->sp;
 	l->high = g->high;
+	l->room = (g->high - g->sp) * OVERLAPS + ROOM_LEAST;
 	l->err = err;
 	for (size_t i = 0; r == 0 && i < f->n_frames; i++)
 		r = add_objects(l, &f->frames[i]);

@@ -24,6 +24,7 @@ struct go_liveness {
 	size_t n_queue, cap_queue;
 	const struct go_frames *frames;
 	uint64_t low, high; /* of the stack */
+	uint64_t room;      /* bytes of objects that there may still be */
 	struct error *err;
 };
 void go_liveness_clear(struct go_liveness *l); /* usable with cleanup() */

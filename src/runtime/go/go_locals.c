@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "runtime/go/go_locals.h"
 
-#include <dwarf.h>
-#include <elfutils/libdw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +10,7 @@
 #include "base/hash.h"
 #include "base/search.h"
 #include "runtime/go/go_code.h"
+#include "runtime/go/go_die.h"
 #include "runtime/go/go_types_dwarf.h"
 
 enum {
@@ -95,7 +94,7 @@ static int read_units(struct go_locals *l)
 		Dwarf_Addr base, low, high;
 		ptrdiff_t at = 0;
 
-		if (kind != DW_UT_compile)
+		if (kind != DW_UT_compile || !go_die_is_plain(&unit))
 			continue;
 		while ((at = dwarf_ranges(&unit, at, &base, &low, &high)) > 0) {
 			int r = array_reserve(&l->units, &l->cap_units, l->n_units + 1, l->err);
@@ -142,8 +141,7 @@ static int read_functions(struct go_locals *l, uint64_t pc)
 	    !dwarf_offdie(l->dwarf, l->units[behind - 1].entry, &unit))
 		return 0;
 	r = hash_map_put(&l->read_units, l->units[behind - 1].entry, 1, l->err);
-	for (more = dwarf_child(&unit, &die); r == 0 && more == 0;
-	     more = dwarf_siblingof(&die, &die)) {
+	for (more = dwarf_child(&unit, &die); r == 0 && more == 0; more = go_die_next(&die)) {
 		if (dwarf_tag(&die) == DW_TAG_subprogram && dwarf_lowpc(&die, &low) == 0)
 			r = hash_map_put(&l->functions, low, dwarf_dieoffset(&die), l->err);
 	}
@@ -338,7 +336,7 @@ static int scope(struct go_locals *l, Dwarf_Die *of, const char *function, unsig
 	Dwarf_Die die;
 	int more = dwarf_child(of, &die), r = 0;
 
-	for (; r == 0 && more == 0; more = dwarf_siblingof(&die, &die)) {
+	for (; r == 0 && more == 0; more = go_die_next(&die)) {
 		const char *name;
 
 		switch (dwarf_tag(&die)) {
@@ -419,7 +417,7 @@ static int note_types(struct go_locals *l, Dwarf_Die *of, unsigned depth)
 	Dwarf_Die die;
 	int more = dwarf_child(of, &die), r = 0;
 
-	for (; r == 0 && more == 0; more = dwarf_siblingof(&die, &die)) {
+	for (; r == 0 && more == 0; more = go_die_next(&die)) {
 		int tag = dwarf_tag(&die);
 
 		if (tag == DW_TAG_formal_parameter || tag == DW_TAG_variable)
@@ -454,7 +452,7 @@ static int read_parameters(struct go_locals *l, uint64_t entry, Dwarf_Die *types
 	Dwarf_Die die;
 	int more = dwarf_child(types, &die), r = 0;
 
-	for (; r == 0 && more == 0; more = dwarf_siblingof(&die, &die)) {
+	for (; r == 0 && more == 0; more = go_die_next(&die)) {
 		Dwarf_Die shape = die;
 		uint32_t k = parameter_of(l, &shape);
 		uint32_t type =

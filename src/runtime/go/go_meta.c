@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "runtime/go/go_chain.h"
 
 enum {
 	PAGE = 4096,
@@ -159,10 +160,11 @@ static int add_page_alloc(struct work *w, struct error *err)
 
 static bool chain_has(struct work *w, uint64_t first, uint64_t addr, size_t *ret_n)
 {
+	struct go_chain chain = { 0 };
 	uint64_t at = first;
 	bool has = false;
 
-	for (*ret_n = 0; at && *ret_n < MAX_PERSISTENT; (*ret_n)++) {
+	for (*ret_n = 0; *ret_n < MAX_PERSISTENT && go_chain_goes_on(&chain, at); (*ret_n)++) {
 		if (at % PAGE || !regions_is_anonymous(w->maps, at, at + PERSISTENT))
 			return false;
 		has |= addr >= at && addr < at + PERSISTENT;

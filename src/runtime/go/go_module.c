@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/search.h"
 #include "runtime/go/go_layout_dwarf.h"
 #include "runtime/go/go_version.h"
 
@@ -16,7 +17,7 @@ enum {
 	TFLAG_EXTRA_STAR = 2, /* internal/abi/type.go */
 	MAX_NAME = 4096,
 	SCAN_BYTES = 1 << 16,
-	PAGE_BYTES = 4096,
+	WORD = 8,
 	INFO_HEAD = 32,
 	INFO_PIECE = 1024,
 	MAX_INFO = 1 << 20,
@@ -65,6 +66,19 @@ static uint64_t piece_at(const struct go_module *m, uint64_t at, uint64_t end)
 	return n / 8 * 8;
 }
 
+/* Goes on to what is mapped next from *at on; false: nothing. */
+static bool next_mapped(const struct go_module *m, uint64_t *at)
+{
+	size_t n = image_n_segments(m->image);
+	size_t k = partition_point(n, i, image_segment(m->image, i)->end <= *at);
+
+	if (k == n)
+		return false;
+	if (image_segment(m->image, k)->start > *at)
+		*at = image_segment(m->image, k)->start;
+	return true;
+}
+
 /* Look for the word @table in the program's segments. */
 static uint64_t search(struct go_module *m, uint64_t table, uint64_t table_end)
 {
@@ -74,7 +88,7 @@ static uint64_t search(struct go_module *m, uint64_t table, uint64_t table_end)
 
 		if (s.type != PT_LOAD || (s.flags & PF_X))
 			continue;
-		while (at + MODULE_BYTES < end) {
+		while (next_mapped(m, &at) && at < end && end - at > MODULE_BYTES) {
 			uint64_t n = piece_at(m, at, end);
 			const uint64_t *words = n ? image_at(m->image, at, n) : NULL;
 
@@ -82,7 +96,7 @@ static uint64_t search(struct go_module *m, uint64_t table, uint64_t table_end)
 				if (words[i] == table && is_module(m, at + i * 8, table, table_end))
 					return at + i * 8;
 			}
-			at += n ? n : PAGE_BYTES;
+			at += n ? n : WORD;
 		}
 	}
 	return 0;
@@ -103,6 +117,40 @@ static uint64_t find(struct go_module *m)
 
 /* ---- reading it ---- */
 
+/* Of the @n entries of the table of functions those that are in memory: no more is said of it. */
+static uint64_t entries_there(const struct go_module *m, uint64_t n)
+{
+	const struct image_segment *s = image_find(m->image, m->ftab);
+	uint64_t room = s ? (s->end - m->ftab) / (m->layout->minor >= 18 ? 8 : 16) : 0;
+
+	return n < room ? n : room;
+}
+
+uint64_t go_module_end_of(const struct go_module *m, uint64_t addr)
+{
+	for (size_t k = 0; k < elf_file_n_segments(m->exe); k++) {
+		struct elf_segment s = elf_file_segment(m->exe, k);
+
+		if (s.type == PT_LOAD && addr - m->bias - s.vaddr < s.memsz)
+			return s.vaddr + s.memsz + m->bias;
+	}
+	return addr;
+}
+
+/* Not further than there are bytes. */
+static void cut(const struct go_module *m, struct go_module_data *d)
+{
+	uint64_t end = go_module_end_of(m, d->start), at = d->start;
+	const struct image_segment *s;
+
+	if (d->end > end)
+		d->end = end;
+	while (at < d->end && (s = image_find(m->image, at)) != NULL)
+		at = s->end;
+	if (d->end > at)
+		d->end = at;
+}
+
 static void read_fields(struct go_module *m)
 {
 	struct image *i = m->image;
@@ -116,12 +164,13 @@ static void read_fields(struct go_module *m)
 	m->pc_table = image_uint64(i, m->at + l->moduledata_pctab);
 	m->functions = image_uint64(i, m->at + l->moduledata_pclntable);
 	m->ftab = image_uint64(i, m->at + l->moduledata_ftab);
-	m->n_ftab = image_uint64(i, m->at + l->moduledata_ftab + 8);
+	m->n_ftab = entries_there(m, image_uint64(i, m->at + l->moduledata_ftab + 8));
 	for (unsigned k = 0; k < 2; k++) {
 		struct go_module_data *d = &m->data[k];
 
 		d->start = image_uint64(i, m->at + (k ? l->moduledata_bss : l->moduledata_data));
 		d->end = image_uint64(i, m->at + (k ? l->moduledata_bss : l->moduledata_data) + 8);
+		cut(m, d);
 		/* bitvector { n int32; bytedata *uint8 } */
 		d->mask_bits = image_uint32(
 			i, m->at + (k ? l->moduledata_gcbssmask : l->moduledata_gcdatamask));

@@ -39,5 +39,8 @@ struct go_module {
 int go_module_open(struct image *i, struct go_module *ret, char *version, size_t version_bytes,
                    struct error *err);
 
+/* Where the segment of the program that has @addr ends, whatever else says so; @addr: none has. */
+uint64_t go_module_end_of(const struct go_module *m, uint64_t addr);
+
 /* Name of the type at @type ("*main.Conn"), or "". */
 void go_module_type_name(const struct go_module *m, uint64_t type, char *buf, size_t size);

@@ -11,6 +11,7 @@
 
 enum {
 	WORD = 8,
+	PAGE = 4096,
 	HEADER_LEAST = 512, /* minSizeForMallocHeader (1.22+): larger ones have one */
 	INLINE_MARKS = GO_OBJECTS_INLINE_MARKS,
 	KIND_GC_PROG = 1 << 6,    /* abi.Type.Kind_, up to 1.23 */
@@ -22,7 +23,7 @@ enum {
 	 * 100 MiB are what there is */
 	HELD_LEAST = 32 << 20,
 	HELD_EACH = 4,
-	MAX_SPANS_LIST = 1 << 27,
+	SPAN_BYTES = 136, /* the shortest mspan */
 };
 
 void go_objects_close(struct go_objects *o)
@@ -72,13 +73,16 @@ static int find_heap(struct go_objects *o, struct error *err)
 	for (unsigned k = 0; r == 0 && k < 2; k++) {
 		const struct image_segment *s = image_find(o->image, o->module->data[k].start);
 		uint64_t at = s ? s->start : 0;
+		uint64_t most = s ? go_module_end_of(o->module, o->module->data[k].start) : 0;
 		struct regions_data d = { .start = at, .end = at };
 
 		/* data and .bss are neighbours, of one kind or two */
 		while (s && s->start == d.end && (s->prot & MAPS_WRITE)) {
-			d.end = s->end;
-			s = image_find(o->image, d.end);
+			d.end = s->start + s->bytes; /* no variable is in what a core leaves out */
+			s = d.end < most ? image_find(o->image, d.end) : NULL;
 		}
+		if (d.end > most)
+			d.end = (most + PAGE - 1) / PAGE * PAGE;
 		r = d.end > d.start ? go_heap_next(&o->peek, &maps, &d, &at, &o->heap, err) : 0;
 		if (r == 1)
 			return 0;
@@ -94,6 +98,19 @@ static int find_heap(struct go_objects *o, struct error *err)
 static uint64_t word(const struct go_objects *o, uint64_t at)
 {
 	return image_uint64(o->image, at);
+}
+
+/* Of one mapping, or of some that touch? */
+static bool is_mapped(const struct go_objects *o, uint64_t start, uint64_t end)
+{
+	const struct image_segment *s = NULL;
+
+	for (uint64_t at = start; at < end; at = s->end) {
+		s = image_find(o->image, at);
+		if (!s)
+			return false;
+	}
+	return true;
 }
 
 static int add_span(struct go_objects *o, const struct go_heap_span *s, struct error *err)
@@ -134,14 +151,16 @@ static int by_start(const void *a, const void *b)
 
 static int read_spans(struct go_objects *o, struct error *err)
 {
-	if (o->heap.n_spans > MAX_SPANS_LIST)
+	if (o->heap.n_spans > o->readable / SPAN_BYTES)
 		return error_set(err, E2BIG, "the heap has too many spans");
 	for (uint64_t i = 0; i < o->heap.n_spans; i++) {
 		struct go_heap_span s = { 0 };
 		uint64_t at = word(o, o->heap.spans + 8 * i);
 		int r = 0;
 
-		if (go_heap_read_span(&o->peek, &o->heap, at, &s) > 0 && s.state == GO_HEAP_IN_USE)
+		if (go_heap_read_span(&o->peek, &o->heap, at, &s) > 0 &&
+		    s.state == GO_HEAP_IN_USE &&
+		    is_mapped(o, s.start, s.start + s.pages * GO_HEAP_PAGE))
 			r = add_span(o, &s, err);
 		if (r < 0)
 			return r;
@@ -197,6 +216,11 @@ int go_objects_open(struct image *i, const struct go_module *m, struct go_object
 	cleanup(go_objects_close) struct go_objects o = { .module = m, .image = i };
 	int r = peek_open_image(&o.peek, i, err);
 
+	for (size_t k = 0; k < image_n_segments(i); k++) {
+		const struct image_segment *s = image_segment(i, k);
+
+		o.readable += s->prot & MAPS_READ ? s->bytes : 0;
+	}
 	if (r == 0)
 		r = find_heap(&o, err);
 	if (r == 0)

@@ -48,6 +48,7 @@ struct go_objects {
 	uint32_t *page;     /* span + 1 of each page from low; owned */
 	uint32_t n_slots;
 	uint64_t taken_bytes, taken_objects;
+	uint64_t readable; /* bytes of the image that are there: of records no more can be */
 	struct go_span_memory memory;
 	struct go_objects_bits {
 		struct go_objects_bits *next;

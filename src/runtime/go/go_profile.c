@@ -9,6 +9,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/hash.h"
+#include "runtime/go/go_chain.h"
 #include "runtime/go/go_variables.h"
 #include "target/image.h"
 
@@ -28,6 +29,7 @@ enum {
 	CYCLE_WORDS = 4,      /* allocs, frees, alloc_bytes, free_bytes */
 	MAX_STACK = 1024 + 32,
 	MAX_BUCKETS = 1 << 22,
+	MAX_PCS = 1 << 26, /* of all stacks */
 	PIECE_BYTES = 1 << 16,
 	FLAG_IN_CYCLE = 19, /* minor; mProfCycle: bit 0 says that the cycle was added */
 };
@@ -87,6 +89,8 @@ static int append(const struct go_pclntab *t, uint64_t at, const struct header *
 {
 	int r = array_reserve(&p->items, &p->cap, p->n + 1, err);
 
+	if (p->n_pcs + h->n > MAX_PCS)
+		return r < 0 ? r : 0;
 	if (r == 0)
 		r = array_reserve(&p->pcs, &p->cap_pcs, p->n_pcs + h->n, err);
 	if (r < 0)
@@ -117,10 +121,12 @@ bool go_profile_read_bucket(const struct go_pclntab *t, uint64_t at, struct go_p
 /* How many buckets hang together from @at on. */
 static uint64_t length(const struct go_pclntab *t, uint64_t at, uint64_t *steps)
 {
+	struct go_chain chain = { 0 };
 	uint64_t n = 0;
 	struct header h;
 
-	while (at && n < MAX_BUCKETS && *steps < MAX_STEPS && read_header(t, at, &h)) {
+	while (n < MAX_BUCKETS && *steps < MAX_STEPS && read_header(t, at, &h) &&
+	       go_chain_goes_on(&chain, at)) {
 		++*steps;
 		n++;
 		at = h.next;
@@ -229,22 +235,16 @@ static void add_cycle(struct go_profile_bucket *b, const uint64_t *c)
 static int read_list(const struct go_pclntab *t, uint64_t at, struct go_profile *p,
                      struct error *err)
 {
-	uint64_t turtle = at, power = 1, steps = 0;
+	struct go_chain chain = { 0 };
 	struct header h;
 
-	while (at && p->n < MAX_BUCKETS) {
+	while (p->n < MAX_BUCKETS && go_chain_goes_on(&chain, at)) {
 		int r = read_header(t, at, &h) ? append(t, at, &h, p, err) : 0;
 
 		if (r < 0)
 			return r;
-		/* a circle (Brent) is no list */
-		if (r == 0 || h.next == turtle)
+		if (r == 0)
 			break;
-		if (++steps == power) {
-			turtle = at;
-			power *= 2;
-			steps = 0;
-		}
 		at = h.next;
 	}
 	p->is_torn = at != 0;

@@ -423,7 +423,7 @@ static void each_field(void *self, const struct go_types_type *x, go_types_field
 
 	go_rtype_string(&r->reader, at, string, sizeof(string));
 	in_slot = !strncmp(string, "struct { key ", 13);
-	for (uint64_t i = 0; i < n && i < MAX_FIELDS; i++) {
+	for (uint64_t i = 0; i < n && i < MAX_FIELDS && go_types_spend(r->types); i++) {
 		char name[GO_RTYPE_NAME_BYTES], label[GO_TYPES_LABEL_BYTES];
 		struct go_types_field f = { .label = label };
 		uint64_t type;

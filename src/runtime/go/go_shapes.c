@@ -11,9 +11,10 @@
 
 enum {
 	WORD = 8,
-	MAX_WORDS = 4096,         /* pointer words of an object that is looked at */
-	MAX_CONTENT = 64,         /* of which so many are followed */
-	MAX_TRIES = 64 * 1000000, /* of candidates, in all */
+	MAX_WORDS = 4096,          /* pointer words of an object that is looked at */
+	MAX_CONTENT = 64,          /* of which so many are followed */
+	MAX_TRIES_LEAST = 1 << 24, /* of types and words of candidates, in all */
+	MAX_TRIES_EACH = 64,       /* and for each object */
 	NAME_BYTES = 512,
 };
 
@@ -36,7 +37,7 @@ struct go_shapes {
 	size_t n_shapes, cap_shapes;
 	struct candidate *candidates;
 	size_t n_candidates, cap_candidates;
-	uint64_t tries;
+	uint64_t tries, max_tries;
 	struct error *err;
 	/* the object that is looked at */
 	struct pointer_word {
@@ -69,6 +70,7 @@ int go_shapes_open(struct go_claims *c, const struct go_rtypes *types, go_shapes
 	s->known = known;
 	s->arg = arg;
 	s->err = err;
+	s->max_tries = MAX_TRIES_LEAST + MAX_TRIES_EACH * c->objects->taken_objects;
 	*ret = s;
 	return 0;
 }
@@ -103,6 +105,7 @@ static int find_candidates(struct go_shapes *s, size_t span, uint32_t slot)
 	const struct go_rtypes_one *all = go_rtypes_all(s->types, &n_all);
 	int r = 0;
 
+	s->tries += n_all;
 	for (size_t i = 0; r == 0 && i < n_all; i++) {
 		uint64_t rest = end - all[i].pointer_bytes, n;
 		uint32_t type;
@@ -240,6 +243,7 @@ static int content_agrees(struct go_shapes *s, const struct candidate *k, uint64
 {
 	int sum = 0;
 
+	s->tries += 1 + (s->n_words < MAX_CONTENT ? s->n_words : MAX_CONTENT);
 	for (size_t i = 0; i < s->n_words && i < MAX_CONTENT; i++) {
 		const struct pointer_word *w = &s->words[i];
 		const struct go_types_type *t = go_types_get(s->claims->types, k->type);
@@ -265,7 +269,7 @@ static const struct shape *look_at(struct go_shapes *s, size_t span, uint32_t sl
 	const struct go_objects_span *x = &s->claims->objects->spans[span];
 
 	s->n_words = 0;
-	if (x->no_scan || s->tries > MAX_TRIES ||
+	if (x->no_scan || s->tries > s->max_tries ||
 	    go_objects_scan(s->claims->objects, span, slot - x->first, note_word, s) != 0 ||
 	    !s->n_words)
 		return NULL;
@@ -337,7 +341,6 @@ bool go_shapes_closure(struct go_shapes *s, size_t span, uint32_t slot, const ch
 		if (!is_closure(s, k, is_method ? receiver : NULL))
 			continue;
 		n++;
-		s->tries++;
 		if (content_agrees(s, k, data_of(s, span, slot)) < 0)
 			continue;
 		agree++;
@@ -361,7 +364,6 @@ bool go_shapes_guess(struct go_shapes *s, size_t span, uint32_t slot, struct go_
 		const struct candidate *k = &s->candidates[shape->first + i];
 		int sum = content_agrees(s, k, data_of(s, span, slot));
 
-		s->tries++;
 		if (sum < 0)
 			continue;
 		/* two that can be, or one of several of which nothing speaks for it */

@@ -7,13 +7,15 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "runtime/go/go_chain.h"
 #include "runtime/go/go_waiting.h"
 
 enum {
 	WORD = 8,
 	LABEL_BYTES = 512,
 	MAX_WORDS_LEAST = 4096,
-	MAX_RECORDS = 1 << 16,
+	LEAST_RECORDS = 4096,
+	WORK = 64,           /* slots of variables that are looked at for each word of the stack */
 	MAX_ARGUMENTS = 256, /* bytes behind a frame, where arguments in registers are kept */
 	SPILLED = 14,        /* registers that asyncPreempt() saves (preempt_amd64.s) */
 };
@@ -24,6 +26,8 @@ struct making {
 	const struct go_goroutine *g;
 	struct image *image;
 	size_t max;
+	uint64_t records; /* that runtime keeps of it, at most */
+	uint64_t work;    /* that may still be done */
 	struct error *err;
 };
 
@@ -152,8 +156,11 @@ static int add_variable(struct making *m, size_t frame, const struct go_locals_v
 	uint32_t value = 0;
 	int r = 0;
 
+	if (m->work < t.n_slots + 1)
+		return 0;
+	m->work -= t.n_slots + 1;
 	if (t.n_slots && !is_whole) {
-		if (t.size > GO_SLOTS_VALUE_BYTES)
+		if (t.size > GO_SLOTS_VALUE_BYTES || m->s->n_values >= m->max)
 			return 0;
 		r = put_together(m, frame, v, &value);
 	}
@@ -251,9 +258,10 @@ static int defers(struct making *m)
 {
 	const struct go_layout *l = m->s->claims->objects->module->layout;
 	uint64_t at = go_objects_word(m->s->claims->objects, m->g->at + l->g_defer);
+	struct go_chain chain = { .left = &m->records };
 	int r = 0;
 
-	for (unsigned i = 0; r == 0 && at && i < MAX_RECORDS; i++) {
+	while (r == 0 && go_chain_goes_on(&chain, at)) {
 		struct go_slots_word w = { .at = at + l->defer_fn,
 			                   .what = GO_TYPES_FUNC,
 			                   .is_used = true };
@@ -282,9 +290,10 @@ static int blocked(struct making *m, const char *what)
 	struct go_claims *c = m->s->claims;
 	const struct go_layout *l = c->objects->module->layout;
 	uint64_t at = go_objects_word(c->objects, m->g->at + l->g_waiting);
+	struct go_chain chain = { .left = &m->records };
 	int r = 0;
 
-	for (unsigned i = 0; r == 0 && at && i < MAX_RECORDS; i++) {
+	while (r == 0 && go_chain_goes_on(&chain, at)) {
 		uint64_t elem = traceable(m, at + l->sudog_elem), type;
 		uint32_t number, label;
 
@@ -417,9 +426,12 @@ int go_slots_make(struct go_slots *s, const struct go_frames *f, const struct go
 		            .g = g,
 		            .image = s->claims->objects->image,
 		            .max = (g->high - g->sp) / WORD * 4 + MAX_WORDS_LEAST,
+		            /* those of deferred calls are on the stack, or one each in the heap */
+		            .records = (g->high - g->low) / WORD + LEAST_RECORDS,
 		            .err = err };
 	int r;
 
+	m.work = m.max * WORK;
 	s->n_words = s->n_values = 0;
 	memset(s->registers, 0, sizeof(s->registers));
 	hash_map_clear(&s->followed);

@@ -6,13 +6,13 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "runtime/go/go_chain.h"
 #include "runtime/go/go_variables.h"
 
 enum {
+	LEAST_BYTES = 16, /* of a special */
 	WORD = 8,
 	NAME_BYTES = 512,
-	MAX_SPECIALS = 1 << 24,
-	MAX_BLOCKS = 1 << 20,
 	CLEANUP_WORDS = 3, /* mcleanup.go, cleanupFn: call, fn, arg (1.26+); before: fn */
 	/* mfinal.go: finblock, its 4 KiB; the same in all versions */
 	FIN_NEXT = 0,
@@ -88,12 +88,13 @@ static int note(struct specials *s, const struct go_objects_span *span, uint64_t
 static int collect(struct specials *s)
 {
 	const struct go_objects *o = s->e->o;
-	uint64_t n = 0;
+	uint64_t left = o->readable / LEAST_BYTES;
 
 	for (size_t i = 0; i < o->n_spans; i++) {
+		struct go_chain chain = { .left = &left };
 		uint64_t at = o->spans[i].specials;
 
-		for (; at && n < MAX_SPECIALS; n++) {
+		while (go_chain_goes_on(&chain, at)) {
 			int r = note(s, &o->spans[i], at);
 
 			if (r < 0)
@@ -173,9 +174,11 @@ static unsigned chain_length(const struct specials *s, uint64_t block)
 {
 	const struct go_module *m = s->e->o->module;
 	const uint64_t bytes = m->layout->finalizer_bytes;
+	uint64_t left = s->e->o->readable / FIN_BLOCK;
+	struct go_chain chain = { .left = &left };
 	unsigned length = 0, used = 0;
 
-	for (; block && length < MAX_BLOCKS; length++) {
+	for (; go_chain_goes_on(&chain, block); length++) {
 		uint64_t n = count(s, block + FIN_COUNT);
 
 		if (block % WORD || !bytes || n > (FIN_BLOCK - FIN_FIRST) / bytes)
@@ -192,7 +195,7 @@ static unsigned chain_length(const struct specials *s, uint64_t block)
 		}
 		block = word(s, block + FIN_NEXT);
 	}
-	return used ? length : 0;
+	return used && !block ? length : 0;
 }
 
 /* runtime.allfin. Without symbols: of the variables that runtime.queuefinalizer() uses the one with
@@ -220,10 +223,11 @@ static uint64_t finalizer_list(const struct specials *s, const struct go_symbols
 static int queued_finalizers(struct specials *s, uint64_t list)
 {
 	const struct go_layout *l = s->e->o->module->layout;
-	uint64_t block = list ? word(s, list) : 0;
+	uint64_t block = list ? word(s, list) : 0, left = s->e->o->readable / FIN_BLOCK;
+	struct go_chain chain = { .left = &left };
 	int r = go_emit_root(s->e, "queued finalizers", "queued finalizer", OBJECT_TIER_REGISTER);
 
-	for (unsigned k = 0; r == 0 && block && k < MAX_BLOCKS; k++) {
+	while (r == 0 && go_chain_goes_on(&chain, block)) {
 		uint64_t n = count(s, block + FIN_COUNT);
 
 		if (!l->finalizer_bytes || n > (FIN_BLOCK - FIN_FIRST) / l->finalizer_bytes)
@@ -252,8 +256,10 @@ static bool is_queue(const struct specials *s, uint64_t queue)
 {
 	const unsigned words = cleanup_words(s);
 	uint64_t block = word(s, queue + QUEUE_ALL), all = 0;
+	uint64_t left = s->e->o->readable / BLOCK_BYTES;
+	struct go_chain chain = { .left = &left };
 
-	for (unsigned k = 0; block && k < MAX_BLOCKS; k++) {
+	while (go_chain_goes_on(&chain, block)) {
 		uint64_t n = count(s, block + BLOCK_COUNT);
 
 		if (block % WORD || n > (BLOCK_BYTES - BLOCK_FIRST) / WORD / words)
@@ -267,7 +273,7 @@ static bool is_queue(const struct specials *s, uint64_t queue)
 		}
 		block = word(s, block + BLOCK_NEXT);
 	}
-	return all != 0;
+	return all && !block;
 }
 
 /* runtime.gcCleanups (1.25+); 0: there is none, or none is known. */
@@ -287,9 +293,11 @@ static int queued_cleanups(struct specials *s, uint64_t queue)
 {
 	const unsigned words = cleanup_words(s);
 	uint64_t block = queue ? word(s, queue + QUEUE_ALL) : 0;
+	uint64_t left = s->e->o->readable / BLOCK_BYTES;
+	struct go_chain chain = { .left = &left };
 	int r = go_emit_root(s->e, "queued cleanups", "queued cleanup", OBJECT_TIER_REGISTER);
 
-	for (unsigned k = 0; r == 0 && block && k < MAX_BLOCKS; k++) {
+	while (r == 0 && go_chain_goes_on(&chain, block)) {
 		uint64_t n = count(s, block + BLOCK_COUNT) * (uint64_t)words;
 
 		if (n > (BLOCK_BYTES - BLOCK_FIRST) / WORD)

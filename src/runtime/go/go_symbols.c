@@ -79,8 +79,9 @@ const struct go_symbol *go_symbols_at(const struct go_symbols *s, uint64_t addr)
 	size_t behind = partition_point(s->n, i, s->items[i].start <= addr);
 
 	/* the last that begins at or before it, of those the first name */
-	while (behind > 1 && s->items[behind - 2].start == s->items[behind - 1].start)
-		behind--;
+	if (behind)
+		behind = 1 + partition_point(behind - 1, i,
+		                             s->items[i].start < s->items[behind - 1].start);
 	return behind && addr < s->items[behind - 1].end ? &s->items[behind - 1] : NULL;
 }
 

@@ -6,7 +6,7 @@
 
 #include "runtime/go/go_own.h"
 
-enum { WORD = 8, NAME_BYTES = 512, MAX_TIMERS = 1 << 24 };
+enum { WORD = 8, NAME_BYTES = 512, LEAST_BYTES = 64 /* of a timer */ };
 
 static uint64_t word(const struct go_emit *e, uint64_t at)
 {
@@ -54,15 +54,16 @@ int go_timers_each(struct go_emit *e, const struct go_symbols *symbols)
 	bool pairs = l->p_timers_heap != GO_LAYOUT_NONE;
 	uint64_t slice = pairs ? l->p_timers_heap : l->p_timers;
 	uint64_t step = pairs ? l->timer_when_bytes : WORD, from = pairs ? l->timer_when_timer : 0;
-	uint64_t n, list = go_own_ps(e->o, symbols, &n);
+	uint64_t n, list = go_own_ps(e->o, symbols, &n), left = e->o->readable / LEAST_BYTES;
 	int r = go_emit_root(e, "timers", "timer", OBJECT_TIER_REGISTER);
 
 	for (uint64_t i = 0; r == 0 && list && i < n; i++) {
 		uint64_t p = word(e, list + i * WORD);
 		uint64_t first = word(e, p + slice), count = word(e, p + slice + WORD);
 
-		if (count > MAX_TIMERS || count > word(e, p + slice + 2 * WORD))
+		if (count > left || count > word(e, p + slice + 2 * WORD))
 			continue;
+		left -= count;
 		for (uint64_t k = 0; r == 0 && k < count; k++)
 			r = timer(e, word(e, first + k * step + from));
 	}

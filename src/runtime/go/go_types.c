@@ -19,6 +19,9 @@ enum {
 	MAX_DEPTH = 16,
 	MAX_SLOTS = 4096,
 	MAX_TYPES = 1 << 22,
+	MAX_WORK = 1 << 16, /* fields that are looked at for one type */
+	MAX_WORK_LEAST = 1 << 22,
+	MAX_WORK_EACH = 256,
 	TEXT_BYTES = 2048,
 };
 
@@ -31,7 +34,8 @@ struct go_types {
 	struct go_types_type *types;                /* [0] is none */
 	size_t n_types, cap_types;
 	struct error *err;
-	int depth; /* of types within types */
+	int depth;     /* of types within types */
+	uint64_t work; /* fields that were looked at */
 };
 
 struct go_types *go_types_close(struct go_types *t)
@@ -159,10 +163,19 @@ uint32_t go_types_number(struct go_types *t, enum go_types_source_index source, 
 	return id;
 }
 
+bool go_types_spend(struct go_types *t)
+{
+	if (t->work > MAX_WORK_LEAST + MAX_WORK_EACH * t->n_types)
+		return false;
+	t->work++;
+	return true;
+}
+
 /* ---- pointer words ---- */
 
 struct flattening {
 	struct go_types *t;
+	uint64_t end_of_work;
 	struct go_types_slot *slots;
 	size_t n, cap;
 	bool is_cut;
@@ -290,7 +303,8 @@ static void flatten(struct flattening *f, uint32_t type, uint64_t offset, int de
 {
 	const struct go_types_type x = f->t->types[type]; /* a copy: the array may move */
 
-	if (depth > MAX_DEPTH || offset > UINT32_MAX - WORD) {
+	if (depth > MAX_DEPTH || offset > UINT32_MAX - WORD || !go_types_spend(f->t) ||
+	    f->t->work > f->end_of_work) {
 		f->is_cut = true;
 		return;
 	}
@@ -319,7 +333,7 @@ static int by_offset(const void *a, const void *b)
 
 const struct go_types_type *go_types_get(struct go_types *t, uint32_t type)
 {
-	struct flattening f = { .t = t };
+	struct flattening f = { .t = t, .end_of_work = t->work + MAX_WORK };
 	struct go_types_type *x;
 
 	if (type >= t->n_types)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "runtime/go/go_types_dwarf.h"
 
-#include <dwarf.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "base/search.h"
+#include "runtime/go/go_die.h"
 
 enum {
 	/* cmd/internal/dwarf/dwarf.go */
@@ -177,7 +177,7 @@ static int note_function(struct go_types_dwarf *t, Dwarf_Die *die)
 	uint64_t at;
 	int more = dwarf_child(die, &child);
 
-	for (; more == 0; more = dwarf_siblingof(&child, &child)) {
+	for (; more == 0; more = go_die_next(&child)) {
 		if (dwarf_tag(&child) == DW_TAG_variable &&
 		    number_of(&child, AT_GO_CLOSURE_OFFSET, &at))
 			return dwarf_lowpc(die, &low) == 0
@@ -193,7 +193,7 @@ static int index_unit(struct go_types_dwarf *t, Dwarf_Die *unit)
 	Dwarf_Die die;
 	int more = dwarf_child(unit, &die);
 
-	for (int r = 0; more == 0; more = dwarf_siblingof(&die, &die)) {
+	for (int r = 0; more == 0; more = go_die_next(&die)) {
 		switch (dwarf_tag(&die)) {
 		case DW_TAG_variable: r = note_variable(t, &die); break;
 		case DW_TAG_subprogram: r = note_function(t, &die); break;
@@ -226,7 +226,7 @@ static int read_index(struct go_types_dwarf *t)
 	int r = 0;
 
 	while (r == 0 && dwarf_get_units(t->dwarf, cu, &cu, NULL, &kind, &unit, NULL) == 0) {
-		if (kind == DW_UT_compile)
+		if (kind == DW_UT_compile && go_die_is_plain(&unit))
 			r = index_unit(t, &unit);
 	}
 	if (t->n_variables)
@@ -329,7 +329,8 @@ static bool read_closure(struct go_types_dwarf *t, Dwarf_Die *die, struct go_typ
 
 	x->what = GO_TYPES_CLOSURE;
 	x->size = WORD;
-	for (more = dwarf_child(die, &child); more == 0; more = dwarf_siblingof(&child, &child)) {
+	for (more = dwarf_child(die, &child); more == 0 && go_types_spend(t->types);
+	     more = go_die_next(&child)) {
 		uint64_t at, end;
 
 		if (dwarf_tag(&child) != DW_TAG_variable ||
@@ -426,7 +427,7 @@ static void each_captured(struct go_types_dwarf *t, Dwarf_Die *die, go_types_fie
 	Dwarf_Die child, type;
 	int more = dwarf_child(die, &child);
 
-	for (; more == 0; more = dwarf_siblingof(&child, &child)) {
+	for (; more == 0 && go_types_spend(t->types); more = go_die_next(&child)) {
 		char label[GO_TYPES_LABEL_BYTES];
 		struct go_types_field f = { .label = label };
 
@@ -464,8 +465,8 @@ static void each_field(void *self, const struct go_types_type *x, go_types_field
 		return;
 	if (x->what == GO_TYPES_CLOSURE)
 		return each_captured(t, &die, fn, arg);
-	for (more = dwarf_child(&die, &member); more == 0;
-	     more = dwarf_siblingof(&member, &member)) {
+	for (more = dwarf_child(&die, &member); more == 0 && go_types_spend(t->types);
+	     more = go_die_next(&member)) {
 		char label[GO_TYPES_LABEL_BYTES];
 		struct go_types_field f = { .label = label };
 

@@ -43,5 +43,7 @@ const struct go_types_type *go_types_record(const struct go_types *t, uint32_t t
 const char *go_types_name(const struct go_types *t, uint32_t type);
 /* The type of this name, if objects of it can be allocated; 0. */
 uint32_t go_types_named(struct go_types *t, const char *name);
+/* One more field, or what may be one, is looked at. False: no more, for too many were. */
+bool go_types_spend(struct go_types *t);
 /* Interns "@a@b"; negative errno. */
 int go_types_text(struct go_types *t, const char *a, const char *b, uint32_t *ret);
