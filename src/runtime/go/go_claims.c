@@ -80,7 +80,7 @@ static bool is_itab(struct go_claims *c, uint64_t at)
 	const struct go_layout *l = c->objects->module->layout;
 	uint64_t type;
 
-	if (at % WORD || (at >= c->objects->low && at < c->objects->high))
+	if (at % WORD || go_objects_offset(c->objects, at) < UINT64_MAX)
 		return false;
 	type = word(c, at + l->itab_type);
 	return go_types_of_descriptor(c->types, type) &&
@@ -391,6 +391,11 @@ void go_claims_described(struct go_claims *c, uint64_t descriptor, size_t span,
 	char name[NAME_BYTES];
 
 	*ret = (struct go_claims_type){ 0 };
+	/* it describes the pointers of all that is in it */
+	if (descriptor >= s->start && descriptor < s->end) {
+		ret->text = text(c, "", "chunk of a user arena");
+		return;
+	}
 	if (type) {
 		*ret = go_claims_name(c, type, many);
 		return;

@@ -224,7 +224,8 @@ static int meet(struct making *m, uint64_t value, struct met *ret)
 	if (r == 0)
 		r = object_graph_node(&m->g, go_objects_address(s, ret->slot), s->elemsize, m->err);
 	if (r == 0)
-		r = go_queue_add(&m->queue, ret->node, m->g.address[ret->node], !s->no_scan,
+		r = go_queue_add(&m->queue, ret->node,
+		                 go_objects_offset(&m->o, m->g.address[ret->node]), !s->no_scan,
 		                 m->err);
 	if (r == 0)
 		r = set_described(m, ret->node, ret->span, ret->slot);
@@ -615,7 +616,7 @@ static int make(struct making *m, struct image *i, const char *version)
 		r = go_types_open(&m->module, &m->g, &m->claims.types, m->err);
 	if (r < 0)
 		return r;
-	r = go_queue_open(&m->queue, m->o.low, m->o.high, m->err);
+	r = go_queue_open(&m->queue, 0, m->o.bytes, m->err);
 	if (r == 0)
 		r = go_roots_each(&m->o, &m->claims, &m->guess, &sink, m->err);
 	if (r == 0)

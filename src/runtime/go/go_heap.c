@@ -10,8 +10,10 @@ enum {
 	SPAN_BYTES = 136, /* the shortest mspan (1.17) */
 	SAMPLES = 64,
 	MIN_SPANS = 4,
-	SMALL_PAGES = 16,     /* sizeclasses.go: no class has spans of more than 10 */
-	ARENAS_WITHIN = 1024, /* mheap_.arenas is at most that far behind allspans */
+	SMALL_PAGES = 16,      /* sizeclasses.go: no class has spans of more than 10 */
+	ARENA_CHUNK = 8 << 20, /* arena.go, userArenaChunkBytes */
+	TYPE_BYTES = 48,       /* internal/abi.Type */
+	ARENAS_WITHIN = 1024,  /* mheap_.arenas is at most that far behind allspans */
 };
 #define MAX_SPANS (1ull << 32)
 
@@ -29,6 +31,14 @@ static uint64_t number(const uint8_t *p, unsigned bytes)
 	return value;
 }
 
+/* A chunk of a user arena (GOEXPERIMENT=arenas): one large object, behind which 1.22+ keeps a bit a
+ * word and a type of the chunk's own (arena.go, userArenaChunkReserveBytes). */
+static bool is_arena_chunk(const struct go_heap_span *s)
+{
+	return s->pages * GO_HEAP_PAGE == ARENA_CHUNK && !(s->class_ >> 1) &&
+	       s->elemsize == ARENA_CHUNK - ARENA_CHUNK / 64 - TYPE_BYTES;
+}
+
 /* Does what the span says of itself fit together? */
 static bool is_sound(const struct go_heap_span *s)
 {
@@ -43,7 +53,8 @@ static bool is_sound(const struct go_heap_span *s)
 	return s->elemsize && s->elemsize <= bytes && s->n_elems &&
 	       s->n_elems <= bytes / s->elemsize && s->count <= s->n_elems &&
 	       s->free_index <= s->n_elems && s->limit > s->start && s->limit <= s->start + bytes &&
-	       (s->class_ >> 1 ? s->pages <= SMALL_PAGES : s->n_elems == 1 && s->elemsize == bytes);
+	       (s->class_ >> 1 ? s->pages <= SMALL_PAGES
+	                       : s->n_elems == 1 && (s->elemsize == bytes || is_arena_chunk(s)));
 }
 
 static bool decode(const uint8_t *b, const struct go_heap_layout *l, struct go_heap_span *ret)
@@ -64,7 +75,13 @@ static bool decode(const uint8_t *b, const struct go_heap_layout *l, struct go_h
 		.elemsize = number(b + l->elemsize, 8),
 		.limit = number(b + l->elemsize + 8, 8),
 	};
-	return state <= GO_HEAP_MANUAL && is_sound(ret);
+	if (state > GO_HEAP_MANUAL || !is_sound(ret))
+		return false;
+	/* a chunk that was freed has no memory any more, and counts no more
+	 * (setUserArenaChunkToFault) */
+	if (state == GO_HEAP_IN_USE && is_arena_chunk(ret) && (ret->class_ & 1))
+		ret->state = GO_HEAP_DEAD;
+	return true;
 }
 
 int go_heap_read_span(struct peek *p, const struct go_heap *h, uint64_t at,

@@ -89,6 +89,7 @@ static bool is_harmless(const char *name, size_t len)
 		"nocoverageredesign",
 		"simd",
 		"runtimefreegc",
+		"arenas",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {

@@ -193,10 +193,30 @@ static int order_spans(struct go_objects *o, struct error *err)
 	return 0;
 }
 
+static void find_gap(struct go_objects *o)
+{
+	uint64_t largest = 0;
+
+	o->before_gap = o->high - o->low;
+	o->behind_gap = o->high;
+	for (size_t i = 1; i < o->n_spans; i++) {
+		uint64_t gap = o->spans[i].start - o->spans[i - 1].end;
+
+		if (gap <= largest)
+			continue;
+		largest = gap;
+		o->before_gap = o->spans[i - 1].end - o->low;
+		o->behind_gap = o->spans[i].start;
+	}
+	o->bytes = o->high - o->low - largest;
+}
+
 static int index_pages(struct go_objects *o, struct error *err)
 {
-	uint64_t n = (o->high - o->low) / GO_HEAP_PAGE;
+	uint64_t n;
 
+	find_gap(o);
+	n = o->bytes / GO_HEAP_PAGE;
 	if (n > MAX_PAGES)
 		return error_set(err, E2BIG, "%s: the Go heap lies too far apart",
 		                 image_name(o->image));
@@ -205,7 +225,7 @@ static int index_pages(struct go_objects *o, struct error *err)
 		return error_oom(err);
 	for (size_t i = 0; i < o->n_spans; i++) {
 		for (uint64_t a = o->spans[i].start; a < o->spans[i].end; a += GO_HEAP_PAGE)
-			o->page[(a - o->low) / GO_HEAP_PAGE] = (uint32_t)i + 1;
+			o->page[go_objects_offset(o, a) / GO_HEAP_PAGE] = (uint32_t)i + 1;
 	}
 	return 0;
 }
@@ -242,13 +262,14 @@ int go_objects_open(struct image *i, const struct go_module *m, struct go_object
 
 uint32_t go_objects_find(const struct go_objects *o, uint64_t addr, size_t *ret_span)
 {
+	const uint64_t offset = go_objects_offset(o, addr);
 	const struct go_objects_span *s;
 	uint32_t k;
 	uint64_t n;
 
-	if (addr < o->low || addr >= o->high)
+	if (offset == UINT64_MAX)
 		return UINT32_MAX;
-	k = o->page[(addr - o->low) / GO_HEAP_PAGE];
+	k = o->page[offset / GO_HEAP_PAGE];
 	if (!k)
 		return UINT32_MAX;
 	s = &o->spans[k - 1];
@@ -521,12 +542,11 @@ int go_objects_offsets(struct go_objects *o, size_t s, uint32_t slot, go_objects
 
 uint64_t go_objects_word(struct go_objects *o, uint64_t at)
 {
+	const uint64_t offset = go_objects_offset(o, at);
 	struct go_objects_span *x = NULL;
 	const uint8_t *memory = NULL;
-	uint32_t k = 0;
+	uint32_t k = offset < UINT64_MAX ? o->page[offset / GO_HEAP_PAGE] : 0;
 
-	if (at >= o->low && at < o->high)
-		k = o->page[(at - o->low) / GO_HEAP_PAGE];
 	if (k)
 		x = &o->spans[k - 1];
 	if (x && !x->no_scan && x->end - at >= WORD)

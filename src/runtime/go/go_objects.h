@@ -45,7 +45,11 @@ struct go_objects {
 	struct go_objects_span *spans; /* by address; owned */
 	size_t n_spans, cap_spans;
 	uint64_t low, high; /* of all spans */
-	uint32_t *page;     /* span + 1 of each page from low; owned */
+	/* The largest gap between them is left out: user arenas lie 64 TiB away (malloc.go,
+	 * mallocinit), and where something is in its way a heap goes on 1 TiB higher. */
+	uint64_t before_gap, behind_gap; /* bytes from low to it; its end; of none: high */
+	uint64_t bytes;                  /* from low to high without it */
+	uint32_t *page;                  /* span + 1 of each of these pages; owned */
 	uint32_t n_slots;
 	uint64_t taken_bytes, taken_objects;
 	uint64_t readable; /* bytes of the image that are there: of records no more can be */
@@ -63,6 +67,15 @@ int go_objects_open(struct image *i, const struct go_module *m, struct go_object
 
 /* The image's segments in the form in which the heap's finder knows mappings; maps_clear(). */
 int go_objects_maps(const struct image *i, struct maps *ret, struct error *err);
+
+/* Where @addr is in the heap without its gap; UINT64_MAX: out of it. */
+static inline uint64_t go_objects_offset(const struct go_objects *o, uint64_t addr)
+{
+	if (addr - o->low < o->before_gap)
+		return addr - o->low;
+	return addr >= o->behind_gap && addr < o->high ? addr - o->behind_gap + o->before_gap
+	                                               : UINT64_MAX;
+}
 
 /* The slot that @addr points into: its number; UINT32_MAX: none. Sets *ret_span. */
 uint32_t go_objects_find(const struct go_objects *o, uint64_t addr, size_t *ret_span);

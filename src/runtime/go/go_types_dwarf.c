@@ -9,9 +9,11 @@
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "base/search.h"
+#include "runtime/go/go_code.h"
 #include "runtime/go/go_die.h"
 
 enum {
+	NAME_BYTES = 512,
 	/* cmd/internal/dwarf/dwarf.go */
 	AT_GO_KIND = 0x2900,
 	AT_GO_ELEM = 0x2902,
@@ -325,6 +327,7 @@ static void fill_array(struct go_types_dwarf *t, Dwarf_Die *die, struct go_types
 static bool read_closure(struct go_types_dwarf *t, Dwarf_Die *die, struct go_types_type *x)
 {
 	Dwarf_Die child, type;
+	char name[NAME_BYTES];
 	int more;
 
 	x->what = GO_TYPES_CLOSURE;
@@ -341,7 +344,9 @@ static bool read_closure(struct go_types_dwarf *t, Dwarf_Die *die, struct go_typ
 		if (at < UINT32_MAX && end > x->size)
 			x->size = (end + WORD - 1) / WORD * WORD;
 	}
-	return go_types_text(t->types, "func ", name_of(die), &x->name) == 0;
+	snprintf(name, sizeof(name), "%s", name_of(die));
+	go_code_shorten(name, sizeof(name));
+	return go_types_text(t->types, "func ", name, &x->name) == 0;
 }
 
 /* Does its first field, or that one's, mark it (internal/runtime/sys, NotInHeap)? A pointer to such

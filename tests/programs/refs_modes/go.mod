@@ -1,0 +1,3 @@
+module refs_modes
+
+go 1.18
