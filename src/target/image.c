@@ -44,6 +44,9 @@ struct image *image_close(struct image *i)
 	if (i->core)
 		munmap((void *)i->core, i->core_bytes);
 	elf_file_close(i->exe);
+	for (size_t k = 0; k < i->n_files; k++)
+		elf_file_close(i->files[k].elf);
+	free(i->files);
 	maps_clear(&i->maps);
 	free(i->segments);
 	free(i->threads);
@@ -323,7 +326,13 @@ static int file_of(struct image *i, size_t k)
 			c->fd = -1;
 		return c->fd;
 	}
-	/* of a core's files only the program was checked */
+	/* of a core's files only the program, and libraries that were asked for, are checked */
+	for (size_t n = 0; n < i->n_files && c->fd < 0; n++) {
+		if (i->files[n].is_proven && !strcmp(i->files[n].path, s->path))
+			c->fd = fcntl(elf_file_fd(i->files[n].elf), F_DUPFD_CLOEXEC, 3);
+	}
+	if (c->fd >= 0)
+		return c->fd;
 	if (image_exe(i, &bias, &unused)) {
 		const struct image_segment *e = image_find(i, elf_file_entry(i->exe) + bias);
 		bool is_exe = e &&

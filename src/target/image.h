@@ -94,6 +94,9 @@ uint64_t image_copied(const struct image *i);
 const struct target *image_target(const struct image *i);
 /* The program's file, and where it is mapped (bias). NULL and why in @err. */
 struct elf_file *image_exe(struct image *i, uint64_t *bias, struct error *err);
+/* The ELF file that is mapped at @addr: the program or a library. Of a core it is the one of that
+ * path, if no build-id says otherwise. Lives as long as the image; NULL and why in @err. */
+struct elf_file *image_file(struct image *i, uint64_t addr, uint64_t *bias, struct error *err);
 /* Of a core whose program image_exe() has given: do build-ids in both say that it is the very one?
  * False: the core has none. */
 bool image_exe_is_proven(const struct image *i);

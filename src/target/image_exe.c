@@ -93,6 +93,17 @@ static int compare_ids(const struct image *i, const struct elf_file *f, uint64_t
 	return same;
 }
 
+int image_exe_is_library(const struct image *i, const struct elf_file *f, uint64_t bias)
+{
+	for (size_t k = 0; k < elf_file_n_segments(f); k++) {
+		struct elf_segment s = elf_file_segment(f, k);
+
+		if (s.type == PT_LOAD && s.offset == 0)
+			return compare_ids(i, f, s.vaddr + bias);
+	}
+	return 0;
+}
+
 /* 1 the very file, 0 cannot be told, -1 another one. */
 static int is_same_program(const struct image *i, const struct elf_file *f, uint64_t bias)
 {
@@ -125,7 +136,7 @@ static bool find_bias(const struct image *i, struct elf_file *f, uint64_t *ret)
 	return bias % IMAGE_PAGE == 0;
 }
 
-static int open_in_sysroot(const struct image *i, const char *path, struct error *err)
+int image_exe_open_path(const struct image *i, const char *path, struct error *err)
 {
 	cleanup_close int root = open(i->sysroot ? i->sysroot : "/", O_PATH | O_CLOEXEC);
 	int fd = root < 0 ? -errno : rooted_open(root, path);
@@ -147,7 +158,7 @@ static int open_candidate(const struct image *i, struct error *err)
 	s = image_find(i, i->auxv_entry ? i->auxv_entry : i->auxv_phdr);
 	if (!s || !s->path[0])
 		return error_set(err, ENOENT, "%s does not say which program it is of", i->name);
-	return open_in_sysroot(i, s->path, err);
+	return image_exe_open_path(i, s->path, err);
 }
 
 int image_exe_open(struct image *i, struct error *err)

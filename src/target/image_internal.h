@@ -42,6 +42,14 @@ struct image {
 	const struct target *target;
 	struct maps maps;
 
+	struct image_file {
+		const char *path;
+		bool is_proven; /* by build-id */
+		struct elf_file *elf;
+		uint64_t bias;
+	} * files; /* owned */
+	size_t n_files, cap_files;
+
 	struct elf_file *exe;
 	uint64_t exe_bias;
 	bool exe_is_proven; /* by build-id */
@@ -54,6 +62,10 @@ int image_core_read(struct image *i, struct error *err);
 int image_notes_read(struct image *i, uint64_t offset, uint64_t bytes, struct error *err);
 /* Open the program of a core, and check that it is the one. */
 int image_exe_open(struct image *i, struct error *err);
+/* The file of a core's @path: an fd. */
+int image_exe_open_path(const struct image *i, const char *path, struct error *err);
+/* Is @f what the core has at @bias, by build-ids: 1 the very file, 0 it cannot be told, -1 not. */
+int image_exe_is_library(const struct image *i, const struct elf_file *f, uint64_t bias);
 /* An fd with the unpacked bytes of @fd if it is compressed (@fd is closed then), else @fd itself.
  * -1 and *err on failure; @fd is closed then, too. */
 int image_unpack(int fd, const char *name, struct error *err);

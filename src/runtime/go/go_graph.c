@@ -493,7 +493,10 @@ static int guess_types(struct making *m)
 	                                                : NULL;
 	struct go_shapes *s = NULL;
 	size_t n = 1;
-	int r = types ? go_shapes_open(&m->claims, types, known, m, &s, m->err) : 0;
+	/* a type that only a plugin has is none of those that it would be told from */
+	int r = types && !m->module.n_others
+	                ? go_shapes_open(&m->claims, types, known, m, &s, m->err)
+	                : 0;
 
 	for (unsigned i = 0; s && r == 0 && n && i < MAX_ROUNDS; i++)
 		r = guess(m, s, &n);

@@ -10,6 +10,7 @@
 #include "base/search.h"
 #include "runtime/go/go_layout_dwarf.h"
 #include "runtime/go/go_version.h"
+#include "target/maps.h"
 
 enum {
 	MODULE_BYTES = 600,
@@ -18,6 +19,9 @@ enum {
 	MAX_NAME = 4096,
 	SCAN_BYTES = 1 << 16,
 	WORD = 8,
+	MAX_FILES = 1024,
+	MAX_TABLES = 16,
+	MAX_OTHERS_DATA = 1 << 30, /* bytes of all plugins together */
 	INFO_HEAD = 32,
 	INFO_PIECE = 1024,
 	MAX_INFO = 1 << 20,
@@ -102,13 +106,50 @@ static uint64_t search(struct go_module *m, uint64_t table, uint64_t table_end)
 	return 0;
 }
 
+/* Does a header of pclntab begin with these bytes: magic, quantum 1, words of 8 bytes (symtab.go,
+ * pcHeader)? */
+static bool is_table(uint64_t word)
+{
+	const uint32_t magic = (uint32_t)word;
+
+	return word >> 32 == 0x08010000 &&
+	       (magic == 0xfffffff1 || magic == 0xfffffff0 || magic == 0xfffffffa);
+}
+
+/* A C compiler's linker puts the table of an archive (-buildmode=c-archive) into .data.rel.ro: by
+ * its header, of the first few that look like one. */
+static uint64_t search_table(struct go_module *m)
+{
+	uint64_t found = 0;
+	unsigned tried = 0;
+
+	for (size_t k = 0; !found && k < elf_file_n_segments(m->exe); k++) {
+		struct elf_segment s = elf_file_segment(m->exe, k);
+		uint64_t at = (s.vaddr + m->bias + 7) & ~7ull, end = s.vaddr + s.memsz + m->bias;
+
+		if (s.type != PT_LOAD || (s.flags & PF_X))
+			continue;
+		while (!found && next_mapped(m, &at) && at < end && end - at > MODULE_BYTES) {
+			uint64_t n = piece_at(m, at, end);
+			const uint64_t *words = n ? image_at(m->image, at, n) : NULL;
+
+			for (uint64_t i = 0; words && !found && i < n / 8; i++) {
+				if (is_table(words[i]) && tried++ < MAX_TABLES)
+					found = search(m, at + i * 8, end);
+			}
+			at += n ? n : WORD;
+		}
+	}
+	return found;
+}
+
 static uint64_t find(struct go_module *m)
 {
 	uint64_t table, end;
 	struct elf_section s;
 
 	if (!find_table(m, &table, &end))
-		return 0;
+		return search_table(m);
 	if (elf_file_section(m->exe, ".go.module", &s) &&
 	    is_module(m, s.vaddr + m->bias, table, end))
 		return s.vaddr + m->bias;
@@ -137,10 +178,10 @@ uint64_t go_module_end_of(const struct go_module *m, uint64_t addr)
 	return addr;
 }
 
-/* Not further than there are bytes. */
-static void cut(const struct go_module *m, struct go_module_data *d)
+/* Not further than there are bytes, and not behind @end. */
+static void cut(const struct go_module *m, struct go_module_data *d, uint64_t end)
 {
-	uint64_t end = go_module_end_of(m, d->start), at = d->start;
+	uint64_t at = d->start;
 	const struct image_segment *s;
 
 	if (d->end > end)
@@ -149,6 +190,55 @@ static void cut(const struct go_module *m, struct go_module_data *d)
 		at = s->end;
 	if (d->end > at)
 		d->end = at;
+}
+
+/* Of the moduledata at @at: data, bss. */
+static void read_data(const struct go_module *m, uint64_t at, struct go_module_data *ret)
+{
+	struct image *i = m->image;
+	const struct go_layout *l = m->layout;
+
+	for (unsigned k = 0; k < 2; k++) {
+		struct go_module_data *d = &ret[k];
+
+		d->start = image_uint64(i, at + (k ? l->moduledata_bss : l->moduledata_data));
+		d->end = image_uint64(i, at + (k ? l->moduledata_bss : l->moduledata_data) + 8);
+		cut(m, d, at == m->at ? go_module_end_of(m, d->start) : d->end);
+		/* bitvector { n int32; bytedata *uint8 } */
+		d->mask_bits = image_uint32(
+			i, at + (k ? l->moduledata_gcbssmask : l->moduledata_gcdatamask));
+		d->mask = image_uint64(
+			i, at + (k ? l->moduledata_gcbssmask : l->moduledata_gcdatamask) + 8);
+	}
+}
+
+static uint64_t data_bytes(const struct go_module_data *d)
+{
+	return (d[0].end > d[0].start ? d[0].end - d[0].start : 0) +
+	       (d[1].end > d[1].start ? d[1].end - d[1].start : 0);
+}
+
+static void read_others(struct go_module *m)
+{
+	struct image *i = m->image;
+	const struct go_layout *l = m->layout;
+	uint64_t at = image_uint64(i, m->at + l->moduledata_next), room = MAX_OTHERS_DATA;
+
+	for (; at && m->n_others < GO_MODULE_OTHERS;
+	     at = image_uint64(i, at + l->moduledata_next)) {
+		struct go_module_other o = {
+			.text = image_uint64(i, at + l->moduledata_text),
+			.etext = image_uint64(i, at + l->moduledata_etext),
+			.types = image_uint64(i, at + l->moduledata_types),
+			.etypes = image_uint64(i, at + l->moduledata_etypes),
+		};
+
+		read_data(m, at, o.data);
+		if (at % 8 || o.text >= o.etext || o.types >= o.etypes || data_bytes(o.data) > room)
+			return;
+		room -= data_bytes(o.data);
+		m->others[m->n_others++] = o;
+	}
 }
 
 static void read_fields(struct go_module *m)
@@ -165,18 +255,8 @@ static void read_fields(struct go_module *m)
 	m->functions = image_uint64(i, m->at + l->moduledata_pclntable);
 	m->ftab = image_uint64(i, m->at + l->moduledata_ftab);
 	m->n_ftab = entries_there(m, image_uint64(i, m->at + l->moduledata_ftab + 8));
-	for (unsigned k = 0; k < 2; k++) {
-		struct go_module_data *d = &m->data[k];
-
-		d->start = image_uint64(i, m->at + (k ? l->moduledata_bss : l->moduledata_data));
-		d->end = image_uint64(i, m->at + (k ? l->moduledata_bss : l->moduledata_data) + 8);
-		cut(m, d);
-		/* bitvector { n int32; bytedata *uint8 } */
-		d->mask_bits = image_uint32(
-			i, m->at + (k ? l->moduledata_gcbssmask : l->moduledata_gcdatamask));
-		d->mask = image_uint64(
-			i, m->at + (k ? l->moduledata_gcbssmask : l->moduledata_gcdatamask) + 8);
-	}
+	read_data(m, m->at, m->data);
+	read_others(m);
 }
 
 /* Fields of a descriptor are taken out of a copy of it. */
@@ -266,6 +346,33 @@ static int refuse_other(const struct go_module *m, struct error *err)
 	return error_hint(err, "the program that crashed goes behind --exe");
 }
 
+/* The program, or the first library that is Go: m->exe and its bias. */
+static void find_file(struct go_module *m, char *version, size_t version_bytes)
+{
+	const char *last = "";
+
+	go_version_text(m->exe, version, version_bytes);
+	for (size_t k = 0, n = 0; !version[0] && k < image_n_segments(m->image); k++) {
+		const struct image_segment *s = image_segment(m->image, k);
+		struct error unused = { 0 };
+		struct elf_file *f;
+		uint64_t bias;
+
+		/* a core does not say of what it has not whether it is code */
+		if ((!(s->prot & MAPS_EXEC) && image_kind(m->image) == IMAGE_PROCESS) ||
+		    s->path[0] != '/' || !strcmp(s->path, last) || n++ >= MAX_FILES)
+			continue;
+		last = s->path;
+		f = image_file(m->image, s->start, &bias, &unused);
+		if (f)
+			go_version_text(f, version, version_bytes);
+		if (version[0]) {
+			m->exe = f;
+			m->bias = bias;
+		}
+	}
+}
+
 int go_module_open(struct image *i, struct go_module *ret, char *version, size_t version_bytes,
                    struct error *err)
 {
@@ -275,7 +382,7 @@ int go_module_open(struct image *i, struct go_module *ret, char *version, size_t
 	m.exe = image_exe(i, &m.bias, err);
 	if (!m.exe)
 		return err->code;
-	go_version_text(m.exe, version, version_bytes);
+	find_file(&m, version, version_bytes);
 	if (!version[0])
 		return error_set(err, ENOTSUP, "%s is not a Go program", image_name(i));
 	r = find_layout(&m, version, err);
@@ -299,6 +406,26 @@ int go_module_open(struct image *i, struct go_module *ret, char *version, size_t
 	return 0;
 }
 
+/* ---- what is where ---- */
+
+bool go_module_is_code(const struct go_module *m, uint64_t at)
+{
+	bool is = at >= m->text && at < m->etext;
+
+	for (size_t k = 0; !is && k < m->n_others; k++)
+		is = at >= m->others[k].text && at < m->others[k].etext;
+	return is;
+}
+
+bool go_module_is_type(const struct go_module *m, uint64_t at)
+{
+	bool is = at >= m->types && at < m->etypes;
+
+	for (size_t k = 0; !is && k < m->n_others; k++)
+		is = at >= m->others[k].types && at < m->others[k].etypes;
+	return is;
+}
+
 /* ---- names ---- */
 
 static void copy_text(struct image *i, uint64_t at, uint64_t len, char *buf, size_t size)
@@ -320,14 +447,21 @@ void go_module_type_name(const struct go_module *m, uint64_t type, char *buf, si
 	const struct go_layout *l = m->layout;
 	uint8_t head[TYPE_BYTES], length[2];
 	int32_t offset;
-	uint64_t at, len;
+	uint64_t start = m->types, end = m->etypes, at, len;
 
 	buf[0] = '\0';
 	if (image_read(m->image, type, head, sizeof(head)) < 0)
 		return;
 	memcpy(&offset, head + l->type_str, sizeof(offset));
-	at = m->types + (uint64_t)(int64_t)offset;
-	if (offset <= 0 || at >= m->etypes || image_read(m->image, at + 1, length, 2) < 0)
+	/* in the types of the same module */
+	for (size_t k = 0; k < m->n_others; k++) {
+		if (type >= m->others[k].types && type < m->others[k].etypes) {
+			start = m->others[k].types;
+			end = m->others[k].etypes;
+		}
+	}
+	at = start + (uint64_t)(int64_t)offset;
+	if (offset <= 0 || at >= end || image_read(m->image, at + 1, length, 2) < 0)
 		return;
 	len = length[0] & 0x7f;
 	at += 2;

@@ -5,7 +5,8 @@
  * runtime.firstmoduledata of a Go program: where its text, data and types lie,
  * and which words of data and bss are pointers. Found without symbols: by its own
  * section (1.26), else as the word that points at .gopclntab's header, checked by
- * its neighbours.
+ * its neighbours. The module is the program's, or a library's: Go in a C program
+ * (-buildmode=c-shared).
  */
 
 #include <stdbool.h>
@@ -14,6 +15,8 @@
 #include "base/error.h"
 #include "runtime/go/go_layout.h"
 #include "target/image.h"
+
+enum { GO_MODULE_OTHERS = 64 };
 
 /* Not to be copied once it is open. */
 struct go_module {
@@ -32,6 +35,13 @@ struct go_module {
 	} data[2];                                /* data, bss */
 	uint64_t func_names, pc_table, functions; /* funcnametab, pctab, pclntable */
 	uint64_t ftab, n_ftab;
+	/* plugins, to which moduledata.next leads: their variables are roots, too. Of their code
+	 * nothing is read but the names of variables. */
+	struct go_module_other {
+		uint64_t text, etext, types, etypes;
+		struct go_module_data data[2];
+	} others[GO_MODULE_OTHERS];
+	size_t n_others;
 };
 
 /* -ENOTSUP: not a Go program, below 1.17, or of a version that neither the table nor the program's
@@ -42,5 +52,8 @@ int go_module_open(struct image *i, struct go_module *ret, char *version, size_t
 /* Where the segment of the program that has @addr ends, whatever else says so; @addr: none has. */
 uint64_t go_module_end_of(const struct go_module *m, uint64_t addr);
 
+/* Is @at in the code, or in the types, of one of the modules? */
+bool go_module_is_code(const struct go_module *m, uint64_t at);
+bool go_module_is_type(const struct go_module *m, uint64_t at);
 /* Name of the type at @type ("*main.Conn"), or "". */
 void go_module_type_name(const struct go_module *m, uint64_t type, char *buf, size_t size);

@@ -148,13 +148,12 @@ static int by_owner(const void *a, const void *b)
 	return x->at < y->at ? -1 : x->at > y->at;
 }
 
-static int globals(struct roots *r)
+static int note_words(struct roots *r, const struct go_module_data *both)
 {
-	const struct go_symbol *last = NULL;
 	int e = 0;
 
 	for (unsigned k = 0; k < 2; k++) {
-		const struct go_module_data *d = &r->o->module->data[k];
+		const struct go_module_data *d = &both[k];
 		uint64_t words = d->end > d->start ? (d->end - d->start) / WORD : 0;
 		const uint8_t *mask;
 
@@ -166,6 +165,17 @@ static int globals(struct roots *r)
 				e = note_word(r, d->start + w * WORD);
 		}
 	}
+	return e;
+}
+
+static int globals(struct roots *r)
+{
+	const struct go_module *m = r->o->module;
+	const struct go_symbol *last = NULL;
+	int e = note_words(r, m->data);
+
+	for (size_t k = 0; e == 0 && k < m->n_others; k++)
+		e = note_words(r, m->others[k].data);
 	if (r->n_words)
 		qsort(r->words, r->n_words, sizeof(*r->words), by_owner);
 	for (size_t i = 0; e == 0 && i < r->n_words; i++)

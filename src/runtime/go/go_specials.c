@@ -162,10 +162,7 @@ static uint32_t count(const struct specials *s, uint64_t at)
 
 static bool is_closure(const struct specials *s, uint64_t closure)
 {
-	const struct go_module *m = s->e->o->module;
-	uint64_t code = word(s, closure);
-
-	return code >= m->text && code < m->etext;
+	return go_module_is_code(s->e->o->module, word(s, closure));
 }
 
 /* Blocks of finalizers from @block on; 0: something else. Each is a closure and has the type of its
@@ -188,8 +185,7 @@ static unsigned chain_length(const struct specials *s, uint64_t block)
 				 type = word(s, at + bytes - WORD);
 			uint64_t fn = word(s, at + m->layout->finalizer_fn);
 
-			if ((type && (type < m->types || type >= m->etypes)) ||
-			    (fn && !is_closure(s, fn)))
+			if ((type && !go_module_is_type(m, type)) || (fn && !is_closure(s, fn)))
 				return 0;
 			used += fn != 0;
 		}
