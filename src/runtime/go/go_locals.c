@@ -390,6 +390,35 @@ int go_locals_at(struct go_locals *l, uint64_t entry, uint64_t pc,
 	return 0;
 }
 
+int go_locals_each(struct go_locals *l, uint64_t entry,
+                   int (*fn)(void *arg, const char *name, uint32_t type), void *arg)
+{
+	uint64_t *at;
+	Dwarf_Die die, type;
+	unsigned left = MAX_IN_FUNCTION;
+	int more, r;
+
+	entry -= l->module->bias;
+	r = read_functions(l, entry);
+	at = hash_map_get(&l->functions, entry);
+	if (r < 0 || !at || !dwarf_offdie(l->dwarf, *at, &die))
+		return r;
+	for (more = dwarf_child(&die, &die); r == 0 && more == 0 && left--;
+	     more = go_die_next(&die)) {
+		const char *name = dwarf_diename(&die);
+		int tag = dwarf_tag(&die);
+		Dwarf_Attribute a;
+		uint32_t number;
+
+		if ((tag != DW_TAG_variable && tag != DW_TAG_formal_parameter) || !name ||
+		    !dwarf_attr_integrate(&die, DW_AT_type, &a) || !dwarf_formref_die(&a, &type))
+			continue;
+		number = go_types_number(l->types, GO_TYPES_DWARF, dwarf_dieoffset(&type));
+		r = number ? fn(arg, name, number) : 0;
+	}
+	return r;
+}
+
 static int note_type(struct go_locals *l, Dwarf_Die *die)
 {
 	Dwarf_Attribute a;

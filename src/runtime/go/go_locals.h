@@ -47,6 +47,10 @@ struct go_locals *go_locals_close(struct go_locals *l); /* NULL is fine; returns
 /* Variables at @pc of the function that begins at @entry; *ret is valid until the next call. */
 int go_locals_at(struct go_locals *l, uint64_t entry, uint64_t pc,
                  const struct go_locals_variable **ret, size_t *n);
+/* Called for each variable and parameter of that function that is in no block; non-zero ends it and
+ * is returned. */
+int go_locals_each(struct go_locals *l, uint64_t entry,
+                   int (*fn)(void *arg, const char *name, uint32_t type), void *arg);
 /* Types of all variables of that function, wherever they are; *ret is valid until the next call. */
 int go_locals_types(struct go_locals *l, uint64_t entry, const uint32_t **ret, size_t *n);
 /* Of a generic function: its name with the shapes, and what its dictionary has. Valid until the

@@ -8,6 +8,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/hash.h"
+#include "runtime/go/go_captured.h"
 
 enum {
 	WORD = 8,
@@ -29,6 +30,7 @@ struct shape {
 
 struct go_shapes {
 	struct go_claims *claims;
+	struct go_captures *captures; /* NULL: nothing is known of them */
 	const struct go_rtypes *types;
 	go_shapes_known_fn known;
 	void *arg;
@@ -51,6 +53,7 @@ struct go_shapes *go_shapes_close(struct go_shapes *s)
 {
 	if (!s)
 		return NULL;
+	go_captured_close(s->captures);
 	hash_map_clear(&s->by_mask);
 	free(s->shapes);
 	free(s->candidates);
@@ -72,7 +75,7 @@ int go_shapes_open(struct go_claims *c, const struct go_rtypes *types, go_shapes
 	s->err = err;
 	s->max_tries = MAX_TRIES_LEAST + MAX_TRIES_EACH * c->objects->taken_objects;
 	*ret = s;
-	return 0;
+	return go_captured_open(c->objects->module, c->types, c->texts, &s->captures, err);
 }
 
 /* ---- candidates: size class and pointer words ---- */
@@ -303,7 +306,7 @@ static bool receiver_of(const char *function, char *buf, size_t size)
 	return true;
 }
 
-/* struct { F uintptr; R T } for a method value, struct { F uintptr; X0 ...; } or, up to 1.21, with
+/* struct { F uintptr; R T } for a method value, struct { F uintptr; X0 ...; } or, up to 1.20, with
  * the variables' names for others (closure.go of the compiler). What stands behind F; NULL: it is
  * none. */
 static const char *captured_by(struct go_shapes *s, const struct candidate *k)
@@ -326,6 +329,17 @@ static bool is_closure(struct go_shapes *s, const struct candidate *k, const cha
 	       !strcmp(behind + 2 + strlen(receiver), " }");
 }
 
+/* What the variables of its function say of a closure's candidate. */
+static enum go_captured captured(struct go_shapes *s, size_t span, uint32_t slot,
+                                 const struct candidate *k, bool is_method)
+{
+	return s->captures && !is_method
+	               ? go_captured_fits(s->captures, word(s, data_of(s, span, slot)), k->type)
+	               : GO_CAPTURED_UNKNOWN;
+}
+
+/* One whose variables all have the names of the function's is it; one of which nothing is said is
+ * as good as another. */
 bool go_shapes_closure(struct go_shapes *s, size_t span, uint32_t slot, const char *function,
                        struct go_claims_type *ret, bool *sure)
 {
@@ -333,22 +347,26 @@ bool go_shapes_closure(struct go_shapes *s, size_t span, uint32_t slot, const ch
 	const struct candidate *best = NULL;
 	char receiver[NAME_BYTES];
 	bool is_method = receiver_of(function, receiver, sizeof(receiver));
+	enum go_captured most = GO_CAPTURED_NO;
 	unsigned n = 0, agree = 0;
 
 	for (uint32_t i = 0; shape && i < shape->n; i++) {
 		const struct candidate *k = &s->candidates[shape->first + i];
+		enum go_captured is;
 
 		if (!is_closure(s, k, is_method ? receiver : NULL))
 			continue;
 		n++;
-		if (content_agrees(s, k, data_of(s, span, slot)) < 0)
+		is = captured(s, span, slot, k, is_method);
+		if (is < most || content_agrees(s, k, data_of(s, span, slot)) < 0)
 			continue;
-		agree++;
+		agree = is > most ? 1 : agree + 1;
+		most = is;
 		best = k;
 	}
 	if (agree != 1)
 		return false;
-	*sure = n == 1;
+	*sure = n == 1 || most == GO_CAPTURED_BY_NAME;
 	*ret = go_claims_name(s->claims, best->type, false);
 	return ret->layout != 0;
 }

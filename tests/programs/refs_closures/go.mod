@@ -1,0 +1,3 @@
+module refs_closures
+
+go 1.17
