@@ -13,7 +13,10 @@ enum {
 	MAX_OBJECTS = 1 << 12,
 	OVERLAPS = 4, /* the compiler puts locals in one place that live one after the other */
 	ROOM_LEAST = 1 << 16,
-	OBJECT_BYTES = 16, /* stackObjectRecord, in all versions */
+	/* stackObjectRecord (stack.go): off, size, ptrdata int32; then gcdataoff uint32, in 1.17
+	 * gcdata, a pointer */
+	OBJECT_BYTES = 16,
+	OBJECT_BYTES_17 = 24,
 };
 
 static bool read_at(const struct go_frames *f, uint64_t at, void *to, size_t bytes)
@@ -42,23 +45,6 @@ static int bit_of(const struct go_frames *f, uint64_t map, int32_t index, uint64
 	if (!read_at(f, map + MAP_HEAD + (uint64_t)index * bytes + n / 8, &byte, 1))
 		return 1;
 	return byte >> n % 8 & 1;
-}
-
-/* Bytes of an object: in its record; before 1.18 in its type. */
-static uint64_t object_bytes(const struct go_frames *f, uint64_t record, int64_t *offset)
-{
-	int32_t small[2] = { 0 };
-	uint64_t type = 0, bytes = 0;
-
-	if (f->module->layout->minor >= 18) {
-		read_at(f, record, small, sizeof(small));
-		*offset = small[0];
-		return small[1] > 0 ? (uint64_t)small[1] : 0;
-	}
-	read_at(f, record, offset, sizeof(*offset));
-	read_at(f, record + WORD, &type, sizeof(type));
-	read_at(f, type + f->module->layout->type_size, &bytes, sizeof(bytes));
-	return bytes;
 }
 
 /* Is it an argument of what frame @k has called? 1 alive, 0 dead, -1 none. */
@@ -102,17 +88,21 @@ static int add_objects(struct go_liveness *l, const struct go_frames_frame *k)
 {
 	const struct go_frames *f = l->frames;
 	const uint64_t list = f->codes[k->code].objects;
+	const uint64_t step = f->module->layout->minor >= 18 ? OBJECT_BYTES : OBJECT_BYTES_17;
 	uint64_t n = 0;
 	int r = 0;
 
 	if (!list || !read_at(f, list, &n, sizeof(n)))
 		return 0;
 	for (uint64_t i = 0; r == 0 && i < n && i < MAX_OBJECTS; i++) {
-		int64_t offset = 0;
-		uint64_t bytes = object_bytes(f, list + WORD + i * OBJECT_BYTES, &offset);
-		/* from the arguments up, or from the locals' end down */
-		uint64_t start = (offset < 0 ? end_of_locals(f, k) : k->cfa) + (uint64_t)offset;
+		int32_t head[2] = { 0 }; /* offset, bytes */
+		uint64_t start, bytes;
 
+		if (!read_at(f, list + WORD + i * step, head, sizeof(head)) || head[1] < 0)
+			break;
+		bytes = (uint64_t)head[1];
+		/* from the arguments up, or from the locals' end down */
+		start = (head[0] < 0 ? end_of_locals(f, k) : k->cfa) + (uint64_t)(int64_t)head[0];
 		if (start < l->low || start >= l->high || bytes > l->high - start || !bytes ||
 		    bytes > l->room)
 			continue;
