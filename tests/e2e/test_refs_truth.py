@@ -98,6 +98,18 @@ TABLE = [
     # the runtime's own map of them has the text, too, until 1.25
     Row(71, "unique.Handle", "global", "main.gUnique", 1785856, 1, since=25),
     Row(72, "cgo.Handle", "cgo handle", "runtime/cgo.handles", 1829952, 1222, mode="cgo"),
+    Row(73, "map's big value", "global", "main.gMapBig", 1854736, 1232),
+    Row(74, "map's value at a big key", "global", "main.gMapWide", 1879472, 1242),
+    Row(75, "map that grew and shrank", "global", "main.gMapSparse", 1904208, 1252),
+    Row(76, "channel of structs", "global", "main.gChanPairs", 1928944, 1262),
+    Row(77, "pointer to a field", "global", "main.gField", 1953680, 1272),
+    Row(78, "circle", "global", "main.gCircle", 1978416, 1282),
+    Row(79, "slice of structs", "global", "main.gPairs", 2003152, 1292),
+    Row(80, "map of maps", "global", "main.gNested", 2027888, 1302),
+    Row(81, "function: several captured", "global", "main.gFuncMore", 2052624, 1312),
+    Row(82, "wrapped error", "global", "main.gError", 2077360, 1322),
+    Row(83, "select's receiver", "stack", "goroutines of main.waitSelectReceive ", 2102096, 1332),
+    Row(84, "two variables together", "shared", "shared by main.gShareA, main.gShareB", 2126832, 1342),
 ]
 
 
@@ -105,7 +117,7 @@ def test_the_table():
     """Kinds are kinds: no two of one name and way, and no two that keep the same."""
     assert len(TABLE) >= 40
     assert len({(r.root, r.part) for r in TABLE}) == len({r.bytes for r in TABLE}) == len(TABLE)
-    for minor, least in (17, 58), (18, 60), (21, 63), (24, 67):
+    for minor, least in (17, 70), (18, 72), (21, 75), (24, 78):
         assert len(rows_of(minor, "")) >= least
 
 
@@ -120,8 +132,14 @@ class Program:
         self.process = subprocess.Popen([path, *([mode] if mode == "busy" else [])], stdout=subprocess.PIPE, text=True,
                                         env=dict(os.environ, GODEBUG="asyncpreemptoff=1" if mode == "busy" else ""))
         self.pid = self.process.pid
-        self.live = int(self.process.stdout.readline().split()[1])
-        assert self.process.stdout.readline() == "ready\n"
+        self.objects, self.live = {}, None
+        for words in map(str.split, self.process.stdout):
+            if words[0] == "ready":
+                break
+            if words[0] == "live":
+                self.live = int(words[1])
+            else:
+                self.objects[int(words[1], 16)] = words[2]
         if mode == "busy":
             time.sleep(0.3) # it has something to do yet, and will not say when it is done
 
@@ -139,6 +157,9 @@ def near(row, size, objects):
 
 def of_root(result, row):
     """Its roots by name and kind, and what they keep: of the part that is the row's."""
+    if row.kind == "shared":
+        roots = [r for r in result["shared"] if r["name"] == row.root]
+        return roots, sum(r["retained_bytes"] for r in roots), sum(r["retained_objects"] for r in roots)
     roots = [r for r in result["roots"] if r["kind"] == row.kind and
              (r["name"].split(" ")[0] == row.root or (row.kind != "global" and r["name"].startswith(row.root)))]
     if not row.part:
@@ -165,6 +186,8 @@ def check(result, rows):
 
 def closest(result, row):
     """Of the roots that keep as much the one that is nearest; neighbours in the table lie close."""
+    if row.kind == "shared":
+        return next((r for r in result["shared"] if near(row, r["retained_bytes"], r["retained_objects"])), None)
     kinds = {row.kind, "runtime", "global"} if row.kind in ("global", "cgo handle") else {row.kind}
     named = row.kind not in ("global", "cgo handle", "sync.Pool") and row.number != 57
     found = [r for r in result["roots"] if r["kind"] in kinds and (not named or r["name"].startswith(row.root)) and
@@ -204,10 +227,20 @@ def build(minor, cgo=0):
 
 def files_of(minor, cgo):
     """Those that Go can build: go build takes files by name without a look at their tags."""
-    names = ["main", "variables", "goroutines", "others", "cgo" if cgo else "cgo_not",
+    names = ["main", "variables", "shapes", "goroutines", "others", "cgo" if cgo else "cgo_not",
              "generic" if minor >= 18 else "generic_not",
              "newer_24" if minor >= 24 else "newer" if minor >= 21 else "newer_not"]
     return [SOURCE / f"{n}.go" for n in names + (["newer_21"] if minor >= 21 else [])]
+
+
+def check_types(result, p, least):
+    """Some objects behind each root: what is typed is typed right."""
+    found = {int(o["address"], 16): (o["type"] or "").rstrip("?") for o in result["objects"]}
+    assert len(p.objects) > 1400 and set(p.objects) <= set(found)
+    typed = [(found[a], t) for a, t in p.objects.items() if found[a]]
+    wrong = [pair for pair in typed if pair[0] != pair[1]]
+    assert len(typed) >= least * len(p.objects), (len(typed), len(p.objects))
+    assert len(wrong) <= 0.005 * len(typed), wrong[:10]
 
 
 @pytest.mark.parametrize("minor", [None, *MINORS])
@@ -215,8 +248,9 @@ def test_each_kind(memwho, minor):
     path, stripped = build(minor)
     for program, compare in (path, check), (stripped, check_stripped):
         with Program(program) as p:
-            result = memwho("refs", p.pid, "--json").json()
+            result = memwho("refs", p.pid, "--json", "--objects").json()
             assert test_refs.near(result["live_bytes"], p.live), (result["live_bytes"], p.live)
+            check_types(result, p, 0.97 if program == path else 0)
             compare(result, rows_of(minor or NEWEST, ""))
         with Program(program, "busy") as p:
             compare(memwho("refs", p.pid, "--json").json(), rows_of(minor or NEWEST, "busy"))

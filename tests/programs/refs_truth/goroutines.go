@@ -230,7 +230,7 @@ func labelled() {
 }
 
 func goroutines() {
-	for _, f := range []func(){waitReceive, waitSend, waitSelect, waitSleep, waitMutex, waitRead, waitCond, waitGroup,
+	for _, f := range []func(){waitReceive, waitSend, waitSelect, waitSelectReceive, waitSleep, waitMutex, waitRead, waitCond, waitGroup,
 		waitIO, waitSyscall, waitNil, waitLocked, withArgument, withSlice, withInterface, withArray, withMap,
 		withClosure, withAddress, outsideOf(), deferClosure, deferArgument, panics, recovered} {
 		start(f)
@@ -255,7 +255,7 @@ func unstarted(h *holder) {
 
 //go:noinline
 func begin() {
-	go unstarted(hold(57))
+	go unstarted(holdSilently(57))
 }
 
 // The only processor is never given away (GODEBUG=asyncpreemptoff=1), not even for a write: who has

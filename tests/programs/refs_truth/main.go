@@ -3,8 +3,8 @@
 // A known amount of memory behind each kind of root that a Go program has, another
 // amount for each, so that it is known again without names: kind N holds 5 + 3 N
 // pages and, unless it cannot hold pointers, 500 + 10 N nodes. The table of kinds
-// is in tests/e2e/test_refs_truth.py. Prints "live BYTES" and "ready". With an
-// argument: kinds that need a program of their own.
+// is in tests/e2e/test_refs_truth.py. Prints "object ADDRESS TYPE" for some of them,
+// "live BYTES" and "ready". With an argument: kinds that need a program of their own.
 package main
 
 import (
@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"sync"
 	"time"
+	"unsafe"
 )
 
 const page = 8192
@@ -34,11 +35,26 @@ func load(n int) []byte {
 	return make([]byte, (5+3*n)*page)
 }
 
+func object(at unsafe.Pointer, kind string) {
+	fmt.Printf("object %#x %s\n", uintptr(at), kind)
+}
+
 //go:noinline
-func hold(n int) *holder {
+func holdSilently(n int) *holder {
 	h := &holder{load: load(n), tag: uint64(n)}
 	for i := 0; i < 500+10*n; i++ {
 		h.chain = &node{h.chain, uint64(i)}
+	}
+	return h
+}
+
+//go:noinline
+func hold(n int) *holder {
+	h := holdSilently(n)
+	object(unsafe.Pointer(h), "main.holder")
+	object(unsafe.Pointer(&h.load[0]), "[]uint8")
+	for at, left := h.chain, 20; left > 0; at, left = at.next, left-1 {
+		object(unsafe.Pointer(at), "main.node")
 	}
 	return h
 }
@@ -88,6 +104,7 @@ func main() {
 		busy()
 	}
 	variables()
+	shapes()
 	newerVariables()
 	goroutines()
 	newerGoroutines()
@@ -110,5 +127,6 @@ func main() {
 	fmt.Println("ready")
 	time.Sleep(time.Hour)
 	useVariables()
+	useShapes()
 	useNewer()
 }

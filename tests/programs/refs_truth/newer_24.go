@@ -28,7 +28,7 @@ func cleanup() {
 //
 //go:noinline
 func weakly() {
-	gWeak = weak.Make(hold(69))
+	gWeak = weak.Make(holdSilently(69))
 }
 
 // A coroutine that stands still between two values.
