@@ -18,6 +18,7 @@ command -v npm >/dev/null || tests="$tests npm" # servers of other versions come
 command -v cargo >/dev/null || tests="$tests cargo" # a Rust of the user's own will do
 fuzz="libclang-rt-dev" # libFuzzer
 vm="qemu-system-x86 busybox-static cpio"
+cross="gcc-aarch64-linux-gnu qemu-user-static" # see tools/cross.sh
 
 id=unknown
 if [ -r /etc/os-release ]; then
@@ -46,8 +47,9 @@ for arg; do
 	--tests) wanted="$wanted $tests" ;;
 	--fuzz) wanted="$wanted $fuzz" ;;
 	--vm) wanted="$wanted $vm" ;;
+	--cross) wanted="$wanted $cross" ;;
 	*)
-		echo "usage: install-deps.sh [--tests] [--fuzz] [--vm]" >&2
+		echo "usage: install-deps.sh [--tests] [--fuzz] [--vm] [--cross]" >&2
 		exit 2
 		;;
 	esac

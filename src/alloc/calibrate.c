@@ -39,11 +39,27 @@ __asm__(".text\n"
         "	ret\n"
         ".cfi_endproc\n"
         ".size calibrate_free_, .-calibrate_free_\n");
-extern char calibrate_alloc_[] __attribute__((visibility("hidden")));
-extern char calibrate_free_[] __attribute__((visibility("hidden")));
+#elif defined(__aarch64__)
+__asm__(".text\n"
+        ".type calibrate_alloc_, %function\n"
+        "calibrate_alloc_:\n"
+        ".cfi_startproc\n"
+        "	nop\n"
+        "	ret\n"
+        ".cfi_endproc\n"
+        ".size calibrate_alloc_, .-calibrate_alloc_\n"
+        ".type calibrate_free_, %function\n"
+        "calibrate_free_:\n"
+        ".cfi_startproc\n"
+        "	nop\n"
+        "	ret\n"
+        ".cfi_endproc\n"
+        ".size calibrate_free_, .-calibrate_free_\n");
 #else
 #error "write calibrate_alloc_ and calibrate_free_ for this machine"
 #endif
+extern char calibrate_alloc_[] __attribute__((visibility("hidden")));
+extern char calibrate_free_[] __attribute__((visibility("hidden")));
 
 enum {
 	ROUNDS = 1500,

@@ -14,6 +14,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+#include "bpf/machine.bpf.h"
 #include "bpf/map_format.h"
 #include "bpf/numbers.bpf.h"
 #include "bpf/unwind_format.h"
@@ -51,27 +52,6 @@ struct {
 	__type(value, struct map_in_flight);
 } in_flight SEC(".maps");
 
-/* x86-64's numbers (arch/x86/entry/syscalls/syscall_64.tbl) */
-enum {
-	NR_MMAP = 9,
-	NR_MPROTECT = 10,
-	NR_MUNMAP = 11,
-	NR_BRK = 12,
-	NR_MREMAP = 25,
-	NR_MADVISE = 28,
-	NR_SHMAT = 30,
-	NR_CLONE = 56,
-	NR_FORK = 57,
-	NR_SHMDT = 67,
-	NR_PRCTL = 157,
-	NR_IO_SETUP = 206,
-	NR_IO_DESTROY = 207,
-	NR_REMAP_FILE_PAGES = 216,
-	NR_PKEY_MPROTECT = 329,
-	NR_CLONE3 = 435,
-	NR_MAP_SHADOW_STACK = 453,
-};
-
 enum {
 	FLAG_SHARES_MEMORY = 0x100, /* CLONE_VM */
 	FLAG_FIXED = 0x10,          /* MAP_FIXED */
@@ -103,16 +83,11 @@ static __always_inline u32 current_slot(void)
 
 static __always_inline void load_call(struct call *c, struct pt_regs *from)
 {
-	struct pt_regs r;
+	struct machine_regs r;
 
 	if (bpf_probe_read_kernel(&r, sizeof(r), from))
 		__builtin_memset(&r, 0, sizeof(r));
-	c->arg[0] = PT_REGS_PARM1(&r);
-	c->arg[1] = PT_REGS_PARM2(&r);
-	c->arg[2] = PT_REGS_PARM3(&r);
-	c->arg[3] = r.r10;
-	c->arg[4] = r.r8;
-	c->arg[5] = r.r9;
+	machine_call_args(&r, c->arg);
 	c->ip = PT_REGS_IP(&r);
 	c->sp = PT_REGS_SP(&r);
 	c->bp = PT_REGS_FP(&r);
@@ -476,9 +451,8 @@ SEC("raw_tp/sys_exit")
 int map_all_exit(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct pt_regs *regs = (void *)ctx->args[0];
-	u64 nr = -1;
+	u64 nr = machine_call_number(regs);
 
-	bpf_probe_read_kernel(&nr, sizeof(nr), &regs->orig_rax);
 	if (nr > 1000 || !matters_at_exit(nr))
 		return 0;
 	on_exit(nr, regs, ctx->args[1]);
@@ -488,14 +462,14 @@ int map_all_exit(struct bpf_raw_tracepoint_args *ctx)
 /* ---- attached to the functions of these system calls ---- */
 
 #define AT_ENTER(name, nr)                                                                         \
-	SEC("fentry/__x64_sys_" #name)                                                             \
+	SEC("fentry/" MACHINE_CALL_PREFIX #name)                                                   \
 	int map_enter_##name(u64 *ctx)                                                             \
 	{                                                                                          \
 		on_enter(nr, (void *)ctx[0]);                                                      \
 		return 0;                                                                          \
 	}
 #define AT_EXIT(name, nr)                                                                          \
-	SEC("fexit/__x64_sys_" #name)                                                              \
+	SEC("fexit/" MACHINE_CALL_PREFIX #name)                                                    \
 	int map_exit_##name(u64 *ctx)                                                              \
 	{                                                                                          \
 		on_exit(nr, (void *)ctx[0], ctx[1]);                                               \
@@ -508,7 +482,6 @@ AT_ENTER(mremap, NR_MREMAP)
 AT_ENTER(madvise, NR_MADVISE)
 AT_ENTER(shmdt, NR_SHMDT)
 AT_ENTER(clone, NR_CLONE)
-AT_ENTER(fork, NR_FORK)
 AT_ENTER(clone3, NR_CLONE3)
 AT_EXIT(mmap, NR_MMAP)
 AT_EXIT(mprotect, NR_MPROTECT)
@@ -519,20 +492,24 @@ AT_EXIT(mremap, NR_MREMAP)
 AT_EXIT(shmat, NR_SHMAT)
 AT_EXIT(shmdt, NR_SHMDT)
 AT_EXIT(clone, NR_CLONE)
-AT_EXIT(fork, NR_FORK)
 AT_EXIT(clone3, NR_CLONE3)
 AT_EXIT(prctl, NR_PRCTL)
 AT_EXIT(io_setup, NR_IO_SETUP)
 AT_EXIT(io_destroy, NR_IO_DESTROY)
 AT_EXIT(remap_file_pages, NR_REMAP_FILE_PAGES)
 AT_EXIT(map_shadow_stack, NR_MAP_SHADOW_STACK)
+#ifdef MACHINE_HAS_FORK
+AT_ENTER(fork, NR_FORK)
+AT_EXIT(fork, NR_FORK)
+#endif
 
 /* ---- page faults ---- */
 
 static __always_inline int touched(u64 address, u32 in_kernel)
 {
 	struct map_event *e;
-	struct pt_regs *regs, r;
+	struct machine_regs r;
+	struct pt_regs *regs;
 	u32 slot = current_slot(), stack;
 
 	if (slot == MAP_NO_SLOT || !touches)

@@ -47,33 +47,6 @@ static int ask_runtimes(struct image *i, const struct capture_refs_options *o,
 
 /* ---- threads ---- */
 
-static struct image_thread from_regs(pid_t tid, const struct user_regs_struct *regs)
-{
-	struct image_thread x = { .tid = tid };
-
-#if defined(__x86_64__)
-	x.pc = x.regs[16] = regs->rip;
-	x.sp = x.regs[7] = regs->rsp;
-	x.bp = x.regs[6] = regs->rbp;
-	x.regs[0] = regs->rax;
-	x.regs[1] = regs->rdx;
-	x.regs[2] = regs->rcx;
-	x.regs[3] = regs->rbx;
-	x.regs[4] = regs->rsi;
-	x.regs[5] = regs->rdi;
-	x.regs[8] = regs->r8;
-	x.regs[9] = regs->r9;
-	x.regs[10] = regs->r10;
-	x.regs[11] = regs->r11;
-	x.regs[12] = regs->r12;
-	x.regs[13] = regs->r13;
-	x.regs[14] = regs->r14;
-	x.regs[15] = regs->r15;
-	x.tls = regs->fs_base;
-#endif
-	return x;
-}
-
 struct stopped {
 	struct image_thread *items; /* owned */
 	size_t n, cap;
@@ -86,7 +59,7 @@ static int note_stopped(void *arg, pid_t tid, const struct user_regs_struct *reg
 	int r = array_reserve(&s->items, &s->cap, s->n + 1, s->err);
 
 	if (r == 0)
-		s->items[s->n++] = from_regs(tid, regs);
+		s->items[s->n++] = image_thread_of(tid, regs);
 	return r;
 }
 
@@ -119,7 +92,7 @@ static int threads_of(const struct target *t, struct image_thread **ret, size_t 
 		return error_oom(err);
 	for (size_t i = 0; i < threads.n_items; i++) {
 		x[i].tid = threads.items[i].tid;
-		x[i].sp = x[i].regs[7] = threads.items[i].sp;
+		x[i].sp = threads.items[i].sp;
 		x[i].tls = threads.items[i].tcb;
 	}
 	*ret = x;
@@ -169,7 +142,7 @@ static int by_copy(const struct target *t, const struct capture_refs_options *o,
 	if (!threads)
 		return error_oom(err);
 	for (size_t k = 0; k < s->n_threads; k++)
-		threads[k] = from_regs(s->threads[k].tid, &s->threads[k].regs);
+		threads[k] = image_thread_of(s->threads[k].tid, &s->threads[k].regs);
 	r = image_open_process(s->copy, threads, s->n_threads, &i, err);
 	return r < 0 ? r : ask_runtimes(i, o, ret, facts, err);
 }

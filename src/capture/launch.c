@@ -17,12 +17,12 @@
 #include "base/cleanup.h"
 #include "target/elf_file.h"
 #include "target/maps.h"
+#include "target/registers.h"
 #include "target/target.h"
 
 enum {
 	RT_CONSISTENT = 0, /* link.h, struct r_debug.r_state */
 	R_STATE_OFFSET = 24,
-	INT3 = 0xcc,
 	MAX_HITS = 64, /* of _dl_debug_state before we give up waiting */
 };
 
@@ -109,8 +109,8 @@ static int find_linker(const struct target *t, struct linker *ret, struct error 
 	return 1;
 }
 
-static int poke(pid_t pid, uint64_t address, unsigned char byte, unsigned char *old,
-                struct error *err)
+/* What was there of the instruction goes to @old, if it is wanted. */
+static int poke(pid_t pid, uint64_t address, uint32_t code, uint32_t *old, struct error *err)
 {
 	long word;
 
@@ -119,8 +119,8 @@ static int poke(pid_t pid, uint64_t address, unsigned char byte, unsigned char *
 	if (errno)
 		return error_sys(err, errno, "cannot read the started program");
 	if (old)
-		*old = word & 0xff;
-	word = (word & ~0xffL) | byte;
+		*old = word & BREAKPOINT_MASK;
+	word = (word & ~(long)BREAKPOINT_MASK) | code;
 	if (ptrace(PTRACE_POKETEXT, pid, (void *)address, (void *)word) < 0)
 		return error_sys(err, errno, "cannot hold the started program");
 	return 0;
@@ -148,12 +148,12 @@ static int step_back(pid_t pid, uint64_t hook, struct error *err)
 {
 	struct user_regs_struct regs;
 
-	if (ptrace(PTRACE_GETREGS, pid, NULL, &regs) < 0)
+	if (registers_read(pid, &regs) < 0)
 		return error_sys(err, errno, "cannot read the started program's registers");
-	if (regs.rip != hook + 1)
+	if (registers_pc(&regs) != hook + BREAKPOINT_PC_BEHIND)
 		return error_set(err, EPROTO, "the started program stopped at an unexpected place");
-	regs.rip = hook;
-	if (ptrace(PTRACE_SETREGS, pid, NULL, &regs) < 0)
+	registers_set_pc(&regs, hook);
+	if (registers_write(pid, &regs) < 0)
 		return error_sys(err, errno, "cannot set the started program's registers");
 	return 0;
 }
@@ -186,8 +186,8 @@ static int hold_behind_linker(pid_t pid, const struct linker *l, const char *nam
                               struct error *err)
 {
 	for (int i = 0; i < MAX_HITS; i++) {
-		unsigned char old;
-		int r = poke(pid, l->hook, INT3, &old, err);
+		uint32_t old;
+		int r = poke(pid, l->hook, BREAKPOINT_CODE, &old, err);
 
 		if (r == 0)
 			r = run_to_hook(pid, name, err);

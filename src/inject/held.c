@@ -48,6 +48,18 @@ static long request(int what, pid_t tid, uint64_t addr, void *data, const char *
 	return ptrace(what, tid, (void *)(uintptr_t)addr, data);
 }
 
+static int get_registers(pid_t tid, struct user_regs_struct *ret)
+{
+	steps_before("getregs");
+	return registers_read(tid, ret);
+}
+
+static int set_registers(pid_t tid, const struct user_regs_struct *r, const char *name)
+{
+	steps_before(name);
+	return registers_write(tid, r);
+}
+
 /* ---- what /proc says ---- */
 
 char held_state(const struct target *t, pid_t tid)
@@ -81,18 +93,15 @@ bool held_is_blocked(const struct target *t, pid_t tid)
 static void restart_by_hand(struct user_regs_struct *r)
 {
 	enum { RESTARTSYS = 512, RESTARTNOINTR = 513, RESTARTNOHAND = 514, RESTART_BLOCK = 516 };
-	long value = (long)r->rax;
+	const int64_t value = registers_result(r), call = registers_call(r);
 
-	if ((long)r->orig_rax < 0)
+	if (call < 0)
 		return;
-	if (value == -RESTARTSYS || value == -RESTARTNOINTR || value == -RESTARTNOHAND) {
-		r->rax = r->orig_rax;
-		r->rip -= 2;
-	} else if (value == -RESTART_BLOCK) {
-		r->rax = SYS_restart_syscall;
-		r->rip -= 2;
-	}
-	r->orig_rax = -1;
+	if (value == -RESTARTSYS || value == -RESTARTNOINTR || value == -RESTARTNOHAND)
+		registers_call_again(r, call);
+	else if (value == -RESTART_BLOCK)
+		registers_call_again(r, SYS_restart_syscall);
+	registers_forget_call(r);
 }
 
 /* A section that was interrupted must be left by its abort handler: the kernel
@@ -107,8 +116,8 @@ static void abort_rseq(const struct target *t, pid_t tid, struct user_regs_struc
 	    reader_try(t, c.pointer + RSEQ_SECTION_AT, &at, sizeof(at)) < 0 || !at ||
 	    reader_try(t, at, &s, sizeof(s)) < 0)
 		return;
-	if (r->rip - s.start < s.length)
-		r->rip = s.abort;
+	if (registers_pc(r) - s.start < s.length)
+		registers_set_pc(r, s.abort);
 }
 
 /* ---- stopping ---- */
@@ -215,8 +224,7 @@ int held_take(const struct target *t, struct held_limbo *limbo, pid_t tid, struc
 		return error_sys(err, -r, "thread %d cannot be stopped", (int)tid);
 	/* at once: should we be killed now, nobody would do it */
 	steps_before("repair");
-	if (!freeze_regs_stopped(tid, &h.repair) ||
-	    request(PTRACE_GETREGS, tid, 0, &h.regs, "getregs") < 0) {
+	if (!freeze_regs_stopped(tid, &h.repair) || get_registers(tid, &h.regs) < 0) {
 		r = -errno;
 		detach(limbo, tid, "detach");
 		return error_sys(err, -r, "registers of thread %d", (int)tid);
@@ -240,9 +248,9 @@ int held_commit(struct held_limbo *limbo, const struct held *h, uint64_t pc, str
 	struct user_regs_struct r = h->regs;
 	int e;
 
-	r.rip = pc;
-	r.orig_rax = -1; /* no restart by the kernel: the stub does it */
-	if (request(PTRACE_SETREGS, h->tid, 0, &r, "commit") < 0) {
+	registers_set_pc(&r, pc);
+	registers_forget_call(&r); /* no restart by the kernel: the stub does it */
+	if (set_registers(h->tid, &r, "commit") < 0) {
 		e = errno;
 		detach(limbo, h->tid, "detach");
 		/* only SIGKILL and another thread's exec end one that stands still */
@@ -264,12 +272,11 @@ int held_withdraw(struct held_limbo *limbo, const struct held *h, uint64_t pc)
 
 	if (e < 0)
 		return e;
-	if (request(PTRACE_GETREGS, h->tid, 0, &r, "getregs") < 0)
+	if (get_registers(h->tid, &r) < 0)
 		e = -errno;
 	/* with the kernel's note of the call, so that it restarts it itself */
-	if (e == 0 && r.rip == pc)
-		e = request(PTRACE_SETREGS, h->tid, 0, (void *)&h->regs, "withdraw") < 0 ? -errno
-		                                                                         : 1;
+	if (e == 0 && registers_pc(&r) == pc)
+		e = set_registers(h->tid, &h->regs, "withdraw") < 0 ? -errno : 1;
 	detach(limbo, h->tid, "detach");
 	return e;
 }
@@ -317,6 +324,7 @@ int held_is_out_of(const struct target *t, struct held_limbo *limbo, pid_t tid, 
 	char state = held_state(t, tid);
 	struct error unused;
 	struct held h;
+	uint64_t pc;
 	int r;
 
 	if (state == 'X' || state == 'Z')
@@ -324,8 +332,9 @@ int held_is_out_of(const struct target *t, struct held_limbo *limbo, pid_t tid, 
 	r = held_take(t, limbo, tid, &h, &unused);
 	if (r < 0)
 		return r == -ESRCH ? 1 : r;
-	r = !(h.regs.rip >= start && h.regs.rip < end) &&
-	    !words_point_into(t, h.regs.rsp - RED_ZONE, start, end);
+	pc = registers_pc(&h.regs);
+	r = !(pc >= start && pc < end) &&
+	    !words_point_into(t, registers_sp(&h.regs) - RED_ZONE, start, end);
 	held_release(limbo, &h);
 	return r;
 }

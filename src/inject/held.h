@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "target/freeze_regs.h"
+#include "target/registers.h"
 #include "target/target.h"
 
 enum { HELD_MAX_LIMBO = 256, HELD_STOP_MS = 1000 };

@@ -11,6 +11,7 @@
 #include "base/path.h"
 #include "inject/steps.h"
 #include "target/reader.h"
+#include "target/registers.h"
 #include "unwind/unwind.h"
 
 enum { BASE_FRAMES = 2 }; /* start_thread, clone3: without a name in a stripped libc */
@@ -280,7 +281,8 @@ static int read_stack(void *arg, uint64_t addr, void *buf, size_t len)
 int safe_point_check(struct safe_point *s, const struct user_regs_struct *regs, char *why,
                      size_t why_bytes, struct error *err)
 {
-	const struct unwind_regs start = { regs->rip, regs->rsp, regs->rbp };
+	const struct unwind_regs start = { registers_pc(regs), registers_sp(regs),
+		                           registers_frame(regs) };
 	cleanup_free struct frame *frames = NULL;
 	uint64_t pcs[UNWIND_MAX_FRAMES];
 	enum unwind_stop stop;

@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "inject/steps.h"
 
-enum { USER_CODE = 0x33, /* cs of a 64-bit program */ PAGE = 4096 };
+enum { PAGE = 4096 };
 
 static void nap_us(long us)
 {
@@ -61,13 +61,13 @@ static uint32_t state_now(struct inject *in)
 /* 1 it may be lent, 0 not. */
 static int is_usable(struct inject *in, const struct held *h, bool safe, struct error *err)
 {
-	const uint64_t code_end = in->area + JOURNAL_CODE_BYTES;
+	const uint64_t pc = registers_pc(&h->regs), code_end = in->area + JOURNAL_CODE_BYTES;
 
-	if (h->regs.cs != USER_CODE) {
+	if (!registers_are_64_bit(&h->regs)) {
 		snprintf(in->stats.why, sizeof(in->stats.why), "in 32-bit code");
 		return 0;
 	}
-	if (in->area && h->regs.rip >= in->area && h->regs.rip < code_end) {
+	if (in->area && pc >= in->area && pc < code_end) {
 		snprintf(in->stats.why, sizeof(in->stats.why), "in a stub");
 		return 0;
 	}

@@ -252,6 +252,20 @@ size_t image_n_threads(const struct image *i)
 	return i->n_threads;
 }
 
+struct image_thread image_thread_of(pid_t tid, const struct user_regs_struct *regs)
+{
+	struct image_thread t = {
+		.tid = tid,
+		.pc = registers_pc(regs),
+		.sp = registers_sp(regs),
+		.bp = registers_frame(regs),
+		.tls = registers_tls(regs),
+	};
+
+	registers_by_dwarf(regs, t.regs);
+	return t;
+}
+
 const struct image_thread *image_thread(const struct image *i, size_t n)
 {
 	return &i->threads[n];

@@ -19,6 +19,7 @@
 
 #include "base/error.h"
 #include "target/elf_file.h"
+#include "target/registers.h"
 #include "target/target.h"
 
 enum image_kind { IMAGE_CORE, IMAGE_PROCESS };
@@ -32,13 +33,11 @@ struct image_segment {
 	uint64_t core_offset; /* where those are in the core */
 };
 
-/* Registers of a thread, by DWARF number (x86-64: System V ABI, figure 3.36; 16 is the return
- * address column: pc). */
-enum { IMAGE_REGISTERS = 17 };
+enum { IMAGE_REGISTERS = REGISTERS_DWARF };
 struct image_thread {
 	pid_t tid;
-	uint64_t regs[IMAGE_REGISTERS];
-	uint64_t pc, sp, bp, tls; /* tls: fs base */
+	uint64_t regs[IMAGE_REGISTERS]; /* registers_by_dwarf() */
+	uint64_t pc, sp, bp, tls;       /* bp: frame pointer; tls: fs base */
 };
 
 struct image_options {
@@ -50,7 +49,7 @@ struct image;
 
 /* A core: kernel's, gcore's, GOTRACEBACK=crash; plain, or compressed (zstd, gzip, lz4: unpacked
  * into an unlinked file in $TMPDIR, sparse). -ENOEXEC not a core, -ENOTSUP 32-bit or another
- * machine than x86-64, -EMEDIUMTYPE an exe that does not match (build-id). A truncated core opens;
+ * machine than ours, -EMEDIUMTYPE an exe that does not match (build-id). A truncated core opens;
  * image_missing() says how much is gone. */
 int image_open_core(const char *path, const struct image_options *o, struct image **ret,
                     struct error *err);
@@ -73,6 +72,8 @@ const struct image_segment *image_segment(const struct image *i, size_t n);   /*
 const struct image_segment *image_find(const struct image *i, uint64_t addr); /* NULL: none */
 size_t image_n_threads(const struct image *i);
 const struct image_thread *image_thread(const struct image *i, size_t n);
+/* What @regs say of thread @tid. */
+struct image_thread image_thread_of(pid_t tid, const struct user_regs_struct *regs);
 
 /* Exactly @len bytes: 0, -EFAULT not mapped, -ENODATA not there. No message. A page of a process
  * that was never touched reads as zeros without being touched. */

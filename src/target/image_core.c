@@ -17,8 +17,9 @@ static const char *machine_name(unsigned machine)
 		unsigned machine;
 		const char *name;
 	} names[] = {
-		{ EM_386, "32-bit x86" }, { EM_AARCH64, "arm64" }, { EM_ARM, "32-bit ARM" },
-		{ EM_RISCV, "RISC-V" },   { EM_PPC64, "POWER" },   { EM_S390, "s390" },
+		{ EM_X86_64, "x86-64" },  { EM_386, "32-bit x86" }, { EM_AARCH64, "arm64" },
+		{ EM_ARM, "32-bit ARM" }, { EM_RISCV, "RISC-V" },   { EM_PPC64, "POWER" },
+		{ EM_S390, "s390" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
@@ -37,7 +38,8 @@ static int refuse_machine(const struct image *i, unsigned machine, struct error 
 	else
 		error_set(err, ENOTSUP, "%s is the core of another machine (ELF machine %u)",
 		          i->name, machine);
-	return error_hint(err, "memwho reads cores of x86-64; viewcore and delve know others");
+	return error_hint(err, "this memwho reads cores of " REGISTERS_MACHINE_NAME
+	                       "; viewcore and delve know others");
 }
 
 static int refuse_file(const struct image *i, struct error *err)
@@ -60,7 +62,7 @@ static int check_header(const struct image *i, const Elf64_Ehdr *h, struct error
 	if (i->core[EI_CLASS] != ELFCLASS64 || i->core[EI_DATA] != ELFDATA2LSB) {
 		error_set(err, ENOTSUP, "%s is the core of a 32-bit or big-endian process",
 		          i->name);
-		return error_hint(err, "memwho reads cores of x86-64");
+		return error_hint(err, "this memwho reads cores of " REGISTERS_MACHINE_NAME);
 	}
 	if (i->core_bytes < sizeof(*h))
 		return refuse_cut(i, "header", err);
@@ -68,7 +70,7 @@ static int check_header(const struct image *i, const Elf64_Ehdr *h, struct error
 		error_set(err, ENOEXEC, "%s is a program or library, not a core", i->name);
 		return error_hint(err, "the program goes behind --exe");
 	}
-	if (h->e_machine != EM_X86_64)
+	if (h->e_machine != REGISTERS_MACHINE)
 		return refuse_machine(i, h->e_machine, err);
 	if (h->e_phentsize != sizeof(Elf64_Phdr))
 		return error_set(err, ENOEXEC, "%s: damaged header", i->name);

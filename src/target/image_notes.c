@@ -14,8 +14,7 @@
 enum {
 	PRSTATUS_SIGNAL = 12,
 	PRSTATUS_PID = 32,
-	PRSTATUS_REGS = 112,
-	PRSTATUS_BYTES = 112 + 27 * 8,
+	PRSTATUS_REGS = 112, /* struct user_regs_struct */
 	PRPSINFO_PID = 24,
 	PRPSINFO_FNAME = 40,
 	PRPSINFO_FNAME_BYTES = 16,
@@ -25,12 +24,6 @@ enum {
 #ifndef NT_FILE
 #define NT_FILE 0x46494c45
 #endif
-
-/* DWARF number -> place in struct user_regs_struct (sys/user.h, x86-64). */
-static const uint8_t user_regs[IMAGE_REGISTERS] = {
-	10, 12, 11, 5, 13, 14, 4, 19, 9, 8, 7, 6, 3, 2, 1, 0, 16,
-};
-enum { FS_BASE = 21 };
 
 static uint64_t word(const uint8_t *p)
 {
@@ -42,27 +35,21 @@ static uint64_t word(const uint8_t *p)
 
 static int add_thread(struct image *i, const uint8_t *d, uint64_t n, struct error *err)
 {
-	struct image_thread t = { 0 };
+	struct user_regs_struct regs;
 	int32_t pid;
 	uint16_t signal;
 	int r;
 
-	if (n < PRSTATUS_BYTES || i->n_threads >= MAX_THREADS)
+	if (n < PRSTATUS_REGS + sizeof(regs) || i->n_threads >= MAX_THREADS)
 		return 0;
 	memcpy(&pid, d + PRSTATUS_PID, sizeof(pid));
 	memcpy(&signal, d + PRSTATUS_SIGNAL, sizeof(signal));
 	if (!i->n_threads) /* the kernel writes the thread that died first */
 		i->signal = signal;
-	t.tid = pid;
-	for (size_t k = 0; k < IMAGE_REGISTERS; k++)
-		t.regs[k] = word(d + PRSTATUS_REGS + user_regs[k] * 8);
-	t.pc = t.regs[16];
-	t.sp = t.regs[7];
-	t.bp = t.regs[6];
-	t.tls = word(d + PRSTATUS_REGS + FS_BASE * 8);
+	memcpy(&regs, d + PRSTATUS_REGS, sizeof(regs));
 	r = array_reserve(&i->threads, &i->cap_threads, i->n_threads + 1, err);
 	if (r == 0)
-		i->threads[i->n_threads++] = t;
+		i->threads[i->n_threads++] = image_thread_of(pid, &regs);
 	return r;
 }
 

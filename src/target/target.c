@@ -18,15 +18,8 @@
 #include "target/permission.h"
 #include "target/proc.h"
 #include "target/reader.h"
+#include "target/registers.h"
 #include "target/rooted.h"
-
-#if defined(__x86_64__)
-enum { OUR_MACHINE = EM_X86_64 };
-#elif defined(__aarch64__)
-enum { OUR_MACHINE = EM_AARCH64 };
-#else
-#error "memwho knows x86-64 and arm64"
-#endif
 
 static const char deleted_suffix[] = " (deleted)";
 
@@ -215,7 +208,7 @@ static int read_machine_from_auxv(struct target *t, struct error *err)
 		return explain(t, -r, "auxv", err);
 	if (len && !auxv_is_64_bit(auxv, len))
 		return refuse_class(t, err);
-	t->machine = OUR_MACHINE;
+	t->machine = REGISTERS_MACHINE;
 	return 0;
 }
 
@@ -230,12 +223,13 @@ static int read_machine(struct target *t, struct error *err)
 	if (head.e_ident[EI_CLASS] != ELFCLASS64)
 		return refuse_class(t, err);
 	t->machine = head.e_machine;
-	if (t->machine != OUR_MACHINE || head.e_ident[EI_DATA] != ELFDATA2LSB) {
+	if (t->machine != REGISTERS_MACHINE || head.e_ident[EI_DATA] != ELFDATA2LSB) {
 		error_set(err, ENOTSUP,
 		          "process %d (%s) is a program for another machine (ELF "
 		          "machine %u)",
 		          t->pid, t->comm, t->machine);
-		return error_hint(err, "this memwho was built for ELF machine %u", OUR_MACHINE);
+		return error_hint(err, "this memwho was built for ELF machine %u",
+		                  REGISTERS_MACHINE);
 	}
 	return 0;
 }

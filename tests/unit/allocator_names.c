@@ -7,8 +7,14 @@
 #define TEXT_(x) #x
 #define TEXT(x)  TEXT_(x)
 
+#if defined(__x86_64__)
+#define BODY "push %rbx\nmov $7, %eax\npop %rbx\nret"
+#else
+#define BODY "nop\nnop\nnop\nret"
+#endif
+
 #define FUNCTION(name)                                                                             \
-	__asm__(".text\n.balign 16\n.globl " name "\n.type " name ",@function\n" name              \
-	        ":\npush %rbx\nmov $7, %eax\npop %rbx\nret\n.size " name ", . - " name "\n");
+	__asm__(".text\n.balign 16\n.globl " name "\n.type " name ",%function\n" name ":\n" BODY   \
+	        "\n.size " name ", . - " name "\n");
 #define NAMES(name, parameters) FUNCTION(TEXT(PREFIX) #name)
 #include "allocator_names.h"

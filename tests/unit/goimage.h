@@ -15,8 +15,10 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "runtime/go/go_machine.h"
 #include "runtime/go/go_module.h"
 #include "target/image.h"
+#include "target/registers.h"
 
 enum {
 	GOIMAGE_BYTES = 0x3400,
@@ -111,8 +113,11 @@ static inline void goimage_make(uint8_t b[GOIMAGE_BYTES], const struct go_layout
 {
 	static const char names[] = "\0runtime.profilealloc\0main.f[go.shape.int]\0main.inlined";
 	/* file 0; line 10, from the middle on 20; no inlined call, then number 0 */
-	static const uint8_t pcs[] = { 0, 2, 0x80, 2,    0, 22, 0x80, 1, 20, 0x80,
-		                       1, 0, 0,    0x80, 1, 2,  0x80, 1, 0 };
+/* so many bytes of code, as a varint of two bytes */
+#define STEP(n) 0x80 | ((n) / GO_MACHINE_PC_QUANTUM & 0x7f), (n) / GO_MACHINE_PC_QUANTUM >> 7
+	static const uint8_t pcs[] = { 0,          2, STEP(0x100), 0,          22, STEP(0x80), 20,
+		                       STEP(0x80), 0, 0,           STEP(0x80), 2,  STEP(0x80), 0 };
+#undef STEP
 
 	memset(b, 0, GOIMAGE_BYTES);
 	goimage_module(b, l);
@@ -147,7 +152,7 @@ static inline int goimage_open(const uint8_t *bytes, size_t size, struct image *
 	h.e.e_ident[EI_DATA] = ELFDATA2LSB;
 	h.e.e_ident[EI_VERSION] = EV_CURRENT;
 	h.e.e_type = ET_CORE;
-	h.e.e_machine = EM_X86_64;
+	h.e.e_machine = REGISTERS_MACHINE;
 	h.e.e_version = EV_CURRENT;
 	h.e.e_phoff = sizeof(h.e);
 	h.e.e_ehsize = sizeof(h.e);

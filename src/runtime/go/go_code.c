@@ -3,11 +3,11 @@
 
 #include <string.h>
 
+#include "runtime/go/go_machine.h"
 #include "target/image.h"
 
 enum {
 	WORD = 8,
-	PC_QUANTUM = 1, /* internal/sys: amd64 1, arm64 4 */
 	PCDATA_INLTREE_INDEX = 2,
 	FUNCDATA_INLTREE = 3,
 	MAX_FUNCTIONS = 1 << 28,
@@ -192,7 +192,7 @@ int32_t go_code_value(const struct go_module *m, const struct go_code_function *
 		if (!varint(&t, &change) || (!change && i) || !varint(&t, &advance))
 			return -1;
 		value += (change >> 1) ^ (0 - (change & 1));
-		at += (uint64_t)advance * PC_QUANTUM;
+		at += (uint64_t)advance * GO_MACHINE_PC_QUANTUM;
 		if (pc < at)
 			return (int32_t)value;
 	}

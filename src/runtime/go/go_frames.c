@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/search.h"
 #include "runtime/go/go_code.h"
+#include "runtime/go/go_machine.h"
 
 enum {
 	WORD = 8,
@@ -157,9 +158,29 @@ static int add(struct go_frames *f, const struct go_frames_frame *frame, struct 
 	return r;
 }
 
-int go_frames_walk(struct go_frames *f, uint64_t pc, uint64_t sp, uint64_t high, bool is_exact,
+/*
+ * Where the frame @k returns to; @link, where one without a frame does, becomes
+ * what the function was to return to that @k interrupted.
+ */
+static uint64_t return_address(const struct go_frames *f, const struct go_frames_frame *k,
+                               uint64_t *link)
+{
+	const struct go_frames_code *c = &f->codes[k->code];
+	uint64_t pc;
+
+	if (GO_MACHINE_PUSHED)
+		return image_uint64(f->module->image, k->cfa - GO_MACHINE_PUSHED);
+	pc = c->bytes ? image_uint64(f->module->image, k->sp) : *link;
+	*link = c->is_injected ? image_uint64(f->module->image, k->cfa - GO_MACHINE_INJECTED) : 0;
+	return pc;
+}
+
+int go_frames_walk(struct go_frames *f, const struct go_frames_top *top, uint64_t high,
                    struct error *err)
 {
+	uint64_t pc = top->pc, sp = top->sp, link = top->link;
+	bool is_exact = top->is_exact;
+
 	f->n_frames = 0;
 	while (pc && sp < high && f->n_frames < MAX_FRAMES) {
 		const struct go_frames_code *c;
@@ -172,12 +193,14 @@ int go_frames_walk(struct go_frames *f, uint64_t pc, uint64_t sp, uint64_t high,
 		c = &f->codes[code];
 		if (!c->name || c->bytes < 0 || c->bytes % WORD)
 			return 0;
-		cfa = sp + (uint32_t)c->bytes + WORD;
+		cfa = sp + (uint32_t)c->bytes + GO_MACHINE_PUSHED +
+		      (c->is_injected ? GO_MACHINE_INJECTED : 0);
 		if (cfa > high)
 			return 0;
 		r = add(f, &(struct go_frames_frame){ sp, cfa, at, code, is_exact }, err);
-		if (r < 0 || c->is_last || image_read(f->module->image, cfa - WORD, &pc, WORD) < 0)
+		if (r < 0 || c->is_last)
 			return r;
+		pc = return_address(f, &f->frames[f->n_frames - 1], &link);
 		is_exact = c->is_injected;
 		sp = cfa;
 	}

@@ -3,9 +3,7 @@
 
 /*
  * The frames of a Go stack by the program's own pclntab: which function each part
- * of the stack belongs to, with or without symbols. All that is particular to a
- * machine (where a return address stands, the size of an instruction) is in
- * go_frames.c, which knows amd64.
+ * of the stack belongs to, with or without symbols.
  *
  * The surprising rule: the frames only name words. Which words count does not
  * depend on them, so a stack that cannot be walked loses names, not objects.
@@ -53,9 +51,14 @@ struct go_frames {
 };
 void go_frames_clear(struct go_frames *f); /* usable with cleanup() */
 
-/* Walk from @pc, whose stack pointer is @sp, to the end of the stack at @high. @is_exact: it stands
- * at @pc; else @pc is where it returns to. No frame at all is no error. */
-int go_frames_walk(struct go_frames *f, uint64_t pc, uint64_t sp, uint64_t high, bool is_exact,
+struct go_frames_top {
+	uint64_t pc, sp;
+	uint64_t link; /* go_machine_link(); 0: not known */
+	bool is_exact; /* it stands at pc; else pc is where it returns to */
+};
+
+/* Walk from @top to the end of the stack at @high. No frame at all is no error. */
+int go_frames_walk(struct go_frames *f, const struct go_frames_top *top, uint64_t high,
                    struct error *err);
 /* The frame that has the word at @at; NULL: none. */
 const struct go_frames_frame *go_frames_at(const struct go_frames *f, uint64_t at);

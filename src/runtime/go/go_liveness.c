@@ -5,6 +5,7 @@
 
 #include "base/array.h"
 #include "base/search.h"
+#include "runtime/go/go_machine.h"
 
 enum {
 	WORD = 8,
@@ -51,17 +52,19 @@ static int bit_of(const struct go_frames *f, uint64_t map, int32_t index, uint64
 static int argument(const struct go_frames *f, const struct go_frames_frame *k, uint64_t at)
 {
 	const struct go_frames_code *c = &f->codes[k->code];
+	const uint64_t args = k->cfa + GO_MACHINE_TO_ARGS;
 
 	if (c->args)
-		return bit_of(f, c->args, c->map_index, k->cfa, 0, at);
+		return bit_of(f, c->args, c->map_index, args, 0, at);
 	/* of one that gets them in registers it is room to put them; assembler has no maps */
-	return !c->locals && at - k->cfa < c->args_bytes ? 1 : -1;
+	return !c->locals && at - args < c->args_bytes ? 1 : -1;
 }
 
-/* Behind the locals are the caller's frame pointer, if there is a frame, and the return address. */
+/* Behind the locals are the caller's frame pointer, if there is a frame, and the return address
+ * where a call pushes it (stkframe.go; on arm64 the frame pointer below is the callee's). */
 static uint64_t end_of_locals(const struct go_frames *f, const struct go_frames_frame *k)
 {
-	return k->cfa - WORD - (f->codes[k->code].bytes ? WORD : 0);
+	return k->cfa - GO_MACHINE_PUSHED - (f->codes[k->code].bytes ? WORD : 0);
 }
 
 /* By the maps alone; also where there are none: it stands where they do not hold, or is of
@@ -102,7 +105,8 @@ static int add_objects(struct go_liveness *l, const struct go_frames_frame *k)
 			break;
 		bytes = (uint64_t)head[1];
 		/* from the arguments up, or from the locals' end down */
-		start = (head[0] < 0 ? end_of_locals(f, k) : k->cfa) + (uint64_t)(int64_t)head[0];
+		start = (head[0] < 0 ? end_of_locals(f, k) : k->cfa + GO_MACHINE_TO_ARGS) +
+		        (uint64_t)(int64_t)head[0];
 		if (start < l->low || start >= l->high || bytes > l->high - start || !bytes ||
 		    bytes > l->room)
 			continue;

@@ -8,6 +8,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "runtime/go/go_chain.h"
+#include "runtime/go/go_machine.h"
 #include "runtime/go/go_waiting.h"
 
 enum {
@@ -17,7 +18,6 @@ enum {
 	LEAST_RECORDS = 4096,
 	WORK = 64,           /* slots of variables that are looked at for each word of the stack */
 	MAX_ARGUMENTS = 256, /* bytes behind a frame, where arguments in registers are kept */
-	SPILLED = 14,        /* registers that asyncPreempt() saves (preempt_amd64.s) */
 };
 
 struct making {
@@ -78,16 +78,6 @@ static int add_pointed(struct making *m, uint64_t at, uint32_t type, uint64_t n,
 
 /* ---- variables ---- */
 
-/* Where asyncPreempt(), whose frame is @f, has put register @reg of its caller; 0: nowhere. */
-static uint64_t spilled(const struct go_frames_frame *f, uint32_t reg)
-{
-	/* AX CX DX BX SI DI R8-R15, from the stack pointer up; DWARF has them as AX DX CX BX */
-	static const uint8_t place[SPILLED + 2] = { 0, 2, 1, 3, 4,  5,  UINT8_MAX, UINT8_MAX,
-		                                    6, 7, 8, 9, 10, 11, 12,        13 };
-
-	return reg < ARRAY_SIZE(place) && place[reg] != UINT8_MAX ? f->sp + WORD * place[reg] : 0;
-}
-
 /* The address of a piece's byte @offset (of the variable): 1; 2: it is in a register, *ret its
  * number; 0: not known. */
 static int place_of(const struct making *m, size_t frame, const struct go_locals_piece *p,
@@ -102,7 +92,7 @@ static int place_of(const struct making *m, size_t frame, const struct go_locals
 	if (p->where != GO_LOCALS_REGISTER || offset - p->offset >= WORD)
 		return 0;
 	if (frame && m->f->codes[f[-1].code].spills) {
-		*ret = spilled(&f[-1], p->reg);
+		*ret = go_machine_spilled(f[-1].sp, p->reg);
 		return *ret != 0;
 	}
 	*ret = p->reg;

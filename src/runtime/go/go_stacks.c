@@ -13,6 +13,7 @@
 #include "runtime/go/go_goroutines.h"
 #include "runtime/go/go_guess.h"
 #include "runtime/go/go_liveness.h"
+#include "runtime/go/go_machine.h"
 #include "runtime/go/go_records.h"
 #include "runtime/go/go_slots.h"
 #include "runtime/go/go_waiting.h"
@@ -217,11 +218,23 @@ static int context(struct stacks *s, const struct go_goroutine *g)
 	return r < 0 || !value ? r : word(s, &w, 0, value);
 }
 
+static int walk(struct stacks *s, const struct go_goroutine *g)
+{
+	const struct go_frames_top top = {
+		.pc = g->pc,
+		.sp = g->frame_sp,
+		.link = g->thread && g->is_exact ? go_machine_link(g->thread->regs) : 0,
+		.is_exact = g->is_exact,
+	};
+
+	return go_frames_walk(&s->frames, &top, g->high, s->err);
+}
+
 static int stack(struct stacks *s, const struct go_goroutine *g)
 {
 	uint64_t at = (g->sp + 7) / WORD * WORD;
 	size_t slot = 0;
-	int r = go_frames_walk(&s->frames, g->pc, g->frame_sp, g->high, g->is_exact, s->err);
+	int r = walk(s, g);
 
 	if (r == 0)
 		r = go_slots_make(&s->slots, &s->frames, g, s->err);
@@ -269,8 +282,7 @@ static int function_of(struct stacks *s, const struct go_goroutine *all, size_t 
 	if (!strcmp(buf, "runtime.main"))
 		snprintf(buf, size, "main.main");
 	for (size_t i = 0; i < n && i < STATES; i++) {
-		int r = go_frames_walk(&s->frames, all[i].pc, all[i].frame_sp, all[i].high,
-		                       all[i].is_exact, s->err);
+		int r = walk(s, &all[i]);
 		size_t k = s->frames.n_frames;
 
 		if (r < 0)
