@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "inject/snapshot.h"
 #include "target/freeze.h"
 #include "target/image.h"
@@ -20,6 +22,43 @@ void capture_refs_facts_clear(struct capture_refs_facts *f)
 	capture_refs_memory_clear(&f->memory);
 }
 
+/* One that is asked for, if any is. */
+static bool is_wanted(const struct runtime_ops *ops, const struct capture_refs_options *o)
+{
+	return ops->object_graph && (!o->runtime || !strcmp(ops->name, o->runtime));
+}
+
+/* The graph is of runtime @chosen: is there another? */
+static void look_for_others(struct image *i, const struct runtime_ops *chosen,
+                            struct capture_refs_facts *facts)
+{
+	for (size_t k = 0; registry_runtimes[k]; k++) {
+		const struct runtime_ops *ops = registry_runtimes[k];
+
+		if (ops == chosen || !ops->has_objects ||
+		    !ops->has_objects(i, facts->other, sizeof(facts->other)))
+			continue;
+		log_note(LOG_INFO, "%s has %s inside, too: --runtime %s shows its objects",
+		         image_name(i), facts->other, ops->name);
+		return;
+	}
+}
+
+static int none_found(const struct image *i, const struct capture_refs_options *o,
+                      struct error *err)
+{
+	if (o->runtime)
+		error_set(err, ENOTSUP, "%s has no %s inside whose objects memwho knows",
+		          image_name(i), registry_find(o->runtime)->title);
+	else
+		error_set(err, ENOTSUP, "%s has no runtime inside whose objects memwho knows",
+		          image_name(i));
+	return error_hint(
+		err,
+		"refs is for Go 1.17 to 1.26 and Lua 5.3 and 5.4; `memwho PID` "
+		"shows what the memory of any process is, `memwho alloc PID` who allocates it");
+}
+
 /* The first runtime that finds itself in @i makes the graph. */
 static int ask_runtimes(struct image *i, const struct capture_refs_options *o,
                         struct object_graph *ret, struct capture_refs_facts *facts,
@@ -30,19 +69,17 @@ static int ask_runtimes(struct image *i, const struct capture_refs_options *o,
 
 	options.account = &facts->memory.account;
 	for (size_t k = 0; r == 0 && registry_runtimes[k]; k++) {
-		if (registry_runtimes[k]->object_graph)
-			r = registry_runtimes[k]->object_graph(i, &options, ret, err);
+		if (!is_wanted(registry_runtimes[k], o))
+			continue;
+		r = registry_runtimes[k]->object_graph(i, &options, ret, err);
+		if (r > 0 && !o->runtime)
+			look_for_others(i, registry_runtimes[k], facts);
 	}
 	facts->missing = image_missing(i);
 	facts->copied = image_copied(i);
 	if (r != 0)
 		return r < 0 ? r : 0;
-	error_set(err, ENOTSUP, "%s has no runtime inside whose objects memwho knows",
-	          image_name(i));
-	return error_hint(
-		err,
-		"refs is for Go 1.17 to 1.26 and Lua 5.3 and 5.4; `memwho PID` "
-		"shows what the memory of any process is, `memwho alloc PID` who allocates it");
+	return none_found(i, o, err);
 }
 
 /* ---- threads ---- */
@@ -197,6 +234,8 @@ int capture_refs_process(pid_t pid, const struct capture_refs_options *o, struct
 	snprintf(facts->name, sizeof(facts->name), "%s", t->comm);
 	r = o->how == CAPTURE_REFS_COPY ? by_copy(t, o, ret, facts, err)
 	                                : in_place(t, o, ret, facts, err);
+	if (r >= 0)
+		r = capture_refs_memory_divide(&facts->memory, err);
 	return r < 0 ? error_context(err, "process %d", (int)pid) : 0;
 }
 

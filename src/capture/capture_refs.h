@@ -23,6 +23,7 @@ enum capture_refs_how {
 struct capture_refs_options {
 	enum capture_refs_how how;
 	const char *exe, *sysroot; /* of a core */
+	const char *runtime;       /* only this one's objects: "go", "lua"; NULL: the first there */
 	struct object_graph_options graph;
 };
 
@@ -32,6 +33,7 @@ struct capture_refs_facts {
 	uint64_t copied;   /* bytes read */
 	bool is_core;
 	char name[64];
+	char other[32]; /* "Lua 5.4", which has objects in there, too; "" */
 	int pid;
 	struct capture_refs_memory memory;
 };

@@ -16,6 +16,8 @@ enum { LINE_BYTES = 512, DETAIL_BYTES = 640 };
 void capture_refs_memory_clear(struct capture_refs_memory *m)
 {
 	ladder_clear(&m->ladder);
+	graph_account_clear(&m->account);
+	free(m->inside);
 	*m = (struct capture_refs_memory){ 0 };
 }
 
@@ -45,13 +47,40 @@ static bool is_outside(const struct capture_refs_memory *m, const struct ladder_
 	return !m->account.kind || strcmp(p->heap.kind, m->account.kind) != 0;
 }
 
+int capture_refs_memory_divide(struct capture_refs_memory *m, struct error *err)
+{
+	if (!m->account.n_pages || !m->has_ladder)
+		return 0;
+	m->inside = calloc(m->ladder.n_parts + 1, sizeof(*m->inside));
+	if (!m->inside)
+		return error_oom(err);
+	for (size_t i = 0; i < m->account.n_pages; i++) {
+		const struct graph_account_page *p = &m->account.pages[i];
+		const struct ladder_range *range = p->is_present ? ladder_find(&m->ladder, p->start)
+		                                                 : NULL;
+
+		if (range)
+			m->inside[range->part] += p->live + p->garbage;
+	}
+	return 0;
+}
+
+/* Resident bytes of part @i that are not the runtime's. */
+static uint64_t rest_of(const struct capture_refs_memory *m, size_t i)
+{
+	const uint64_t resident = m->ladder.parts[i].resident_bytes;
+	const uint64_t inside = m->inside ? m->inside[i] : 0;
+
+	return resident > inside ? resident - inside : 0;
+}
+
 static uint64_t outside_bytes(const struct capture_refs_memory *m)
 {
 	uint64_t bytes = 0;
 
 	for (size_t i = 0; i < m->ladder.n_parts; i++) {
 		if (is_outside(m, &m->ladder.parts[i]))
-			bytes += m->ladder.parts[i].resident_bytes;
+			bytes += rest_of(m, i);
 	}
 	return bytes;
 }
@@ -77,10 +106,10 @@ static void write_line(const struct capture_refs_memory *m, char *buf, size_t si
 		                         i ? " \xc2\xb7 " : "", row->title, row->bytes / MIB);
 	}
 	if (m->has_ladder && used < size)
-		used += (size_t)snprintf(buf + used, size - used,
-		                         " \xc2\xb7 outside %s %.1f \xc2\xb7 together %.1f",
-		                         m->account.kind ? "Go" : "", outside_bytes(m) / MIB,
-		                         (inside_bytes(m) + outside_bytes(m)) / MIB);
+		used += (size_t)snprintf(
+			buf + used, size - used, " \xc2\xb7 outside %s %.1f \xc2\xb7 together %.1f",
+			m->account.title ? m->account.title : "", outside_bytes(m) / MIB,
+			(inside_bytes(m) + outside_bytes(m)) / MIB);
 	if (used < size)
 		snprintf(buf + used, size - used, " MiB%s",
 		         m->account.is_resident ? "" : " mapped");
@@ -134,6 +163,28 @@ static int by_resident(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/* Of a part that holds objects of the runtime: what its allocator calls free, as far as that is
+ * known, and the rest: blocks of others, and what is around the runtime's own. */
+static int add_divided(const struct capture_refs_memory *m, struct report_table *t,
+                       const struct ladder_part *p, struct error *err)
+{
+	const uint64_t rest = rest_of(m, (size_t)(p - m->ladder.parts));
+	const uint64_t in_use = p->heap.in_use_bytes > 0 ? (uint64_t)p->heap.in_use_bytes : 0;
+	uint64_t free_bytes = in_use && p->resident_bytes > in_use ? p->resident_bytes - in_use : 0;
+	char detail[DETAIL_BYTES];
+	int r;
+
+	free_bytes = free_bytes < rest ? free_bytes : rest;
+	snprintf(detail, sizeof(detail), "%s: beside %s's objects, and around them", p->heap.name,
+	         m->account.title);
+	r = add_memory_row(t, p->heap.kind, rest - free_bytes, rest - free_bytes, "outside", detail,
+	                   err);
+	if (r < 0 || !free_bytes)
+		return r;
+	snprintf(detail, sizeof(detail), "%s: free", p->heap.name);
+	return add_memory_row(t, p->heap.kind, free_bytes, free_bytes, "outside", detail, err);
+}
+
 /* What is not the runtime's and is there, the most first. */
 static int add_outside(const struct capture_refs_memory *m, struct report_table *t,
                        struct error *err)
@@ -154,6 +205,10 @@ static int add_outside(const struct capture_refs_memory *m, struct report_table 
 		const struct ladder_part *p = parts[i];
 		char detail[DETAIL_BYTES];
 
+		if (m->inside && m->inside[p - m->ladder.parts]) {
+			r = add_divided(m, t, p, err);
+			continue;
+		}
 		snprintf(detail, sizeof(detail), "%s", p->path[0] ? p->path : p->heap.name);
 		r = add_memory_row(t, p->heap.kind, p->resident_bytes, p->virtual_bytes, "outside",
 		                   detail, err);

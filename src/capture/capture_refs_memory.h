@@ -20,11 +20,16 @@ struct capture_refs_memory {
 	struct graph_account account;
 	struct ladder ladder; /* of the process; empty: a core, or it could not be read */
 	bool has_ladder;
+	/* of each part, bytes that are the runtime's; NULL: none are. Owned */
+	uint64_t *inside;
 };
 void capture_refs_memory_clear(struct capture_refs_memory *m); /* { 0 } is empty */
 
 /* The ladder of @t. What cannot be read is told as a note, and is no error. */
 void capture_refs_memory_look(const struct target *t, struct capture_refs_memory *to);
+
+/* Divide the ladder's parts, once both are there: what of them is the runtime's. */
+int capture_refs_memory_divide(struct capture_refs_memory *m, struct error *err);
 
 /*
  * Figures memory (for a person), memory_by ("resident" or "mapped"), rss_bytes,

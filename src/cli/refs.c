@@ -68,6 +68,13 @@ static const char *type_of_objects(const struct cli_args *args)
 	return name;
 }
 
+static bool is_runtime(const char *name)
+{
+	const struct runtime_ops *ops = registry_find(name);
+
+	return ops && ops->object_graph;
+}
+
 static bool is_json(const struct asked *a)
 {
 	return !strcmp(a->show.format->name, "json");
@@ -96,6 +103,12 @@ static int parse(const struct cli_args *args, struct asked *a, struct error *err
 			error_set(err, EINVAL, "--why: '%s' is no address", cli_value(args, "why"));
 			return error_hint(err, "addresses are hexadecimal: 0xc000123400");
 		}
+	}
+	a->capture.runtime = cli_value(args, "runtime");
+	if (a->capture.runtime && !is_runtime(a->capture.runtime)) {
+		error_set(err, EINVAL, "--runtime: no '%s' whose objects are known",
+		          a->capture.runtime);
+		return error_hint(err, "runtimes: go, lua");
 	}
 	a->type = type_of_objects(args);
 	if (a->type && a->why)
@@ -192,6 +205,8 @@ static int add_facts(struct profile *p, const struct capture_refs_facts *f, stru
 	if (r == 0 && !f->is_core)
 		r = report_double(to, "pause_ms", "stood still", (double)f->pause_ns / 1e6, "ms",
 		                  err);
+	if (r == 0 && f->other[0])
+		r = report_text(to, "other_runtime", "also inside", f->other, err);
 	if (r == 0 && f->missing)
 		r = report_int(to, "missing_bytes", "missing from the core", (int64_t)f->missing,
 		               "bytes", err);
@@ -309,6 +324,7 @@ static const struct cli_option own[] = {
 	{ 0, "save", "FILE", "keep the graph, for refs and diff (.mwg)" },
 	{ 0, "only-from", "RE", "only from roots whose name matches" },
 	{ 0, "objects", NULL, "with --json: every object, its address and type" },
+	{ 0, "runtime", "NAME", "of a process with both: go (default) or lua" },
 	{ 0, "exe", "FILE", "of a core: the program" },
 	{ 0, "sysroot", "DIR", "of a core: where its files are looked for" },
 	{ 0, "stop", NULL, "stop the process while it is read; no copy" },

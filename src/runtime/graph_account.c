@@ -5,6 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+void graph_account_clear(struct graph_account *a)
+{
+	free(a->pages);
+	*a = (struct graph_account){ 0 };
+}
+
 void graph_account_row(struct graph_account *a, const char *key, const char *title, uint64_t bytes,
                        uint64_t mapped_bytes)
 {

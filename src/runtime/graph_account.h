@@ -24,6 +24,7 @@ enum {
 struct graph_account {
 	/* kind of the ladder's rows (runtime/regions.h) that these rows divide; NULL: none */
 	const char *kind;
+	const char *title; /* of the runtime: "Go" (static) */
 	bool is_resident;
 	struct graph_account_row {
 		const char *key, *title; /* static: "live", "live" */
@@ -38,6 +39,15 @@ struct graph_account {
 		uint64_t wasted_bytes; /* the rest of the spans */
 	} classes[GRAPH_ACCOUNT_CLASSES];
 	size_t n_classes;
+	/* Of a runtime that has its objects among others' (Lua, by malloc): the pages where they
+	 * are, ascending, and how many bytes of each are theirs; owned. Those are none of the
+	 * ladder's. */
+	struct graph_account_page {
+		uint64_t start;
+		uint32_t live, garbage;
+		bool is_present;
+	} * pages;
+	size_t n_pages;
 	struct graph_account_check {
 		const char *key; /* static */
 		uint64_t value;
@@ -47,6 +57,8 @@ struct graph_account {
 	size_t n_warnings;
 	char note[GRAPH_ACCOUNT_TEXT_BYTES]; /* a difference that a sound program makes, too; "" */
 };
+
+void graph_account_clear(struct graph_account *a); /* { 0 } is empty */
 
 /* One too many is dropped. */
 void graph_account_row(struct graph_account *a, const char *key, const char *title, uint64_t bytes,

@@ -190,6 +190,10 @@ struct runtime_ops {
 	int (*object_graph)(struct image *i, const struct object_graph_options *o,
 	                    struct object_graph *ret, struct error *err);
 
+	/* "Lua 5.4" into @buf when it has objects in there: as far as a quick look shows it. For
+	 * what another runtime's graph was made of. 1 it has, 0 no. May be NULL. */
+	int (*has_objects)(struct image *i, char *buf, size_t size);
+
 	/* What the runtime itself has recorded about who allocated what, since its program's
 	 * start: 1 made (value types profile_heap_types; *ret_fingerprint is the same for
 	 * readings of one state), 0 not this runtime, -ENODATA it records nothing (why, in

@@ -350,6 +350,7 @@ int go_account_make(struct go_objects *o, const uint32_t *node, struct graph_acc
 	int r = go_spans_read(&o->peek, &o->heap, &spans, err);
 
 	ret->kind = REGIONS_GO;
+	ret->title = "Go";
 	ret->is_resident = t != NULL;
 	if (r == 0)
 		r = find_regions(&w, &spans, err);
