@@ -110,7 +110,7 @@ def check_objects(result, p):
     assert len(p.objects) > 1000
     for address, (kind, name) in p.objects.items():
         if kind in ("refs", "userdata"):  # the block lies behind the header
-            types = [objects.get(address - k) for k in (40, 72)]
+            types = [objects.get(address - k) for k in (40, 72, 48, 112)]
             assert "userdata refs.box" in types
         else:
             assert objects[address].split()[0] == kind, (name, objects[address])

@@ -63,7 +63,7 @@ static void look_lua(struct peek *p, const struct maps *m)
 {
 	struct lua_state s;
 
-	if (lua_state_at(p, m, LANGIMAGE_LUA, &s) && lua_state_check(p, &s) &&
+	if (lua_state_at(p, m, LANGIMAGE_LUA, &s) && lua_state_check(p, &s, true) &&
 	    s.inconsistent > s.checked)
 		abort();
 }

@@ -190,6 +190,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	cleanup(peek_close) struct peek p = { 0 };
 	cleanup(maps_clear) struct maps maps = { 0 };
 	cleanup(object_graph_clear) struct object_graph g = { 0 };
+	cleanup(lua_account_clear) struct lua_account account = { 0 };
 	const struct peek_piece piece = { HEAP, HEAP + BYTES, m };
 	struct lua_state s;
 	struct error err;
@@ -203,7 +204,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!lua_state_at(&p, &maps, HEAP + STATE, &s))
 		return 0;
 	s.bytes = peek_word(&p, s.global + 16) + peek_word(&p, s.global + 24);
-	if (lua_graph_add(&p, NULL, &s, 0, BYTES, NULL, &g, &err) < 0)
+	const struct lua_graph_from from = { &p, NULL, BYTES, NULL, &account };
+
+	if (lua_graph_add(&from, &s, 0, &g, &err) < 0)
 		return 0;
 	if (object_graph_finish(&g, &err) < 0 || g.n_nodes > 2 * BYTES / 8)
 		abort();

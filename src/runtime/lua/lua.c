@@ -54,4 +54,5 @@ const struct runtime_ops lua_runtime = {
 	.title = "Lua",
 	.label_regions = label_regions,
 	.object_graph = lua_graph_make,
+	.has_objects = lua_graph_is_there,
 };

@@ -24,6 +24,7 @@ struct finder {
 	struct lua_find *to;
 	uint64_t refused[64]; /* global_States that looked right at first; a ring */
 	size_t n_refused;
+	bool doubts; /* states that are doubtful are told, too */
 };
 
 void lua_find_clear(struct lua_find *f)
@@ -45,7 +46,7 @@ static int add(struct finder *f, uint64_t addr, struct error *err)
 	for (size_t i = 0; i < ARRAY_SIZE(f->refused); i++)
 		if (f->refused[i] == s.global)
 			return 0;
-	if (!lua_state_check(f->peek, &s)) {
+	if (!lua_state_check(f->peek, &s, f->doubts)) {
 		f->refused[f->n_refused++ % ARRAY_SIZE(f->refused)] = s.global;
 		return 0;
 	}
@@ -301,12 +302,54 @@ static bool has_module(const struct maps *m, const char *part)
 	return false;
 }
 
-int lua_find_image(struct image *i, struct peek *p, struct lua_find *ret, char *other, size_t size,
-                   struct error *err)
+/* "Lua 5.4", by what lapi.c has in every program that contains it; "" else. */
+static void version_text(struct elf_file *elf, char *buf, size_t size)
+{
+	static const char *const idents[] = { "$LuaVersion: Lua 5.", "$Lua: Lua 5." };
+	cleanup_free void *bytes = NULL;
+	struct elf_section s;
+	struct error unused;
+	size_t len;
+
+	if (elf_file_section(elf, ".rodata", &s) &&
+	    elf_file_section_data(elf, &s, RODATA_MAX, &bytes, &len, &unused) < 0)
+		return;
+	for (size_t i = 0; bytes && i < ARRAY_SIZE(idents); i++) {
+		const size_t n = strlen(idents[i]);
+		const char *at = memmem(bytes, len, idents[i], n);
+
+		if (at && (size_t)(at - (const char *)bytes) + n < len) {
+			snprintf(buf, size, "Lua 5.%c", at[n]);
+			return;
+		}
+	}
+}
+
+/* What is there instead of a state that is known. */
+static void find_other(const struct maps *maps, struct elf_file *exe, char *other, size_t size)
 {
 	static const char *const jit[] = { "LuaJIT 2." };
+
+	if (has_module(maps, "luajit") || (exe && has_text(exe, jit, ARRAY_SIZE(jit)))) {
+		snprintf(other, size, "LuaJIT");
+		return;
+	}
+	if (exe)
+		version_text(exe, other, size);
+	for (char minor = '1'; !other[0] && minor <= '9'; minor++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "liblua5.%c", minor);
+		if (has_module(maps, name))
+			snprintf(other, size, "Lua 5.%c", minor);
+	}
+}
+
+int lua_find_image(struct image *i, struct peek *p, bool everywhere, struct lua_find *ret,
+                   char *other, size_t size, struct error *err)
+{
 	cleanup(clear_items) struct maps maps = { 0 };
-	struct finder f = { .peek = p, .maps = &maps, .to = ret };
+	struct finder f = { .peek = p, .maps = &maps, .to = ret, .doubts = true };
 	struct elf_file *exe;
 	struct error unused;
 	uint64_t bias;
@@ -317,10 +360,10 @@ int lua_find_image(struct image *i, struct peek *p, struct lua_find *ret, char *
 	if (r == 0)
 		r = look_at_image_data(&f, err);
 	exe = r == 0 ? image_exe(i, &bias, &unused) : NULL;
-	if (r == 0 && (ret->n_items || has_module(&maps, "lua") || (exe && has_ident(exe))))
+	if (r == 0 &&
+	    (ret->n_items || everywhere || has_module(&maps, "lua") || (exe && has_ident(exe))))
 		r = look_everywhere(&f, err);
-	if (!ret->n_items &&
-	    (has_module(&maps, "luajit") || (exe && has_text(exe, jit, ARRAY_SIZE(jit)))))
-		snprintf(other, size, "LuaJIT");
+	if (r == 0 && !ret->n_items)
+		find_other(&maps, exe, other, size);
 	return r;
 }

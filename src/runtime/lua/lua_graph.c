@@ -49,15 +49,21 @@ static int meet(struct making *m, size_t i, uint32_t *ret, struct error *err)
 	const uint64_t addr = lua_heap_address(&m->heap, i);
 	const enum lua_kind kind = lua_heap_kind(&m->heap, i);
 	const uint32_t node = (uint32_t)m->g->n_nodes;
+	uint64_t size;
 	uint32_t type = 0;
 	int r;
 
 	*ret = m->node[i];
 	if (*ret != NO_NODE)
 		return 0;
+	size = lua_heap_size(&m->heap, addr, kind);
+	if (!size) { /* it had one: a page that is just being moved is not there for a moment */
+		peek_forget(m->heap.peek);
+		size = lua_heap_size(&m->heap, addr, kind);
+	}
 	r = array_reserve(&m->place, &m->cap_place, node - m->first + 1, err);
 	if (r == 0)
-		r = object_graph_node(m->g, addr, lua_heap_size(&m->heap, addr, kind), err);
+		r = object_graph_node(m->g, addr, size, err);
 	if (r == 0 && !(m->options && m->options->no_types))
 		r = lua_names_type(&m->names, addr, kind, &type, err);
 	if (r < 0)
@@ -253,17 +259,17 @@ static int compare(struct making *m, const struct lua_state *s, uint64_t most, s
 	return r == -EAGAIN ? 0 : r; /* torn */
 }
 
-int lua_graph_add(struct peek *p, struct image *image, const struct lua_state *s, size_t number,
-                  uint64_t most, const struct object_graph_options *o, struct object_graph *to,
-                  struct error *err)
+int lua_graph_add(const struct lua_graph_from *from, const struct lua_state *s, size_t number,
+                  struct object_graph *to, struct error *err)
 {
+	const struct object_graph_options *o = from->options;
 	cleanup(making_clear) struct making m = { .g = to, .options = o, .number = number };
 	const struct lua_roots_sink sink = { add_root, add_root_edge, &m };
-	int r = open_heap(p, s, most, o && o->fresh, &m.heap, err);
+	int r = open_heap(from->peek, s, from->bytes, o && o->fresh, &m.heap, err);
 
 	if (r < 0)
 		return r;
-	lua_names_open(&m.names, &m.heap, to, image);
+	lua_names_open(&m.names, &m.heap, to, from->image);
 	m.first = (uint32_t)to->n_nodes;
 	m.node = malloc((m.heap.n_objects + 1) * sizeof(*m.node));
 	if (!m.node)
@@ -277,8 +283,10 @@ int lua_graph_add(struct peek *p, struct image *image, const struct lua_state *s
 		r = walk(&m, err);
 	if (r == 0)
 		account(&m);
+	if (r == 0 && from->account && !to->partial)
+		r = lua_account_add(from->account, &m.heap, m.node, err);
 	if (r == 0 && o && o->fresh)
-		r = compare(&m, s, most, err);
+		r = compare(&m, s, from->bytes, err);
 	return r;
 }
 
@@ -301,8 +309,12 @@ static bool is_known(const struct lua_state *s)
 /* None that is known: what there is instead. */
 static int refuse(const struct image *i, const char *version, struct error *err)
 {
-	error_set(err, ENOTSUP, "%s has %s inside, which refs does not know yet", image_name(i),
-	          version);
+	if (!strcmp(version, "Lua 5.3") || !strcmp(version, "Lua 5.4"))
+		error_set(err, ENOTSUP, "%s has %s inside, but no state of it was found",
+		          image_name(i), version);
+	else
+		error_set(err, ENOTSUP, "%s has %s inside, which refs does not know yet",
+		          image_name(i), version);
 	return error_hint(err,
 	                  "refs is for Lua 5.3 and 5.4, and Go 1.17 to 1.26; `memwho PID` shows "
 	                  "what the memory of any process is");
@@ -315,20 +327,32 @@ static int by_address(const void *a, const void *b)
 	return x->global < y->global ? -1 : x->global > y->global;
 }
 
+/* 1; 0: none of them is one. */
 static int add_all(struct image *i, struct peek *p, const struct lua_find *found,
                    const struct object_graph_options *o, struct object_graph *g, struct error *err)
 {
-	const uint64_t most = memory_of(i);
+	cleanup(lua_account_clear) struct lua_account account = { 0 };
+	const struct lua_graph_from from = { p, i, memory_of(i), o,
+		                             o && o->account ? &account : NULL };
 	size_t number = 0;
 	int r = 0;
 
 	for (size_t k = 0; r == 0 && k < found->n_items; k++) {
-		if (is_known(&found->items[k]))
-			r = lua_graph_add(p, i, &found->items[k], number++, most, o, g, err);
+		const struct lua_state *s = &found->items[k];
+
+		r = is_known(s) ? lua_graph_add(&from, s, number, g, err) : 0;
+		number += is_known(s) && r == 0;
+		/* its objects do not add up either: what is left of one that was closed */
+		if (s->is_doubtful && (r == -ENOTSUP || r == -EAGAIN))
+			r = 0;
 	}
+	if (r == 0 && !number)
+		return 0;
 	if (r == 0)
 		r = object_graph_finish(g, err);
-	return r;
+	if (r == 0 && from.account && !g->partial)
+		r = lua_account_finish(&account, image_target(i), o->account, err);
+	return r < 0 ? r : 1;
 }
 
 static const struct lua_state *first_known(const struct lua_find *found)
@@ -351,7 +375,7 @@ int lua_graph_make(struct image *i, const struct object_graph_options *o, struct
 	int r = peek_open_image(&p, i, err);
 
 	if (r == 0)
-		r = lua_find_image(i, &p, &found, other, sizeof(other), err);
+		r = lua_find_image(i, &p, true, &found, other, sizeof(other), err);
 	if (r < 0)
 		return r;
 	/* they have the same numbers when they are looked at again */
@@ -363,11 +387,29 @@ int lua_graph_make(struct image *i, const struct object_graph_options *o, struct
 	if (!known)
 		return other[0] ? refuse(i, other, err) : 0;
 	r = add_all(i, &p, &found, o, &g, err);
-	if (r < 0)
+	if (r <= 0)
 		return r;
 	g.is_scattered = true;
 	snprintf(g.runtime, sizeof(g.runtime), "Lua %s", known->layout->version);
 	*ret = g;
 	g = (struct object_graph){ 0 };
+	return 1;
+}
+
+int lua_graph_is_there(struct image *i, char *buf, size_t size)
+{
+	cleanup(lua_find_clear) struct lua_find found = { 0 };
+	cleanup(peek_close) struct peek p = { 0 };
+	const struct lua_state *known;
+	char other[32] = "";
+	struct error unused;
+
+	if (peek_open_image(&p, i, &unused) < 0 ||
+	    lua_find_image(i, &p, false, &found, other, sizeof(other), &unused) < 0)
+		return 0;
+	known = first_known(&found);
+	if (!known || known->is_doubtful)
+		return 0;
+	snprintf(buf, size, "Lua %s", known->layout->version);
 	return 1;
 }

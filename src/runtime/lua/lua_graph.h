@@ -12,6 +12,7 @@
  */
 
 #include "base/error.h"
+#include "runtime/lua/lua_account.h"
 #include "runtime/lua/lua_find.h"
 #include "runtime/object_graph.h"
 #include "runtime/runtime.h"
@@ -21,8 +22,18 @@
 int lua_graph_make(struct image *i, const struct object_graph_options *o, struct object_graph *ret,
                    struct error *err);
 
-/* Add one state: number @number, of those in memory @p, which is @most bytes. @image (may be NULL)
- * has the program. 0; -ENOTSUP: it is laid out in a way that is not known. */
-int lua_graph_add(struct peek *p, struct image *image, const struct lua_state *s, size_t number,
-                  uint64_t most, const struct object_graph_options *o, struct object_graph *to,
-                  struct error *err);
+/* As runtime_ops.has_objects. */
+int lua_graph_is_there(struct image *i, char *buf, size_t size);
+
+/* Where states are. */
+struct lua_graph_from {
+	struct peek *peek;
+	struct image *image; /* has the program; may be NULL */
+	uint64_t bytes;      /* of memory */
+	const struct object_graph_options *options;
+	struct lua_account *account; /* NULL: not asked */
+};
+
+/* Add one state, number @number of them. 0; -ENOTSUP: it is laid out in a way that is not known. */
+int lua_graph_add(const struct lua_graph_from *from, const struct lua_state *s, size_t number,
+                  struct object_graph *to, struct error *err);

@@ -9,14 +9,12 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/search.h"
+#include "runtime/lua/lua_own.h"
 
 enum {
-	EXTRA_SPACE = 8,  /* LUA_EXTRASPACE: before each lua_State */
-	EXTRA_STACK = 5,  /* lstate.h: slots behind stack_last */
 	COLLECTED = 0x40, /* BIT_ISCOLLECTABLE */
 	SLACK = 1 << 16,  /* what a state in the middle of its work may be wrong by */
 	MAX_MODE = 16,
-	TABLE_BYTES = 56,
 	SPECIAL = 0x80,
 };
 
@@ -46,17 +44,24 @@ static uint32_t half_at(const uint8_t *bytes)
 	return w;
 }
 
-uint64_t lua_heap_value(const uint8_t *bytes)
+uint8_t lua_heap_tag(const struct lua_heap *h, const uint8_t *bytes)
 {
-	return bytes[8] & COLLECTED ? word_at(bytes) : 0;
+	return bytes[h->layout->value_bytes / 2];
+}
+
+uint64_t lua_heap_value(const struct lua_heap *h, const uint8_t *bytes)
+{
+	return lua_heap_tag(h, bytes) & COLLECTED ? word_at(bytes) : 0;
 }
 
 uint64_t lua_heap_key(const struct lua_heap *h, const uint8_t *node, uint8_t *ret_tag)
 {
-	const uint8_t tag = h->layout->is_54 ? node[9] : node[24];
+	/* 5.4: behind the tag of the value; 5.3: a value like it */
+	const uint16_t value = h->layout->value_bytes;
+	const uint8_t tag = h->layout->is_54 ? node[value / 2 + 1] : node[value + value / 2];
 
 	*ret_tag = tag & 0x3f;
-	return tag & COLLECTED ? word_at(node + 16) : 0;
+	return tag & COLLECTED ? word_at(node + value) : 0;
 }
 
 static enum lua_kind kind_of(const struct lua_layout *l, uint8_t tag)
@@ -87,10 +92,20 @@ static uint64_t power_behind(uint64_t n)
 	return n ? p : 0;
 }
 
+/* Up to 5.3.3 an empty table's "last" is the node that all of them share (ltable.c, dummynode). A
+ * table's own node that was passed has a key. */
+static bool is_shared_node(struct lua_heap *h, uint64_t node)
+{
+	const uint16_t value = h->layout->value_bytes;
+	uint8_t tag;
+
+	return peek_read(h->peek, node + value + value / 2, &tag, 1) && !(tag & 0x0f);
+}
+
 bool lua_heap_table(struct lua_heap *h, uint64_t addr, struct lua_table *ret)
 {
 	const struct lua_layout *l = h->layout;
-	uint8_t t[TABLE_BYTES];
+	uint8_t t[LUA_TABLE_BYTES];
 	uint64_t last_free;
 
 	if (!peek_read(h->peek, addr, t, sizeof(t)) || t[11] > 40)
@@ -105,11 +120,11 @@ bool lua_heap_table(struct lua_heap *h, uint64_t addr, struct lua_table *ret)
 	/* ltable.c, luaH_realasize */
 	if (l->real_size && t[l->real_size] & 0x80)
 		ret->n_array = power_behind(ret->n_array);
-	/* up to 5.3.2 the shared node is told by its address, which is behind its own "last" */
 	last_free = word_at(t + 32);
-	if (!last_free || (!l->is_54 && t[11] == 0 && l->buffer_bytes && last_free == ret->node))
+	if (!last_free ||
+	    (!l->is_54 && t[11] == 0 && last_free == ret->node && is_shared_node(h, ret->node)))
 		ret->n_nodes = 0;
-	return ret->n_array <= h->total / LUA_VALUE_BYTES &&
+	return ret->n_array <= h->total / l->value_bytes &&
 	       ret->n_nodes <= h->total / l->node_bytes;
 }
 
@@ -120,14 +135,15 @@ static uint64_t table_size(struct lua_heap *h, uint64_t addr)
 	if (!lua_heap_table(h, addr, &t))
 		return 0;
 	h->has_ephemerons |= lua_heap_mode(h, t.metatable) == LUA_WEAK_KEYS;
-	return TABLE_BYTES + LUA_VALUE_BYTES * t.n_array + h->layout->node_bytes * t.n_nodes;
+	return LUA_TABLE_BYTES + h->layout->value_bytes * t.n_array +
+	       h->layout->node_bytes * t.n_nodes;
 }
 
 static uint64_t string_size(const struct lua_heap *h, const uint8_t *head, enum lua_kind kind)
 {
 	uint64_t len = word_at(head + 16);
 
-	if (kind == LUA_SHORT_STRING && h->layout->string_head == 24)
+	if (kind == LUA_SHORT_STRING && !h->layout->buffer_bytes) /* as of 5.3.1 */
 		len = head[11];
 	return len > h->total ? 0 : h->layout->string_head + len + 1;
 }
@@ -141,9 +157,9 @@ static uint64_t user_size(struct lua_heap *h, uint64_t addr)
 	if (len > h->total)
 		return 0;
 	if (!l->is_54)
-		return 40 + len;
+		return l->user_bytes + len;
 	n = peek_word(h->peek, addr + 8) >> 16 & 0xffff;
-	return (n ? 40 + LUA_VALUE_BYTES * n : 32) + len;
+	return (n ? l->user_values + l->value_bytes * n : l->user_bytes) + len;
 }
 
 /* lstate.c: the thread with the space before it, its stack, and the CallInfos behind the first. */
@@ -152,10 +168,10 @@ static uint64_t thread_size(struct lua_heap *h, uint64_t addr)
 	const struct lua_layout *l = h->layout;
 	const uint64_t stack = peek_word(h->peek, addr + l->stack);
 	const uint64_t last = peek_word(h->peek, addr + l->stack_last);
-	uint64_t bytes = l->state_bytes + EXTRA_SPACE;
+	uint64_t bytes = l->state_bytes + h->extra_space;
 
 	if (stack && last >= stack && last - stack <= h->total)
-		bytes += last - stack + EXTRA_STACK * LUA_VALUE_BYTES;
+		bytes += last - stack + LUA_EXTRA_STACK * l->value_bytes;
 	for (uint64_t at = peek_word(h->peek, addr + l->base_call + 24); at && bytes <= h->total;
 	     at = peek_word(h->peek, at + 24))
 		bytes += l->call_bytes;
@@ -166,7 +182,7 @@ static uint64_t proto_size(struct lua_heap *h, uint64_t addr)
 {
 	const struct lua_layout *l = h->layout;
 	uint64_t bytes = l->proto_bytes;
-	const uint64_t each[] = { 16, 16, 4, l->line_bytes, 8, 16, 8 };
+	const uint64_t each[] = { 16, l->value_bytes, 4, l->line_bytes, 8, 16, 8 };
 	const size_t n = l->absolute_lines ? 7 : 6;
 	uint32_t sizes[7];
 
@@ -200,7 +216,7 @@ uint64_t lua_heap_size(struct lua_heap *h, uint64_t addr, enum lua_kind kind)
 	if (kind == LUA_CLOSURE)
 		return 32 + 8ull * head[10];
 	if (kind == LUA_C_CLOSURE)
-		return 32 + 16ull * head[10];
+		return 32 + (uint64_t)h->layout->value_bytes * head[10];
 	return kind == LUA_NONE ? 0 : string_size(h, head, kind);
 }
 
@@ -237,17 +253,17 @@ uint64_t lua_heap_field(struct lua_heap *h, uint64_t table, const char *key, uin
 	if (!lua_heap_table(h, table, &t))
 		return 0;
 	for (uint64_t i = 0; i < t.n_nodes && i < most; i++) {
-		uint8_t node[32], tag;
+		uint8_t node[LUA_NODE_MOST], tag;
 		char text[32];
 		uint64_t name;
 
 		if (!peek_read(h->peek, t.node + i * each, node, each))
 			return 0;
 		name = lua_heap_key(h, node, &tag);
-		if (name && tag == 0x04 && lua_heap_value(node) &&
+		if (name && tag == 0x04 && lua_heap_value(h, node) &&
 		    lua_heap_string(h, name, text, sizeof(text)) == (int64_t)strlen(key) &&
 		    !strcmp(text, key))
-			return lua_heap_value(node);
+			return lua_heap_value(h, node);
 	}
 	return 0;
 }
@@ -316,7 +332,7 @@ static int add_upvalues(struct lua_heap *h, uint64_t addr, enum lua_kind kind, s
 	     r == 0 && at && at >> 48 == 0 && h->open_bytes < h->total;
 	     h->open_bytes += h->layout->upvalue_bytes) {
 		r = add(h, at, LUA_UPVALUE, false, err);
-		at = peek_word(h->peek, at + 16);
+		at = peek_word(h->peek, at + h->layout->upvalue_next);
 	}
 	return r;
 }
@@ -342,6 +358,7 @@ static int add_one(struct lua_heap *h, uint64_t at, uint8_t tag, enum lua_list l
 		return 0;
 	}
 	h->sum += size;
+	h->n_threads += kind == LUA_COROUTINE;
 	h->has_main |= at == h->main_thread;
 	r = add(h, at, kind, list == LUA_FIXEDGC || at == h->main_thread, err);
 	if (r == 0 && list == LUA_TOBEFNZ)
@@ -409,13 +426,14 @@ static void mark_special(struct lua_heap *h, uint64_t addr)
 static void find_tables(struct lua_heap *h)
 {
 	struct lua_table t;
-	uint8_t value[LUA_VALUE_BYTES];
+	uint8_t value[LUA_VALUE_MOST];
+	const uint16_t each = h->layout->value_bytes;
 
 	h->registry = peek_word(h->peek, h->global + 64);
 	if (!lua_heap_table(h, h->registry, &t))
 		return;
-	if (t.n_array >= 2 && peek_read(h->peek, t.array + sizeof(value), value, sizeof(value)))
-		h->globals = lua_heap_value(value);
+	if (t.n_array >= 2 && peek_read(h->peek, t.array + each, value, each))
+		h->globals = lua_heap_value(h, value);
 	h->loaded = lua_heap_field(h, h->registry, "_LOADED", UINT64_MAX);
 }
 
@@ -425,6 +443,7 @@ static int add_main(struct lua_heap *h, struct error *err)
 	int r = add(h, h->main_thread, LUA_COROUTINE, true, err);
 
 	h->sum += thread_size(h, h->main_thread);
+	h->n_threads++;
 	return r == 0 && !h->layout->upvalue_tag
 	               ? add_upvalues(h, h->main_thread, LUA_COROUTINE, err)
 	               : r;
@@ -435,7 +454,6 @@ static int add_own(struct lua_heap *h, struct error *err)
 {
 	const struct lua_layout *l = h->layout;
 	const uint64_t strings = peek_word(h->peek, h->global + 48);
-	uint64_t rest;
 	int r = add(h, h->global, LUA_GLOBAL_STATE, true, err);
 
 	if (r == 0 && strings && strings >> 48 == 0)
@@ -446,13 +464,7 @@ static int add_own(struct lua_heap *h, struct error *err)
 	if (r == 0 && !h->has_main)
 		r = add_main(h, err);
 	sort(h);
-	rest = h->total - h->sum;
-	h->global_bytes = l->global_bytes[0];
-	for (size_t i = 0; i < LUA_MAX_GLOBALS; i++) {
-		if (l->global_bytes[i] == rest)
-			h->global_bytes = rest;
-	}
-	h->sum += h->global_bytes;
+	lua_own_find(h);
 	return r;
 }
 
@@ -481,6 +493,7 @@ int lua_heap_open(struct peek *p, const struct lua_state *s, uint64_t most, stru
 		.main_thread = s->main_thread,
 		.global = s->global,
 		.total = s->bytes,
+		.extra_space = LUA_EXTRA_SPACE,
 	};
 	const struct lua_layout *l = h.layout;
 	int r = 0;

@@ -54,15 +54,23 @@ struct lua_heap {
 	size_t n_waiting, cap_waiting;
 	struct hash_map modes; /* of metatables that were looked at: enum lua_mode */
 	bool has_ephemerons;
+	uint16_t extra_space; /* LUA_EXTRASPACE: before each thread */
+	uint64_t n_threads;
 	bool has_main;
 	uint64_t inconsistent; /* links that lead nowhere */
 	uint64_t open_bytes;   /* of the lists of open upvalues of 5.3 */
-	uint64_t global_bytes;
+	uint64_t global_bytes; /* with what is before it in the block */
+	uint64_t padding;
 };
 void lua_heap_close(struct lua_heap *h); /* { 0 } is empty */
 
 /* A metatable of more nodes is not looked through. */
 enum { LUA_META_NODES = 4096 };
+
+/* Table; slots behind a stack's last (lstate.h, EXTRA_STACK). */
+enum { LUA_TABLE_BYTES = 56, LUA_EXTRA_STACK = 5 };
+/* LUA_EXTRASPACE as released: bytes before each thread. */
+enum { LUA_EXTRA_SPACE = 8 };
 
 /* Bits of __mode. */
 enum lua_mode { LUA_STRONG, LUA_WEAK_KEYS, LUA_WEAK_VALUES, LUA_ALL_WEAK };
@@ -94,8 +102,11 @@ bool lua_heap_table(struct lua_heap *h, uint64_t addr, struct lua_table *ret);
 /* What __mode of @metatable (0: none) says. */
 enum lua_mode lua_heap_mode(struct lua_heap *h, uint64_t metatable);
 
-/* A value and its tag at @bytes: what it refers to; 0: nothing that is collected. */
-uint64_t lua_heap_value(const uint8_t *bytes);
+/* A value and its tag at @bytes, layout->value_bytes of them: what it refers to; 0: nothing that is
+ * collected. */
+uint64_t lua_heap_value(const struct lua_heap *h, const uint8_t *bytes);
+/* Its tag. */
+uint8_t lua_heap_tag(const struct lua_heap *h, const uint8_t *bytes);
 /* The key of node @bytes, alike; *ret_tag: of the key, without the bit for "collected". */
 uint64_t lua_heap_key(const struct lua_heap *h, const uint8_t *node, uint8_t *ret_tag);
 /* The value of @table under the string @key, looked for in the first @most nodes; 0: none, or

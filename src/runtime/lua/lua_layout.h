@@ -3,9 +3,10 @@
 
 /*
  * Where the fields of Lua's objects are: lobject.h and lstate.h of 5.3.0 to 5.4.8 on machines
- * of 64 bits, made from the sources (5.3.5, 5.3.6 and 5.4.0 to 5.4.8 but for 5.4.5, compiled;
- * 5.3.0 and 5.3.2 read). A state's own numbers tell which one it is: how far its global_State
- * lies behind the main thread, and whether the main thread's stack is where it should be.
+ * of 64 bits, made from the sources (5.3.2 to 5.3.6 and 5.4.0 to 5.4.9 but for 5.4.5, compiled,
+ * each with double and long double numbers; 5.3.0 read). A state's own numbers tell which one it
+ * is: how far its global_State lies behind the main thread, and whether the main thread's stack is
+ * where it should be.
  */
 
 #include <stdbool.h>
@@ -14,11 +15,12 @@
 #include "runtime/lua/lua_state.h"
 #include "runtime/peek.h"
 
-enum { LUA_VALUE_BYTES = 16, LUA_MAX_GLOBALS = 3 };
+enum { LUA_VALUE_MOST = 32, LUA_NODE_MOST = 64, LUA_MAX_GLOBALS = 3 };
 
 struct lua_layout {
 	const char *version;
 	bool is_54;
+	uint16_t value_bytes; /* TValue; its tag is in the middle */
 	uint16_t state_bytes; /* lua_State */
 	uint16_t main_thread; /* of global_State */
 	/* what global_State may take: its end alone differs between releases */
@@ -34,13 +36,14 @@ struct lua_layout {
 	uint16_t string_head;
 	/* of Table: the byte whose highest bit says that alimit is not the array's size; 0: none */
 	uint16_t real_size;
-	uint16_t node_bytes, upvalue_bytes;
+	uint16_t node_bytes, upvalue_bytes, upvalue_next; /* the next that is open */
 	/* Proto, and how many bytes a line takes */
 	uint16_t proto_bytes, line_defined, constants, code, protos, upvalues, line_info, locals,
 		source, line_bytes;
 	uint16_t absolute_lines; /* 0: has none */
 	/* Udata */
-	uint16_t user_len, user_metatable;
+	uint16_t user_len, user_metatable, user_values;
+	uint16_t user_bytes; /* without values of its own */
 	/* tags */
 	uint8_t proto_tag, upvalue_tag; /* 0: upvalues are no objects of the collector */
 };

@@ -9,7 +9,6 @@
 
 enum {
 	AT_ONCE = 64,
-	NODE_BYTES = 32,  /* the most */
 	FIELDS_MOST = 64, /* a table of more nodes is a dictionary, its keys are data */
 	TAG_STRING = 4,   /* without the variant */
 	TAG_INTEGER_53 = 3 | 1 << 4,
@@ -48,20 +47,20 @@ typedef int (*entry_fn)(void *arg, const struct lua_entry *e, struct error *err)
 static int array_entries(struct lua_heap *h, const struct lua_table *t, entry_fn entry, void *arg,
                          struct error *err)
 {
+	const uint16_t each = h->layout->value_bytes;
 	int r = 0;
 
 	for (uint64_t i = 0; r == 0 && i < t->n_array;) {
-		uint8_t values[AT_ONCE * LUA_VALUE_BYTES];
+		uint8_t values[AT_ONCE * LUA_VALUE_MOST];
 		const uint64_t left = t->n_array - i, n = left < AT_ONCE ? left : AT_ONCE;
 
-		if (!peek_read(h->peek, t->array + LUA_VALUE_BYTES * i, values,
-		               LUA_VALUE_BYTES * n)) {
+		if (!peek_read(h->peek, t->array + each * i, values, each * n)) {
 			h->inconsistent++;
 			return 0;
 		}
 		for (uint64_t k = 0; r == 0 && k < n; k++) {
 			const struct lua_entry e = {
-				.value = lua_heap_value(values + LUA_VALUE_BYTES * k),
+				.value = lua_heap_value(h, values + each * k),
 				.number = i + k + 1,
 			};
 
@@ -73,16 +72,25 @@ static int array_entries(struct lua_heap *h, const struct lua_table *t, entry_fn
 	return r;
 }
 
+/* An integer key that is a place. Of a Lua with 32 bits only half of the word is its own, the rest
+ * is what was there before, and nothing says which it is. 0: not known. */
+static uint64_t integer_at(const uint8_t *bytes)
+{
+	const uint64_t n = word_at(bytes);
+
+	return n >> 32 ? 0 : n;
+}
+
 static int node_entry(struct lua_heap *h, const uint8_t *node, entry_fn entry, void *arg,
                       struct error *err)
 {
-	struct lua_entry e = { .value = lua_heap_value(node) };
+	struct lua_entry e = { .value = lua_heap_value(h, node) };
 
-	if (!(node[8] & 0x0f)) /* nil, empty: its key may be dead */
+	if (!(lua_heap_tag(h, node) & 0x0f)) /* nil, empty: its key may be dead */
 		return 0;
 	e.key = lua_heap_key(h, node, &e.key_tag);
 	if (e.key_tag == (h->layout->is_54 ? TAG_INTEGER_54 : TAG_INTEGER_53))
-		e.number = word_at(node + 16);
+		e.number = integer_at(node + h->layout->value_bytes);
 	return e.key || e.value ? entry(arg, &e, err) : 0;
 }
 
@@ -93,7 +101,7 @@ static int node_entries(struct lua_heap *h, const struct lua_table *t, entry_fn 
 	int r = 0;
 
 	for (uint64_t i = 0; r == 0 && i < t->n_nodes;) {
-		uint8_t nodes[AT_ONCE * NODE_BYTES];
+		uint8_t nodes[AT_ONCE * LUA_NODE_MOST];
 		const uint64_t left = t->n_nodes - i, n = left < AT_ONCE ? left : AT_ONCE;
 
 		if (!peek_read(h->peek, t->node + each * i, nodes, each * n)) {
@@ -224,11 +232,11 @@ static int closure_refs(const struct lua_refs *r, uint64_t addr, struct error *e
 
 static int value_at(const struct lua_refs *r, uint64_t at, const char *label, struct error *err)
 {
-	uint8_t value[LUA_VALUE_BYTES];
+	uint8_t value[LUA_VALUE_MOST];
 
-	if (!peek_read(r->heap->peek, at, value, sizeof(value)))
+	if (!peek_read(r->heap->peek, at, value, r->heap->layout->value_bytes))
 		return 0;
-	return tell(r, lua_heap_value(value), label, err);
+	return tell(r, lua_heap_value(r->heap, value), label, err);
 }
 
 static int c_closure_refs(const struct lua_refs *r, uint64_t addr, struct error *err)
@@ -239,7 +247,7 @@ static int c_closure_refs(const struct lua_refs *r, uint64_t addr, struct error 
 
 	for (uint64_t i = 0; x == 0 && i < n; i++) {
 		snprintf(text, sizeof(text), "upvalue %d", (int)i + 1);
-		x = value_at(r, addr + 32 + LUA_VALUE_BYTES * i, text, err);
+		x = value_at(r, addr + 32 + r->heap->layout->value_bytes * i, text, err);
 	}
 	return x;
 }
@@ -268,7 +276,7 @@ static int proto_refs(const struct lua_refs *r, uint64_t addr, struct error *err
 		return 0;
 	x = tell(r, word(r, addr + l->source), "[source]", err);
 	for (uint32_t i = 0; x == 0 && i < n[1]; i++)
-		x = value_at(r, constants + LUA_VALUE_BYTES * i, "[constant]", err);
+		x = value_at(r, constants + l->value_bytes * i, "[constant]", err);
 	if (x == 0)
 		x = pointers(r, addr + l->upvalues, n[0], 16, "[name]", err);
 	if (x == 0)
@@ -295,9 +303,11 @@ static int user_refs(const struct lua_refs *r, uint64_t addr, struct error *err)
 	int x = tell(r, word(r, addr + l->user_metatable), "[metatable]", err);
 
 	if (!l->is_54) /* 5.3: one, its tag in the header */
-		return x == 0 && head & 0x40 ? tell(r, word(r, addr + 32), "[user value]", err) : x;
+		return x == 0 && head & 0x40
+		               ? tell(r, word(r, addr + l->user_values), "[user value]", err)
+		               : x;
 	for (uint64_t i = 0; x == 0 && i < (head & 0xffff); i++)
-		x = value_at(r, addr + 40 + LUA_VALUE_BYTES * i, "[user value]", err);
+		x = value_at(r, addr + l->user_values + l->value_bytes * i, "[user value]", err);
 	return x;
 }
 
@@ -309,7 +319,7 @@ static int thread_refs(const struct lua_refs *r, uint64_t addr, struct error *er
 	for (uint64_t at = word(r, addr + l->openupval), seen = 0;
 	     x == 0 && at && seen < r->heap->total; seen += l->upvalue_bytes) {
 		x = tell(r, at, "[open upvalue]", err);
-		at = word(r, at + (l->is_54 ? 24 : 16));
+		at = word(r, at + l->upvalue_next);
 	}
 	return x;
 }

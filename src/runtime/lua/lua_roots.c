@@ -255,14 +255,15 @@ int lua_roots_coroutine(struct lua_names *names, uint64_t thread, size_t number,
 {
 	struct lua_heap *h = names->heap;
 	const uint64_t stack = peek_word(h->peek, thread + h->layout->stack);
-	uint8_t value[LUA_VALUE_BYTES] = { 0 };
+	const uint16_t each = h->layout->value_bytes;
+	uint8_t value[LUA_VALUE_MOST] = { 0 };
 	char place[NAME_BYTES - 64], text[NAME_BYTES];
 	uint64_t closure;
 	int r;
 
 	*ret = (struct object_root){ .tier = OBJECT_TIER_HELD };
-	peek_read(h->peek, stack + LUA_VALUE_BYTES, value, sizeof(value));
-	closure = (value[8] & 0x3f) == 6 ? lua_heap_value(value) : 0;
+	peek_read(h->peek, stack + each, value, each);
+	closure = (lua_heap_tag(h, value) & 0x3f) == 6 ? lua_heap_value(h, value) : 0;
 	if (closure)
 		lua_names_place(names, peek_word(h->peek, closure + 24), place, sizeof(place));
 	snprintf(text, sizeof(text), "coroutine%s%s", closure ? " " : "", closure ? place : "");

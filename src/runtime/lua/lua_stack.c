@@ -9,8 +9,7 @@ enum {
 	MAX_SLOTS = 1 << 20,  /* LUAI_MAXSTACK is 1,000,000 */
 	MAX_LOCALS = 256,     /* MAXVARS is 200 */
 	MAX_DESCRIBED = 4096, /* variables of one function */
-	EXTRA_STACK = 5,
-	CIST_BIT = 2, /* 5.3: a Lua function; 5.4: a C function */
+	CIST_BIT = 2,         /* 5.3: a Lua function; 5.4: a C function */
 };
 
 struct walk {
@@ -71,20 +70,20 @@ static int enter(struct walk *w, uint64_t call, struct error *err)
 {
 	const struct lua_layout *l = w->refs->heap->layout;
 	const uint64_t func = word(w, call);
-	uint8_t value[LUA_VALUE_BYTES];
+	uint8_t value[LUA_VALUE_MOST];
 	uint64_t closure, proto;
 
 	w->call = call;
 	w->n_locals = 0;
 	w->base = 0;
 	if (!w->refs->names || !is_lua(w, call) ||
-	    !peek_read(w->refs->heap->peek, func, value, sizeof(value)))
+	    !peek_read(w->refs->heap->peek, func, value, l->value_bytes))
 		return 0;
-	closure = lua_heap_value(value);
-	if ((value[8] & 0x3f) != 6 || !closure)
+	closure = lua_heap_value(w->refs->heap, value);
+	if ((lua_heap_tag(w->refs->heap, value) & 0x3f) != 6 || !closure)
 		return 0;
 	proto = word(w, closure + 24);
-	w->base = l->is_54 ? func + LUA_VALUE_BYTES : word(w, call + 32);
+	w->base = l->is_54 ? func + l->value_bytes : word(w, call + 32);
 	return find_locals(w, proto,
 	                   (int64_t)(word(w, call + l->savedpc) - word(w, proto + l->code)) / 4 - 1,
 	                   err);
@@ -92,7 +91,7 @@ static int enter(struct walk *w, uint64_t call, struct error *err)
 
 static int tell(struct walk *w, uint64_t slot, uint64_t value, struct error *err)
 {
-	const uint64_t place = (slot - w->base) / LUA_VALUE_BYTES;
+	const uint64_t place = (slot - w->base) / w->refs->heap->layout->value_bytes;
 	uint32_t label = w->slot;
 
 	if (slot == word(w, w->call))
@@ -108,16 +107,16 @@ static int walk_slots(struct walk *w, uint64_t thread, struct error *err)
 	const uint64_t last = word(w, thread + 32);
 	int r = enter(w, thread + l->base_call, err);
 
-	for (uint64_t at = w->stack; r == 0 && at < w->limit; at += LUA_VALUE_BYTES) {
-		uint8_t value[LUA_VALUE_BYTES];
+	for (uint64_t at = w->stack; r == 0 && at < w->limit; at += l->value_bytes) {
+		uint8_t value[LUA_VALUE_MOST];
 		uint64_t next = w->call == last ? 0 : word(w, w->call + 24);
 
 		if (next && word(w, next) == at)
 			r = enter(w, next, err);
-		if (r < 0 || !peek_read(w->refs->heap->peek, at, value, sizeof(value)))
+		if (r < 0 || !peek_read(w->refs->heap->peek, at, value, l->value_bytes))
 			break;
-		if (lua_heap_value(value))
-			r = tell(w, at, lua_heap_value(value), err);
+		if (lua_heap_value(w->refs->heap, value))
+			r = tell(w, at, lua_heap_value(w->refs->heap, value), err);
 	}
 	return r;
 }
@@ -134,8 +133,8 @@ int lua_stack_each(const struct lua_refs *refs, uint64_t addr, struct error *err
 	/* a function of Lua that runs uses its registers up to its own top */
 	if (call && is_lua(&w, call) && word(&w, call + 8) > w.limit)
 		w.limit = word(&w, call + 8);
-	if (w.limit > end + EXTRA_STACK * LUA_VALUE_BYTES ||
-	    w.limit - w.stack > (uint64_t)MAX_SLOTS * LUA_VALUE_BYTES)
+	if (w.limit > end + LUA_EXTRA_STACK * l->value_bytes ||
+	    w.limit - w.stack > (uint64_t)MAX_SLOTS * l->value_bytes)
 		w.limit = w.stack;
 	if (refs->names)
 		r = lua_names_text(refs->names, "[function]", &w.function, err);

@@ -16,12 +16,15 @@ enum {
 
 /* 5.2 before 5.4: their main threads are at one offset, and what 5.2 has behind it proves it. */
 static const struct lua_state_layout layouts[] = {
-	{ "5.2", 24, 0, 8, 16, 24, 48, 64, 0x45, 264, 272, 502, 0 },
-	{ "5.4", 24, 0, 8, 16, 24, 48, 64, 0x45, 264, 0, 0, 16 },
-	{ "5.4", 24, 0, 8, 16, 24, 48, 64, 0x45, 256, 0, 0, 16 }, /* 5.4.0 */
-	{ "5.3", 24, 0, 8, 16, 24, 48, 64, 0x45, 200, 208, 503, 16 },
-	{ "5.3", 24, 0, 8, 16, 24, 48, 64, 0x45, 224, 232, 503, 24 }, /* 5.3.0 */
-	{ "5.1", 32, 16, 24, 120, 0, 0, 160, 5, 176, 0, 0, 0 },
+	{ "5.2", 24, 0, 8, 16, 24, 48, 64, 0x45, 264, 272, 502, 0, false },
+	{ "5.4", 24, 0, 8, 16, 24, 48, 64, 0x45, 264, 0, 0, 16, false },
+	{ "5.4", 24, 0, 8, 16, 24, 48, 64, 0x45, 256, 0, 0, 16, false }, /* 5.4.0 */
+	{ "5.3", 24, 0, 8, 16, 24, 48, 64, 0x45, 200, 208, 503, 16, false },
+	{ "5.3", 24, 0, 8, 16, 24, 48, 64, 0x45, 224, 232, 503, 24, false }, /* 5.3.0 */
+	{ "5.1", 32, 16, 24, 120, 0, 0, 160, 5, 176, 0, 0, 0, false },
+	{ "5.4", 24, 0, 8, 16, 24, 48, 64, 0x45, 296, 0, 0, 16, true },
+	{ "5.4", 24, 0, 8, 16, 24, 48, 64, 0x45, 288, 0, 0, 16, true }, /* 5.4.0 */
+	{ "5.3", 24, 0, 8, 16, 24, 48, 64, 0x45, 216, 224, 503, 16, true },
 };
 
 static bool is_thread(struct peek *p, uint64_t addr)
@@ -40,22 +43,30 @@ static bool is_code(const struct maps *m, uint64_t addr)
 	return x && (x->prot & MAPS_EXEC);
 }
 
+/* The version as the program's number type has it; false: it is none. */
 static bool has_version(struct peek *p, const struct lua_state_layout *l, uint64_t global)
 {
 	uint64_t at = l->version_number ? peek_word(p, global + l->version_number) : 0;
-	double number;
+	long double wide = 0;
+	double number = 0;
+	float narrow = 0;
 
 	if (!l->version_number)
 		return true;
 	/* a constant of the program: it may lie in a page of the file that was never touched */
-	return at && (!peek_read(p, at, &number, sizeof(number)) || number == l->number);
+	if (!at || !peek_read(p, at, &narrow, sizeof(narrow)))
+		return at != 0;
+	if (l->is_wide) /* its 10 bytes; what is behind them is nothing */
+		return peek_read(p, at, &wide, 10) && wide == (long double)l->number;
+	return narrow == (float)l->number ||
+	       (peek_read(p, at, &number, sizeof(number)) && number == l->number);
 }
 
 static bool fits(struct peek *p, const struct maps *m, const struct lua_state_layout *l,
                  uint64_t addr, struct lua_state *ret)
 {
 	uint64_t global = peek_word(p, addr + l->global), main_thread;
-	uint8_t g[288];
+	uint8_t g[320];
 	uint32_t size;
 
 	if (!global || global % 8 || !peek_read(p, global, g, sizeof(g)))
@@ -63,7 +74,8 @@ static bool fits(struct peek *p, const struct maps *m, const struct lua_state_la
 	memcpy(&main_thread, g + l->main_thread, 8);
 	memcpy(&size, g + l->strings + 12, 4);
 	if (main_thread >= global || global - main_thread > BEHIND_MAX || !size ||
-	    size & (size - 1) || size > MAX_BUCKETS || g[l->registry + 8] != l->registry_type ||
+	    size & (size - 1) || size > MAX_BUCKETS ||
+	    g[l->registry + (l->is_wide ? 16 : 8)] != l->registry_type ||
 	    !is_thread(p, main_thread) || peek_word(p, main_thread + l->global) != global)
 		return false;
 	if (!is_code(m, peek_word(p, global + l->frealloc)) || !has_version(p, l, global))
@@ -105,7 +117,8 @@ static uint64_t check_bucket(struct peek *p, struct lua_state *s, uint64_t first
 			return n;
 		}
 		memcpy(&hash, head + 12, 4);
-		if ((hash & (s->buckets - 1)) != bucket)
+		/* the table may have just become larger, or be about to become smaller */
+		if (s->buckets > 1 && (hash ^ bucket) & (s->buckets / 2 - 1))
 			s->inconsistent++;
 		memcpy(&at, head + s->layout->next_string, 8);
 	}
@@ -150,7 +163,7 @@ static bool check_strings(struct peek *p, struct lua_state *s)
 	return s->inconsistent <= s->checked / 16;
 }
 
-bool lua_state_check(struct peek *p, struct lua_state *s)
+bool lua_state_check(struct peek *p, struct lua_state *s, bool doubts)
 {
 	uint64_t debt = 0;
 
@@ -159,5 +172,8 @@ bool lua_state_check(struct peek *p, struct lua_state *s)
 		return false;
 	s->bytes += debt;
 	/* the table of strings is part of it */
-	return s->bytes < MAX_BYTES && check_strings(p, s) && s->bytes >= 8 * s->buckets;
+	if (s->bytes >= MAX_BYTES)
+		return false;
+	s->is_doubtful = !check_strings(p, s) || s->bytes < 8 * s->buckets;
+	return !s->is_doubtful || doubts;
 }

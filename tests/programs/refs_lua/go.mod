@@ -1,0 +1,3 @@
+module refs_lua
+
+go 1.20
