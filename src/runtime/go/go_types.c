@@ -331,15 +331,11 @@ static int by_offset(const void *a, const void *b)
 	return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-const struct go_types_type *go_types_get(struct go_types *t, uint32_t type)
+static const struct go_types_type *read_slots(struct go_types *t, uint32_t type)
 {
 	struct flattening f = { .t = t, .end_of_work = t->work + MAX_WORK };
 	struct go_types_type *x;
 
-	if (type >= t->n_types)
-		type = 0;
-	if (t->types[type].is_flat)
-		return &t->types[type];
 	flatten(&f, type, 0, 0);
 	if (f.n)
 		qsort(f.slots, f.n, sizeof(*f.slots), by_offset);
@@ -351,6 +347,13 @@ const struct go_types_type *go_types_get(struct go_types *t, uint32_t type)
 	if (x->what == GO_TYPES_ARRAY && !x->size)
 		x->size = x->count * t->types[x->elem].size;
 	return x;
+}
+
+const struct go_types_type *go_types_get(struct go_types *t, uint32_t type)
+{
+	if (type >= t->n_types)
+		type = 0;
+	return t->types[type].is_flat ? &t->types[type] : read_slots(t, type);
 }
 
 const struct go_types_slot *go_types_slot_at(const struct go_types_type *t, uint64_t offset)
