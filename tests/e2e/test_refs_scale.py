@@ -79,6 +79,29 @@ def test_memory(heap, tmp_path):
     assert nothing_left(pid)
 
 
+def peak_of_mix(mib, tmp_path):
+    """Of memwho on a server's heap of @mib MiB; and how many objects are there."""
+    process = subprocess.Popen([gotools.build(HEAP, "refs-heap"), "mix", str(mib)], stdout=subprocess.PIPE, text=True)
+    objects, peak = int(process.stdout.readline().split()[2]), 0
+    own = start(process.pid, tmp_path)
+    while own.poll() is None:
+        peak = max(peak, anonymous(own.pid))
+        time.sleep(0.002)
+    conftest.end(process)
+    assert own.returncode == 0
+    assert abs(json.loads((tmp_path / "out.json").read_text())["live_objects"] - objects) <= objects / 1000
+    return peak, objects
+
+
+def test_memory_grows(tmp_path):
+    """48 bytes for each further object of a server's heap, most of whose bytes are read."""
+    small, large = peak_of_mix(400, tmp_path), peak_of_mix(720, tmp_path)
+    assert large[0] <= 48 * large[1] + (100 << 20), large
+    more = (large[0] - small[0]) / (large[1] - small[1])
+    print(f"{more:.1f} bytes a further object")
+    assert more <= 48, (small, large)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted(heap, tmp_path, number):
     pid, size, objects = heap

@@ -19,10 +19,10 @@ enum {
 	ARENA_BITMAP = 2097152,   /* bytes of heapArena.bitmap, up to 1.19 */
 	ARENA_BITS = 1048576,     /* 1.20, 1.21; noMorePtrs behind it */
 	MAX_PAGES = 1 << 28,
-	/* of the heap's memory, what is held at once: a walk takes 36 bytes an object, and 48 and
-	 * 100 MiB are what there is */
-	HELD_LEAST = 32 << 20,
-	HELD_EACH = 4,
+	/* of the heap's memory, what is held at once: a walk takes 39 bytes an object and 2 for
+	 * the spans, and 48 and 100 MiB are what there is */
+	HELD_LEAST = 40 << 20,
+	HELD_EACH = 2,
 	SPAN_BYTES = 136, /* the shortest mspan */
 };
 
@@ -418,37 +418,48 @@ static int scan_all(const uint8_t *memory, uint64_t words, go_objects_fn fn, voi
 	int r = 0;
 
 	for (uint64_t w = 0; r == 0 && w < words; w++)
-		r = fn(arg, (uint32_t)(w * WORD), value_at(memory + w * WORD));
+		r = fn(arg, (uint32_t)(w * WORD), memory ? value_at(memory + w * WORD) : 0);
 	return r;
 }
 
-/* The mask of a type is repeated over an array of it (mbitmap.go, typePointers). */
-static int scan_type(struct go_objects *o, uint64_t type, const uint8_t *memory, uint64_t words,
-                     go_objects_fn fn, void *arg)
+static void read_mask(struct go_objects *o, uint64_t type, struct go_objects_mask *ret)
 {
 	const struct go_layout *l = o->module->layout;
-	const uint8_t *t = image_at(o->image, type, l->type_bytes), *mask;
-	uint64_t size, pointers, at;
-	int r = 0;
+	const uint8_t *t = image_at(o->image, type, l->type_bytes);
+	uint64_t at;
 
+	*ret = (struct go_objects_mask){ .type = type };
 	if (!t)
-		return scan_all(memory, words, fn, arg);
-	size = value_at(t + l->type_size) / WORD;
-	pointers = value_at(t + l->type_ptr_bytes) / WORD;
+		return;
+	ret->size = value_at(t + l->type_size) / WORD;
+	ret->pointers = value_at(t + l->type_ptr_bytes) / WORD;
 	at = value_at(t + l->type_gc_data);
 	if (l->minor >= 24 && (t[l->type_tflag] & TFLAG_ON_DEMAND))
 		at = word(o, at);
 	else if (l->minor < 24 && (t[l->type_kind] & KIND_GC_PROG))
 		at = 0;
-	if (pointers > words)
-		pointers = words;
-	mask = at && pointers ? image_at(o->image, at, (pointers + 7) / 8) : NULL;
-	if (!size || (pointers && !mask)) /* by a program: any word may be one */
-		return scan_all(memory, words, fn, arg);
-	for (uint64_t e = 0; r == 0 && e < words && pointers; e += size) {
-		uint64_t n = pointers < words - e ? pointers : words - e;
+	if (at && ret->pointers)
+		ret->mask = image_at(o->image, at, (ret->pointers + 7) / 8);
+}
 
-		r = scan_bits(memory + e * WORD, mask, 0, n, (uint32_t)(e * WORD), fn, arg);
+/* The mask of a type is repeated over an array of it (mbitmap.go, typePointers). @memory may be
+ * NULL: values are not wanted. */
+static int scan_type(struct go_objects *o, uint64_t type, const uint8_t *memory, uint64_t words,
+                     go_objects_fn fn, void *arg)
+{
+	struct go_objects_mask *lately = &o->masks[type / 32 % ARRAY_SIZE(o->masks)], k;
+	int r = 0;
+
+	if (lately->type != type)
+		read_mask(o, type, lately);
+	k = *lately;                            /* @fn may come by here */
+	if (!k.size || (k.pointers && !k.mask)) /* by a program: any word may be one */
+		return scan_all(memory, words, fn, arg);
+	for (uint64_t e = 0; r == 0 && e < words && k.pointers; e += k.size) {
+		uint64_t n = k.pointers < words - e ? k.pointers : words - e;
+
+		r = scan_bits(memory ? memory + e * WORD : NULL, k.mask, 0, n, (uint32_t)(e * WORD),
+		              fn, arg);
 	}
 	return r;
 }
@@ -534,6 +545,8 @@ int go_objects_offsets(struct go_objects *o, size_t s, uint32_t slot, go_objects
 
 	if (!x->no_scan && !x->tried)
 		find_bits(o, x);
+	if (x->large_type && !x->bits && !x->no_scan)
+		return scan_type(o, x->large_type, NULL, x->elemsize / WORD, fn, arg);
 	if (!x->bits)
 		return go_objects_scan(o, s, slot, fn, arg);
 	return scan_bits(NULL, x->bits, (uint64_t)slot * x->elemsize / WORD, x->elemsize / WORD, 0,

@@ -17,18 +17,20 @@
 #include "target/maps.h"
 
 struct go_objects_span {
-	/* what every look at an object needs stands together */
-	uint64_t start, end, elemsize;
-	uint64_t reciprocal;   /* 2^64 / elemsize, rounded up */
+	/* what every look at an address needs stands together */
+	uint64_t start;
+	uint64_t reciprocal; /* 2^64 / elemsize, rounded up */
+	uint32_t first;      /* number of its first slot */
+	uint32_t n;          /* slots */
+	uint64_t elemsize;
+	uint64_t end;
 	const uint8_t *memory; /* NULL: not there now; by go_span_memory_get() */
 	const uint8_t *bits;   /* GO_BITS_SPAN: of the whole span; NULL: malloc headers */
-	uint32_t first;        /* number of its first slot */
-	uint32_t n;            /* slots */
 	uint16_t pins;         /* users of its memory, who want it to stay */
 	bool no_scan, has_header;
 	bool tried;          /* bits were asked for */
 	bool is_used;        /* of memory: lately */
-	bool is_copy;        /* of memory: ours, and was read once at least */
+	bool is_copy;        /* of memory: ours */
 	bool is_missing;     /* of memory: it is not to be had */
 	uint64_t large_type; /* of the only object; 0 */
 	uint64_t specials;
@@ -54,6 +56,10 @@ struct go_objects {
 	uint64_t taken_bytes, taken_objects;
 	uint64_t readable; /* bytes of the image that are there: of records no more can be */
 	struct go_span_memory memory;
+	struct go_objects_mask {
+		uint64_t type, size, pointers; /* words: of the type, and those of mask */
+		const uint8_t *mask;           /* NULL: not known, any word may be a pointer */
+	} masks[64];                           /* of the types met last */
 	struct go_objects_bits {
 		struct go_objects_bits *next;
 		size_t used;

@@ -1,13 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "runtime/go/go_span_memory.h"
 
+#include <malloc.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "runtime/go/go_objects.h"
+
+enum { MAPPED_FROM = 1 << 20, WAIT_NS = 1000000, MAX_WAITS = 100 };
 
 void go_span_memory_open(struct go_span_memory *m, struct image *i, struct go_objects_span *spans,
                          size_t n, uint64_t limit)
 {
+	/* else it rises to the largest copy that was freed, and arrays below it are grown by
+	 * copying within the heap, which leaves holes there */
+	mallopt(M_MMAP_THRESHOLD, MAPPED_FROM);
 	*m = (struct go_span_memory){ .image = i, .spans = spans, .n_spans = n, .limit = limit };
 }
 
@@ -24,6 +31,7 @@ void go_span_memory_drop(struct go_span_memory *m)
 		if (m->spans[i].is_copy && m->spans[i].memory && !m->spans[i].pins)
 			give_up(m, &m->spans[i]);
 	}
+	malloc_trim(0); /* small blocks stand between the copies */
 }
 
 void go_span_memory_close(struct go_span_memory *m)
@@ -49,17 +57,19 @@ static void make_room(struct go_span_memory *m, uint64_t bytes)
 	}
 }
 
-static void count(struct go_span_memory *m, const struct go_objects_span *s, uint64_t bytes)
+/* A page that the kernel is just moving (compaction, another node) looks as if it were swapped out
+ * and is back in no time. Of many that are really out only the first are waited for. */
+static bool read_twice(struct go_span_memory *m, uint64_t start, uint8_t *to, uint64_t bytes)
 {
-	if (!s->is_copy) {
-		m->first += bytes;
-		return;
+	const struct timespec wait = { .tv_nsec = WAIT_NS };
+
+	if (image_copy(m->image, start, to, bytes) == 0)
+		return true;
+	if (m->waits < MAX_WAITS) {
+		m->waits++;
+		nanosleep(&wait, NULL);
 	}
-	m->again += bytes;
-	if (m->again > 4 * m->first + m->limit) {
-		m->limit *= 2;
-		m->again = 0;
-	}
+	return image_copy(m->image, start, to, bytes) == 0;
 }
 
 static void copy(struct go_span_memory *m, struct go_objects_span *s)
@@ -69,12 +79,11 @@ static void copy(struct go_span_memory *m, struct go_objects_span *s)
 
 	make_room(m, bytes);
 	to = malloc(bytes);
-	if (!to || image_copy(m->image, s->start, to, bytes) < 0) {
+	if (!to || !read_twice(m, s->start, to, bytes)) {
 		free(to);
 		s->is_missing = true;
 		return;
 	}
-	count(m, s, bytes);
 	s->memory = to;
 	s->is_copy = true;
 	m->held += bytes;

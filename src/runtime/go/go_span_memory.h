@@ -4,9 +4,9 @@
 /*
  * The memory of the spans that a walk of a heap looks at. Of a core it is the
  * mapped file; of a process it is copied span by span and given up again, so that
- * a heap of many GiB is walked with some MiB. The surprising rule: what is held
- * grows when much more is read again than was read at first: memory for time, but never
- * time without bound.
+ * a heap of many GiB is walked with some MiB. What is held at once has a limit; what
+ * was given up is read again when it is asked for. What cannot be read is missing only
+ * when it could not be read a second time either.
  */
 
 #include <stdbool.h>
@@ -20,9 +20,9 @@ struct go_span_memory {
 	struct image *image;
 	struct go_objects_span *spans; /* of the heap; not owned */
 	size_t n_spans;
-	size_t hand;           /* of the clock: the span that is looked at next */
-	uint64_t held, limit;  /* bytes copied and not given up; bytes that may be */
-	uint64_t first, again; /* bytes read for the first time; read again, since limit changed */
+	size_t hand;          /* of the clock: the span that is looked at next */
+	uint64_t held, limit; /* bytes copied and not given up; bytes that may be */
+	unsigned waits;       /* for pages that were not there at first */
 };
 /* { 0 } is closed. @limit: bytes that may be held. */
 void go_span_memory_open(struct go_span_memory *m, struct image *i, struct go_objects_span *spans,
