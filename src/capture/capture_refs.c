@@ -2,6 +2,7 @@
 #include "capture/capture_refs.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,15 +155,62 @@ static int refuse_another(struct error *err)
 	return error_hint(err, "the same command looks at the new one");
 }
 
+/* What else the process's memory is, looked at while the graph is made of its copy. */
+struct beside {
+	const struct target *t;
+	struct capture_refs_memory *to;
+	int space;    /* as space_open() gave it */
+	bool another; /* it became another program before the look was over */
+	pthread_t thread;
+	bool runs;
+};
+
+static void *look_beside(void *arg)
+{
+	struct beside *b = arg;
+
+	capture_refs_memory_look(b->t, b->to);
+	b->another = became_another(b->t, b->space);
+	return NULL;
+}
+
+static void beside_begin(struct beside *b)
+{
+	b->runs = pthread_create(&b->thread, NULL, look_beside, b) == 0;
+	if (!b->runs)
+		look_beside(b);
+}
+
+static void beside_end(struct beside *b)
+{
+	if (b->runs)
+		pthread_join(b->thread, NULL);
+	b->runs = false;
+}
+
+static int of_copy(const struct snapshot *s, const struct capture_refs_options *o,
+                   struct object_graph *ret, struct capture_refs_facts *facts, struct error *err)
+{
+	cleanup(image_closep) struct image *i = NULL;
+	cleanup_free struct image_thread *threads = calloc(s->n_threads + 1, sizeof(*threads));
+	int r;
+
+	if (!threads)
+		return error_oom(err);
+	for (size_t k = 0; k < s->n_threads; k++)
+		threads[k] = image_thread_of(s->threads[k].tid, &s->threads[k].regs);
+	r = image_open_process(s->copy, threads, s->n_threads, &i, err);
+	return r < 0 ? r : ask_runtimes(i, o, ret, facts, err);
+}
+
 static int by_copy(const struct target *t, const struct capture_refs_options *o,
                    struct object_graph *ret, struct capture_refs_facts *facts, struct error *err)
 {
 	const struct snapshot_options options = { .registers = true };
 	cleanup(inject_closep) struct inject *in = NULL;
 	cleanup(snapshot_closep) struct snapshot *s = NULL;
-	cleanup(image_closep) struct image *i = NULL;
-	cleanup_free struct image_thread *threads = NULL;
 	cleanup_close int space = space_open(t);
+	struct beside beside = { .t = t, .to = &facts->memory, .space = space };
 	int r = inject_open(t, NULL, NULL, &in, err);
 
 	if (r == 0)
@@ -172,16 +220,10 @@ static int by_copy(const struct target *t, const struct capture_refs_options *o,
 	if (r < 0)
 		return r;
 	facts->pause_ns = s->pause_ns;
-	capture_refs_memory_look(t, &facts->memory);
-	if (became_another(t, space))
-		return refuse_another(err);
-	threads = calloc(s->n_threads + 1, sizeof(*threads));
-	if (!threads)
-		return error_oom(err);
-	for (size_t k = 0; k < s->n_threads; k++)
-		threads[k] = image_thread_of(s->threads[k].tid, &s->threads[k].regs);
-	r = image_open_process(s->copy, threads, s->n_threads, &i, err);
-	return r < 0 ? r : ask_runtimes(i, o, ret, facts, err);
+	beside_begin(&beside);
+	r = of_copy(s, o, ret, facts, err);
+	beside_end(&beside);
+	return beside.another ? refuse_another(err) : r;
 }
 
 static int look_once_more(void *arg, struct image **ret, struct error *err)
