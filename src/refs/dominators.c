@@ -8,7 +8,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 
-enum { NO_TIER = 255 };
+enum { NO_TIER = 255, AHEAD = 16 };
 
 void dominators_drop_order(struct dominators *d)
 {
@@ -33,6 +33,7 @@ enum { LENT = 5 };
 struct work {
 	const struct object_graph *g;
 	struct dominators *d;
+	uint32_t first_leaf;   /* node: it and those behind it refer to nothing */
 	uint32_t *spare[LENT]; /* owned */
 	size_t n_spare;
 
@@ -128,6 +129,19 @@ static int add_other(struct work *w, uint32_t from, uint32_t to, struct error *e
 	return 0;
 }
 
+/* Numbers and references of those that come next, asked for from memory early: they lie anywhere.
+ */
+static void look_ahead(const struct work *w, struct successors s)
+{
+	for (uint32_t k = 0; k < s.n && k < AHEAD; k++) {
+		const uint32_t to = s.to[(size_t)k * s.step];
+
+		__builtin_prefetch(&w->number[to]);
+		if (to < w->first_leaf)
+			__builtin_prefetch(&w->g->first_edge[to]);
+	}
+}
+
 /* What root @root reaches and none before did. Numbers below @first are of a stronger tier.
  * @next: of each number, which of its references is the next to be taken. */
 static int number_from(struct work *w, size_t root, uint32_t first, uint32_t *next,
@@ -143,10 +157,16 @@ static int number_from(struct work *w, size_t root, uint32_t first, uint32_t *ne
 		const struct successors s = successors_of(w->g, w->vertex[at]);
 		uint32_t k = next[at], to = 0;
 
-		while (r == 0 && k < s.n && w->number[to = s.to[(size_t)k * s.step]]) {
-			if (w->number[to] >= first)
+		if (!k)
+			look_ahead(w, s);
+		for (; r == 0 && k < s.n; k++) {
+			to = s.to[(size_t)k * s.step];
+			if (!w->number[to] && to < w->first_leaf)
+				break;
+			if (!w->number[to])
+				number_vertex(w, to, at);
+			else if (w->number[to] >= first)
 				r = add_other(w, at, w->number[to], err);
-			k++;
 		}
 		next[at] = k + 1;
 		if (k >= s.n) {
@@ -321,6 +341,7 @@ static void sum_up(const struct object_graph *g, struct dominators *d)
 		if (d->order[k] >= d->n_nodes)
 			kept = &d->kept[d->order[k] - d->n_nodes];
 		for (k = kept ? k + 1 : end; k < end; k++) {
+			dominators_look_ahead(g, d, k);
 			kept->bytes += object_graph_size(g, d->order[k]);
 			kept->objects++;
 		}
@@ -345,7 +366,9 @@ static int prepare(const struct object_graph *g, struct dominators *d, struct er
 int dominators_compute(const struct object_graph *g, struct dominators *ret, struct error *err)
 {
 	cleanup(dominators_clear) struct dominators d = { 0 };
-	cleanup(work_clear) struct work w = { .g = g, .d = &d };
+	cleanup(work_clear) struct work w = { .g = g,
+		                              .d = &d,
+		                              .first_leaf = object_graph_first_leaf(g) };
 	int r = prepare(g, &d, err);
 
 	if (r == 0)

@@ -46,5 +46,18 @@ int dominators_compute(const struct object_graph *g, struct dominators *ret, str
 /* When nobody will ask for it any more: 8 bytes a vertex. */
 void dominators_drop_order(struct dominators *d);
 
+/* For who looks at objects in the order of the tree and is at place @k of it: asks for what comes
+ * soon, which lies anywhere. */
+static inline void dominators_look_ahead(const struct object_graph *g, const struct dominators *d,
+                                         size_t k)
+{
+	const size_t at = k + 16;
+
+	if (at < d->n_order && d->order[at] < d->n_nodes) {
+		__builtin_prefetch(&g->size_code[d->order[at]]);
+		__builtin_prefetch(&g->type[d->order[at]]);
+	}
+}
+
 /* The vertex right below the common root that dominates @v (or is it). */
 uint32_t dominators_top(const struct dominators *d, uint32_t v);

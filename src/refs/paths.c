@@ -140,6 +140,7 @@ struct walk {
 	const struct shared *s;
 	struct paths *p;
 	bool first_come;
+	uint32_t first_leaf; /* it and those behind it lead to nothing: they need not wait */
 	uint32_t *queue;
 	size_t head, tail;
 	/* the steps of late: from a place by a label to an object of a type */
@@ -208,7 +209,8 @@ static int meet(struct walk *w, const struct object_root *root, uint32_t at, uin
 	p->place[to] = place;
 	p->places[place].objects++;
 	p->places[place].bytes += object_graph_size(w->g, to);
-	w->queue[w->tail++] = to;
+	if (to < w->first_leaf)
+		w->queue[w->tail++] = to;
 	return 0;
 }
 
@@ -245,8 +247,11 @@ static void look_ahead(const struct walk *w)
 		__builtin_prefetch(&w->g->label_code[v]);
 	}
 	v = w->g->first_edge[w->queue[w->head + AHEAD / 2]];
-	if (v < w->g->n_edges)
+	if (v < w->g->n_edges) {
 		__builtin_prefetch(&w->p->place[w->g->to[v]]);
+		__builtin_prefetch(&w->d->tier[w->g->to[v]]);
+		__builtin_prefetch(&w->g->type[w->g->to[v]]);
+	}
 }
 
 static int go_on(struct walk *w, struct error *err)
@@ -272,8 +277,15 @@ int paths_compute(const struct object_graph *g, const struct dominators *d, cons
                   enum refs_view view, const bool *wanted, struct paths *ret, struct error *err)
 {
 	cleanup(paths_clear) struct paths p = { .is_plain = ret->is_plain };
-	cleanup_free uint32_t *queue = malloc((g->n_nodes + 1) * sizeof(*queue));
-	struct walk w = { g, d, s, &p, view == REFS_FIRST_COME, queue, 0, 0, { { 0 } } };
+	const uint32_t first_leaf = object_graph_first_leaf(g);
+	cleanup_free uint32_t *queue = malloc(((size_t)first_leaf + 1) * sizeof(*queue));
+	struct walk w = { .g = g,
+		          .d = d,
+		          .s = s,
+		          .p = &p,
+		          .first_come = view == REFS_FIRST_COME,
+		          .first_leaf = first_leaf,
+		          .queue = queue };
 	int r = 0;
 
 	p.place = malloc((g->n_nodes + 1) * sizeof(*p.place));

@@ -35,6 +35,7 @@ static void walk(const struct object_graph *g, const struct dominators *d, struc
 	for (size_t k = 1; k <= d->n_order; k++) {
 		const uint32_t v = k < d->n_order ? d->order[k] : UINT32_MAX;
 
+		dominators_look_ahead(g, d, k);
 		for (; n && inside[n - 1].end <= k; n--) {
 			rows[inside[n - 1].type].retained += bytes - inside[n - 1].before;
 			open[inside[n - 1].type] = false;

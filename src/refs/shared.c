@@ -120,9 +120,10 @@ static int look_at(const struct dominators *d, const uint32_t *top, uint32_t fro
 static int find_links(const struct object_graph *g, const struct dominators *d, const uint32_t *top,
                       struct links *l, struct error *err)
 {
+	const uint32_t leaf = object_graph_first_leaf(g);
 	int r = 0;
 
-	for (uint32_t v = 0; r == 0 && v < g->n_nodes; v++) {
+	for (uint32_t v = 0; r == 0 && v < leaf; v++) {
 		if (d->tier[v] == UINT8_MAX)
 			continue;
 		for (uint32_t e = g->first_edge[v]; r == 0 && e < g->first_edge[v + 1]; e++)

@@ -309,6 +309,11 @@ int object_graph_finish(struct object_graph *g, struct error *err)
 	return 0;
 }
 
+uint32_t object_graph_first_leaf(const struct object_graph *g)
+{
+	return (uint32_t)partition_point(g->n_nodes, v, g->first_edge[v] < g->n_edges);
+}
+
 /* @items of @each bytes, one for each node, behind their nodes. */
 static int move(void *items, size_t each, const struct object_graph *g, const uint32_t *turn,
                 struct error *err)

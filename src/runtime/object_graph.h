@@ -197,5 +197,9 @@ static inline uint32_t object_graph_label(const struct object_graph *g, uint32_t
 	               : (uint32_t)object_graph_far(g->far_labels, g->n_far_labels, edge);
 }
 
+/* Nodes from this one on refer to nothing (a walk meets them last); n_nodes: there are none. After
+ * object_graph_finish(). */
+uint32_t object_graph_first_leaf(const struct object_graph *g);
+
 /* The node that holds @addr, or begins there if is_scattered; UINT32_MAX: none. Linear. */
 uint32_t object_graph_find(const struct object_graph *g, uint64_t addr);
