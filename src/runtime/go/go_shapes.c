@@ -149,7 +149,7 @@ static const struct shape *shape_of(struct go_shapes *s, size_t span, uint32_t s
 
 static uint64_t word(const struct go_shapes *s, uint64_t at)
 {
-	return image_uint64(s->claims->objects->image, at);
+	return go_objects_word(s->claims->objects, at);
 }
 
 /* Do @bytes at @value lie in one object, or in memory that is no heap? */
