@@ -71,7 +71,9 @@ def check(result, p, least=0.97, strays=0):
     waiting = {g["name"]: g["waiting"] for g in result["goroutines"]}
     for name, reason in p.waits.items():
         found = [w for g, w in waiting.items() if g.startswith(f"goroutines of {name} ")]
-        assert found == [reason], (name, reason, waiting)
+        # on a machine under load one that runs may have been preempted, and waits for a thread
+        alike = [reason, "runnable", "preempted"] if reason == "running" else [reason]
+        assert len(found) == 1 and found[0] in alike, (name, reason, waiting)
     found = {int(o["address"], 16): o["type"] for o in result["objects"]}
     pairs = [((found.get(a) or "").rstrip("?"), t) for a, t in p.objects.items()]
     typed = [(f, t) for f, t in pairs if f]
@@ -90,11 +92,19 @@ def test_each_kind(memwho, program, minor):
     assert {"main.parameters.s", "main.array.a", "main.maps.m", "main.waitSend.h"} <= frames, frames
 
 
+def while_both_run(memwho, p, *how):
+    for _ in range(30):
+        r = memwho("refs", p.pid, "--json", "--objects", *how)
+        if sum(g["waiting"] == "running" for g in r.json()["goroutines"]) == 2:
+            break
+    return r
+
+
 def test_stopped(memwho, program):
     """Of what runs --stop has registers, as a copy has; --no-stop has none and says so."""
     p = program("busy")
     for how, known in ((), True), (("--stop",), True), (("--no-stop",), False):
-        r = memwho("refs", p.pid, "--json", "--objects", *how)
+        r = while_both_run(memwho, p, *how)
         result = r.json()
         check(result, p, strays=2)
         assert sum(g["waiting"] == "running" for g in result["goroutines"]) == 2, result["goroutines"]
