@@ -9,7 +9,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/path.h"
-#include "inject/steps.h"
+#include "base/steps.h"
 #include "target/reader.h"
 #include "target/registers.h"
 #include "unwind/unwind.h"

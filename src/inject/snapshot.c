@@ -18,7 +18,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "inject/steps.h"
+#include "base/steps.h"
 #include "inject/transaction.h"
 #include "target/memory_cgroup.h"
 #include "target/proc.h"

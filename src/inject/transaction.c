@@ -12,7 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "inject/steps.h"
+#include "base/steps.h"
 
 enum { PAGE = 4096 };
 

@@ -17,6 +17,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/steps.h"
 #include "target/freeze_regs.h"
 #include "target/permission.h"
 #include "target/proc.h"
@@ -112,6 +113,7 @@ static int seize(const struct target *t, pid_t tid, struct error *err)
 {
 	int errnum;
 
+	steps_before("seize");
 	/* no PTRACE_O_EXITKILL: when we die it is to live on */
 	if (ptrace(PTRACE_SEIZE, tid, NULL, NULL) == 0)
 		return 1;
@@ -165,8 +167,10 @@ static void interrupt_new(struct freeze *f)
 	if (!f->since_ns)
 		f->since_ns = clock_now_ns();
 	for (size_t i = 0; i < f->n; i++)
-		if (!f->threads[i].stopped && !f->threads[i].gone)
+		if (!f->threads[i].stopped && !f->threads[i].gone) {
+			steps_before("interrupt");
 			ptrace(PTRACE_INTERRUPT, f->threads[i].tid, NULL, NULL);
+		}
 	qsort(f->threads, f->n, sizeof(*f->threads), by_tid);
 }
 
@@ -241,6 +245,7 @@ static int wait_stopped(struct freeze *f)
 	while (poll_all(f)) {
 		if (clock_now_ns() > f->deadline_ns)
 			return too_late(f);
+		steps_before("wait");
 		nanosleep(&pause, NULL);
 		if (pause.tv_nsec < MAX_PAUSE_NS)
 			pause.tv_nsec *= 2;
@@ -292,6 +297,7 @@ static void let_go(struct freeze *f)
 
 		if (!x->stopped)
 			continue;
+		steps_before("let go");
 		freeze_regs_leave(x->tid, &x->regs);
 		ptrace(PTRACE_DETACH, x->tid, NULL, NULL);
 	}

@@ -28,9 +28,9 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/steps.h"
 #include "inject/inject.h"
 #include "inject/snapshot.h"
-#include "inject/steps.h"
 #include "symbol/symbol.h"
 #include "target/elf_file.h"
 #include "target/reader.h"

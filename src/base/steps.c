@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "inject/steps.h"
+#include "base/steps.h"
 
 #include <stddef.h>
 
