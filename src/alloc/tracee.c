@@ -178,11 +178,10 @@ static bool is_left_out(const struct tracee *t, unsigned flags)
 
 /* ---- telling the engine ---- */
 
-static bool find_bias(const struct symbol_space *space, const struct symbol_module *module,
-                      u64 *ret)
+bool tracee_find_bias(const struct tracee *t, const struct symbol_module *module, u64 *ret)
 {
-	for (size_t i = 0; i < symbol_space_n(space); i++) {
-		const struct symbol_mapping *m = symbol_space_at(space, i);
+	for (size_t i = 0; i < symbol_space_n(t->space); i++) {
+		const struct symbol_mapping *m = symbol_space_at(t->space, i);
 
 		if (m->module == module && !m->gone) {
 			*ret = m->bias;
@@ -220,12 +219,11 @@ static void put_range(const struct tracee *t, const struct symbol_module *module
 {
 	u64 bias;
 
-	if (size && find_bias(t->space, module, &bias))
+	if (size && tracee_find_bias(t, module, &bias))
 		ranges[(*n)++] = (struct alloc_range){ vaddr + bias, vaddr + bias + size };
 }
 
-/* Code that belongs to the allocators, at run-time addresses. */
-static int internal_ranges(const struct tracee *t, struct alloc_range **ret, size_t *ret_n,
+int tracee_internal_ranges(const struct tracee *t, struct alloc_range **ret, size_t *ret_n,
                            struct error *err)
 {
 	size_t max = t->probes.n_probes + t->probes.n_ranges, n = 0;
@@ -265,7 +263,7 @@ int tracee_publish(struct tracee *t, struct engine_bpf *e, struct modules *m, st
 	r = modules_spans(m, t->space, &spans, &n_spans, err);
 	if (r < 0)
 		return r;
-	r = internal_ranges(t, &ranges, &n_ranges, err);
+	r = tracee_internal_ranges(t, &ranges, &n_ranges, err);
 	if (r < 0)
 		return r;
 	return engine_bpf_set_process(e, t->slot, t->pid, spans, n_spans, ranges, n_ranges, err);

@@ -81,6 +81,11 @@ bool tracee_may_throw(const struct tracee *t);
  * kernel (see tracee.c). */
 void tracee_decide_throws(struct tracee *t, bool engine_has_sessions);
 
+/* Run-time address - vaddr in @module; false: it is not mapped any more. */
+bool tracee_find_bias(const struct tracee *t, const struct symbol_module *module, u64 *ret);
+/* Code that belongs to the allocators, at run-time addresses, sorted; malloc'ed. */
+int tracee_internal_ranges(const struct tracee *t, struct alloc_range **ret, size_t *ret_n,
+                           struct error *err);
 /* Tell the engine about the modules and what is internal. */
 int tracee_publish(struct tracee *t, struct engine_bpf *e, struct modules *m, struct error *err);
 /* Count only / record: attach what is not attached yet. */

@@ -166,6 +166,48 @@ static void find_names(const struct decoded *d, uint64_t vaddr, struct code_insn
 	}
 }
 
+/* A register that no argument of a call is in and that no caller wants back. */
+static bool is_scratch(const ZydisDecodedOperand *o)
+{
+	if (o->type != ZYDIS_OPERAND_TYPE_REGISTER)
+		return false;
+	switch (ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, o->reg.value)) {
+	case ZYDIS_REGISTER_RAX:
+	case ZYDIS_REGISTER_R10:
+	case ZYDIS_REGISTER_R11: return true;
+	default: return false;
+	}
+}
+
+static bool is_repeatable(const struct decoded *d)
+{
+	switch (d->insn.mnemonic) {
+	case ZYDIS_MNEMONIC_ENDBR64:
+	case ZYDIS_MNEMONIC_NOP:
+	case ZYDIS_MNEMONIC_TEST:
+	case ZYDIS_MNEMONIC_CMP: return true;
+	case ZYDIS_MNEMONIC_MOV:
+		return is_scratch(operand(d, 0)) &&
+		       (operand(d, 1)->type == ZYDIS_OPERAND_TYPE_IMMEDIATE ||
+		        (operand(d, 1)->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		         !is_scratch(operand(d, 1))));
+	case ZYDIS_MNEMONIC_XOR:
+		return is_scratch(operand(d, 0)) &&
+		       operand(d, 1)->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		       operand(d, 0)->reg.value == operand(d, 1)->reg.value;
+	default: return false;
+	}
+}
+
+static uint8_t rip_displacement(const struct decoded *d)
+{
+	for (unsigned i = 0; i < d->insn.operand_count; i++)
+		if (operand(d, i)->type == ZYDIS_OPERAND_TYPE_MEMORY &&
+		    operand(d, i)->mem.base == ZYDIS_REGISTER_RIP)
+			return d->insn.raw.disp.offset;
+	return 0;
+}
+
 bool code_decode(const uint8_t *bytes, size_t len, uint64_t vaddr, struct code_insn *ret)
 {
 	struct decoded d;
@@ -177,6 +219,8 @@ bool code_decode(const uint8_t *bytes, size_t len, uint64_t vaddr, struct code_i
 		.length = d.insn.length,
 		.emulated = is_emulated(bytes, d.insn.length),
 		.endbr = d.insn.mnemonic == ZYDIS_MNEMONIC_ENDBR64,
+		.repeatable = is_repeatable(&d),
+		.disp_at = rip_displacement(&d),
 		.writes = written(&d),
 		.is_lea = d.insn.mnemonic == ZYDIS_MNEMONIC_LEA,
 		.flow = flow_of(&d.insn),

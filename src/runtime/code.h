@@ -34,9 +34,13 @@ enum code_flow {
 
 struct code_insn {
 	uint8_t length;
-	bool emulated;   /* on every kernel since 5.17 */
-	bool direct;     /* target is known */
-	bool endbr;      /* endbr64: a landing pad that changes nothing */
+	bool emulated; /* on every kernel since 5.17 */
+	bool direct;   /* target is known */
+	bool endbr;    /* endbr64: a landing pad that changes nothing */
+	/* Executed once more at a function's entry it does the same again: it only
+	 * reads, and writes flags, rax, r10 or r11. */
+	bool repeatable;
+	uint8_t disp_at; /* offset of a displacement of 32 bits that is relative to rip; 0: none */
 	unsigned writes; /* enum code_register */
 	/* "mov to, from" between two of the four argument registers, 64 bits: their
 	 * numbers; else both -1 */

@@ -132,16 +132,12 @@ static const char *why_cut(const struct stack_record *s)
 	}
 }
 
-int stack_frames_of(struct stack_frames *f, const struct code_history *h, u32 slot, u32 stack,
-                    u32 *ids, struct error *err)
+int stack_frames_of_pcs(struct stack_frames *f, const struct code_history *h, u32 slot,
+                        const u64 *pcs, size_t n_pcs, const char *cut, u32 *ids, struct error *err)
 {
-	const struct stack_record *s = bpf_tables_stack(f->tables, stack);
-	const u64 *pcs = s ? bpf_tables_pcs(f->tables, s) : NULL;
 	int n = 0;
 
-	if (!s)
-		return mark(f, f->no_stack, ids, 0, err);
-	for (u32 i = 0; i < s->n; i++) {
+	for (size_t i = 0; i < n_pcs; i++) {
 		struct stack_frames_span span = { 0 };
 		int r = of_address(f, h, slot, pcs[i], &span, err);
 
@@ -150,7 +146,19 @@ int stack_frames_of(struct stack_frames *f, const struct code_history *h, u32 sl
 		for (u32 k = 0; k < span.n && n < PROFILE_MAX_FRAMES - 1; k++)
 			ids[n++] = f->ids[span.first + k];
 	}
-	return stack_frames_is_complete(h, f->tables, s) ? n : mark(f, why_cut(s), ids, n, err);
+	return cut ? mark(f, cut, ids, n, err) : n;
+}
+
+int stack_frames_of(struct stack_frames *f, const struct code_history *h, u32 slot, u32 stack,
+                    u32 *ids, struct error *err)
+{
+	const struct stack_record *s = bpf_tables_stack(f->tables, stack);
+
+	if (!s)
+		return mark(f, f->no_stack, ids, 0, err);
+	return stack_frames_of_pcs(f, h, slot, bpf_tables_pcs(f->tables, s), s->n,
+	                           stack_frames_is_complete(h, f->tables, s) ? NULL : why_cut(s),
+	                           ids, err);
 }
 
 /* Code without unwind rows that nothing can have called: the program's entry,
@@ -174,11 +182,15 @@ static bool is_start(const struct code_history *h, u64 pc)
 	                     !strcmp(name.name, "clone3"));
 }
 
+bool stack_frames_are_complete(const struct code_history *h, const u64 *pcs, size_t n, u32 stop)
+{
+	if (stop == UNWIND_STOP_END)
+		return true;
+	return stop == UNWIND_STOP_NO_TABLE && n && is_start(h, pcs[n - 1]);
+}
+
 bool stack_frames_is_complete(const struct code_history *h, const struct bpf_tables *t,
                               const struct stack_record *s)
 {
-	if (s->stop == UNWIND_STOP_END)
-		return true;
-	return s->stop == UNWIND_STOP_NO_TABLE && s->n &&
-	       is_start(h, bpf_tables_pcs(t, s)[s->n - 1]);
+	return stack_frames_are_complete(h, bpf_tables_pcs(t, s), s->n, s->stop);
 }

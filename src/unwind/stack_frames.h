@@ -32,6 +32,13 @@ void stack_frames_clear(struct stack_frames *f);
 int stack_frames_of(struct stack_frames *f, const struct code_history *h, u32 slot, u32 stack,
                     u32 *ids, struct error *err);
 
+/* The same of return addresses that are kept elsewhere. @cut: the last frame, which
+ * says why the stack ends there; NULL: it is whole. */
+int stack_frames_of_pcs(struct stack_frames *f, const struct code_history *h, u32 slot,
+                        const u64 *pcs, size_t n_pcs, const char *cut, u32 *ids, struct error *err);
+
+/* Did a walk that ended by @stop (enum unwind_stop) reach the thread's or program's start? */
+bool stack_frames_are_complete(const struct code_history *h, const u64 *pcs, size_t n, u32 stop);
 /* Did the walk of this stack reach the thread's or program's start? */
 bool stack_frames_is_complete(const struct code_history *h, const struct bpf_tables *t,
                               const struct stack_record *s);
