@@ -11,7 +11,8 @@ MAY_USE = {
     "target": "base",
     # programs include nothing; what loads them includes these
     "bpf": "base target",
-    "agent": "",
+    # the form of plans, which includes nothing
+    "agent": "bpf",
     "symbol": "base target",
     # rows go into BPF maps, and stacks that come out of them become frames of a profile
     "unwind": "base profile target symbol bpf",

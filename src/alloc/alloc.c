@@ -8,8 +8,10 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "alloc/agent_samples.h"
 #include "alloc/follow.h"
 #include "alloc/recorder.h"
+#include "alloc/result_agent.h"
 #include "alloc/result_profile.h"
 #include "base/array.h"
 #include "base/cleanup.h"
@@ -261,16 +263,52 @@ static void note_already_gone(struct alloc_recorder *r)
 	}
 }
 
+/* What the sampling engine does not do so far; none of it is done halfway. */
+static int refuse_for_agent(const struct alloc_options *o, size_t n_pids, bool started_stopped,
+                            struct error *err)
+{
+	const char *what = NULL;
+
+	if (o->follow)
+		what = "--follow";
+	else if (o->peak)
+		what = "--peak";
+	else if (o->no_stacks)
+		what = "--no-stacks";
+	else if (started_stopped)
+		what = "a program that is only being started";
+	else if (n_pids > 1)
+		what = "more than one process";
+	if (!what)
+		return 0;
+	error_set(err, ENOTSUP, "--engine agent does not do %s so far", what);
+	return error_hint(err, "--engine bpf does");
+}
+
+static int start_agent(struct alloc_recorder *r, pid_t pid, struct error *err)
+{
+	u64 begun = clock_now_ns();
+	int rc = symbol_pool_new(&r->options.symbols, &r->pool, err);
+
+	if (rc == 0)
+		rc = open_tracees(r, &pid, 1, err);
+	if (rc == 0)
+		rc = engine_agent_open(r->tracees[0], r->options.sample_bytes, &r->agent, err);
+	r->begun_ns = clock_now_ns();
+	r->begun_unix_ns = unix_now_ns();
+	r->attach_seconds = (double)(r->begun_ns - begun) / 1e9;
+	return rc;
+}
+
 int alloc_start(const pid_t *pids, size_t n_pids, const struct alloc_options *o,
                 bool started_stopped, struct alloc_recorder **ret, struct error *err)
 {
 	cleanup(alloc_freep) struct alloc_recorder *r = NULL;
-	int rc;
+	const bool is_agent = o->engine == ALLOC_ENGINE_AGENT;
+	int rc = is_agent ? refuse_for_agent(o, n_pids, started_stopped, err) : 0;
 
-	if (o->engine == ALLOC_ENGINE_AGENT) {
-		error_set(err, ENOTSUP, "the agent engine is not in this build");
-		return error_hint(err, "--engine bpf records exactly, within --max-slowdown");
-	}
+	if (rc < 0)
+		return rc;
 	r = calloc(1, sizeof(*r));
 	if (!r)
 		return error_oom(err);
@@ -279,10 +317,11 @@ int alloc_start(const pid_t *pids, size_t n_pids, const struct alloc_options *o,
 		return error_oom(err);
 	r->guard.limit = o->max_slowdown > 0 ? o->max_slowdown : 1.5;
 	raise_descriptor_limit();
-	rc = start(r, pids, n_pids, started_stopped, err);
+	rc = is_agent ? start_agent(r, pids[0], err) : start(r, pids, n_pids, started_stopped, err);
 	if (rc < 0)
 		return rc;
-	note_already_gone(r);
+	if (!is_agent)
+		note_already_gone(r);
 	*ret = take_ptr(r);
 	return 0;
 }
@@ -344,8 +383,24 @@ static void learn(struct alloc_recorder *r, u64 now)
 		learn_contexts(r, now);
 }
 
+static int poll_agent(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ended,
+                      struct error *err)
+{
+	int rc = r->ended ? 0 : engine_agent_poll(r->agent, timeout_ms, &r->ended, err);
+
+	if (r->ended && !r->tracees[0]->ended) {
+		r->tracees[0]->ended = r->ended;
+		r->tracees[0]->ended_ns = clock_now_ns();
+	}
+	*ended = r->ended;
+	return rc;
+}
+
 int alloc_poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ended, struct error *err)
 {
+	if (r->agent)
+		return poll_agent(r, timeout_ms, ended, err);
+
 	int wait = timeout_ms < 20 ? timeout_ms : 20;
 	u64 deadline = clock_now_ns() + (u64)(timeout_ms > 0 ? timeout_ms : 0) * 1000000, now;
 	int rc;
@@ -380,6 +435,9 @@ int alloc_poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ended
 
 uint64_t alloc_held_bytes(const struct alloc_recorder *r)
 {
+	if (r->agent)
+		return (uint64_t)r->agent->held;
+
 	const volatile struct alloc_counters *c = engine_bpf_counters(r->engine);
 	u64 gone = c->free_bytes + engine_bpf_table_swept_bytes(r->engine), born = c->alloc_bytes;
 
@@ -398,6 +456,14 @@ void alloc_detach(struct alloc_recorder *r)
 		return;
 	r->detached = true;
 	r->ended_ns = start;
+	if (r->agent) {
+		/* what is held lies in the target: read it as long as it is there */
+		if (r->agent->attached)
+			agent_samples_look(r->agent, &ignored);
+		engine_agent_detach(r->agent);
+		r->detach_seconds = (double)(clock_now_ns() - start) / 1e9;
+		return;
+	}
 	follow_give_up(r);
 	for (size_t i = 0; i < r->n_tracees; i++) {
 		struct tracee *t = r->tracees[i];
@@ -419,13 +485,15 @@ void alloc_detach(struct alloc_recorder *r)
 int alloc_result(struct alloc_recorder *r, enum alloc_ended ended,
                  const struct alloc_filter *filter, struct profile **ret, struct error *err)
 {
-	return result_profile_make(r, ended, filter, ret, err);
+	return r->agent ? result_agent_make(r, ended, filter, ret, err)
+	                : result_profile_make(r, ended, filter, ret, err);
 }
 
 struct alloc_recorder *alloc_free(struct alloc_recorder *r)
 {
 	if (!r)
 		return NULL;
+	engine_agent_close(r->agent);
 	for (size_t i = 0; i < r->n_tracees; i++)
 		tracee_close(r->tracees[i]);
 	free(r->tracees);

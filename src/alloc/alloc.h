@@ -36,6 +36,7 @@ struct alloc_options {
 	uint64_t min_size, max_size; /* requested bytes; max 0: no limit */
 	struct symbol_options symbols;
 	uint64_t table_entries; /* first size of the live table; 0: from the target */
+	uint64_t sample_bytes;  /* the agent's mean between samples; 0: the default */
 };
 
 enum alloc_ended { /* keep in the order of alloc_ended_text() */

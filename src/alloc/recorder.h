@@ -4,6 +4,7 @@
 /* The recorder's insides, shared by alloc.c, recorder.c, follow.c and result*.c. */
 
 #include "alloc/alloc.h"
+#include "alloc/engine_agent.h"
 #include "alloc/engine_bpf.h"
 #include "alloc/guard.h"
 #include "alloc/tracee.h"
@@ -31,6 +32,7 @@ struct alloc_recorder {
 	struct symbol_pool *pool;
 	struct modules modules;
 	struct engine_bpf *engine;
+	struct engine_agent *agent; /* in place of the other: samples of one process */
 	struct guard guard;
 	struct tracee **tracees;
 	size_t n_tracees, cap_tracees;

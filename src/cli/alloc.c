@@ -37,8 +37,15 @@ static const struct cli_option cores[] = {
 	{ 0, "sysroot", "DIR", "of a core: where its files are looked for" },
 	{ 0 },
 };
+static const struct cli_option agent[] = {
+	{ 0, NULL, NULL, "With --engine agent" },
+	{ 0, "sample", "BYTES", "mean of what is allocated between two samples (512K)" },
+	{ 0 },
+};
+
 static const struct cli_option *const tables[] = {
-	options_recording, cores, options_held, options_output, options_view, options_common, NULL
+	options_recording, agent,        cores,          options_held,
+	options_output,    options_view, options_common, NULL
 };
 
 const struct cli_command alloc_command = {

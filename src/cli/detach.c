@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "alloc/agent_place.h"
 #include "base/cleanup.h"
 #include "cli/cli.h"
 #include "inject/snapshot.h"
@@ -23,7 +24,7 @@ static int clean_up(pid_t pid, struct error *err)
 	uint64_t area = 0;
 	pid_t tid = 0;
 	bool there;
-	int zombies, cleaned, r = target_open(pid, &t, err);
+	int zombies, cleaned, agent, r = target_open(pid, &t, err);
 
 	if (r < 0)
 		return r;
@@ -31,6 +32,13 @@ static int clean_up(pid_t pid, struct error *err)
 	there = inject_find(t, &area, &tid, err);
 	if (!there && err->code)
 		return err->code;
+	agent = agent_place_clean(t, err);
+	if (agent < 0)
+		return error_context(err, "process %d", (int)pid);
+	if (agent)
+		printf("%d (%s): the agent of a memwho that ended is taken out of the allocator's "
+		       "code\n",
+		       (int)pid, t->comm);
 	zombies = snapshot_has_leftovers(t) ? reap(t, err) : 0;
 	cleaned = zombies < 0 ? zombies : inject_clean(t, err);
 	if (cleaned < 0)
@@ -43,7 +51,7 @@ static int clean_up(pid_t pid, struct error *err)
 		       zombies == 1 ? "y" : "ies");
 	if (!there && !zombies && cleaned)
 		printf("%d (%s): memwho's first code there is taken out\n", (int)pid, t->comm);
-	if (!there && !cleaned && !zombies)
+	if (!there && !cleaned && !zombies && !agent)
 		printf("%d (%s): nothing of memwho's is there\n", (int)pid, t->comm);
 	return 0;
 }
@@ -71,7 +79,8 @@ const struct cli_command detach_command = {
 	.details =
 		"refs makes a copy of a process by a call inside it, and keeps 336 KiB of address\n"
 		"space there for the next time. detach gives that back, and has the process reap\n"
-		"copies that a killed memwho left as zombies.\n"
+		"copies that a killed memwho left as zombies. Where a memwho that recorded with\n"
+		"alloc --engine agent was killed, the allocator's code is what it was again.\n"
 		"\n"
 		"  memwho detach 4711\n",
 	.option_tables = tables,

@@ -94,6 +94,25 @@ static int parse_held(const struct cli_args *args, struct capture_options *c, st
 	return 0;
 }
 
+enum { LEAST_SAMPLE = 1024 };
+
+static int parse_sample(const struct cli_args *args, struct alloc_options *o, struct error *err)
+{
+	unsigned long long mean = 0;
+	int r = cli_size(args, "sample", &mean, err);
+
+	if (r < 0 || !cli_value(args, "sample"))
+		return r;
+	if (o->engine != ALLOC_ENGINE_AGENT) {
+		error_set(err, EINVAL, "--sample is the agent's; the others record everything");
+		return error_hint(err, "--engine agent --sample 512K");
+	}
+	if (mean < LEAST_SAMPLE || mean > 1ull << 36)
+		return error_set(err, EINVAL, "--sample is from 1K to 64G");
+	o->sample_bytes = mean;
+	return 0;
+}
+
 static int parse_recording(const struct cli_args *args, struct capture_options *c,
                            struct error *err)
 {
@@ -106,6 +125,8 @@ static int parse_recording(const struct cli_args *args, struct capture_options *
 		r = capture_condition_parse(until, &c->until, err);
 	if (r == 0)
 		r = parse_engine(args, &c->alloc.engine, err);
+	if (r == 0)
+		r = parse_sample(args, &c->alloc, err);
 	if (r == 0)
 		r = record_parse_slowdown(args, &c->alloc.max_slowdown, err);
 	c->ready_file = cli_value(args, "ready-file");

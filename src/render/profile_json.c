@@ -224,6 +224,8 @@ static void write_values(struct json *j, const struct view *v, const struct prof
 		json_int(j, s->values[v->count]);
 	else
 		json_null(j);
+	write_extra(j, "bytes_low", s, profile_find_type(v->p, "bytes_low"));
+	write_extra(j, "bytes_high", s, profile_find_type(v->p, "bytes_high"));
 	write_extra(j, "alloc_bytes", s, profile_find_type(v->p, "alloc_space"));
 	write_extra(j, "alloc_count", s, profile_find_type(v->p, "alloc_objects"));
 	write_extra(j, "mapped_bytes", s, profile_find_type(v->p, "mapped_bytes"));

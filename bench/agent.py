@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the sampling agent costs a malloc/free pair: CPU ns, and user instructions and cycles
+by performance counters, which what else the machine does disturbs less."""
+import ctypes
+import os
+import struct
+
+import common
+from common import Hot, Memwho, figure, keep, span, table
+
+WINDOW_MS = 100 if common.QUICK else 500
+SYS_PERF_EVENT_OPEN = 298
+COUNTERS = {"instructions": 1, "cycles": 0}  # PERF_COUNT_HW_*
+SAMPLES = ("512K", "64K")
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Counter:
+    """One hardware counter of one thread, user space only."""
+
+    def __init__(self, what, tid):
+        exclude_kernel, exclude_hv = 1 << 5, 1 << 6
+        attr = struct.pack("=IIQQQQQIIQQ", 0, 112, COUNTERS[what], 0, 0, 0,
+                           exclude_kernel | exclude_hv, 0, 0, 0, 0).ljust(112, b"\0")
+        self.fd = libc.syscall(SYS_PERF_EVENT_OPEN, attr, tid, -1, -1, 0)
+        if self.fd < 0:
+            raise OSError(ctypes.get_errno(), f"no counter of {what}")
+
+    def read(self):
+        return struct.unpack("Q", os.read(self.fd, 8))[0]
+
+
+def per_pair(hot, counters):
+    """ns, and each counter, of one malloc/free pair."""
+    before = {name: c.read() for name, c in counters.items()}
+    pairs, ns = map(int, hot.command(f"spin 5 {WINDOW_MS}", 60).split())
+    return {"ns": ns / pairs, **{name: (c.read() - before[name]) / pairs for name, c in counters.items()}}
+
+
+def measure(sample):
+    """Off and on in turn, in one process. The counters miss nothing: one thread."""
+    recorder = Memwho("--engine", "agent", "--sample", sample, name=f"agent, {sample}")
+    with Hot() as hot:
+        counters = {}
+        for name in COUNTERS:
+            try:
+                counters[name] = Counter(name, hot.pid)
+            except OSError as e:
+                print(f"# {e}")
+        per_pair(hot, counters)
+        rows = common.paired(lambda: per_pair(hot, counters), recorder, hot.pid)
+    samples = recorder.result["samples"]
+    recorder.close()
+    pairs = [r for r in rows if "on" in r]
+    out = {}
+    for what in ("ns", *counters):
+        off, on = [r["off"][what] for r in pairs], [r["on"][what] for r in pairs]
+        out[what] = {"off": common.spread(off), "on": common.spread(on),
+                     "added": common.spread([b - a for a, b in zip(off, on)]),
+                     "ratio": common.spread([b / a for a, b in zip(off, on)]),
+                     "after": rows[-1]["after"][what]}
+    out["samples"] = samples
+    for what in ("attach_s", "detach_s"):
+        out[what] = common.spread([r[what] for r in pairs])
+    return out
+
+
+if __name__ == "__main__":
+    data = {sample: measure(sample) for sample in SAMPLES}
+    table(["one sample in", "a pair's", "without", "with", "added", "ratio", "after"],
+          [[sample, what, figure(d[what]["off"]["median"]), span(d[what]["on"]), span(d[what]["added"]),
+            span(d[what]["ratio"]), figure(d[what]["after"])]
+           for sample, d in data.items() for what in ("ns", *COUNTERS) if what in d])
+    table(["one sample in", "attach s", "detach s"],
+          [[sample, span(d["attach_s"]), span(d["detach_s"])] for sample, d in data.items()])
+    keep("agent", data)

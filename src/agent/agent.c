@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/*
+ * What runs inside a target. Other laws hold here than elsewhere: no libc, no
+ * system call, no lock, no thread-local variable, no vector register, nothing
+ * that would need a relocation. A signal handler may come in anywhere and
+ * allocate, a thread may be killed or leave by longjmp anywhere: what is shared
+ * is changed by single atomic operations, and the worst that is left is one
+ * entry or record that nobody uses until the next attach.
+ *
+ * The stubs (alloc/agent_stub.c) decide the common case alone and come here
+ * with the call's registers as they were at the function's entry:
+ *
+ *	agent_enter()	before the call; says whether agent_leave() is wanted
+ *	agent_leave()	after it
+ *
+ * Why the countdown is right whatever functions call each other: it is an
+ * exponential variable, which has no memory. A call that the allocator makes
+ * inside may take from it; where that would have been a sample, a new countdown
+ * is drawn and nothing is recorded. What is left is exponential again.
+ */
+
+#include "agent/agent_format.h"
+
+typedef agent_u8 u8;
+typedef agent_u32 u32;
+typedef agent_u64 u64;
+
+/* Placed by agent.lds behind the code, and in it. */
+extern struct agent_data agent_data __attribute__((visibility("hidden")));
+extern const struct agent_table agent_table __attribute__((visibility("hidden")));
+extern const char agent_start[] __attribute__((visibility("hidden")));
+
+#define D agent_data
+
+enum {
+	OFF_BITS = 36,      /* countdown of who is not to come again soon: 64 GiB */
+	EXPIRED_MEANS = 64, /* of a reader that is late or gone */
+};
+
+/* On the stack, made by agent_slow below: keep in that order. */
+struct frame {
+	u64 held; /* a sampled block that realloc() has in its hands: its old ptr, or 0 */
+	u64 held_size, held_seq;
+	u64 charged;
+	u64 result, seed; /* of the attach that the call belongs to */
+	u64 arg[6];       /* rdi rsi rdx rcx r8 r9 */
+	u64 word;         /* function, AGENT_CHARGED */
+	u64 ret;          /* the return address, the caller's stack behind it */
+};
+
+__asm__(".text\n"
+        ".globl agent_slow\n"
+        "agent_slow:\n"
+        "push %r11\n push %r9\n push %r8\n push %rcx\n push %rdx\n push %rsi\n push %rdi\n"
+        "sub $48, %rsp\n"
+        "mov %rsp, %rdi\n mov %rbp, %rsi\n"
+        "call agent_enter\n" /* rax: the original; rdx: agent_leave is wanted */
+        "mov %rax, %r11\n mov %rdx, %r10\n"
+        "mov 48(%rsp), %rdi\n mov 56(%rsp), %rsi\n mov 64(%rsp), %rdx\n"
+        "mov 72(%rsp), %rcx\n mov 80(%rsp), %r8\n mov 88(%rsp), %r9\n"
+        "test %r10d, %r10d\n"
+        "jnz 1f\n"
+        "add $104, %rsp\n"
+        "jmp *%r11\n"
+        "1: call *%r11\n"
+        ".globl agent_return\n"
+        "agent_return:\n" /* the only address in here that the stack of a call holds */
+        "mov %rax, 32(%rsp)\n"
+        "mov %rsp, %rdi\n mov %rbp, %rsi\n"
+        "call agent_leave\n"
+        "mov 32(%rsp), %rax\n"
+        "add $104, %rsp\n"
+        "ret\n");
+
+static inline u64 thread_pointer(void)
+{
+	u64 v;
+
+	__asm__ volatile("mov %%fs:0, %0" : "=r"(v)); /* the x86-64 ABI: it points to itself */
+	return v;
+}
+
+static inline u64 time_stamp(void)
+{
+	u32 low, high;
+
+	__asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+	return (u64)high << 32 | low;
+}
+
+static inline u64 count(u64 *counter, u64 n)
+{
+	return __atomic_add_fetch(counter, n, __ATOMIC_RELAXED);
+}
+
+static inline u32 hash(u64 key, unsigned bits)
+{
+	return ((u32)key * AGENT_HASH) >> (32 - bits);
+}
+
+/* ---- plans ---- */
+
+struct operands {
+	u64 ptr, size, old;
+};
+
+/* As plan_run(). Loads are from what the plan says belongs to the call. */
+static void run_plan(const struct plan_code *code, u32 from, const u64 *arg, u64 ret,
+                     struct operands *out)
+{
+	u64 acc = 0, tmp[4] = { 0, 0, 0, 0 };
+
+	for (u32 i = from; i < code->n && i < PLAN_MAX_UOPS; i++) {
+		const struct plan_uop *u = &code->uops[i];
+		const long long imm = u->imm;
+
+		/* no jump table: it would be a relocation or data of its own */
+		if (u->op == PLAN_END)
+			return;
+		else if (u->op == PLAN_ARG)
+			acc = arg[u->n & 3];
+		else if (u->op == PLAN_RET)
+			acc = ret;
+		else if (u->op == PLAN_IMM)
+			acc = imm;
+		else if (u->op == PLAN_ADDI)
+			acc += imm;
+		else if (u->op == PLAN_ANDI)
+			acc &= imm;
+		else if (u->op == PLAN_SHRI)
+			acc >>= imm & 63;
+		else if (u->op == PLAN_SHLI)
+			acc <<= imm & 63;
+		else if (u->op == PLAN_LD8)
+			acc = *(const u64 *)(acc + imm);
+		else if (u->op == PLAN_LD4)
+			acc = *(const u32 *)(acc + imm);
+		else if (u->op == PLAN_ST)
+			tmp[u->n & 3] = acc;
+		else if (u->op == PLAN_LDT)
+			acc = tmp[u->n & 3];
+		else if (u->op == PLAN_ADD)
+			acc += tmp[u->n & 3];
+		else if (u->op == PLAN_SUB)
+			acc -= tmp[u->n & 3];
+		else if (u->op == PLAN_MUL)
+			acc *= arg[u->n & 3];
+		else if (u->op == PLAN_SHLV)
+			acc <<= tmp[u->n & 3] & 63;
+		else if (u->op == PLAN_SKZ)
+			i += acc ? 0 : u->n;
+		else if (u->op == PLAN_SKNZ)
+			i += acc ? u->n : 0;
+		else if (u->op == PLAN_PTR)
+			out->ptr = acc;
+		else if (u->op == PLAN_SIZE)
+			out->size = acc;
+		else if (u->op == PLAN_OLD)
+			out->old = acc;
+	}
+}
+
+/* ---- countdown ---- */
+
+static u64 random_of(struct agent_slot *s)
+{
+	u64 x = s->random; /* xorshift64* */
+
+	x ^= x >> 12;
+	x ^= x << 25;
+	x ^= x >> 27;
+	if (!x)
+		x = 0x9e3779b97f4a7c15ull;
+	s->random = x;
+	return x * 0x2545f4914f6cdd1dull;
+}
+
+/* The integer part of an exponential variable with the mean that is set, by
+ * integers only: -ln u = ln 2 * -log2 u, 24 bits of it by repeated squaring. */
+static long long draw(struct agent_slot *s)
+{
+	const u64 u = random_of(s) | 1;
+	const unsigned zeros = __builtin_clzll(u);
+	u64 m = (u << zeros) >> 32, bits = 0, log2;
+
+	for (int i = 0; i < 24; i++) {
+		m = m * m >> 31;
+		bits <<= 1;
+		if (m >> 32) {
+			bits |= 1;
+			m >>= 1;
+		}
+	}
+	log2 = ((u64)(zeros + 1) << 24) - bits;
+	return (unsigned __int128)log2 * D.control.mean * 11629080u >> 48; /* ln 2 * 2^24 */
+}
+
+/* The thread's slot, taken if it has none. A thread that finds no room is
+ * counted by its callers. */
+static struct agent_slot *slot_of(u64 thread)
+{
+	const u32 at = hash(thread, AGENT_SLOT_BITS);
+
+	for (u32 i = 0; i < AGENT_SLOT_TRIES; i++) {
+		struct agent_slot *s = &D.slots[(at + i) & (AGENT_SLOTS - 1)];
+		u64 none = 0;
+
+		if (s->owner == thread)
+			return s;
+		if (s->owner || !__atomic_compare_exchange_n(&s->owner, &none, thread, 0,
+		                                             __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+			continue;
+		s->stack_tid = 0;
+		s->random = (D.control.seed ^ thread * 0x9e3779b97f4a7c15ull) +
+		            count(&D.counters.claims, 1) * 0xbf58476d1ce4e5b9ull;
+		random_of(s);
+		random_of(s);
+		s->left = D.control.state == AGENT_ON ? draw(s) : 1ll << OFF_BITS;
+		return s;
+	}
+	return 0;
+}
+
+/* ---- the set of sampled blocks ---- */
+
+static int take_room(u8 *filter)
+{
+	u8 n = __atomic_load_n(filter, __ATOMIC_RELAXED);
+
+	do {
+		if (n >= AGENT_FILTER_MAX)
+			return 0;
+	} while (!__atomic_compare_exchange_n(filter, &n, n + 1, 0, __ATOMIC_SEQ_CST,
+	                                      __ATOMIC_RELAXED));
+	return 1;
+}
+
+static int insert(u64 ptr, u64 size, u64 seq)
+{
+	const u32 b = hash(ptr, AGENT_BUCKET_BITS);
+
+	if (take_room(&D.filter[b])) {
+		for (u32 i = 0; i < AGENT_BUCKET_ENTRIES; i++) {
+			struct agent_entry *e = &D.entries[b][i];
+			u64 none = 0;
+
+			if (e->ptr ||
+			    !__atomic_compare_exchange_n(&e->ptr, &none, AGENT_BUSY, 0,
+			                                 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+				continue;
+			e->size = size;
+			e->seq = seq;
+			e->sum = agent_entry_sum(ptr, size, seq);
+			__atomic_store_n(&e->ptr, ptr, __ATOMIC_RELEASE);
+			return 1;
+		}
+		__atomic_fetch_sub(&D.filter[b], 1, __ATOMIC_SEQ_CST);
+	}
+	count(&D.counters.set_full, 1);
+	count(&D.counters.set_full_bytes, size);
+	return 0;
+}
+
+static int take_out(u64 ptr, u64 *size, u64 *seq)
+{
+	const u32 b = hash(ptr, AGENT_BUCKET_BITS);
+
+	if (!ptr || !D.filter[b])
+		return 0;
+	for (u32 i = 0; i < AGENT_BUCKET_ENTRIES; i++) {
+		struct agent_entry *e = &D.entries[b][i];
+		u64 expected = ptr;
+
+		if (e->ptr != ptr)
+			continue;
+		*size = e->size;
+		*seq = e->seq;
+		if (!__atomic_compare_exchange_n(&e->ptr, &expected, 0, 0, __ATOMIC_ACQ_REL,
+		                                 __ATOMIC_RELAXED))
+			continue;
+		__atomic_fetch_sub(&D.filter[b], 1, __ATOMIC_SEQ_CST);
+		return 1;
+	}
+	return 0;
+}
+
+/* ---- stacks ---- */
+
+static int knows_stack(const struct agent_slot *s, u64 thread)
+{
+	return s && s->owner == thread && s->stack_tid &&
+	       s->stack_tid == *(const u32 *)(thread + AGENT_TID_AT);
+}
+
+/* Up to where the caller's stack may be read. Proven is only: the page that the
+ * return address was just pushed to; the first thread's stack; and, for a thread
+ * whose stack memwho has seen between a guard page and its thread pointer, all
+ * between here and there. */
+static u64 readable_end(const struct agent_slot *s, u64 thread, u64 sp, u64 *whole)
+{
+	*whole = 1;
+	if (sp >= D.control.main_low && sp < D.control.main_high)
+		return D.control.main_high;
+	if (knows_stack(s, thread) && sp >= s->stack_low && sp < thread)
+		return thread;
+	*whole = 0;
+	return ((sp - 8) | 4095) + 1;
+}
+
+/* The first that is free: as much of the target's memory is used as there is backlog. */
+static struct agent_record *take_record(u32 *ret)
+{
+	for (u32 i = 0; i < AGENT_RECORDS; i++) {
+		u32 none = AGENT_RECORD_FREE;
+
+		if (D.record_states[i] != AGENT_RECORD_FREE ||
+		    !__atomic_compare_exchange_n(&D.record_states[i], &none, AGENT_RECORD_BUSY, 0,
+		                                 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+			continue;
+		*ret = i;
+		return &D.records[i];
+	}
+	return 0;
+}
+
+static void keep_stack(const struct frame *f, const struct agent_slot *s, u64 bp, u64 size, u64 seq)
+{
+	const u64 thread = thread_pointer(), sp = (u64)(&f->ret + 1);
+	u64 whole, end = readable_end(s, thread, sp, &whole), n = (end - sp) / 8;
+	const u64 *from = (const u64 *)sp;
+	struct agent_record *r;
+	u64 *to;
+	u32 at;
+
+	r = take_record(&at);
+	if (!r) {
+		count(&D.counters.stacks_lost, 1);
+		return;
+	}
+	if (n > AGENT_STACK_BYTES / 8)
+		n = AGENT_STACK_BYTES / 8;
+	r->seq = seq;
+	r->size = size;
+	r->pc = f->ret;
+	r->sp = sp;
+	r->bp = bp;
+	r->thread = thread;
+	r->n_bytes = n * 8;
+	r->whole = whole;
+	to = (u64 *)r->stack;
+	__asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(n)::"memory");
+	__atomic_store_n(&D.record_states[at], AGENT_RECORD_READY, __ATOMIC_RELEASE);
+}
+
+/* ---- calls ---- */
+
+/* From the allocator itself, or from a call that we watch already. */
+static int is_internal(u64 ret)
+{
+	u32 low = 0, high = agent_table.n_ranges;
+
+	if (ret - (u64)agent_start < AGENT_CODE_BYTES)
+		return 1;
+	while (low < high) {
+		u32 middle = (low + high) / 2;
+
+		if (agent_table.ranges[middle].end <= ret)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < agent_table.n_ranges && ret >= agent_table.ranges[low].start;
+}
+
+/* Nothing is sampled now: the thread need not come here again soon. */
+static void rest(struct agent_slot *s)
+{
+	if (!s)
+		return;
+	if (D.control.state != AGENT_ON) {
+		s->left = 1ll << OFF_BITS;
+	} else {
+		s->left = EXPIRED_MEANS * (long long)D.control.mean;
+		count(&D.counters.expired, 1);
+	}
+}
+
+struct verdict {
+	u64 original, watched;
+};
+
+/* Is agent_leave() wanted? */
+static int before_alloc(struct frame *f, const struct agent_function *fn)
+{
+	const int is_realloc = fn->code.role == PLAN_REALLOC;
+	struct operands o = { 0, 0, 0 };
+	struct agent_slot *s;
+	int late;
+
+	f->held = 0;
+	f->seed = D.control.seed;
+	f->charged = f->word & AGENT_CHARGED;
+	if (D.control.state != AGENT_ON) {
+		rest(slot_of(thread_pointer()));
+		return 0;
+	}
+	s = f->charged ? slot_of(thread_pointer()) : 0;
+	if (is_internal(f->ret)) {
+		count(&D.counters.internal_calls, 1);
+		if (s)
+			s->left = draw(s);
+		return 0;
+	}
+	late = time_stamp() > D.control.deadline;
+	if (late) {
+		rest(s);
+		f->charged = 0;
+		if (!is_realloc)
+			return 0;
+	} else if (s) {
+		s->left = draw(s);
+	}
+	if (!is_realloc)
+		return 1;
+	run_plan(&fn->code, 0, f->arg, 0, &o);
+	if (take_out(o.old, &f->held_size, &f->held_seq))
+		f->held = o.old;
+	return 1;
+}
+
+__attribute__((used)) struct verdict agent_enter(struct frame *f, u64 bp)
+{
+	const struct agent_function *fn = &agent_table.functions[f->word & AGENT_FUNCTION_MASK];
+	struct verdict v = { fn->original, 0 };
+	struct operands o = { 0, 0, 0 };
+	u64 size, seq;
+
+	(void)bp;
+	if (fn->code.role == PLAN_FREE) {
+		run_plan(&fn->code, 0, f->arg, 0, &o);
+		if (take_out(o.ptr, &size, &seq))
+			count(&D.counters.freed, 1);
+		return v;
+	}
+	if (D.control.state == AGENT_ON)
+		count(&D.counters.slow_calls, 1);
+	v.watched = before_alloc(f, fn);
+	return v;
+}
+
+/* Is this call a sample? One that came without having been charged is charged now. */
+static int is_sampled(struct frame *f, struct agent_slot *s, u64 size)
+{
+	if (f->charged)
+		return 1;
+	if (size >> 46)
+		return 0;
+	if (!s) {
+		count(&D.counters.no_slot, 1);
+		count(&D.counters.no_slot_bytes, size);
+		return 0;
+	}
+	if (time_stamp() > D.control.deadline)
+		return 0;
+	s->left -= (long long)size;
+	if (s->left >= 0)
+		return 0;
+	s->left = draw(s);
+	return 1;
+}
+
+__attribute__((used)) void agent_leave(struct frame *f, u64 bp)
+{
+	const struct agent_function *fn = &agent_table.functions[f->word & AGENT_FUNCTION_MASK];
+	struct operands o = { 0, 0, 0 };
+	struct agent_slot *s;
+	u64 seq;
+
+	/* it began before the last detach: nothing of that time is there any more */
+	if (D.control.state != AGENT_ON || f->seed != D.control.seed)
+		return;
+	s = slot_of(thread_pointer());
+	run_plan(&fn->code, fn->code.second, f->arg, f->result, &o);
+	if (f->held && !o.ptr && o.size) /* realloc() failed: the old block lives on */
+		insert(f->held, f->held_size, f->held_seq);
+	else if (f->held)
+		count(&D.counters.freed, 1);
+	if (!o.ptr || !is_sampled(f, s, o.size))
+		return;
+	seq = count(&D.counters.samples, 1);
+	/* first the stack: who finds the block finds its stack */
+	keep_stack(f, s, bp, o.size, seq);
+	insert(o.ptr, o.size, seq);
+}

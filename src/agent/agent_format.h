@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * What the code inside a target (agent.c) shares with who puts it there
+ * (alloc/agent_*.c, alloc/engine_agent.c). No includes but the plans' form.
+ *
+ * The agent is one range of address space near the allocator:
+ *
+ *	code, r-x	the blob; at AGENT_TABLE_AT what was patched, and the plans;
+ *			at AGENT_STUBS_AT an entry for each patched function
+ *	data, rw-	struct agent_data, zero when it is made
+ *
+ * Everything that a child of fork() needs lies in the code. The data is
+ * MADV_WIPEONFORK: in the child it is all zeros, and zeros mean "off".
+ *
+ * The range is never unmapped: a thread that a signal handler keeps away, on a
+ * stack of its own, may still return into the code. What stays after a detach is
+ * the address range and the code's few pages; the next memwho takes them over if
+ * it would write the same bytes.
+ */
+
+#include "bpf/plan_format.h"
+
+typedef unsigned char agent_u8;
+typedef unsigned int agent_u32;
+typedef unsigned long long agent_u64;
+
+#define AGENT_MAGIC 0x31746e6577686d41ull /* "Amhwent1" */
+
+enum {
+	AGENT_CODE_BYTES = 0x10000,
+	AGENT_CLAIM_AT = AGENT_CODE_BYTES - 8, /* AGENT_MAGIC, written first */
+	AGENT_TABLE_AT = 0x4000,
+	AGENT_STUBS_AT = 0x8000,
+	AGENT_STUB_BYTES = 0x200,
+	AGENT_MAX_FUNCTIONS = 24,
+	AGENT_MAX_RANGES = 64,
+	AGENT_PATCH_BYTES = 5, /* jmp rel32 */
+
+	AGENT_SLOT_BITS = 12,
+	AGENT_SLOTS = 1 << AGENT_SLOT_BITS,
+	AGENT_SLOT_TRIES = 16,
+	AGENT_BUCKET_BITS = 15,
+	AGENT_BUCKETS = 1 << AGENT_BUCKET_BITS,
+	AGENT_BUCKET_ENTRIES = 8,
+	AGENT_FILTER_MAX = 200, /* so that a byte of the filter cannot wrap */
+	AGENT_RECORDS = 512,
+	AGENT_STACK_BYTES = 16 * 1024 - 64,
+
+	/* glibc's struct pthread has the thread's number there, behind the thread pointer,
+	 * since 2.4: 704 bytes for the header, and a list (nptl/descr.h). Only compared
+	 * with what it was, where it could be read before. */
+	AGENT_TID_AT = 704 + 16,
+
+	/* in the word that a stub hands over: */
+	AGENT_FUNCTION_MASK = 0xff,
+	AGENT_CHARGED = 0x100, /* the countdown has gone below zero: it is sampled */
+};
+
+/* Both tables are found by the upper bits of (u32)key * AGENT_HASH. */
+#define AGENT_HASH 0x9e3779b1u
+
+struct agent_range {
+	agent_u64 start, end;
+};
+
+struct agent_function {
+	agent_u64 original; /* a copy of the instructions that were moved, and the way on */
+	agent_u64 patch_at;
+	agent_u8 was[8], is[8]; /* AGENT_PATCH_BYTES of them: without us, and with */
+	struct plan_code code;
+};
+
+/* Journal of the place: what a memwho that was killed may have left to do. */
+enum agent_place_state {
+	AGENT_PLACE_IDLE,    /* no patches; the data is zeros, or not made yet */
+	AGENT_PLACE_PATCHED, /* all, some or no patches are set */
+	AGENT_PLACE_UNCLEAN, /* no patches; threads may be in the code, and use the data */
+};
+
+/* In the code; whole before the first patch is made, but for @place. */
+struct agent_table {
+	agent_u64 magic; /* written last */
+	agent_u32 n_functions, n_ranges;
+	agent_u32 place, pad;
+	agent_u64 return_at; /* the only address in the code that the stacks of calls hold */
+	struct agent_function functions[AGENT_MAX_FUNCTIONS];
+	/* what is internal to the allocator: calls that return into it are not counted */
+	struct agent_range ranges[AGENT_MAX_RANGES];
+};
+
+/* One thread's; found by its thread pointer. */
+struct agent_slot {
+	agent_u64 owner; /* thread pointer; 0: free */
+	long long left;  /* bytes until the next sample; below zero for a moment */
+	agent_u64 random;
+	/* memwho's: the stack of the thread reaches from here to the thread pointer */
+	agent_u64 stack_low;
+	/* of which thread: threads that come later may have the same pointer. 0: not known */
+	agent_u32 stack_tid, pad32;
+	agent_u64 pad[3];
+};
+
+/* A sampled block that lives. */
+struct agent_entry {
+	agent_u64 ptr; /* 0: free; AGENT_BUSY: being filled */
+	agent_u64 size, seq;
+	agent_u64 sum; /* of the others: a reader may come in the middle */
+};
+#define AGENT_BUSY 1ull
+
+static inline agent_u64 agent_entry_sum(agent_u64 ptr, agent_u64 size, agent_u64 seq)
+{
+	return (ptr ^ (size * 0x9e3779b97f4a7c15ull) ^ (seq << 32 | seq >> 32)) + 1;
+}
+
+enum agent_record_state { AGENT_RECORD_FREE, AGENT_RECORD_BUSY, AGENT_RECORD_READY };
+
+/* The stack of one sample, for memwho to unwind. */
+struct agent_record {
+	agent_u64 seq, size;
+	agent_u64 pc, sp, bp; /* as after the return from the allocator */
+	agent_u64 thread;     /* its thread pointer */
+	agent_u64 n_bytes;    /* of the stack, from sp on */
+	agent_u64 whole;      /* 0: the end of the stack was not known, one page was copied */
+	agent_u8 stack[AGENT_STACK_BYTES];
+};
+
+enum agent_state { AGENT_OFF, AGENT_ON };
+
+struct agent_control { /* memwho's */
+	agent_u32 state, reader_pid;
+	agent_u64 deadline; /* time stamp counter: nothing is sampled after it */
+	agent_u64 mean;     /* bytes */
+	agent_u64 seed;     /* random, and different each time: the calls of one attach know it */
+	agent_u64 main_low, main_high; /* the first thread's stack: [stack] */
+};
+
+struct agent_counters {    /* the agent's */
+	agent_u64 samples; /* and number of the last one */
+	agent_u64 slow_calls, internal_calls;
+	agent_u64 freed; /* samples */
+	agent_u64 claims, no_slot, no_slot_bytes;
+	agent_u64 set_full, set_full_bytes;
+	agent_u64 stacks_lost, expired;
+};
+
+struct agent_data {
+	struct agent_control control __attribute__((aligned(4096)));
+	struct agent_counters counters __attribute__((aligned(4096)));
+	agent_u32 record_states[AGENT_RECORDS] __attribute__((aligned(64)));
+	struct agent_slot slots[AGENT_SLOTS] __attribute__((aligned(4096)));
+	/* how many entries of the bucket are in use */
+	agent_u8 filter[AGENT_BUCKETS] __attribute__((aligned(4096)));
+	struct agent_entry entries[AGENT_BUCKETS][AGENT_BUCKET_ENTRIES]
+		__attribute__((aligned(4096)));
+	struct agent_record records[AGENT_RECORDS] __attribute__((aligned(4096)));
+};
+
+enum {
+	AGENT_DATA_BYTES = (sizeof(struct agent_data) + 4095) / 4096 * 4096,
+	AGENT_BYTES = AGENT_CODE_BYTES + AGENT_DATA_BYTES,
+};
+_Static_assert(sizeof(struct agent_table) <= AGENT_STUBS_AT - AGENT_TABLE_AT, "table");
+_Static_assert(AGENT_MAX_FUNCTIONS *AGENT_STUB_BYTES <= AGENT_CLAIM_AT - AGENT_STUBS_AT, "stubs");

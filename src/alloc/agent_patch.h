@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * May a function be patched, and how? Everything here only reads. The rules
+ * (all of them, or the function is refused with a sentence):
+ *
+ *	- the whole function decodes, and its memory is what its file has (read with
+ *	  read(2): in a private mapping of ours somebody's breakpoint would be there,
+ *	  too). Only its first byte may be another's breakpoint;
+ *	- the first instruction stays where it is, so that a uprobe at the entry goes
+ *	  on working. It can be taken back, or done twice;
+ *	- the instructions that five bytes of jump replace can be moved: no call, no
+ *	  return, no branch but the common ones;
+ *	- the jump lies in one page, so that it is written in one piece;
+ *	- nothing in the function, and nothing else in the module's code, jumps into
+ *	  them.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "alloc/agent_stub.h"
+#include "alloc/tracee.h"
+#include "runtime/code.h"
+
+struct agent_patch {
+	const struct runtime_probe *probe;
+	struct agent_stub_head head;
+	struct agent_stub_fast fast;
+	uint64_t at, end; /* run-time addresses: the jump's, and behind what is moved */
+	uint8_t was[AGENT_PATCH_BYTES];
+};
+
+/* Of probe @i of @t. -ENOTSUP with the reason. */
+int agent_patch_plan(const struct tracee *t, size_t i, struct agent_patch *ret, struct error *err);
+/* The rules about instructions, for a function of which all bytes are known: fills
+ * @ret's head, at, end, was. */
+int agent_patch_head(const struct runtime_probe *p, const struct code_function *c, uint64_t bias,
+                     struct agent_patch *ret, struct error *err);
+/* The last rule, for all of them at once (they are of one module). */
+int agent_patch_check_jumps(const struct agent_patch *patches, size_t n, uint64_t bias,
+                            struct error *err);

@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "alloc/agent_place.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "alloc/agent_still.h"
+#include "base/array.h"
+#include "base/cleanup.h"
+#include "target/maps.h"
+
+enum {
+	PAGE = 4096,
+	WIPE_ON_FORK = 18, /* MADV_WIPEONFORK, Linux 4.14 */
+};
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+
+#define REACH     (1900ull << 20) /* of a jump, with room for the agent's own size */
+#define LEAST_GAP (64ull << 20)
+#define LOWEST    0x100000ull
+#define HIGHEST   0x7fff00000000ull
+
+/* ---- finding ---- */
+
+static bool is_anonymous(const struct mapping *m, uint64_t start, uint64_t end, unsigned prot)
+{
+	return m && m->start == start && m->end == end && m->prot == prot && !m->inode &&
+	       !m->name[0];
+}
+
+/* As it is between mmap and mprotect, and behind it. */
+static bool is_half(const struct maps *maps, uint64_t base)
+{
+	return is_anonymous(maps_find(maps, base), base, base + AGENT_BYTES, MAPS_READ | MAPS_EXEC);
+}
+
+static bool is_whole(const struct maps *maps, uint64_t base)
+{
+	const uint64_t data = base + AGENT_CODE_BYTES;
+
+	return is_anonymous(maps_find(maps, base), base, data, MAPS_READ | MAPS_EXEC) &&
+	       is_anonymous(maps_find(maps, data), data, base + AGENT_BYTES,
+	                    MAPS_READ | MAPS_WRITE);
+}
+
+ssize_t agent_place_read(const struct target *t, uint64_t addr, void *buf, size_t n)
+{
+	cleanup_close int fd = openat(t->proc_fd, "mem", O_RDONLY | O_CLOEXEC);
+	ssize_t r = fd < 0 ? -1 : pread(fd, buf, n, (off_t)addr);
+
+	return r < 0 ? -errno : r;
+}
+
+static bool is_zero(const uint8_t *bytes, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (bytes[i])
+			return false;
+	}
+	return true;
+}
+
+/* Claimed, or all zeros: its memwho was killed before it wrote anything. */
+static bool has_our_code(const struct target *t, uint64_t base)
+{
+	cleanup_free uint8_t *code = malloc(AGENT_CODE_BYTES);
+	uint64_t claim = AGENT_MAGIC;
+
+	if (!code || agent_place_read(t, base, code, AGENT_CODE_BYTES) != AGENT_CODE_BYTES)
+		return false;
+	return !memcmp(code + AGENT_CLAIM_AT, &claim, sizeof(claim)) ||
+	       is_zero(code, AGENT_CODE_BYTES);
+}
+
+uint64_t agent_place_find(const struct target *t, uint64_t after, struct error *err)
+{
+	cleanup(maps_clear) struct maps maps = { 0 };
+
+	err->code = 0;
+	if (maps_read(t, &maps, err) < 0)
+		return 0;
+	for (size_t i = 0; i < maps.n_items; i++) {
+		const uint64_t base = maps.items[i].start;
+
+		if (base > after && (is_half(&maps, base) || is_whole(&maps, base)) &&
+		    has_our_code(t, base))
+			return base;
+	}
+	return 0;
+}
+
+/* 0 and no magic: it has none yet. */
+static int read_table(const struct target *t, uint64_t base, struct agent_table *ret,
+                      struct error *err)
+{
+	if (agent_place_read(t, base + AGENT_TABLE_AT, ret, sizeof(*ret)) == sizeof(*ret))
+		return 0;
+	return error_set(err, ESRCH, "the agent in process %d is gone", (int)t->pid);
+}
+
+int agent_place_in_use(const struct target *t, struct error *err)
+{
+	cleanup_free struct agent_table *table = malloc(sizeof(*table));
+	uint64_t base = 0;
+
+	if (!table)
+		return error_oom(err);
+	while ((base = agent_place_find(t, base, err))) {
+		int r = read_table(t, base, table, err);
+
+		if (r < 0)
+			return r;
+		if (table->magic && table->place != AGENT_PLACE_IDLE)
+			return 1;
+	}
+	return err->code;
+}
+
+/* ---- making ---- */
+
+/* The middle of the widest gap in reach: the kernel fills gaps from their ends. */
+static uint64_t choose(const struct maps *m, uint64_t near)
+{
+	const uint64_t low = near > REACH + LOWEST ? near - REACH : LOWEST;
+	const uint64_t high = near < HIGHEST - REACH ? near + REACH : HIGHEST;
+	uint64_t before = low, best = 0, at = 0;
+
+	for (size_t i = 0; i <= m->n_items; i++) {
+		uint64_t next = i < m->n_items ? m->items[i].start : high;
+
+		if (next > high)
+			next = high;
+		if (next > before && next - before > best) {
+			best = next - before;
+			at = before + best / 2;
+		}
+		if (i < m->n_items && m->items[i].end > before)
+			before = m->items[i].end;
+	}
+	return best < LEAST_GAP ? 0 : at / PAGE * PAGE;
+}
+
+static int call(struct inject *in, const char *what, long number, const uint64_t args[6],
+                int64_t expected, struct error *err)
+{
+	int64_t value = -1;
+	int r = inject_syscall(in, number, args, &value, err);
+
+	if (r < 0)
+		return r;
+	if (value == expected)
+		return 0;
+	if (value < 0 && value > -4096)
+		return error_sys(err, (int)-value, "the target's %s for the agent", what);
+	return error_set(err, ENOTSUP, "the target's %s for the agent was not done as asked", what);
+}
+
+/* A thread that may not read the time stamp counter would be killed by it. */
+static int check_time_stamp(struct inject *in, struct error *err)
+{
+	const uint64_t at = inject_scratch(in), args[6] = { PR_GET_TSC, at };
+	int mode = 0;
+	int r = call(in, "prctl", SYS_prctl, args, 0, err);
+
+	if (r == 0)
+		r = inject_read(in, at, &mode, sizeof(mode), err);
+	if (r == 0 && mode != PR_TSC_ENABLE)
+		r = error_set(err, ENOTSUP,
+		              "the target may not read the time stamp counter, "
+		              "which the agent needs");
+	return r;
+}
+
+static int advise(struct inject *in, uint64_t base, int advice, struct error *err)
+{
+	const uint64_t args[6] = { base + AGENT_CODE_BYTES, AGENT_DATA_BYTES, advice };
+
+	return call(in, "madvise", SYS_madvise, args, 0, err);
+}
+
+static int set_up(struct inject *in, uint64_t base, struct error *err)
+{
+	const uint64_t protect[6] = { base + AGENT_CODE_BYTES, AGENT_DATA_BYTES,
+		                      PROT_READ | PROT_WRITE };
+	struct error unused;
+	int r = call(in, "mprotect", SYS_mprotect, protect, 0, err);
+
+	/* single pages are touched, all over it; kernels without huge pages say EINVAL */
+	if (r == 0)
+		advise(in, base, MADV_NOHUGEPAGE, &unused);
+	return r < 0 ? r : advise(in, base, WIPE_ON_FORK, err);
+}
+
+int agent_place_make(struct inject *in, const struct target *t, uint64_t near, uint64_t *ret,
+                     struct error *err)
+{
+	const unsigned flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+	cleanup(maps_clear) struct maps maps = { 0 };
+	uint64_t args[6] = { 0, AGENT_BYTES, PROT_READ | PROT_EXEC, flags, -1, 0 };
+	int64_t at = 0;
+	int r = check_time_stamp(in, err);
+
+	if (r == 0)
+		r = maps_read(t, &maps, err);
+	if (r < 0)
+		return r;
+	args[0] = choose(&maps, near);
+	if (!args[0])
+		return error_set(err, ENOMEM, "no room for the agent near the allocator's code");
+	r = inject_syscall(in, SYS_mmap, args, &at, err);
+	if (r < 0)
+		return r;
+	if (at < 0 && at > -4096)
+		return error_sys(err, (int)-at, "the target's mmap for the agent");
+	/* a kernel that does not know NOREPLACE may have chosen another place */
+	if ((uint64_t)at != args[0]) {
+		const uint64_t all[6] = { at, AGENT_BYTES };
+
+		call(in, "munmap", SYS_munmap, all, 0, err);
+		return error_set(err, EAGAIN, "the place for the agent was taken");
+	}
+	*ret = at;
+	return set_up(in, at, err);
+}
+
+static bool is_in_reach(uint64_t base, uint64_t near)
+{
+	const int64_t far = (int64_t)(base - near);
+
+	return far > -(int64_t)REACH && far < (int64_t)REACH;
+}
+
+int agent_place_take(struct inject *in, const struct target *t, uint64_t base, uint64_t near,
+                     struct error *err)
+{
+	cleanup(maps_clear) struct maps maps = { 0 };
+	int r = is_in_reach(base, near) ? check_time_stamp(in, err) : 0;
+
+	if (r < 0 || !is_in_reach(base, near))
+		return r;
+	r = maps_read(t, &maps, err);
+	/* what comes behind mprotect may not have been done: all of it again */
+	if (r == 0 && (is_half(&maps, base) || is_whole(&maps, base)))
+		r = set_up(in, base, err);
+	return r < 0 ? r : 1;
+}
+
+/* ---- filling ---- */
+
+/* Is @image what is there? But for the journal. */
+static int is_there(struct inject *in, uint64_t base, const uint8_t *image, struct error *err)
+{
+	cleanup_free uint8_t *code = malloc(AGENT_CODE_BYTES);
+	struct agent_table *table;
+	int r;
+
+	if (!code)
+		return error_oom(err);
+	r = inject_read(in, base, code, AGENT_CODE_BYTES, err);
+	if (r < 0)
+		return r;
+	table = (struct agent_table *)(void *)(code + AGENT_TABLE_AT);
+	table->place = AGENT_PLACE_IDLE;
+	return !memcmp(code, image, AGENT_CODE_BYTES);
+}
+
+int agent_place_fill(struct inject *in, uint64_t base, const uint8_t *image, size_t n_functions,
+                     struct error *err)
+{
+	const struct piece {
+		size_t at, n;
+	} pieces[] = {
+		{ AGENT_CLAIM_AT, sizeof(uint64_t) },
+		{ 0, AGENT_TABLE_AT },
+		{ AGENT_STUBS_AT, n_functions * AGENT_STUB_BYTES },
+		/* all but the magic, then the magic: its memwho may be killed in between */
+		{ AGENT_TABLE_AT + sizeof(uint64_t),
+		  sizeof(struct agent_table) - sizeof(uint64_t) },
+		{ AGENT_TABLE_AT, sizeof(uint64_t) },
+	};
+	uint64_t magic;
+	int r = inject_read(in, base + AGENT_TABLE_AT, &magic, sizeof(magic), err);
+
+	if (r < 0)
+		return r;
+	if (magic)
+		return is_there(in, base, image, err);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(pieces); i++)
+		r = inject_write(in, base + pieces[i].at, image + pieces[i].at, pieces[i].n, err);
+	return r < 0 ? r : 1;
+}
+
+int agent_place_check(struct inject *in, const struct agent_table *table, unsigned *which,
+                      struct error *err)
+{
+	for (unsigned i = 0; i < table->n_functions; i++) {
+		uint8_t now[AGENT_PATCH_BYTES];
+		int r = inject_read(in, table->functions[i].patch_at, now, sizeof(now), err);
+
+		if (r < 0)
+			return r;
+		*which = i;
+		if (memcmp(now, table->functions[i].is, sizeof(now)))
+			return 0;
+	}
+	return 1;
+}
+
+/* ---- the way out ---- */
+
+/* The table was written by a memwho, but it lies in the target's memory: only code of
+ * files is ever written to. */
+static bool is_sane(const struct target *t, const struct agent_table *table)
+{
+	cleanup(maps_clear) struct maps maps = { 0 };
+	struct error unused;
+
+	if (table->n_functions > AGENT_MAX_FUNCTIONS || maps_read(t, &maps, &unused) < 0)
+		return false;
+	for (unsigned i = 0; i < table->n_functions; i++) {
+		const struct agent_function *f = &table->functions[i];
+		const struct mapping *m = maps_find(&maps, f->patch_at);
+
+		if (!m || !(m->prot & MAPS_EXEC) || !m->inode ||
+		    f->patch_at + AGENT_PATCH_BYTES > m->end || f->is[0] != 0xe9)
+			return false;
+	}
+	return true;
+}
+
+/* What has to be done before it can be used again. */
+static int settle(struct inject *in, const struct target *t, uint64_t base,
+                  const struct agent_table *table, struct error *err)
+{
+	int r = 0;
+
+	if (!is_sane(t, table))
+		return error_set(err, EBADMSG,
+		                 "the agent in process %d is damaged; it is left "
+		                 "as it is",
+		                 (int)t->pid);
+	if (table->place == AGENT_PLACE_PATCHED)
+		r = agent_still_undo(in, t, base, table, err);
+	if (r == 0)
+		r = agent_still_wait(in, t, base, table, err);
+	if (r == 0)
+		r = advise(in, base, MADV_DONTNEED, err);
+	return r < 0 ? r : agent_still_note(in, base, AGENT_PLACE_IDLE, err);
+}
+
+int agent_place_empty(struct inject *in, const struct target *t, uint64_t base, struct error *err)
+{
+	cleanup_free struct agent_table *table = malloc(sizeof(*table));
+	int r;
+
+	if (!table)
+		return error_oom(err);
+	r = read_table(t, base, table, err);
+	if (r < 0)
+		return r;
+	r = table->magic && table->place != AGENT_PLACE_IDLE ? settle(in, t, base, table, err) : 0;
+	/* by the wait; a patch cannot be in anybody's way to be taken back */
+	return r == -EAGAIN ? 0 : r < 0 ? r : 1;
+}
+
+int agent_place_empty_all(struct inject *in, const struct target *t, struct error *err)
+{
+	int r = agent_place_in_use(t, err), n = r;
+	uint64_t base = 0;
+
+	while (r >= 0 && (base = agent_place_find(t, base, err))) {
+		r = agent_place_empty(in, t, base, err);
+		if (r == 0)
+			return error_set(err, EBUSY,
+			                 "a thread of process %d does not leave the agent's code; "
+			                 "nothing else is left of it",
+			                 (int)t->pid);
+	}
+	return r < 0 ? r : err->code ? err->code : n;
+}
+
+int agent_place_open(const struct target *t, struct inject **ret, struct error *err)
+{
+	struct agent_control c;
+	struct error unused;
+	uint64_t base = 0;
+	int r = inject_open(t, NULL, NULL, ret, err);
+
+	if (r != -EBUSY)
+		return r;
+	while ((base = agent_place_find(t, base, &unused))) {
+		if (agent_place_read(t, base + AGENT_CODE_BYTES, &c, sizeof(c)) == sizeof(c) &&
+		    c.state == AGENT_ON && c.reader_pid)
+			error_set(err, EBUSY,
+			          "process %d is recorded by another memwho, process %u",
+			          (int)t->pid, c.reader_pid);
+	}
+	return r;
+}
+
+int agent_place_clean(const struct target *t, struct error *err)
+{
+	cleanup(inject_closep) struct inject *in = NULL;
+	int r = agent_place_in_use(t, err);
+
+	if (r <= 0)
+		return r;
+	r = agent_place_open(t, &in, err);
+	return r < 0 ? r : agent_place_empty_all(in, t, err);
+}

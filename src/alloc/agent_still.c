@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "alloc/agent_still.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "base/steps.h"
+#include "target/freeze.h"
+#include "target/registers.h"
+
+enum {
+	PAGE = 4096,
+	FREEZE_MS = 2000,
+	PATCH_TRIES = 100, /* of some ms each */
+	LEAVE_TRIES = 100,
+	STACK_WORDS = 16384, /* 128 KiB above sp are looked through */
+	RED_ZONE = 128,
+	BREAKPOINT = 0xcc,
+};
+
+struct still {
+	struct inject *in;
+	const struct target *t;
+	uint64_t base;
+	const struct agent_table *table;
+	const struct agent_control *control;
+	bool frames_only; /* of the words on stacks, only pcs in signal frames count */
+	uint64_t *words;
+};
+
+/* ---- is anybody there? ---- */
+
+/* Is @at in the middle of a jump that is to be written? At its first byte is fine. */
+static bool is_in_patch(const struct still *s, uint64_t at)
+{
+	for (unsigned i = 0; i < s->table->n_functions; i++) {
+		if (at - s->table->functions[i].patch_at - 1 < AGENT_PATCH_BYTES - 1)
+			return true;
+	}
+	return false;
+}
+
+/* A call that is under way returns to one address, where it finds out that it is late. */
+static bool is_in_agent(const struct still *s, uint64_t at)
+{
+	return at - s->base < AGENT_CODE_BYTES && at != s->table->return_at;
+}
+
+/* Words from @sp on, as far as memory goes; how many. Not by target/reader.h, which
+ * leaves out pages that are swapped out: one of them may hold what is looked for. */
+static size_t read_stack(const struct still *s, uint64_t sp)
+{
+	const size_t most = STACK_WORDS * sizeof(*s->words);
+	struct error unused;
+	size_t n = 0;
+
+	sp &= ~7ull;
+	while (n < most) {
+		size_t piece = PAGE - (sp + n) % PAGE;
+
+		piece = piece < most - n ? piece : most - n;
+		if (inject_read(s->in, sp + n, (char *)s->words + n, piece, &unused) < 0)
+			break;
+		n += piece;
+	}
+	return n / sizeof(*s->words);
+}
+
+/* struct sigcontext (arch/x86/include/uapi/asm/sigcontext.h): ip, flags, and a word that
+ * begins with cs, which is that of 64-bit code. Flags have bit 1 set, and none above 21. */
+static bool is_saved_pc(const uint64_t *word, size_t n)
+{
+	return n > 2 && (word[1] & 2) && word[1] < 1 << 22 && (word[2] & 0xffff) == 0x33;
+}
+
+/* Neither the pc, nor anything on its stack that could be a return address or the pc
+ * in a signal's frame. 1, 0 or -errno. */
+static int thread_is_clear(const struct still *s, pid_t tid,
+                           bool (*is_bad)(const struct still *s, uint64_t at), struct error *err)
+{
+	struct user_regs_struct r;
+	size_t n;
+
+	steps_before("getregs");
+	if (registers_read(tid, &r) < 0) {
+		if (errno == ESRCH) /* ending, or ended already: it runs no code any more */
+			return 1;
+		return error_sys(err, errno, "registers of thread %d", (int)tid);
+	}
+	if (is_bad(s, registers_pc(&r)))
+		return 0;
+	n = read_stack(s, registers_sp(&r) - RED_ZONE);
+	for (size_t i = 0; i < n; i++) {
+		if (is_bad(s, s->words[i]) && (!s->frames_only || is_saved_pc(&s->words[i], n - i)))
+			return 0;
+	}
+	return 1;
+}
+
+static int all_are_clear(const struct still *s, bool (*is_bad)(const struct still *s, uint64_t at),
+                         struct error *err)
+{
+	cleanup_free pid_t *tids = NULL;
+	size_t n = 0;
+	int r = target_threads(s->t, &tids, &n, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i++) {
+		r = thread_is_clear(s, tids[i], is_bad, err);
+		if (r != 1)
+			return r < 0 ? r
+			             : error_set(err, EAGAIN,
+			                         "thread %d stands in code that is "
+			                         "to be changed",
+			                         (int)tids[i]);
+	}
+	return 0;
+}
+
+int agent_still_note(struct inject *in, uint64_t base, enum agent_place_state place,
+                     struct error *err)
+{
+	const uint32_t v = place;
+
+	return inject_write(in, base + AGENT_TABLE_AT + offsetof(struct agent_table, place), &v,
+	                    sizeof(v), err);
+}
+
+/* ---- the work ---- */
+
+static int set_patches(void *arg, struct error *err)
+{
+	const struct still *s = arg;
+	int r = all_are_clear(s, is_in_patch, err);
+
+	for (unsigned i = 0; r == 0 && i < s->table->n_functions; i++) {
+		const struct agent_function *f = &s->table->functions[i];
+		uint8_t now[AGENT_PATCH_BYTES];
+
+		r = inject_read(s->in, f->patch_at, now, sizeof(now), err);
+		if (r == 0 && memcmp(now, f->was, sizeof(now)))
+			r = error_set(err, EBUSY, "somebody changes the allocator's code");
+		if (r == 0)
+			r = inject_write(s->in, f->patch_at, f->is, AGENT_PATCH_BYTES, err);
+	}
+	/* last: it samples only when frees are seen as well as allocations */
+	if (r == 0)
+		r = inject_write(s->in, s->base + AGENT_CODE_BYTES, s->control, sizeof(*s->control),
+		                 err);
+	return r;
+}
+
+/* A breakpoint that somebody has set since stays, and is right among the original bytes.
+ * What is not ours otherwise (another's jump) is left alone: it may remember our jump and
+ * put it back one day, and the way that leads there stays good. */
+static int take_back(const struct still *s, const struct agent_function *f, struct error *err)
+{
+	uint8_t now[AGENT_PATCH_BYTES];
+	int r = inject_read(s->in, f->patch_at, now, sizeof(now), err);
+
+	if (r < 0 || !memcmp(now, f->was, sizeof(now)))
+		return r;
+	for (unsigned i = 0; i < sizeof(now); i++) {
+		if (now[i] != f->is[i] && now[i] != BREAKPOINT)
+			return 0;
+		now[i] = now[i] == f->is[i] ? f->was[i] : now[i];
+	}
+	return inject_write(s->in, f->patch_at, now, sizeof(now), err);
+}
+
+static int take_patches_back(void *arg, struct error *err)
+{
+	const struct still *s = arg;
+	const uint32_t off = AGENT_OFF;
+	int r = inject_write(s->in, s->base + AGENT_CODE_BYTES, &off, sizeof(off), err);
+
+	for (unsigned i = 0; r == 0 && i < s->table->n_functions; i++)
+		r = take_back(s, &s->table->functions[i], err);
+	return r < 0 ? r : agent_still_note(s->in, s->base, AGENT_PLACE_UNCLEAN, err);
+}
+
+static int check_that_all_are_out(void *arg, struct error *err)
+{
+	return all_are_clear(arg, is_in_agent, err);
+}
+
+static int try_still(struct still *s, int (*work)(void *arg, struct error *err), unsigned tries,
+                     uint64_t *ret_ns, struct error *err)
+{
+	uint64_t ns = 0;
+	int r;
+
+	s->words = malloc(STACK_WORDS * sizeof(*s->words));
+	if (!s->words)
+		return error_oom(err);
+	for (unsigned i = 0;; i++) {
+		r = freeze_call(s->t, FREEZE_MS, work, s, &ns, err);
+		if (ns > *ret_ns)
+			*ret_ns = ns;
+		if (r != -EAGAIN || i == tries)
+			break;
+		nanosleep(&(struct timespec){ 0, (1 + random() % 5) * 1000000 }, NULL);
+	}
+	free(s->words);
+	return r;
+}
+
+int agent_still_patch(struct inject *in, const struct target *t, uint64_t base,
+                      const struct agent_table *table, const struct agent_control *control,
+                      uint64_t *ret_ns, struct error *err)
+{
+	struct still s = { .in = in, .t = t, .base = base, .table = table, .control = control };
+	int r = agent_still_note(in, base, AGENT_PLACE_PATCHED, err);
+
+	return r < 0 ? r : try_still(&s, set_patches, PATCH_TRIES, ret_ns, err);
+}
+
+int agent_still_undo(struct inject *in, const struct target *t, uint64_t base,
+                     const struct agent_table *table, struct error *err)
+{
+	struct still s = { .in = in, .t = t, .base = base, .table = table };
+	uint64_t ns = 0;
+
+	return try_still(&s, take_patches_back, 0, &ns, err);
+}
+
+int agent_still_wait(struct inject *in, const struct target *t, uint64_t base,
+                     const struct agent_table *table, struct error *err)
+{
+	/* frames keep words of calls that are long over; and a call that the agent makes in
+	 * itself is only under way where the pc is, or was when a signal came */
+	struct still s = { .in = in, .t = t, .base = base, .table = table, .frames_only = true };
+	uint64_t ns = 0;
+
+	return try_still(&s, check_that_all_are_out, LEAVE_TRIES, &ns, err);
+}

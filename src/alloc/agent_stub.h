@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * The machine code between a patched function and the agent, for one function.
+ * A thread comes here from the function's second instruction.
+ *
+ *	entry	takes the call's size from the thread's countdown, or looks in the
+ *		filter whether a block that is freed was sampled; then the
+ *		instructions that the patch has replaced, and back. rax, r10, r11 and
+ *		the flags are lost, which a caller has to expect of any allocator that
+ *		calls out of its own unit.
+ *	slow	undoes the first instruction and goes to agent_slow
+ *	original the first instruction and those that were moved, and back
+ *
+ * The surprising rule: plans decide what is fast. Only a size that is one
+ * argument or the product of two, and a pointer that is one, are understood
+ * here; everything else goes the slow way, which can run any plan.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/agent_format.h"
+
+/* How the first instruction is taken back. */
+enum agent_stub_undo {
+	AGENT_STUB_REPEAT, /* nothing to do; executed again it does the same */
+	AGENT_STUB_RAISE,  /* push, sub: the stack pointer is raised again */
+};
+
+enum { AGENT_STUB_MAX_MOVED = 32, AGENT_STUB_MAX_INSNS = 6 };
+
+/* The beginning of a function, as its file has it. */
+struct agent_stub_head {
+	uint64_t start; /* run-time address */
+	uint8_t bytes[16 + AGENT_STUB_MAX_MOVED];
+	uint8_t lengths[AGENT_STUB_MAX_INSNS]; /* of the first, and of those that are moved */
+	uint8_t disp_at[AGENT_STUB_MAX_INSNS]; /* as in struct code_insn */
+	unsigned n;
+	enum agent_stub_undo undo;
+	unsigned raise; /* bytes */
+};
+
+enum agent_stub_kind { AGENT_STUB_SLOW, AGENT_STUB_ALLOC, AGENT_STUB_FREE, AGENT_STUB_REALLOC };
+
+/* What can be decided by the stub, of a plan. @sizes: the arguments whose product
+ * is the size, 1 or 2 of them; @ptr: the argument that is freed. */
+struct agent_stub_fast {
+	enum agent_stub_kind kind;
+	unsigned char sizes[2], n_sizes, ptr;
+};
+struct agent_stub_fast agent_stub_understand(const struct plan_code *code);
+
+/* Write stub number @number for an agent at @base into @code (AGENT_STUB_BYTES).
+ * *ret_entry and *ret_original are run-time addresses. -ENOTSUP: an instruction cannot be
+ * moved so far, or not at all. */
+int agent_stub_make(uint64_t base, uint64_t slow, unsigned number,
+                    const struct agent_stub_head *head, const struct agent_stub_fast *fast,
+                    uint8_t *code, uint64_t *ret_entry, uint64_t *ret_original);

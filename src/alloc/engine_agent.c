@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "alloc/engine_agent.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "alloc/agent_image.h"
+#include "alloc/agent_place.h"
+#include "alloc/agent_samples.h"
+#include "alloc/agent_slots.h"
+#include "alloc/agent_still.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "target/proc.h"
+
+enum {
+	POLL_MS = 10,
+	LOOK_MS = 250,
+	CHECK_MS = 1000,
+	RENEW_MS = 100,
+	ALIVE_MS = 1800, /* an agent without a reader goes on for this long */
+};
+
+#define MS 1000000ull
+
+static u64 time_stamp(void)
+{
+#if defined(__x86_64__)
+	return __builtin_ia32_rdtsc();
+#else
+	return 0;
+#endif
+}
+
+static u64 data_at(const struct engine_agent *e, size_t offset)
+{
+	return e->base + AGENT_CODE_BYTES + offset;
+}
+
+#define AT(e, field) data_at(e, offsetof(struct agent_data, field))
+
+/* ---- refusals ---- */
+
+/* A filter could kill the target for the calls that set the agent up. */
+static int refuse_seccomp(const struct target *t, struct error *err)
+{
+	cleanup_free char *status = NULL;
+	const char *line;
+
+	if (target_proc_file(t, "status", 1 << 16, &status, NULL, err) < 0)
+		return err->code;
+	line = proc_status_line(status, "Seccomp");
+	if (line && line[0] != '0') {
+		error_set(err, ENOTSUP,
+		          "process %d runs under a seccomp filter, which the agent does not look "
+		          "into so far",
+		          t->pid);
+		return error_hint(err, "--engine bpf makes no call in the process");
+	}
+	return 0;
+}
+
+static int refuse_others(const struct tracee *t, struct error *err)
+{
+	for (size_t i = 0; i < t->n_runtimes; i++) {
+		if (strcmp(t->runtimes[i]->name, "libc") == 0)
+			continue;
+		error_set(err, ENOTSUP,
+		          "the agent records glibc's malloc only so far; process %d has %s", t->pid,
+		          t->runtimes[i]->title);
+		return error_hint(err, "--engine bpf records it; --allocator libc records glibc's "
+		                       "malloc alone");
+	}
+	for (size_t i = 1; i < t->probes.n_probes; i++) {
+		if (t->probes.probes[i].module == t->probes.probes[0].module)
+			continue;
+		error_set(err, ENOTSUP, "process %d has more than one glibc", t->pid);
+		return error_hint(err, "--engine bpf records it");
+	}
+	return 0;
+}
+
+/* ---- attaching ---- */
+
+static u64 deadline(const struct engine_agent *e)
+{
+	const u64 now = clock_now_ns(), tsc = time_stamp();
+	const double rate = (double)(tsc - e->begun_tsc) / (double)(now - e->begun_ns + 1);
+
+	return tsc + (u64)(rate * ALIVE_MS * 1e6);
+}
+
+static int first_control(const struct engine_agent *e, struct agent_control *ret, struct error *err)
+{
+	uint64_t low = 0, high = 0;
+	int r;
+
+	*ret = (struct agent_control){
+		.state = AGENT_ON,
+		.reader_pid = getpid(),
+		.mean = e->mean,
+		.deadline = deadline(e),
+	};
+	if (getrandom(&ret->seed, sizeof(ret->seed), GRND_NONBLOCK) < 0)
+		ret->seed = clock_now_ns() ^ (u64)getpid() << 32;
+	r = agent_slots_main_stack(e->tracee->target, &low, &high, err);
+	ret->main_low = low;
+	ret->main_high = high;
+	return r;
+}
+
+/* Only reads, unless an earlier agent, whose memwho was killed, stands in the way. */
+static int plan(struct engine_agent *e, struct agent_image *image, struct error *err)
+{
+	const struct target *t = e->tracee->target;
+	const int has_old = agent_place_in_use(t, err);
+	int r = has_old ? has_old : agent_image_plan(e->tracee, image, err);
+
+	if (r >= 0)
+		r = agent_place_open(t, &e->inject, err);
+	if (r == 0 && has_old)
+		r = agent_place_empty_all(e->inject, t, err);
+	return r >= 0 && has_old ? agent_image_plan(e->tracee, image, err) : r;
+}
+
+static int fill(struct engine_agent *e, struct agent_image *image, struct error *err)
+{
+	int r = agent_image_make(image, e->base, err);
+
+	return r < 0 ? r
+	             : agent_place_fill(e->inject, e->base, image->bytes, image->n_patches, err);
+}
+
+/* A place that an earlier memwho has left, if it can be used, or a new one; filled. */
+static int find_place(struct engine_agent *e, struct agent_image *image, struct error *err)
+{
+	const struct target *t = e->tracee->target;
+	const u64 near = image->patches[0].at;
+	int r = 0;
+
+	while (r == 0 && (e->base = agent_place_find(t, e->base, err))) {
+		r = agent_place_take(e->inject, t, e->base, near, err);
+		if (r == 1)
+			r = fill(e, image, err);
+	}
+	if (r == 0)
+		r = err->code;
+	if (r == 0)
+		r = agent_place_make(e->inject, t, near, &e->base, err);
+	return r ? r : fill(e, image, err);
+}
+
+static int attach(struct engine_agent *e, struct error *err)
+{
+	cleanup(agent_image_clear) struct agent_image image = { 0 };
+	const struct target *t = e->tracee->target;
+	struct agent_control control;
+	struct error ignored;
+	int r = plan(e, &image, err);
+
+	if (r >= 0)
+		r = find_place(e, &image, err);
+	if (r == 1)
+		r = first_control(e, &control, err);
+	if (r < 0)
+		return r;
+	e->table = *agent_image_table(&image);
+	r = agent_still_patch(e->inject, t, e->base, &e->table, &control, &e->stopped_ns, err);
+	if (r < 0)
+		agent_place_empty(e->inject, t, e->base, &ignored);
+	e->attached = r == 0;
+	return r;
+}
+
+int engine_agent_open(struct tracee *t, u64 mean, struct engine_agent **ret, struct error *err)
+{
+	struct engine_agent *e = calloc(1, sizeof(*e));
+	int r;
+
+	if (!e)
+		return error_oom(err);
+	e->tracee = t;
+	e->mean = mean ? mean : ENGINE_AGENT_DEFAULT_MEAN;
+	e->begun_ns = clock_now_ns();
+	e->begun_tsc = time_stamp();
+#if defined(__x86_64__)
+	r = refuse_others(t, err);
+#else
+	r = error_set(err, ENOTSUP, "the agent is for x86-64 only, so far");
+#endif
+	if (r == 0)
+		r = refuse_seccomp(t->target, err);
+	if (r == 0)
+		r = agent_stacks_new(t, &e->stacks, err);
+	if (r == 0)
+		r = attach(e, err);
+	if (r < 0) {
+		engine_agent_close(e);
+		return r;
+	}
+	*ret = e;
+	return 0;
+}
+
+static void take_out(struct engine_agent *e)
+{
+	struct error err;
+	int r = agent_place_empty(e->inject, e->tracee->target, e->base, &err);
+
+	e->left = r == 0;
+	if (r < 0 && !target_has_ended(e->tracee->target))
+		log_note(LOG_WARN,
+		         "the agent could not be taken out: %s; `memwho detach %d` tries again",
+		         err.message, e->tracee->pid);
+}
+
+void engine_agent_detach(struct engine_agent *e)
+{
+	struct error ignored;
+
+	if (!e->inject)
+		return;
+	if (e->attached && !target_has_ended(e->tracee->target))
+		take_out(e);
+	e->attached = false;
+	e->inject = inject_close(e->inject);
+	/* nothing more is called there: its own area goes, too */
+	if (!target_has_ended(e->tracee->target))
+		inject_clean(e->tracee->target, &ignored);
+}
+
+struct engine_agent *engine_agent_close(struct engine_agent *e)
+{
+	if (!e)
+		return NULL;
+	engine_agent_detach(e);
+	agent_stacks_free(e->stacks);
+	hash_map_clear(&e->by_seq);
+	free(e->samples);
+	free(e->blocks);
+	free(e);
+	return NULL;
+}
+
+/* ---- keeping it alive ---- */
+
+static int renew(struct engine_agent *e, struct error *err)
+{
+	const u64 v = deadline(e);
+
+	return inject_write(e->inject, AT(e, control) + offsetof(struct agent_control, deadline),
+	                    &v, sizeof(v), err);
+}
+
+/* A breakpoint that somebody has set into our jump would kill the target at the next
+ * call; leave at once. */
+static int check_patches(struct engine_agent *e, enum alloc_ended *ended, struct error *err)
+{
+	unsigned which = 0;
+	int r = agent_place_check(e->inject, &e->table, &which, err);
+
+	if (r != 0)
+		return r < 0 ? r : 0;
+	snprintf(e->patch_lost, sizeof(e->patch_lost), "%s", e->tracee->probes.probes[0].name);
+	for (size_t i = 0; i < e->tracee->probes.n_probes; i++) {
+		const struct runtime_probe *p = &e->tracee->probes.probes[i];
+		u64 bias;
+
+		if (tracee_find_bias(e->tracee, p->module, &bias) &&
+		    e->table.functions[which].patch_at - (p->vaddr + bias) < 32)
+			snprintf(e->patch_lost, sizeof(e->patch_lost), "%s", p->name);
+	}
+	*ended = ALLOC_ENDED_GUARD;
+	engine_agent_detach(e);
+	return 0;
+}
+
+/* New threads, stacks that have grown or are not known; and now and then in any case. */
+static bool slots_want_care(const struct engine_agent *e, u64 now)
+{
+	const u64 since = now - e->tended_ns;
+
+	return e->counters.claims != e->claims_seen || (e->stacks_cut && since > LOOK_MS * MS) ||
+	       since > CHECK_MS * MS;
+}
+
+static int round_of(struct engine_agent *e, enum alloc_ended *ended, struct error *err)
+{
+	const u64 now = clock_now_ns();
+	int r = agent_samples_drain(e, err);
+
+	if (r == 0 && now - e->renewed_ns > RENEW_MS * MS) {
+		e->renewed_ns = now;
+		r = renew(e, err);
+	}
+	if (r == 0 && slots_want_care(e, now)) {
+		e->claims_seen = e->counters.claims;
+		e->stacks_cut = false;
+		e->tended_ns = now;
+		r = agent_slots_tend(e->inject, e->tracee->target, e->base, err);
+	}
+	if (r == 0 && now - e->looked_ns > LOOK_MS * MS)
+		r = agent_samples_look(e, err);
+	if (r == 0 && now - e->checked_ns > CHECK_MS * MS) {
+		e->checked_ns = now;
+		r = check_patches(e, ended, err);
+	}
+	return r;
+}
+
+/* Its memory is gone: ended, or another program runs there. */
+static bool is_gone(struct engine_agent *e, int r, enum alloc_ended *ended)
+{
+	if (r != -ESRCH && !target_has_ended(e->tracee->target))
+		return false;
+	for (unsigned i = 0; i < 50 && !target_has_ended(e->tracee->target); i++)
+		nanosleep(&(struct timespec){ 0, 2 * MS }, NULL);
+	*ended = target_has_ended(e->tracee->target) ? ALLOC_ENDED_EXIT : ALLOC_ENDED_EXEC;
+	e->attached = false;
+	return true;
+}
+
+/* Until the records may be half full. */
+static void nap(const struct engine_agent *e, u64 most_ns)
+{
+	u64 ns = e->n_drained > AGENT_RECORDS / 2   ? 0
+	         : e->n_drained > AGENT_RECORDS / 8 ? MS
+	                                            : POLL_MS * MS;
+
+	if (ns)
+		nanosleep(&(struct timespec){ 0, (long)(ns < most_ns ? ns : most_ns) }, NULL);
+}
+
+int engine_agent_poll(struct engine_agent *e, int timeout_ms, enum alloc_ended *ended,
+                      struct error *err)
+{
+	const u64 until = clock_now_ns() + (u64)(timeout_ms > 0 ? timeout_ms : 0) * MS;
+
+	while (e->attached) {
+		u64 now;
+		int r = round_of(e, ended, err);
+
+		if (r < 0)
+			return is_gone(e, r, ended) ? 0 : r;
+		now = clock_now_ns();
+		if (*ended || now >= until || alloc_interrupted)
+			break;
+		nap(e, until - now);
+	}
+	return 0;
+}

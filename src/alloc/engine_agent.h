@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * The sampling engine: the agent inside one process (agent/agent.c) draws blocks
+ * with a probability that grows with their size, and keeps those that live in a
+ * set in the target's memory; this reads the set, unwinds the stacks, and knows
+ * how much each sample stands for.
+ *
+ * A block of s bytes is drawn with p = 1 - exp(-s/mean), so it stands for 1/p
+ * blocks and s/p bytes: summed, that is unbiased whatever the sizes are.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/agent_format.h"
+#include "alloc/agent_stacks.h"
+#include "alloc/alloc.h"
+#include "alloc/tracee.h"
+#include "base/error.h"
+#include "inject/inject.h"
+
+enum { ENGINE_AGENT_DEFAULT_MEAN = 512 * 1024 };
+
+/* One sampled block that lived at the last look. */
+struct engine_agent_block {
+	u64 size, seq;
+	u64 birth_ns; /* when its sample was read */
+	u32 stack;    /* 0: not stored */
+};
+
+struct engine_agent {
+	struct tracee *tracee;
+	struct inject *inject;
+	u64 base, mean;
+	struct agent_table table;
+	struct agent_stacks *stacks;
+	struct agent_record record; /* the one that is being read */
+
+	/* samples whose stack is known: seq -> index */
+	struct engine_agent_block *samples;
+	size_t n_samples, cap_samples;
+	struct hash_map by_seq;
+
+	/* the last look at the set, and when it was */
+	struct engine_agent_block *blocks;
+	size_t n_blocks, cap_blocks;
+	u64 looked_ns;
+	double held; /* bytes that they stand for */
+	u64 torn;    /* entries that could not be read whole */
+
+	struct agent_counters counters; /* as last read */
+	u64 begun_ns, begun_tsc;        /* to know how fast the time stamp counter goes */
+	u64 renewed_ns, checked_ns;
+	u64 claims_seen, tended_ns;
+	bool stacks_cut;    /* since tended_ns a stack was copied whose end was not known */
+	unsigned n_drained; /* records at the last time */
+	u64 stopped_ns;     /* the longest that the target stood still for the patches */
+	u64 peak;           /* most held at a look */
+
+	bool attached;
+	char patch_lost[RUNTIME_PROBE_NAME_BYTES]; /* somebody changed this function: ended */
+	bool left;                                 /* detached, but its place is still mapped */
+};
+
+/* Patch the allocator of @t, which must be glibc's. @mean: bytes between samples,
+ * 0: the default. What cannot be done is refused before anything is changed. */
+int engine_agent_open(struct tracee *t, u64 mean, struct engine_agent **ret, struct error *err);
+/* Undoes everything. */
+struct engine_agent *engine_agent_close(struct engine_agent *e);
+void engine_agent_detach(struct engine_agent *e);
+
+/* Read what has come, keep the agent alive. *ended is set when the target has ended. */
+int engine_agent_poll(struct engine_agent *e, int timeout_ms, enum alloc_ended *ended,
+                      struct error *err);

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "alloc/result_agent.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc/agent_samples.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "unwind/stack_frames.h"
+
+/* The four of every heap profile, ages, the interval, and how many samples. */
+enum {
+	RESULT_AGE = PROFILE_HEAP_TYPES,
+	RESULT_LOW,
+	RESULT_HIGH,
+	RESULT_TYPES,
+};
+
+#define Z95 1.959964
+
+/* B bytes give no sample with a probability of exp(-B / mean); this is where it is 2.5 %. */
+#define MEANS_WITHOUT_SAMPLE 3.688879
+
+struct held { /* of one stack, or of all */
+	double objects, bytes, variance, least, age_ns;
+	u64 samples;
+};
+
+void result_agent_interval(double estimate, double variance, double least, double *low,
+                           double *high)
+{
+	double n, l, h;
+
+	*low = *high = estimate;
+	if (!(variance > 0) || !(estimate > 0))
+		return;
+	n = estimate * estimate / variance;
+	l = 1 - 1 / (9 * n) - Z95 / (3 * sqrt(n));
+	h = 1 - 1 / (9 * (n + 1)) + Z95 / (3 * sqrt(n + 1));
+	*low = l > 0 ? estimate * l * l * l : 0;
+	*high = estimate * (n + 1) / n * h * h * h;
+	if (*low < least)
+		*low = least;
+}
+
+static bool is_wanted(const struct alloc_options *o, const struct alloc_filter *f, u64 now_ns,
+                      const struct engine_agent_block *b)
+{
+	return b->size >= o->min_size && (!o->max_size || b->size <= o->max_size) &&
+	       (!f->older_than_ns || b->birth_ns + f->older_than_ns <= now_ns);
+}
+
+static void add_to(struct held *h, const struct engine_agent *e, const struct engine_agent_block *b,
+                   u64 now_ns)
+{
+	const double size = (double)b->size, weight = agent_samples_weight(e, b->size);
+
+	h->objects += weight;
+	h->bytes += weight * size;
+	h->variance += size * size * weight * (weight - 1);
+	h->least += size;
+	h->age_ns += weight * (double)(now_ns > b->birth_ns ? now_ns - b->birth_ns : 0);
+	h->samples++;
+}
+
+/* ---- the profile ---- */
+
+struct filling {
+	struct alloc_recorder *r;
+	struct profile *p;
+	struct stack_frames frames;
+	struct profile_label label;
+};
+
+static const char *why_cut(struct filling *f, u32 id)
+{
+	const struct agent_stack *s = agent_stacks_at(f->r->agent->stacks, id);
+	const struct code_history *h = tracee_history(f->r->tracees[0]);
+
+	if (stack_frames_are_complete(h, agent_stacks_pcs(f->r->agent->stacks, id), s->n, s->stop))
+		return NULL;
+	if (s->stop == UNWIND_STOP_BAD_STACK)
+		return "[stack not copied from here]";
+	return s->stop == UNWIND_STOP_DEEP ? "[deeper than 512 frames]"
+	                                   : "[no unwind table from here]";
+}
+
+static int frames_of(struct filling *f, u32 id, u32 *ids, struct error *err)
+{
+	const struct agent_stacks *stacks = f->r->agent->stacks;
+	int r;
+
+	if (id)
+		return stack_frames_of_pcs(&f->frames, tracee_history(f->r->tracees[0]), 0,
+		                           agent_stacks_pcs(stacks, id),
+		                           agent_stacks_at((struct agent_stacks *)stacks, id)->n,
+		                           why_cut(f, id), ids, err);
+	r = profile_frame_named(f->p, "[stack not stored: too many at once]", &ids[0], err);
+	return r < 0 ? r : 1;
+}
+
+static int add_stack(struct filling *f, u32 id, const struct held *h, struct error *err)
+{
+	const struct agent_stack *s = agent_stacks_at(f->r->agent->stacks, id);
+	int64_t values[RESULT_TYPES] = { 0 };
+	u32 ids[PROFILE_MAX_FRAMES];
+	double low, high;
+	int n;
+
+	if (!h->samples && !(s->objects > 0))
+		return 0;
+	n = frames_of(f, id, ids, err);
+	if (n < 0)
+		return n;
+	result_agent_interval(h->bytes, h->variance, h->least, &low, &high);
+	values[PROFILE_ALLOC_OBJECTS] = llround(fmax(s->objects, h->objects));
+	values[PROFILE_ALLOC_SPACE] = llround(fmax(s->bytes, h->bytes));
+	values[PROFILE_INUSE_OBJECTS] = llround(h->objects);
+	values[PROFILE_INUSE_SPACE] = llround(h->bytes);
+	values[RESULT_AGE] = llround(h->age_ns);
+	values[RESULT_LOW] = llround(low);
+	values[RESULT_HIGH] = llround(high);
+	return profile_add(f->p, ids, n, &f->label, 1, values, err);
+}
+
+static int fill(struct alloc_recorder *r, const struct held *stacks, struct profile *p,
+                struct error *err)
+{
+	struct filling f = { .r = r, .p = p, .label.number = r->tracees[0]->pid };
+	const size_t n = agent_stacks_n(r->agent->stacks);
+	int rc = profile_string(p, "pid", 3, &f.label.key, err);
+
+	f.frames.profile = p;
+	for (u32 id = 0; rc == 0 && id < n; id++)
+		rc = add_stack(&f, id, &stacks[id], err);
+	stack_frames_clear(&f.frames);
+	return rc;
+}
+
+/* ---- the report ---- */
+
+static double complete_percent(struct alloc_recorder *r)
+{
+	const struct code_history *h = tracee_history(r->tracees[0]);
+	struct agent_stacks *stacks = r->agent->stacks;
+	double all = (double)r->agent->counters.stacks_lost, complete = 0;
+
+	for (u32 id = 1; id < agent_stacks_n(stacks); id++) {
+		const struct agent_stack *s = agent_stacks_at(stacks, id);
+
+		all += s->objects;
+		if (stack_frames_are_complete(h, agent_stacks_pcs(stacks, id), s->n, s->stop))
+			complete += s->objects;
+	}
+	return all > 0 ? 100 * complete / all : 100;
+}
+
+struct row {
+	const char *key, *title;
+	int64_t value;
+	const char *unit;
+};
+
+static int put_rows(struct report *to, const struct row *rows, size_t n, struct error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = report_int(to, rows[i].key, rows[i].value ? rows[i].title : NULL, rows[i].value,
+		               rows[i].unit, err);
+	return r;
+}
+
+static int put_counts(struct alloc_recorder *r, const struct held *all, struct report *to,
+                      struct error *err)
+{
+	const struct engine_agent *e = r->agent;
+	const struct agent_counters *c = &e->counters;
+	double low, high;
+
+	result_agent_interval(all->bytes, all->variance, all->least, &low, &high);
+	if (!all->samples)
+		high = MEANS_WITHOUT_SAMPLE * (double)e->mean;
+	const struct row rows[] = {
+		{ "held_bytes", NULL, llround(all->bytes), "bytes" },
+		{ "held_bytes_low", "held at least (95 % sure)", llround(low), "bytes" },
+		{ "held_bytes_high", "at most", llround(high), "bytes" },
+		{ "sample_bytes", "one sample in", (int64_t)e->mean, "bytes" },
+		{ "samples", "samples", (int64_t)c->samples, "" },
+		{ "samples_held", "of these still held", (int64_t)all->samples, "" },
+		{ "lost_events", NULL, (int64_t)(c->set_full + c->no_slot + e->torn), "" },
+		{ "lost_bytes", "not recorded, tables full",
+		  (int64_t)(c->set_full_bytes + c->set_full * e->mean + c->no_slot_bytes),
+		  "bytes" },
+		{ "lost_no_slot", "calls of threads without a slot", (int64_t)c->no_slot, "" },
+		{ "stacks_not_stored", "stacks not stored, too many at once",
+		  (int64_t)(c->stacks_lost + agent_stacks_n_refused(e->stacks)), "" },
+		{ "pauses", "times that memwho came too late", (int64_t)c->expired, "" },
+		{ "slow_calls", NULL, (int64_t)c->slow_calls, "" },
+		{ "internal_calls", NULL, (int64_t)c->internal_calls, "" },
+		{ "patched_functions", NULL, e->table.n_functions, "" },
+	};
+	return put_rows(to, rows, ARRAY_SIZE(rows), err);
+}
+
+static int put_gaps(const struct tracee *t, struct report *to, struct error *err)
+{
+	static const char *const columns[] = { "pid", "function", "reason" };
+	struct report_table *table = NULL;
+	int rc = 0;
+
+	for (size_t k = 0; rc == 0 && k < t->probes.n_gaps; k++) {
+		const struct report_figure cells[] = {
+			report_cell_int(t->pid),
+			report_cell_text(t->probes.gaps[k].name),
+			report_cell_text(t->probes.gaps[k].reason),
+		};
+
+		rc = report_table(to, "not_covered", columns, ARRAY_SIZE(columns), &table, err);
+		if (rc == 0)
+			rc = report_row(table, cells, err);
+	}
+	return rc;
+}
+
+static int put_times(struct alloc_recorder *r, enum alloc_ended ended,
+                     const struct alloc_filter *filter, struct report *to, struct error *err)
+{
+	const struct engine_agent *e = r->agent;
+	int rc = report_double(to, "complete_stacks_percent", NULL, complete_percent(r), "percent",
+	                       err);
+
+	if (rc == 0)
+		rc = report_double(to, "target_stood_still_seconds", NULL,
+		                   (double)e->stopped_ns / 1e9, "s", err);
+	if (rc == 0)
+		rc = report_double(to, "attach_seconds", NULL, r->attach_seconds, "s", err);
+	if (rc == 0)
+		rc = report_double(to, "detach_seconds", NULL, r->detach_seconds, "s", err);
+	if (rc == 0)
+		rc = report_double(to, "memwho_cpu_seconds", NULL,
+		                   (double)clock_self_cpu_ns() / 1e9, "s", err);
+	if (rc == 0 && filter->older_than_ns)
+		rc = report_double(to, "older_than_seconds", "only older than",
+		                   (double)filter->older_than_ns / 1e9, "s", err);
+	if (rc == 0 && e->patch_lost[0])
+		rc = report_text(to, "changed_by_others", "ended, for somebody changed",
+		                 e->patch_lost, err);
+	if (rc == 0 && e->left)
+		rc = report_text(to, "left_in_target", "left", "the agent's memory, unused", err);
+	return rc == 0 ? report_text(to, "ended_by", NULL, alloc_ended_text(ended), err) : rc;
+}
+
+static int put_report(struct alloc_recorder *r, const struct held *all, enum alloc_ended ended,
+                      const struct alloc_filter *filter, struct report *to, struct error *err)
+{
+	const struct tracee *t = r->tracees[0];
+	char text[128];
+	int rc;
+
+	snprintf(text, sizeof(text), "%s (%d)", t->command, t->pid);
+	rc = report_text(to, "target", NULL, text, err);
+	if (rc == 0)
+		rc = report_int(to, "pid", NULL, t->pid, "", err);
+	if (rc == 0)
+		rc = report_double(to, "duration_seconds", NULL,
+		                   (double)(r->agent->looked_ns - r->begun_ns) / 1e9, "s", err);
+	if (rc == 0)
+		rc = report_text(to, "engine", NULL, "agent", err);
+	if (rc == 0)
+		rc = report_text(to, "allocators", "allocators", t->runtimes[0]->name, err);
+	if (rc == 0)
+		rc = put_counts(r, all, to, err);
+	if (rc == 0)
+		rc = put_times(r, ended, filter, to, err);
+	return rc < 0 ? rc : put_gaps(t, to, err);
+}
+
+/* ---- both ---- */
+
+static int new_profile(struct profile **ret, struct error *err)
+{
+	struct profile_type types[RESULT_TYPES];
+
+	memcpy(types, profile_heap_types, sizeof(profile_heap_types));
+	types[RESULT_AGE] = (struct profile_type){ "inuse_age", "nanoseconds" };
+	types[RESULT_LOW] = (struct profile_type){ "bytes_low", "bytes" };
+	types[RESULT_HIGH] = (struct profile_type){ "bytes_high", "bytes" };
+	return profile_new(ret, types, RESULT_TYPES, PROFILE_INUSE_SPACE, err);
+}
+
+int result_agent_make(struct alloc_recorder *r, enum alloc_ended ended,
+                      const struct alloc_filter *filter, struct profile **ret, struct error *err)
+{
+	cleanup(profile_freep) struct profile *p = NULL;
+	cleanup_free struct held *stacks = NULL;
+	struct engine_agent *e = r->agent;
+	struct held all = { 0 };
+	int rc;
+
+	if (ended != ALLOC_RUNNING)
+		alloc_detach(r);
+	rc = e->attached ? agent_samples_look(e, err) : 0;
+	if (rc < 0 && rc != -ESRCH) /* it ended meanwhile: what was seen last is the result */
+		return rc;
+	stacks = calloc(agent_stacks_n(e->stacks), sizeof(*stacks));
+	if (!stacks)
+		return error_oom(err);
+	for (size_t i = 0; i < e->n_blocks; i++) {
+		if (!is_wanted(&r->options, filter, e->looked_ns, &e->blocks[i]))
+			continue;
+		add_to(&all, e, &e->blocks[i], e->looked_ns);
+		add_to(&stacks[e->blocks[i].stack], e, &e->blocks[i], e->looked_ns);
+	}
+	rc = new_profile(&p, err);
+	if (rc == 0)
+		rc = fill(r, stacks, p, err);
+	if (rc == 0)
+		rc = put_report(r, &all, ended, filter, profile_report(p), err);
+	if (rc < 0)
+		return rc;
+	profile_set_time(p, r->begun_unix_ns, (int64_t)(e->looked_ns - r->begun_ns));
+	*ret = take_ptr(p);
+	return 0;
+}

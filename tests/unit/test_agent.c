@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Which functions may be patched; and the agent at work in this process: functions
+ * written by hand, patched, called, so that every result has a known truth. */
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "alloc/agent_image.h"
+#include "alloc/result_agent.h"
+#include "base/array.h"
+#include "base/cleanup.h"
+#include "runtime/plan.h"
+
+#define PUSH_R12 "\x41\x54"
+#define PUSH_RBP "\x55"
+#define PUSH_RBX "\x53"
+#define SUB_24   "\x48\x83\xec\x18"
+#define ADD_24   "\x48\x83\xc4\x18"
+#define MOV_BX   "\x48\x89\xfb" /* mov rbx, rdi */
+#define TEST_DI  "\x48\x85\xff"
+#define NOPS     "\x90\x90\x90\x90\x90\x90\x90\x90"
+#define RET      "\xc3"
+
+static const struct runtime_probe some_probe = { .name = "f" };
+
+static int head_at(const char *code, size_t len, uint64_t start, struct agent_patch *p,
+                   struct error *err)
+{
+	const struct code_function c = { (uint8_t *)code, len, start, true };
+
+	*p = (struct agent_patch){ .probe = &some_probe };
+	return agent_patch_head(&some_probe, &c, 0, p, err);
+}
+
+#define ACCEPTED(code, at_, end_)                                                                  \
+	do {                                                                                       \
+		struct agent_patch p;                                                              \
+		struct error err;                                                                  \
+		assert_int_equal(head_at(code, sizeof(code) - 1, 0x1000, &p, &err), 0);            \
+		assert_int_equal(p.at, 0x1000 + (at_));                                            \
+		assert_int_equal(p.end, 0x1000 + (end_));                                          \
+		assert_memory_equal(p.was, code + (at_), AGENT_PATCH_BYTES);                       \
+	} while (0)
+
+#define REFUSED(code, why)                                                                         \
+	do {                                                                                       \
+		struct agent_patch p;                                                              \
+		struct error err = { 0 };                                                          \
+		assert_int_equal(head_at(code, sizeof(code) - 1, 0x1000, &p, &err), -ENOTSUP);     \
+		assert_non_null(strstr(err.message, why));                                         \
+	} while (0)
+
+static void what_may_be_patched(void **state)
+{
+	ACCEPTED(PUSH_R12 PUSH_RBP PUSH_RBX MOV_BX NOPS RET, 2, 7);
+	/* glibc's free: the branch is one instruction of six bytes */
+	ACCEPTED(TEST_DI "\x0f\x84\x05\x00\x00\x00" NOPS RET, 3, 9);
+	ACCEPTED("\xf3\x0f\x1e\xfa" PUSH_RBP MOV_BX PUSH_RBX NOPS RET, 4, 9);
+	ACCEPTED(SUB_24 NOPS ADD_24 RET, 4, 9);
+}
+
+static void what_may_not(void **state)
+{
+	REFUSED("\x48\x8b\x07" NOPS RET "\x48\x01\xc7" NOPS,
+	        "first instruction");                                          /* mov rax, [rdi] */
+	REFUSED("\x48\x83\xc7\x01" NOPS RET, "first instruction");             /* add rdi, 1 */
+	REFUSED("\x48\x81\xec\x00\x10\x00\x00" NOPS RET, "first instruction"); /* sub rsp, 4096 */
+	REFUSED(PUSH_RBP "\xe8\x00\x00\x00\x00" NOPS RET, "cannot be moved");  /* call */
+	REFUSED(PUSH_RBP "\x5d" RET NOPS, "cannot be moved");                  /* returns */
+	REFUSED(PUSH_RBP "\x74\x02" NOPS RET, "cannot be moved"); /* flags of before the call */
+	REFUSED(PUSH_RBP "\xff\xe0" NOPS RET, "cannot be moved"); /* jmp rax */
+	REFUSED(PUSH_RBP "\xe3\x02" NOPS RET, "cannot be moved"); /* jrcxz */
+	REFUSED(PUSH_RBP PUSH_RBX MOV_BX, "too short");
+	/* a jump back to the third instruction, and to the second */
+	REFUSED(PUSH_RBP PUSH_RBX MOV_BX "\x90\x90\xeb\xf9" RET, "jumps back");
+	REFUSED(PUSH_RBP PUSH_RBX MOV_BX "\x90\x90\xeb\xf8" RET, "jumps back");
+}
+
+static void not_across_pages(void **state)
+{
+	static const char code[] = PUSH_R12 PUSH_RBP PUSH_RBX MOV_BX NOPS RET;
+	struct agent_patch p;
+	struct error err;
+
+	for (unsigned from_end = 0; from_end < 16; from_end++) {
+		const bool crosses = from_end > 2 && from_end < 2 + AGENT_PATCH_BYTES;
+
+		assert_int_equal(head_at(code, sizeof(code) - 1, 0x2000 - from_end, &p, &err),
+		                 crosses ? -ENOTSUP : 0);
+	}
+}
+
+static void what_stubs_understand(void **state)
+{
+	static const struct {
+		enum plan_role role;
+		const char *text;
+		enum agent_stub_kind kind;
+	} plans[] = {
+		{ PLAN_ALLOC, "RET PTR ARG0 SIZE END", AGENT_STUB_ALLOC },
+		{ PLAN_ALLOC, "RET PTR ARG0 MUL1 SIZE END", AGENT_STUB_ALLOC },
+		{ PLAN_ALLOC, "RET PTR ARG1 SIZE END", AGENT_STUB_ALLOC },
+		{ PLAN_ALLOC, "RET PTR ARG0 ADDI8 SIZE END", AGENT_STUB_SLOW },
+		{ PLAN_ALLOC, "RET SKZ3 IMM0 PTR END ARG0 LD8:0 PTR ARG2 SIZE END",
+		  AGENT_STUB_SLOW },
+		{ PLAN_FREE, "ARG0 PTR END", AGENT_STUB_FREE },
+		{ PLAN_FREE, "ARG0 ADDI-8 PTR END", AGENT_STUB_SLOW },
+		{ PLAN_REALLOC, "ARG0 OLD END RET PTR ARG1 SIZE END", AGENT_STUB_REALLOC },
+		{ PLAN_REALLOC, "ARG0 OLD END RET PTR ARG1 MUL2 SIZE END", AGENT_STUB_SLOW },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(plans); i++) {
+		struct plan_code code = { 0 };
+		struct error err;
+
+		assert_int_equal(plan_compile(plans[i].role, plans[i].text, &code, &err), 0);
+		assert_int_equal(agent_stub_understand(&code).kind, plans[i].kind);
+	}
+}
+
+/* ---- the agent at work ---- */
+
+#if defined(__x86_64__)
+
+enum { FUNCTIONS = 4, FUNCTION_BYTES = 64 };
+enum { ALLOC, ALLOC_TWO, RESIZE, RELEASE };
+
+static struct {
+	uint8_t *base, *code;
+	struct agent_image image;
+	struct agent_data *data;
+} at;
+
+/* Each keeps what it must not lose, and answers something that depends on its arguments. */
+static const struct {
+	enum plan_role role;
+	const char *plan;
+	uint8_t code[FUNCTION_BYTES];
+} functions[FUNCTIONS] = {
+	{ PLAN_ALLOC, "RET PTR ARG0 SIZE END", /* (n) -> n + 0x100000 */
+	  PUSH_R12 PUSH_RBP PUSH_RBX MOV_BX "\x48\x8d\x83\x00\x00\x10\x00\x5b\x5d\x41\x5c" RET },
+	{ PLAN_ALLOC, "RET PTR ARG0 MUL1 SIZE END", /* (n, m) -> n + m + 0x200000 */
+	  SUB_24 "\x48\x89\x3c\x24\x48\x8d\x84\x37\x00\x00\x20\x00\x48\x3b\x3c\x24" ADD_24 RET },
+	{ PLAN_REALLOC, "ARG0 OLD END RET PTR ARG1 SIZE END", /* (p, n) -> p + n, or 0 if n is 1 */
+	  PUSH_RBP "\x48\x8d\x04\x37\x48\x83\xfe\x01\x75\x02\x31\xc0\x5d" RET },
+	{ PLAN_FREE, "ARG0 PTR END", /* (p) -> p + 1, 7 for none */
+	  TEST_DI "\x0f\x84\x06\x00\x00\x00\x90\x48\x8d\x47\x01" RET "\xb8\x07\x00\x00\x00" RET },
+};
+
+static uint64_t call(unsigned i, uint64_t a, uint64_t b)
+{
+	uint64_t (*f)(uint64_t, uint64_t) = (uint64_t(*)(uint64_t, uint64_t))(
+		uintptr_t)(at.code + i * FUNCTION_BYTES);
+
+	return f(a, b);
+}
+
+static uint64_t truth(unsigned i, uint64_t a, uint64_t b)
+{
+	switch (i) {
+	case ALLOC: return a + 0x100000;
+	case ALLOC_TWO: return a + b + 0x200000;
+	case RESIZE: return b == 1 ? 0 : a + b;
+	default: return a ? a + 1 : 7;
+	}
+}
+
+static void all_work(void)
+{
+	static const uint64_t values[] = { 0, 1, 2, 16, 100, 4096, 1u << 30, 1ull << 45, ~0ull };
+
+	for (unsigned round = 0; round < 100; round++) {
+		for (unsigned i = 0; i < FUNCTIONS; i++) {
+			const uint64_t a = values[round % ARRAY_SIZE(values)];
+			const uint64_t b = values[round * 7 / 3 % ARRAY_SIZE(values)];
+
+			assert_int_equal(call(i, a, b), truth(i, a, b));
+		}
+	}
+}
+
+static void patch(bool set)
+{
+	const struct agent_table *t = agent_image_table(&at.image);
+
+	for (unsigned i = 0; i < FUNCTIONS; i++)
+		memcpy((void *)(uintptr_t)t->functions[i].patch_at,
+		       set ? t->functions[i].is : t->functions[i].was, AGENT_PATCH_BYTES);
+}
+
+static void turn_on(uint64_t mean)
+{
+	memset(at.data, 0, sizeof(*at.data));
+	at.data->control = (struct agent_control){
+		.state = AGENT_ON, .deadline = ~0ull, .mean = mean, .seed = 42
+	};
+}
+
+static int set_up(void **state)
+{
+	static struct runtime_probe probes[FUNCTIONS];
+	static struct agent_patch patches[FUNCTIONS];
+	static struct tracee nobody;
+	struct error err;
+
+	/* the agent, and the functions in reach of it */
+	at.base = mmap(NULL, AGENT_BYTES + 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+	               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (at.base == MAP_FAILED)
+		return -1;
+	at.code = at.base + AGENT_BYTES;
+	at.data = (struct agent_data *)(void *)(at.base + AGENT_CODE_BYTES);
+	for (unsigned i = 0; i < FUNCTIONS; i++) {
+		struct code_function c = { at.code + i * FUNCTION_BYTES, FUNCTION_BYTES,
+			                   (uintptr_t)at.code + i * FUNCTION_BYTES, true };
+
+		memcpy(c.bytes, functions[i].code, FUNCTION_BYTES);
+		while (!c.bytes[c.len - 1])
+			c.len--;
+		probes[i] = (struct runtime_probe){ .name = "f" };
+		patches[i].probe = &probes[i];
+		if (plan_compile(functions[i].role, functions[i].plan, &probes[i].code, &err) < 0 ||
+		    agent_patch_head(&probes[i], &c, 0, &patches[i], &err) < 0) {
+			error_print(&err, stderr);
+			return -1;
+		}
+		patches[i].fast = agent_stub_understand(&probes[i].code);
+	}
+	at.image = (struct agent_image){ .tracee = &nobody,
+		                         .patches = patches,
+		                         .n_patches = FUNCTIONS };
+	if (agent_image_make(&at.image, (uintptr_t)at.base, &err) < 0)
+		return -1;
+	memcpy(at.base, at.image.bytes, AGENT_CODE_BYTES);
+	return 0;
+}
+
+static void functions_do_what_they_did(void **state)
+{
+	all_work();
+	patch(true);
+	/* off, as in a child of fork() */
+	memset(at.data, 0, sizeof(*at.data));
+	all_work();
+	assert_int_equal(at.data->counters.samples, 0);
+	/* hardly anything, and nearly everything is a sample */
+	turn_on(1ull << 40);
+	all_work();
+	turn_on(16);
+	all_work();
+	assert_true(at.data->counters.samples > 100);
+	patch(false);
+	all_work();
+}
+
+static unsigned held(uint64_t ptr)
+{
+	unsigned n = 0;
+
+	for (unsigned b = 0; b < AGENT_BUCKETS; b++) {
+		for (unsigned i = 0; i < AGENT_BUCKET_ENTRIES; i++)
+			n += ptr ? at.data->entries[b][i].ptr == ptr
+			         : at.data->entries[b][i].ptr != 0;
+	}
+	return n;
+}
+
+/* With a mean of one byte every block of a hundred is a sample, but for e^-100. */
+static void every_block_is_followed(void **state)
+{
+	const struct agent_record *r = &at.data->records[0];
+	uint64_t p;
+
+	turn_on(1);
+	patch(true);
+	p = call(ALLOC, 1000, 0);
+	assert_int_equal(held(p), 1);
+	assert_int_equal(at.data->record_states[0], AGENT_RECORD_READY);
+	assert_int_equal(r->size, 1000);
+	assert_int_equal(r->seq, 1);
+	assert_true(r->n_bytes >= 8 && r->n_bytes <= 4096 && !r->whole);
+	/* moved, in vain, and for good */
+	assert_int_equal(call(RESIZE, p, 1), 0);
+	assert_int_equal(held(p), 1);
+	assert_int_equal(call(RESIZE, p, 500), p + 500);
+	assert_int_equal(held(p), 0);
+	assert_int_equal(held(p + 500), 1);
+	call(RELEASE, p + 500, 0);
+	assert_int_equal(held(0), 0);
+	p = call(ALLOC_TWO, 300, 4);
+	assert_int_equal(held(p), 1);
+	assert_int_equal(at.data->counters.samples, 3);
+	call(RELEASE, p, 0);
+	patch(false);
+	/* nobody counts twice, nothing wraps */
+	for (unsigned b = 0; b < AGENT_BUCKETS; b++)
+		assert_int_equal(at.data->filter[b], 0);
+}
+
+static void a_full_set_is_counted(void **state)
+{
+	uint64_t p = 0x100000 + 1000, n = 0;
+
+	turn_on(1);
+	patch(true);
+	/* the same pointer again and again, as if frees were missed: all in one bucket */
+	for (unsigned i = 0; i < AGENT_BUCKET_ENTRIES + 5; i++)
+		n += call(ALLOC, 1000, 0) == p;
+	patch(false);
+	assert_int_equal(n, AGENT_BUCKET_ENTRIES + 5);
+	assert_int_equal(held(p), AGENT_BUCKET_ENTRIES);
+	assert_int_equal(at.data->counters.set_full, 5);
+	assert_int_equal(at.data->counters.set_full_bytes, 5 * 1000);
+}
+
+static void nothing_after_the_deadline(void **state)
+{
+	turn_on(1);
+	at.data->control.deadline = 1;
+	patch(true);
+	all_work();
+	patch(false);
+	assert_int_equal(at.data->counters.samples, 0);
+	assert_true(at.data->counters.expired > 0);
+}
+
+/* The mean of many draws, by the number of samples: n bytes with mean m give n/m. */
+static void samples_are_as_many_as_they_should_be(void **state)
+{
+	enum { MEAN = 4096, BLOCK = 512, N = 400000 };
+	const double expected = N * (1 - 0.8824969); /* 1 - e^-(512/4096) */
+
+	turn_on(MEAN);
+	patch(true);
+	for (unsigned i = 0; i < N; i++)
+		call(RELEASE, call(ALLOC, BLOCK, 0), 0);
+	patch(false);
+	/* 4 standard deviations of a binomial */
+	assert_true(at.data->counters.samples > expected - 4 * 204);
+	assert_true(at.data->counters.samples < expected + 4 * 204);
+	assert_int_equal(at.data->counters.freed, at.data->counters.samples);
+	assert_int_equal(held(0), 0);
+}
+#endif
+
+/* The interval's ends, for one sample and for many. */
+static void intervals(void **state)
+{
+	double low, high;
+
+	/* 1 sample of a rare kind: Poisson's for n = 1 is 0.0253 to 5.57 */
+	result_agent_interval(1000, 1000. * 1000, 1, &low, &high);
+	assert_true(low > 10 && low < 40 && high > 5400 && high < 5700);
+	result_agent_interval(10000, 10000. * 10000 / 10000, 1, &low, &high);
+	assert_true(low > 9790 && low < 9815 && high > 10185 && high < 10210);
+	result_agent_interval(500, 0, 500, &low, &high); /* all of them were samples */
+	assert_true(low == 500 && high == 500);
+	result_agent_interval(1000, 1000. * 1000, 600, &low, &high);
+	assert_true(low == 600);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_may_be_patched),
+		cmocka_unit_test(what_may_not),
+		cmocka_unit_test(not_across_pages),
+		cmocka_unit_test(what_stubs_understand),
+		cmocka_unit_test(intervals),
+#if defined(__x86_64__)
+		cmocka_unit_test(functions_do_what_they_did),
+		cmocka_unit_test(every_block_is_followed),
+		cmocka_unit_test(a_full_set_is_counted),
+		cmocka_unit_test(nothing_after_the_deadline),
+		cmocka_unit_test(samples_are_as_many_as_they_should_be),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, NULL);
+#else
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+#endif
+}
