@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
-# ./dev cross: compile the whole tree for linux/arm64 with Debian's cross compiler,
-# and run the unit tests under qemu's user emulation. What it links with is unpacked
-# from Debian's arm64 packages into a folder of the build: nothing is added to this
-# machine but the compiler and the emulator.
+# ./dev cross: compile the whole tree for linux/arm64 with Debian's cross compiler;
+# run the unit tests, and refs on cores of arm64 Go programs, under qemu's user
+# emulation. What it links with is unpacked from Debian's arm64 packages into a folder
+# of the build: nothing is added to this machine but the compiler and the emulator.
 set -eu
 cd "$(dirname "$0")/.."
 build=${BUILD:-build}-arm64
@@ -78,6 +78,6 @@ rc=0
 # in a space of process ids of its own: what a test starts ends with it
 contain=
 unshare --pid --fork --kill-child --mount-proc true 2>/dev/null && contain="unshare --pid --fork --kill-child --mount-proc"
-$contain meson test -C "$build" --print-errorlogs --no-rebuild --suite unit --no-suite native "$@" || rc=$?
+$contain meson test -C "$build" --print-errorlogs --no-rebuild --no-suite native "$@" || rc=$?
 python3 tools/count-tests.py "$build" || rc=1
 exit $rc

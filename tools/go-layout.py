@@ -3,7 +3,8 @@
 """Write the values of src/runtime/go/go_layout_fields.inc: for each column of
 go_layout.c build a small program with that Go (from the Go module proxy) and ask
 its DWARF. `tools/go-layout.py BUILD`; with --check only say what differs, for all
-patch releases named below, too."""
+patch releases named below, too; with --arm64 write what differs there from that
+file into go_layout_arm64.inc."""
 import concurrent.futures
 import json
 import os
@@ -15,6 +16,7 @@ import tempfile
 
 SOURCE = pathlib.Path(__file__).resolve().parent.parent
 FIELDS = SOURCE / "src/runtime/go/go_layout_fields.inc"
+ARM64 = SOURCE / "src/runtime/go/go_layout_arm64.inc"
 COLUMN = re.compile(r"\{ \d+, \w+, \"(\w*)\" \}, +/\* go([0-9.]+) \*/")
 # first and last patch releases, checked against the table
 CHECKED = """1.17 1.17.13 1.18 1.18.1 1.18.2 1.18.10 1.19 1.19.2 1.19.4 1.19.13 1.20 1.20.14 1.21.0 1.21.13 1.22.0 1.22.12
@@ -73,7 +75,7 @@ def goroot(version):
 
 
 # by its files: 1.19 as a module of the proxy cannot build a package by its folder
-def build(version, experiment, folder):
+def build(version, experiment, machine, folder):
     """The small program, by that Go."""
     root, minor = goroot(version), int(version.split(".")[1])
     folder = folder / f"go{version.replace('.', '_')}{experiment}"
@@ -81,7 +83,7 @@ def build(version, experiment, folder):
     (folder / "main.go").write_text(PROGRAM[0])
     (folder / "more.go").write_text(PROGRAM[max(m for m in PROGRAM if m <= minor and m)])
     (folder / "go.mod").write_text(f"module layout\n\ngo 1.{minor}\n")
-    env = dict(os.environ, GOTOOLCHAIN="local", CGO_ENABLED="0", GOFLAGS="-mod=mod", GO111MODULE="on")
+    env = dict(os.environ, GOTOOLCHAIN="local", CGO_ENABLED="0", GOFLAGS="-mod=mod", GO111MODULE="on", GOARCH=machine)
     if experiment: # 1.17 does not take an empty one
         env["GOEXPERIMENT"] = experiment
     if root:
@@ -110,15 +112,28 @@ def write(columns):
     FIELDS.write_text("\n".join(lines) + "\n")
 
 
+def write_differences(columns):
+    """Those of arm64 that the other file does not have."""
+    head, lines = ARM64.read_text().split("/* clang-format off */\n")[0], []
+    for line in FIELDS.read_text().splitlines():
+        m = re.match(r"GO_FIELD\((\w+), (\"[^\"]*\"), (.*)\)$", line)
+        values = m and ", ".join(c[m[1]].replace("-", "N") for c in columns)
+        if m and values != m[3]:
+            lines.append(f"GO_FIELD({m[1]}, {m[2]}, {values})")
+    ARM64.write_text(head + "/* clang-format off */\n\n" + "\n".join(lines) + "\n")
+
+
 def main():
     build_dir, check = pathlib.Path(sys.argv[1]).resolve(), "--check" in sys.argv
+    machine = "arm64" if "--arm64" in sys.argv else "amd64"
     wanted = [(v, x) for x, v in COLUMN.findall((SOURCE / "src/runtime/go/go_layout.c").read_text())]
     if check:
         wanted += [(v, "") for v in CHECKED if (v, "") not in wanted]
     with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(2) as pool:
-        programs = list(pool.map(lambda w: build(*w, pathlib.Path(folder)), wanted))
+        programs = list(pool.map(lambda w: build(*w, machine, pathlib.Path(folder)), wanted))
         if not check:
-            write([dict(dump(build_dir, p)) for p in programs])
+            columns = [dict(dump(build_dir, p)) for p in programs]
+            (write if machine == "amd64" else write_differences)(columns)
             return 0
         wrong = 0
         for (version, experiment), program in zip(wanted, programs):

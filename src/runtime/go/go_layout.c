@@ -52,6 +52,24 @@ static const uint32_t values[][ARRAY_SIZE(columns)] = {
 };
 #undef GO_FIELD
 
+/* What is different on this machine, for column @c. */
+static void apply_machine(struct go_layout *l, size_t c)
+{
+#if defined(__aarch64__)
+	static const struct {
+		size_t at;
+		uint32_t values[ARRAY_SIZE(columns)];
+	} different[] = {
+#define GO_FIELD(name, where, ...) { offsetof(struct go_layout, name), { __VA_ARGS__ } },
+#include "runtime/go/go_layout_arm64.inc"
+#undef GO_FIELD
+	};
+
+	for (size_t f = 0; f < ARRAY_SIZE(different); f++)
+		memcpy((char *)l + different[f].at, &different[f].values[c], sizeof(uint32_t));
+#endif
+}
+
 #define GO_FIELD(name, where, ...) { #name, where, offsetof(struct go_layout, name) },
 const struct go_layout_field go_layout_fields[] = {
 #include "runtime/go/go_layout_fields.inc"
@@ -135,6 +153,7 @@ int go_layout_of(const char *version, struct go_layout *ret)
 		for (size_t f = 0; f < go_layout_n_fields; f++)
 			memcpy((char *)ret + go_layout_fields[f].at, &values[f][c],
 			       sizeof(values[f][c]));
+		apply_machine(ret, c);
 		go_layout_complete(ret, minor);
 		return 1;
 	}
