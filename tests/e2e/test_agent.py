@@ -394,7 +394,10 @@ def test_an_orphan_stops_sampling(truth):
                          stdout=subprocess.PIPE, text=True)
     assert p.stdout.readline().startswith("attached")
     time.sleep(0.5)
-    assert int(done(agenter(t.pid, "look"))["samples"]) > 100
+    early = int(done(agenter(t.pid, "look"))["samples"])
+    assert early > 100
+    time.sleep(1)
+    a_second = int(done(agenter(t.pid, "look"))["samples"]) - early
     p.kill()
     p.wait()
     p.stdout.close()
@@ -404,8 +407,8 @@ def test_an_orphan_stops_sampling(truth):
     second = done(agenter(t.pid, "look"))
     assert second["samples"] == first["samples"], (first, second)
     assert int(second["expired"]) > 0
-    # and looks at the time once in 32 MiB
-    assert int(second["expired"]) - int(first["expired"]) < 1000, (first, second)
+    # and looks at the time once in 64 means (agent.c, EXPIRED_MEANS), some of them faster than before
+    assert int(second["expired"]) - int(first["expired"]) < 1.5 * a_second / 8, (first, second)
     got = run_memwho("detach", t.pid)
     assert "agent" in got.out
     untouched(t.pid)
