@@ -59,8 +59,8 @@ def test_options_are_judged_before_anything_is_touched(memwho, target, tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_agent_is_not_in_this_build(memwho, target):
-    refused(alloc(memwho, target("hold").pid, "--engine", "agent"), "not in this build", codes=(1, 2))
+def test_no_such_engine(memwho, target):
+    refused(alloc(memwho, target("hold").pid, "--engine", "usdt"), "usdt", "agent", codes=(2,))
 
 
 def test_no_such_process(memwho):
