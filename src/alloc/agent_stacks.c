@@ -8,23 +8,16 @@
 #include "base/array.h"
 #include "base/clock.h"
 #include "base/hash.h"
-#include "unwind/unwind.h"
+#include "unwind/unwind_space.h"
 
 #define REFRESH_NS 200000000ull
 
 /* More than any program has; a target's memory could ask for any number. */
 enum { MAX_STACKS = 1 << 20, MAX_PCS = 16 << 20 };
 
-struct table_of {
-	struct symbol_module *module;
-	struct unwind_table *table;
-};
-
 struct agent_stacks {
 	struct tracee *tracee;
-	struct unwind_module *modules;
-	struct table_of *tables;
-	size_t n_modules, cap_modules, n_tables, cap_tables;
+	struct unwind_space code;
 	uint64_t refreshed_ns;
 
 	struct agent_stack *items; /* [0] is "not stored" */
@@ -38,10 +31,7 @@ struct agent_stacks *agent_stacks_free(struct agent_stacks *s)
 {
 	if (!s)
 		return NULL;
-	for (size_t i = 0; i < s->n_tables; i++)
-		unwind_table_free(s->tables[i].table);
-	free(s->tables);
-	free(s->modules);
+	unwind_space_clear(&s->code);
 	free(s->items);
 	free(s->pcs);
 	hash_map_clear(&s->index);
@@ -49,48 +39,10 @@ struct agent_stacks *agent_stacks_free(struct agent_stacks *s)
 	return NULL;
 }
 
-static int table_of(struct agent_stacks *s, struct symbol_module *m, struct unwind_table **ret,
-                    struct error *err)
-{
-	struct elf_file *elf = symbol_module_elf(m);
-	int r;
-
-	*ret = NULL;
-	for (size_t i = 0; i < s->n_tables; i++) {
-		if (s->tables[i].module == m) {
-			*ret = s->tables[i].table;
-			return 0;
-		}
-	}
-	r = array_reserve(&s->tables, &s->cap_tables, s->n_tables + 1, err);
-	if (r == 0 && elf)
-		r = unwind_table_cached(elf, ret, err);
-	if (r == 0)
-		s->tables[s->n_tables++] = (struct table_of){ m, *ret };
-	return r;
-}
-
 static int read_modules(struct agent_stacks *s, struct error *err)
 {
-	const struct symbol_space *space = s->tracee->space;
-	int r = symbol_space_refresh(s->tracee->space, s->tracee->target, err);
-
 	s->refreshed_ns = clock_now_ns();
-	s->n_modules = 0;
-	for (size_t i = 0; r >= 0 && i < symbol_space_n(space); i++) {
-		const struct symbol_mapping *m = symbol_space_at(space, i);
-		struct unwind_table *table = NULL;
-
-		if (m->gone)
-			continue;
-		r = array_reserve(&s->modules, &s->cap_modules, s->n_modules + 1, err);
-		if (r == 0 && m->module)
-			r = table_of(s, m->module, &table, err);
-		if (r == 0)
-			s->modules[s->n_modules++] = (struct unwind_module){ m->start, m->end,
-				                                             m->bias, table };
-	}
-	return r < 0 ? r : 0;
+	return unwind_space_read(&s->code, s->tracee->target, s->tracee->space, err);
 }
 
 int agent_stacks_new(struct tracee *t, struct agent_stacks **ret, struct error *err)
@@ -132,14 +84,14 @@ static size_t walk(struct agent_stacks *s, const struct agent_record *r, u64 *pc
 {
 	const struct unwind_regs regs = { r->pc, r->sp, r->bp };
 	struct error unused;
-	size_t n = unwind_walk(s->modules, s->n_modules, regs, read_copy, (void *)r,
+	size_t n = unwind_walk(s->code.modules, s->code.n_modules, regs, read_copy, (void *)r,
 	                       (uint64_t *)pcs, UNWIND_MAX_FRAMES, stop);
 
 	if (*stop != UNWIND_STOP_NO_MODULE || clock_now_ns() - s->refreshed_ns < REFRESH_NS ||
 	    read_modules(s, &unused) < 0)
 		return n;
-	return unwind_walk(s->modules, s->n_modules, regs, read_copy, (void *)r, (uint64_t *)pcs,
-	                   UNWIND_MAX_FRAMES, stop);
+	return unwind_walk(s->code.modules, s->code.n_modules, regs, read_copy, (void *)r,
+	                   (uint64_t *)pcs, UNWIND_MAX_FRAMES, stop);
 }
 
 /* With each pc goes the snapshot of the maps in which its mapping was first seen. */

@@ -12,7 +12,7 @@
 #include "base/steps.h"
 #include "target/reader.h"
 #include "target/registers.h"
-#include "unwind/unwind.h"
+#include "unwind/unwind_space.h"
 
 enum { BASE_FRAMES = 2 }; /* start_thread, clone3: without a name in a stripped libc */
 
@@ -20,22 +20,14 @@ struct safe_point {
 	const struct target *target;
 	struct symbol_space *space;
 	uint64_t function;
-	struct unwind_module *modules;
-	struct table_of {
-		struct symbol_module *module;
-		struct unwind_table *table;
-	} * tables;
-	size_t n_modules, cap_modules, n_tables, cap_tables;
+	struct unwind_space code;
 };
 
 struct safe_point *safe_point_close(struct safe_point *s)
 {
 	if (!s)
 		return NULL;
-	for (size_t i = 0; i < s->n_tables; i++)
-		unwind_table_free(s->tables[i].table);
-	free(s->tables);
-	free(s->modules);
+	unwind_space_clear(&s->code);
 	free(s);
 	return NULL;
 }
@@ -43,48 +35,6 @@ struct safe_point *safe_point_close(struct safe_point *s)
 void safe_point_closep(struct safe_point **s)
 {
 	safe_point_close(*s);
-}
-
-static int table_of(struct safe_point *s, struct symbol_module *m, struct unwind_table **ret,
-                    struct error *err)
-{
-	struct elf_file *elf = symbol_module_elf(m);
-	int r;
-
-	*ret = NULL;
-	for (size_t i = 0; i < s->n_tables; i++) {
-		if (s->tables[i].module == m) {
-			*ret = s->tables[i].table;
-			return 0;
-		}
-	}
-	r = array_reserve(&s->tables, &s->cap_tables, s->n_tables + 1, err);
-	if (r == 0 && elf)
-		r = unwind_table_cached(elf, ret, err);
-	if (r == 0)
-		s->tables[s->n_tables++] = (struct table_of){ m, *ret };
-	return r;
-}
-
-static int read_modules(struct safe_point *s, struct error *err)
-{
-	int r = symbol_space_refresh(s->space, s->target, err);
-
-	s->n_modules = 0;
-	for (size_t i = 0; r >= 0 && i < symbol_space_n(s->space); i++) {
-		const struct symbol_mapping *m = symbol_space_at(s->space, i);
-		struct unwind_table *table = NULL;
-
-		if (m->gone)
-			continue;
-		r = array_reserve(&s->modules, &s->cap_modules, s->n_modules + 1, err);
-		if (r == 0 && m->module)
-			r = table_of(s, m->module, &table, err);
-		if (r == 0)
-			s->modules[s->n_modules++] = (struct unwind_module){ m->start, m->end,
-				                                             m->bias, table };
-	}
-	return r < 0 ? r : 0;
 }
 
 int safe_point_open(const struct target *t, struct symbol_space *space, uint64_t function,
@@ -98,7 +48,7 @@ int safe_point_open(const struct target *t, struct symbol_space *space, uint64_t
 	s->target = t;
 	s->space = space;
 	s->function = function;
-	r = read_modules(s, err);
+	r = unwind_space_read(&s->code, t, space, err);
 	if (r < 0)
 		return r;
 	*ret = take_ptr(s);
@@ -289,11 +239,12 @@ int safe_point_check(struct safe_point *s, const struct user_regs_struct *regs, 
 	size_t n;
 
 	steps_before("unwind");
-	n = unwind_walk(s->modules, s->n_modules, start, read_stack, (void *)s->target, pcs,
-	                ARRAY_SIZE(pcs), &stop);
-	if (stop == UNWIND_STOP_NO_MODULE && read_modules(s, err) == 0)
-		n = unwind_walk(s->modules, s->n_modules, start, read_stack, (void *)s->target, pcs,
-		                ARRAY_SIZE(pcs), &stop);
+	n = unwind_walk(s->code.modules, s->code.n_modules, start, read_stack, (void *)s->target,
+	                pcs, ARRAY_SIZE(pcs), &stop);
+	if (stop == UNWIND_STOP_NO_MODULE &&
+	    unwind_space_read(&s->code, s->target, s->space, err) == 0)
+		n = unwind_walk(s->code.modules, s->code.n_modules, start, read_stack,
+		                (void *)s->target, pcs, ARRAY_SIZE(pcs), &stop);
 	if (stop != UNWIND_STOP_END) {
 		snprintf(why, why_bytes, "its stack does not unwind");
 		return 0;

@@ -3,12 +3,13 @@
 /*
  * What a Go program without symbols says of itself in its memory: type descriptors,
  * stacks with the function table and the stack maps. The input is a list of damages
- * to a whole picture (place: 4 bytes, how many bytes: 1, and they).
+ * (damage.h) to a whole picture.
  */
 
 #include <stdlib.h>
 
 #include "../unit/goimage.h"
+#include "damage.h"
 #include "runtime/go/go_frames.h"
 #include "runtime/go/go_liveness.h"
 #include "runtime/go/go_rtype.h"
@@ -113,23 +114,6 @@ static void make_stack(uint8_t *b, const struct go_layout *l)
 		goimage_word(b, at, GOIMAGE_BASE + GOIMAGE_TEXT + (at % 16 ? 0x190 : 0x20));
 }
 
-static void damage(uint8_t *b, const uint8_t *data, size_t size)
-{
-	while (size > 5) {
-		uint32_t at;
-		size_t len = data[4] % 16;
-
-		memcpy(&at, data, sizeof(at));
-		data += 5;
-		size -= 5;
-		len = len < size ? len : size;
-		at %= GOIMAGE_BYTES;
-		memcpy(b + at, data, len < GOIMAGE_BYTES - at ? len : GOIMAGE_BYTES - at);
-		data += len;
-		size -= len;
-	}
-}
-
 static void read_types(const struct go_module *m)
 {
 	cleanup(object_graph_clear) struct object_graph texts = { 0 };
@@ -216,7 +200,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	goimage_make(picture, &l);
 	make_types(picture, &l);
 	make_stack(picture, &l);
-	damage(picture, data, size);
+	damage(picture, sizeof(picture), data, size);
 	if (goimage_open(picture, sizeof(picture), &i, &err) < 0)
 		return 0;
 	goimage_read_module(i, &l, &m);

@@ -2,8 +2,8 @@
 
 /*
  * A saved graph: what is opened is drawn in all views and asked for ways. The input
- * is a list of damages to a whole one (place: 4 bytes, new bytes: 1 and the bytes),
- * or, if it begins as such a file, the file.
+ * is a list of damages (damage.h) to a whole one, or, if it begins as such a file,
+ * the file.
  */
 
 #include <stddef.h>
@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "damage.h"
 #include "refs/refs.h"
 #include "refs/refs_file.h"
 
@@ -93,23 +94,6 @@ static const uint8_t *whole(size_t *n)
 	}
 	*n = made;
 	return bytes;
-}
-
-static void damage(uint8_t *b, size_t n, const uint8_t *data, size_t size)
-{
-	while (size > 5) {
-		uint32_t at;
-		size_t len = data[4] % 16;
-
-		memcpy(&at, data, sizeof(at));
-		data += 5;
-		size -= 5;
-		len = len < size ? len : size;
-		at %= n;
-		memcpy(b + at, data, len < n - at ? len : n - at);
-		data += len;
-		size -= len;
-	}
 }
 
 static void ask(const struct object_graph *g)
