@@ -144,7 +144,13 @@ static int threads_of(const struct target *t, struct image_thread **ret, size_t 
  * one that has ended /proc says nothing, and the copy is as good as before.) */
 static bool became_another(const struct target *t, int space)
 {
-	return !space_is_there(space) && target_alive(t) == 0;
+	cleanup_close int now = -1;
+
+	if (space_is_there(space) || target_alive(t) < 0)
+		return false;
+	/* one that is just ending has lost its memory, too, and gets no other */
+	now = space_open(t);
+	return now >= 0 && space_is_there(now);
 }
 
 static int refuse_another(struct error *err)
