@@ -38,8 +38,10 @@ def anonymous(pid):
 
 
 def start(pid, tmp_path, stderr=subprocess.DEVNULL):
+    """As a user would: meson's MALLOC_PERTURB_ makes memory present that nobody uses."""
+    env = {k: v for k, v in os.environ.items() if k != "MALLOC_PERTURB_"}
     with open(tmp_path / "out.json", "w") as out:
-        return subprocess.Popen([conftest.MEMWHO, "refs", str(pid), "--json"], stdout=out, stderr=stderr)
+        return subprocess.Popen([conftest.MEMWHO, "refs", str(pid), "--json"], stdout=out, stderr=stderr, env=env)
 
 
 def until_walking(process):
