@@ -133,21 +133,9 @@ static uint64_t choose(const struct maps *m, uint64_t near)
 {
 	const uint64_t low = near > REACH + LOWEST ? near - REACH : LOWEST;
 	const uint64_t high = near < HIGHEST - REACH ? near + REACH : HIGHEST;
-	uint64_t before = low, best = 0, at = 0;
+	uint64_t bytes, start = maps_gap(m, low, high, &bytes);
 
-	for (size_t i = 0; i <= m->n_items; i++) {
-		uint64_t next = i < m->n_items ? m->items[i].start : high;
-
-		if (next > high)
-			next = high;
-		if (next > before && next - before > best) {
-			best = next - before;
-			at = before + best / 2;
-		}
-		if (i < m->n_items && m->items[i].end > before)
-			before = m->items[i].end;
-	}
-	return best < LEAST_GAP ? 0 : at / PAGE * PAGE;
+	return bytes < LEAST_GAP ? 0 : (start + bytes / 2) / PAGE * PAGE;
 }
 
 static int call(struct inject *in, const char *what, long number, const uint64_t args[6],

@@ -88,30 +88,40 @@ int why_find(const struct object_graph *g, uint64_t address, uint32_t *ret, stru
 	                  "what the memory there is");
 }
 
-int why_type(const struct object_graph *g, const char *re, FILE *to, struct error *err)
+void why_all_clear(struct why_all *a)
 {
-	cleanup(refs_chains_clear) struct refs_chains nearest = { 0 };
-	cleanup(refs_chain_ways_clear) struct refs_ways ways = { 0 };
-	cleanup_free char *widest = NULL, *shortest = NULL;
+	refs_chain_ways_clear(&a->widest);
+	refs_chains_clear(&a->nearest);
+}
+
+int why_all(const struct object_graph *g, const char *re, struct why_all *ret, struct error *err)
+{
 	cleanup_free uint32_t *nodes = NULL;
-	uint64_t bytes = 0;
-	size_t n = 0;
-	int r = refs_widest_nodes(g, re, &nodes, &n, err);
+	int r = refs_widest_nodes(g, re, &nodes, &ret->n, err);
 
 	if (r == 0)
-		r = refs_widest_of(g, nodes, n, WHY_CHAINS, &ways, err);
+		r = refs_widest_of(g, nodes, ret->n, WHY_CHAINS, &ret->widest, err);
 	if (r == 0)
-		r = refs_why_any(g, nodes, n, WHY_CHAINS, &nearest, err);
+		r = refs_why_any(g, nodes, ret->n, WHY_CHAINS, &ret->nearest, err);
+	for (size_t i = 0; r == 0 && i < ret->n; i++)
+		ret->bytes += object_graph_size(g, nodes[i]);
+	return r;
+}
+
+int why_type(const struct object_graph *g, const char *re, FILE *to, struct error *err)
+{
+	cleanup(why_all_clear) struct why_all all = { 0 };
+	cleanup_free char *widest = NULL, *shortest = NULL;
+	int r = why_all(g, re, &all, err);
+
 	if (r == 0)
-		r = refs_chain_ways_text(&ways, &widest, err);
+		r = refs_chain_ways_text(&all.widest, &widest, err);
 	if (r == 0)
-		r = refs_chains_text(&nearest, g, &shortest, err);
+		r = refs_chains_text(&all.nearest, g, &shortest, err);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < n; i++)
-		bytes += object_graph_size(g, nodes[i]);
-	fprintf(to, "%zu object%s, %" PRIu64 " bytes; the widest ways to them:\n", n,
-	        n == 1 ? "" : "s", bytes);
+	fprintf(to, "%zu object%s, %" PRIu64 " bytes; the widest ways to them:\n", all.n,
+	        all.n == 1 ? "" : "s", all.bytes);
 	put_lines(widest, "", to);
 	fputs("the shortest way from each root:\n", to);
 	put_lines(shortest, "", to);

@@ -152,24 +152,14 @@ static void put_ways(struct json *j, const struct refs_ways *w)
 
 int why_json_type(struct json *j, const struct object_graph *g, const char *re, struct error *err)
 {
-	cleanup(refs_chains_clear) struct refs_chains nearest = { 0 };
-	cleanup(refs_chain_ways_clear) struct refs_ways ways = { 0 };
-	cleanup_free uint32_t *nodes = NULL;
-	uint64_t bytes = 0;
-	size_t n = 0;
-	int r = refs_widest_nodes(g, re, &nodes, &n, err);
+	cleanup(why_all_clear) struct why_all all = { 0 };
+	int r = why_all(g, re, &all, err);
 
-	if (r == 0)
-		r = refs_widest_of(g, nodes, n, WHY_CHAINS, &ways, err);
-	if (r == 0)
-		r = refs_why_any(g, nodes, n, WHY_CHAINS, &nearest, err);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < n; i++)
-		bytes += object_graph_size(g, nodes[i]);
-	put_uint(j, "objects", n);
-	put_uint(j, "bytes", bytes);
-	put_ways(j, &ways);
-	put_shortest(j, &nearest, g);
+	put_uint(j, "objects", all.n);
+	put_uint(j, "bytes", all.bytes);
+	put_ways(j, &all.widest);
+	put_shortest(j, &all.nearest, g);
 	return 0;
 }

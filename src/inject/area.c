@@ -42,24 +42,12 @@ uint64_t area_find(const struct maps *m)
 
 uint64_t area_choose(const struct maps *m, uint64_t random)
 {
-	uint64_t before = LOWEST, best = 0, at = 0;
+	uint64_t bytes, at = maps_gap(m, LOWEST, HIGHEST, &bytes);
 
-	for (size_t i = 0; i <= m->n_items; i++) {
-		uint64_t next = i < m->n_items ? m->items[i].start : HIGHEST;
-
-		if (next > HIGHEST)
-			next = HIGHEST;
-		if (next > before && next - before > best) {
-			best = next - before;
-			at = before + best / 2;
-		}
-		if (i < m->n_items && m->items[i].end > before)
-			before = m->items[i].end;
-	}
-	if (best < LEAST_GAP)
+	if (bytes < LEAST_GAP)
 		return 0;
 	/* within the middle eighth of the gap */
-	at += random % (best / 8 / JOURNAL_AREA_BYTES) * JOURNAL_AREA_BYTES;
+	at += bytes / 2 + random % (bytes / 8 / JOURNAL_AREA_BYTES) * JOURNAL_AREA_BYTES;
 	return at / PAGE * PAGE;
 }
 

@@ -295,3 +295,23 @@ int maps_open_file(const struct target *t, const struct mapping *m, int *ret_fd,
 	*ret_fd = take_fd(fd);
 	return 0;
 }
+
+uint64_t maps_gap(const struct maps *m, uint64_t low, uint64_t high, uint64_t *ret)
+{
+	uint64_t before = low, start = 0;
+
+	*ret = 0;
+	for (size_t i = 0; i <= m->n_items; i++) {
+		uint64_t next = i < m->n_items ? m->items[i].start : high;
+
+		if (next > high)
+			next = high;
+		if (next > before && next - before > *ret) {
+			*ret = next - before;
+			start = before;
+		}
+		if (i < m->n_items && m->items[i].end > before)
+			before = m->items[i].end;
+	}
+	return start;
+}

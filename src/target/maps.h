@@ -33,6 +33,8 @@ int maps_read(const struct target *t, struct maps *ret, struct error *err);
 int maps_parse(const char *text, size_t len, struct maps *ret, struct error *err);
 void maps_clear(struct maps *m); /* { 0 } is empty; usable with cleanup() */
 const struct mapping *maps_find(const struct maps *m, uint64_t addr); /* NULL: not mapped */
+/* The widest gap between mappings in [@low, @high): its start, *ret how many bytes; 0: none. */
+uint64_t maps_gap(const struct maps *m, uint64_t low, uint64_t high, uint64_t *ret);
 /* Index of the first mapping that ends above @addr; n_items: none. */
 size_t maps_first_behind(const struct maps *m, uint64_t addr);
 

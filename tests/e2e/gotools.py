@@ -91,3 +91,20 @@ def build(source, name, flags=(), *, minor=None, version=None, files=None, **var
     subprocess.run([root / "bin" / "go" if root else "go", "build", *flags, "-o", path, *files], cwd=source,
                    check=True, env=dict(env, **variables))
     return path
+
+
+def printed_and_found(memwho, path):
+    """A program prints "WORD ADDRESS HOW TYPE" lines, then "ready": {address: (how, type)} of that,
+    {address: type} by memwho, and its result."""
+    process = subprocess.Popen([path], stdout=subprocess.PIPE, text=True)
+    try:
+        truth = {}
+        for line in process.stdout:
+            words = line.rstrip("\n").split(" ", 3)
+            if words[0] == "ready":
+                break
+            truth[int(words[1], 16)] = words[2], words[3]
+        result = memwho("refs", process.pid, "--json", "--objects").json()
+    finally:
+        conftest.end(process)
+    return truth, {int(o["address"], 16): o["type"] for o in result["objects"]}, result

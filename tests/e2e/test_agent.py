@@ -15,7 +15,7 @@ import time
 import conftest
 import pytest
 from conftest import PROGRAMS, Recording, Target, run_memwho
-from victim import Victim
+from victim import victim
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the agent is for x86-64")
 
@@ -23,19 +23,6 @@ pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the agen
 EVERY = int(os.environ.get("AGENT_EVERY", "97"))
 RUNS = int(os.environ.get("AGENT_RUNS", "8"))
 MEAN = 64 * 1024
-
-
-@pytest.fixture
-def victim(tmp_path):
-    started = []
-
-    def start(modes, *args, **kw):
-        started.append(Victim(tmp_path / f"board{len(started)}", modes, *args, **kw))
-        return started[-1]
-
-    yield start
-    for v in started:
-        v.stop()
 
 
 @pytest.fixture

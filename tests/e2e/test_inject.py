@@ -10,7 +10,7 @@ import time
 
 import conftest
 import pytest
-from victim import Victim, injector
+from victim import injector, victim
 
 JEMALLOC = "libjemalloc.so.2"
 TRIM = ("call", "malloc_trim", 0)
@@ -18,19 +18,6 @@ PURGE = ("call", "mallctl", "s:arena.4096.purge", 0, 0, 0, 0)
 MIXED = "cacnefrs"
 # every STEP-th step is tried in one run; the whole is `./dev matrix inject`
 EVERY = int(os.environ.get("INJECT_EVERY", "3"))
-
-
-@pytest.fixture
-def victim(tmp_path):
-    started = []
-
-    def start(modes, *args, **kw):
-        started.append(Victim(tmp_path / f"board{len(started)}", modes, *args, **kw))
-        return started[-1]
-
-    yield start
-    for v in started:
-        v.stop()
 
 
 def done(ran):

@@ -3,7 +3,6 @@
 """memwho refs: what closures hold, when several have one shape. From 1.23 on DWARF tells where a closure
 has what; before, its function's variables have the same types and, up to 1.20, the same names."""
 import os
-import subprocess
 
 import conftest
 import gotools
@@ -14,18 +13,7 @@ MINORS = [0] + [int(m) for m in os.environ.get("REFS_MINORS", "18 21 22 24").spl
 
 
 def look(memwho, path):
-    process = subprocess.Popen([path], stdout=subprocess.PIPE, text=True)
-    try:
-        truth = {}
-        for line in process.stdout:
-            words = line.rstrip("\n").split(" ", 3)
-            if words[0] == "ready":
-                break
-            truth[int(words[1], 16)] = words[2], words[3]
-        result = memwho("refs", process.pid, "--json", "--objects").json()
-    finally:
-        conftest.end(process)
-    found = {int(o["address"], 16): o["type"] for o in result["objects"]}
+    truth, found, _ = gotools.printed_and_found(memwho, path)
     return [(how, t, found.get(a, found.get(a - 8))) for a, (how, t) in truth.items()]
 
 

@@ -15,18 +15,7 @@ MINORS = [0] + [int(m) for m in os.environ.get("REFS_MINORS", "18 21 22 24").spl
 
 def look(memwho, path):
     """Triples of what holds an object, its true type and what memwho says, and the result."""
-    process = subprocess.Popen([path], stdout=subprocess.PIPE, text=True)
-    try:
-        truth = {}
-        for line in process.stdout:
-            words = line.rstrip("\n").split(" ", 3)
-            if words[0] == "ready":
-                break
-            truth[int(words[1], 16)] = words[2], words[3]
-        result = memwho("refs", process.pid, "--json", "--objects").json()
-    finally:
-        conftest.end(process)
-    found = {int(o["address"], 16): o["type"] for o in result["objects"]}
+    truth, found, result = gotools.printed_and_found(memwho, path)
     # behind a malloc header the object begins 8 bytes later; a record that was only copied is gone
     return [(name, t, found.get(a, found.get(a - 8))) for a, (name, t) in truth.items() if a in found or a - 8 in found], result
 

@@ -9,6 +9,7 @@ import subprocess
 import time
 
 import conftest
+import pytest
 
 BOARD_BYTES = 64 * 8 + 6 * 8 + 8
 SYS_FUTEX, FUTEX_WAKE = 202, 1
@@ -98,6 +99,19 @@ class Victim:
         self.process.stdin.close()
         self.process.stdout.close()
         os.close(self.fd)
+
+
+@pytest.fixture
+def victim(tmp_path):
+    started = []
+
+    def start(modes, *args, **kw):
+        started.append(Victim(tmp_path / f"board{len(started)}", modes, *args, **kw))
+        return started[-1]
+
+    yield start
+    for v in started:
+        v.stop()
 
 
 def injector(pid, *args, options=(), timeout=60):

@@ -22,19 +22,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/steps.h"
-
-static long kill_step = -1, n_steps;
-
-static void step(const char *what)
-{
-	if (getenv("AGENTER_STEPS"))
-		fprintf(stderr, "%ld %s\n", n_steps, what);
-	if (n_steps++ != kill_step)
-		return;
-	kill(getpid(), SIGKILL);
-	for (;;)
-		pause();
-}
+#include "kill_step.h"
 
 static int fail(const struct error *err)
 {

@@ -31,23 +31,11 @@
 #include "base/steps.h"
 #include "inject/inject.h"
 #include "inject/snapshot.h"
+#include "kill_step.h"
 #include "symbol/symbol.h"
 #include "target/elf_file.h"
 #include "target/reader.h"
 #include "target/target.h"
-
-static long kill_step = -1, n_steps;
-
-static void step(const char *what)
-{
-	if (getenv("INJECTOR_STEPS"))
-		fprintf(stderr, "%ld %s\n", n_steps, what);
-	if (n_steps++ != kill_step)
-		return;
-	kill(getpid(), SIGKILL);
-	for (;;)
-		pause();
-}
 
 static uint64_t address_of(struct symbol_space *space, const char *name)
 {

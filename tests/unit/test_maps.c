@@ -25,6 +25,29 @@ static int parse(const char *text, struct maps *m)
 	return maps_parse(text, strlen(text), m, &err);
 }
 
+static void the_widest_gap_is_found(void **state)
+{
+	cleanup(maps_clear) struct maps m = { 0 };
+	uint64_t bytes;
+
+	assert_int_equal(maps_gap(&m, 0x1000, 0x9000, &bytes), 0x1000);
+	assert_int_equal(bytes, 0x8000);
+	assert_int_equal(parse("1000-3000 r--p 00000000 00:00 0\n"
+	                       "4000-5000 r--p 00000000 00:00 0\n"
+	                       "8000-9000 r--p 00000000 00:00 0\n",
+	                       &m),
+	                 0);
+	assert_int_equal(maps_gap(&m, 0, 0x9000, &bytes), 0x5000);
+	assert_int_equal(bytes, 0x3000);
+	/* behind the last, before the first, cut by the limits */
+	assert_int_equal(maps_gap(&m, 0, 0x10000, &bytes), 0x9000);
+	assert_int_equal(bytes, 0x7000);
+	assert_int_equal(maps_gap(&m, 0x2000, 0x5800, &bytes), 0x3000);
+	assert_int_equal(bytes, 0x1000);
+	assert_int_equal(maps_gap(&m, 0x1000, 0x3000, &bytes), 0);
+	assert_int_equal(bytes, 0);
+}
+
 static void every_field_is_read(void **state)
 {
 	cleanup(maps_clear) struct maps m = { 0 };
@@ -254,6 +277,7 @@ static void the_end_is_no_empty_list(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_widest_gap_is_found),
 		cmocka_unit_test(every_field_is_read),
 		cmocka_unit_test(names_are_any_bytes),
 		cmocka_unit_test(a_name_of_the_suffix_alone_stays),
