@@ -48,6 +48,19 @@ def test_totals_equal_mallinfo(program, threads, blocks):
     assert 0 <= live - held < 16384 + 8192 * threads
 
 
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("threads, blocks", [(1, 20000), (8, 5000)])
+def test_brk_that_cannot_go_on(program, threads, blocks):
+    """The main arena in pieces: what brk gave, then what mmap gave."""
+    with Truth(threads, blocks, program=program, env={"TRUTH_BRK": "blocked"}) as t:
+        heaps, _ = ladder_truth.look("libc", t.pid)
+        own = t.own()
+    check_totals(heaps, own)
+    main, = [h for h in arenas(heaps) if h.name == "main arena"]
+    assert len(main.ranges) > 1 and "lead to the top chunk" in main.evidence
+    assert sum(e - s for s, e in main.ranges) == main.figures["system_bytes"]
+
+
 def cpus():
     with open("/proc/cpuinfo", encoding="utf-8") as f:
         return sum(line.startswith("processor") for line in f)
@@ -66,10 +79,9 @@ def test_settings(env):
     assert (sum(h.cached for h in arenas(heaps)) == 0) == ("GLIBC_TUNABLES" in env)
 
 
-@pytest.mark.parametrize("brk", ["foreign", "blocked"])
-def test_brk_is_not_malloc_s_alone(brk):
+def test_brk_is_not_malloc_s_alone():
     """What can't be walked to is told by the lists, and the row says so."""
-    with Truth(2, 4000, env={"TRUTH_BRK": brk}) as t:
+    with Truth(2, 4000, env={"TRUTH_BRK": "foreign"}) as t:
         heaps, _ = ladder_truth.look("libc", t.pid)
         own = t.own()
     assert sum(h.in_use for h in arenas(heaps)) == own["uordblks"]

@@ -8,6 +8,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "runtime/glibc/glibc_params.h"
+#include "runtime/glibc/glibc_pieces.h"
 
 /* struct malloc_state, counted from the base (see the header). */
 enum {
@@ -281,7 +282,7 @@ static uint64_t find_heap_max(const struct glibc_arenas *a)
 	return HEAP_MAX;
 }
 
-static int add_area(struct glibc_arena *a, struct glibc_area area, struct error *err)
+int glibc_arena_add_area(struct glibc_arena *a, struct glibc_area area, struct error *err)
 {
 	int r = array_reserve(&a->areas, &a->cap_areas, a->n_areas + 1, err);
 
@@ -290,10 +291,10 @@ static int add_area(struct glibc_arena *a, struct glibc_area area, struct error 
 	return r;
 }
 
-/* What brk gave: it ends with the top chunk, and system_mem says how much it is.
- * Without a contiguous brk (somebody else's memory lies where the next piece was
- * asked for, so it came from mmap) only the mapping with the top is looked at. */
-static int main_area(const struct regions_input *in, struct glibc_arena *a, struct error *err)
+/* What brk gave: it ends with the top chunk, and system_mem says how much it is. If
+ * it has several pieces and they are not found, only the top is looked at. */
+static int main_area(struct peek *p, const struct regions_input *in, struct glibc_arena *a,
+                     struct error *err)
 {
 	const struct mapping *v = maps_find(in->maps, a->top);
 	uint64_t end = a->top + a->top_bytes, start = end - a->system_bytes;
@@ -303,13 +304,17 @@ static int main_area(const struct regions_input *in, struct glibc_arena *a, stru
 	if (end < a->top || end > v->end)
 		end = v->end;
 	if (!a->contiguous || start > end || !maps_find(in->maps, start)) {
+		int r = glibc_pieces_find(p, in, a, err);
+
+		if (r != 0)
+			return r < 0 ? r : 0;
 		a->broken = true;
 		start = a->top;
 	}
 	start = (start + 15) & ~15ull;
 	if (start >= end)
 		return 0;
-	return add_area(
+	return glibc_arena_add_area(
 		a, (struct glibc_area){ .base = start, start, end, .limit = end, .has_top = true },
 		err);
 }
@@ -337,7 +342,7 @@ static int heap_areas(struct peek *p, const struct glibc_arenas *all, struct gli
 		area.has_top = a->top >= h && a->top < area.end;
 		if (area.first >= area.end)
 			break;
-		r = add_area(a, area, err);
+		r = glibc_arena_add_area(a, area, err);
 		if (r < 0)
 			return r;
 		h = info[1];
@@ -351,7 +356,7 @@ int glibc_arena_areas(struct peek *p, const struct regions_input *in,
 {
 	a->n_areas = 0;
 	a->broken = false;
-	return a->is_main ? main_area(in, a, err) : heap_areas(p, all, a, err);
+	return a->is_main ? main_area(p, in, a, err) : heap_areas(p, all, a, err);
 }
 
 const struct glibc_area *glibc_arena_area_of(const struct glibc_arenas *all, uint64_t addr,

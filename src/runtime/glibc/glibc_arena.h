@@ -75,6 +75,7 @@ int glibc_arena_next(struct peek *p, const struct regions_input *in, const char 
  * areas stay. */
 bool glibc_arena_refresh(struct peek *p, const struct maps *m, unsigned shift,
                          struct glibc_arena *a);
+int glibc_arena_add_area(struct glibc_arena *a, struct glibc_area area, struct error *err);
 /* Fill the areas anew. */
 int glibc_arena_areas(struct peek *p, const struct regions_input *in,
                       const struct glibc_arenas *all, struct glibc_arena *a, struct error *err);

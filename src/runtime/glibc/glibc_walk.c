@@ -146,10 +146,10 @@ static void finish_before(struct walker *k, uint64_t prev_size, bool in_use)
 enum step { STEP_ON, STEP_END, STEP_BAD };
 
 /* The fence at the end of an area that is not the arena's last: its last header
- * says 0 bytes, and 16 or the rest of the old top is in front of it. */
+ * says 0 bytes (16 in the main arena), with one or two of 16 in front of it. */
 static bool is_fence(const struct walker *k, uint64_t at, uint64_t size)
 {
-	return !k->area->has_top && at + 16 + size >= k->area->end && (size == 0 || size == 16);
+	return !k->area->has_top && at + 48 >= k->area->end && (size == 0 || size == 16);
 }
 
 static enum step step(struct walker *k, uint64_t at, const uint8_t *header)
