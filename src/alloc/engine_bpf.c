@@ -213,9 +213,12 @@ bool engine_bpf_has_multi(const struct engine_bpf *e)
 	return e->multi;
 }
 
-void engine_bpf_set_generation(struct engine_bpf *e, u32 slot, u32 generation)
+void engine_bpf_set_generation(struct engine_bpf *e, u32 slot, u32 generation, u32 next)
 {
-	__atomic_store_n(&e->skel->bss->processes[slot].generation, generation, __ATOMIC_RELEASE);
+	struct stack_process *p = &e->skel->bss->processes[slot];
+
+	__atomic_store_n(&p->next_generation, next, __ATOMIC_RELEASE);
+	__atomic_store_n(&p->generation, generation, __ATOMIC_RELEASE);
 }
 
 /* ---- processes ---- */

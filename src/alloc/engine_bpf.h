@@ -100,14 +100,15 @@ struct engine_bpf_links {
 enum engine_bpf_how { ENGINE_BPF_MULTI, ENGINE_BPF_PERF };
 bool engine_bpf_has_multi(const struct engine_bpf *e);
 
-/* Attach to process @pid. Entries of a generation other than the process's
+/* Attach to process @pid. Entries of a generation other than the process's two
  * (engine_bpf_set_generation) are ignored, so that one set of links can take
  * over from another without a call missed or counted twice. On failure what
  * was attached is in @to as well. */
 int engine_bpf_links_attach(struct engine_bpf *e, enum engine_bpf_how how, pid_t pid, u32 slot,
                             u32 generation, const struct engine_bpf_point *points, size_t n,
                             struct engine_bpf_links *to, struct error *err);
-void engine_bpf_set_generation(struct engine_bpf *e, u32 slot, u32 generation);
+/* While both are heard, @next is the one that replaces @generation; else they are equal. */
+void engine_bpf_set_generation(struct engine_bpf *e, u32 slot, u32 generation, u32 next);
 /* Detach all of them at once, and empty the list. */
 void engine_bpf_links_detach(struct engine_bpf_links *links);
 /* Move all of @from into @to. */

@@ -228,6 +228,8 @@ void follow_work(struct alloc_recorder *r)
 		check_living(r);
 	}
 	refresh_all(r);
+	for (size_t i = 0; i < r->n_tracees; i++)
+		tracee_end_replaced(r->tracees[i], r->engine, begun);
 }
 
 void follow_give_up(struct alloc_recorder *r)

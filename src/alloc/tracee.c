@@ -14,6 +14,9 @@
 #include "base/log.h"
 #include "bpf/bpf_permission.h"
 
+#define BOTH_HEARD_NS 30000000ull  /* of two sets of links, one of which replaces the other */
+#define RETURNS_NS    200000000ull /* a call that is older than that has ended, or sleeps long */
+
 /* ---- opening ---- */
 
 static bool has_children(pid_t pid)
@@ -394,7 +397,6 @@ int tracee_expect_forks(struct tracee *t, struct engine_bpf *e, struct error *er
 {
 	cleanup(points_clear) struct points plain = { 0 }, sessions = { 0 };
 	cleanup(engine_bpf_links_detach) struct engine_bpf_links fresh = { 0 };
-	struct engine_bpf_links old;
 	int r;
 
 	if (t->forks)
@@ -408,11 +410,26 @@ int tracee_expect_forks(struct tracee *t, struct engine_bpf *e, struct error *er
 		                            plain.items, plain.n, &fresh, err);
 	if (r < 0)
 		return r;
-	engine_bpf_set_generation(e, t->slot, ++t->generation);
-	old = t->links;
+	engine_bpf_set_generation(e, t->slot, t->generation, t->generation + 1);
+	t->generation++;
+	t->replaced = t->links;
+	t->replaced_ns = clock_now_ns();
 	t->links = fresh;
-	fresh = old; /* goes with its breakpoints, in the child, too */
+	fresh = (struct engine_bpf_links){ 0 };
 	return 0;
+}
+
+/* The kernel asks the new links first. A call that they heard before they counted must
+ * find the old ones still counting; one that began before they were there has its return
+ * told to the old ones alone. Then those go with their breakpoints, in children, too. */
+void tracee_end_replaced(struct tracee *t, struct engine_bpf *e, u64 now_ns)
+{
+	if (!t->replaced.n)
+		return;
+	if (now_ns - t->replaced_ns > BOTH_HEARD_NS)
+		engine_bpf_set_generation(e, t->slot, t->generation, t->generation);
+	if (now_ns - t->replaced_ns > RETURNS_NS)
+		engine_bpf_links_detach_later(e, &t->replaced);
 }
 
 int tracee_attach_counting(struct tracee *t, struct engine_bpf *e, struct error *err)
@@ -442,6 +459,7 @@ void tracee_detach(struct tracee *t)
 {
 	engine_bpf_links_detach(&t->links);
 	engine_bpf_links_detach(&t->sessions);
+	engine_bpf_links_detach(&t->replaced);
 	t->n_attached = 0;
 }
 
@@ -449,6 +467,7 @@ void tracee_detach_later(struct tracee *t, struct engine_bpf *e)
 {
 	engine_bpf_links_detach_later(e, &t->links);
 	engine_bpf_links_detach_later(e, &t->sessions);
+	engine_bpf_links_detach_later(e, &t->replaced);
 	t->n_attached = 0;
 }
 
@@ -458,6 +477,8 @@ int tracee_give_links(struct tracee *t, struct engine_bpf_links *to, struct erro
 
 	if (r == 0)
 		r = engine_bpf_links_move(to, &t->sessions, err);
+	if (r == 0)
+		r = engine_bpf_links_move(to, &t->replaced, err);
 	if (r == 0)
 		t->n_attached = 0;
 	return r;

@@ -36,6 +36,8 @@ struct tracee {
 	size_t n_attached;                /* probes[0 .. n_attached) have their links */
 	struct engine_bpf_links links;    /* of this generation */
 	struct engine_bpf_links sessions; /* of functions that may throw */
+	struct engine_bpf_links replaced; /* of the last generation, for a while */
+	u64 replaced_ns;                  /* when that began */
 	size_t n_session_probes;
 	u32 generation;
 	bool forks;       /* has been seen to, or has children: see enum engine_bpf_how */
@@ -97,6 +99,8 @@ void tracee_detach_later(struct tracee *t, struct engine_bpf *e);
 int tracee_give_links(struct tracee *t, struct engine_bpf_links *to, struct error *err);
 /* The process forks: from now on its children must not keep our breakpoints. */
 int tracee_expect_forks(struct tracee *t, struct engine_bpf *e, struct error *err);
+/* Links that have been replaced go once no call needs them; to be called now and then. */
+void tracee_end_replaced(struct tracee *t, struct engine_bpf *e, u64 now_ns);
 
 /* The maps have changed: new modules, perhaps with new allocators. */
 int tracee_refresh(struct tracee *t, struct engine_bpf *e, struct modules *m, struct error *err);

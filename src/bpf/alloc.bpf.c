@@ -314,6 +314,7 @@ static __always_inline void charge_thread(void)
 
 struct call {
 	u32 slot, plan, role;
+	u32 is_second; /* of two sets of links that hear the same call */
 	struct stack_process *process;
 };
 
@@ -332,6 +333,7 @@ static __always_inline int find_call(u64 cookie, struct call *c)
 	c->plan = plan;
 	c->process = &processes[c->slot];
 	c->role = plans[c->plan].role;
+	c->is_second = 0;
 	return c->process->active;
 }
 
@@ -356,7 +358,7 @@ static __always_inline void count_older_free(struct work *w, const struct call *
 	u32 second = plans[c->plan].second;
 	int tail;
 
-	if (is_internal(c->process, caller_of(c, sp, &tail)))
+	if (c->is_second || is_internal(c->process, caller_of(c, sp, &tail)))
 		return;
 	COUNT(older_frees);
 	if (!second) {
@@ -478,6 +480,17 @@ static __always_inline void drop_stash(const struct call *c, u64 sp)
 	bpf_map_delete_elem(&stashes, &key);
 }
 
+/* Is this entry by links that count? Of two sets that take turns both do, so that no
+ * call falls between them: what is said twice is taken once. */
+static __always_inline int is_heard(u64 cookie, struct call *c)
+{
+	u32 by = cookie >> 32, now = c->process->generation, next = c->process->next_generation;
+
+	c->is_second = by == now && now != next;
+	/* sessions have one set of links for good */
+	return by == now || by == next || (plans[c->plan].flags & PLAN_THROWS);
+}
+
 /* At a function's entry; 1: its return is of no interest. */
 static __always_inline int on_entry(struct pt_regs *ctx, u64 cookie)
 {
@@ -486,10 +499,7 @@ static __always_inline int on_entry(struct pt_regs *ctx, u64 cookie)
 	struct call c;
 	int done = 1, tail = 0;
 
-	if (!find_call(cookie, &c))
-		return 1;
-	/* not for sessions: they have one set of links for good */
-	if (cookie >> 32 != c.process->generation && !(plans[c.plan].flags & PLAN_THROWS))
+	if (!find_call(cookie, &c) || !is_heard(cookie, &c))
 		return 1;
 	charge_thread();
 	if ((c.role == PLAN_ALLOC || c.role == PLAN_REALLOC) &&

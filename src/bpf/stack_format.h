@@ -60,9 +60,10 @@ struct stack_process {
 	u32 first_range, n_ranges; /* sorted: code that is internal to the allocators;
 	                            * alloc's, as is the generation */
 	u32 tgid;
-	u32 active;     /* 0: ended (exec, exit); hits are dropped */
-	u32 generation; /* entries by links of another one are ignored */
-	u32 pad;
+	u32 active; /* 0: ended (exec, exit); hits are dropped */
+	/* Entries by links of other generations are ignored. Two: one set of links takes
+	 * over from another, and both are heard for a while. */
+	u32 generation, next_generation;
 	u64 trampoline; /* of return probes, once seen; 0 */
 	/* how often ld.so has changed its list of modules; up to which change the
 	 * spans are known to be right */

@@ -12,6 +12,10 @@ import pytest
 SOURCE = conftest.SOURCE / "tests" / "programs" / "refs_generic"
 MINORS = [0] + [int(m) for m in os.environ.get("REFS_MINORS", "18 21 22 24").split() if int(m) >= 18]
 
+# The runtime puts several of them into one block of 16 bytes (mallocgc's tiny allocator): the
+# block may have the type of its other tenant.
+TINY = {"int"}
+
 
 def look(memwho, path):
     """Triples of what holds an object, its true type and what memwho says, and the result."""
@@ -25,7 +29,7 @@ def test_dictionaries(memwho, minor):
     rows, result = look(memwho, gotools.build(SOURCE, f"refs-generic-{minor}", minor=minor))
     # hold() and wait() of two types with one shape are one function, and each call knows its own
     assert len(rows) >= 36
-    wrong = [r for r in rows if r[2] and r[2] != r[1]]
+    wrong = [r for r in rows if r[2] and r[2] != r[1] and r[1] not in TINY]
     assert not wrong, wrong
     # what has no pointers in it and is only pointed into may be anything
     assert all(r[2] for r in rows if "int" not in r[1]), rows
@@ -42,8 +46,8 @@ def test_without_symbols(memwho, minor, tmp_path):
     subprocess.run(["strip", "--strip-all", "--keep-section=.debug*", "--keep-section=.zdebug*", "-o", path,
                     gotools.build(SOURCE, f"refs-generic-{minor}", minor=minor)], check=True)
     rows, _ = look(memwho, path)
-    wrong = [r for r in rows if r[2] and r[2] != r[1] and "go.shape." not in r[2]]
+    wrong = [r for r in rows if r[2] and r[2] != r[1] and r[1] not in TINY and "go.shape." not in r[2]]
     assert not wrong and any("go.shape." in r[2] for r in rows), wrong
     rows, _ = look(memwho, gotools.build(SOURCE, f"refs-generic-{minor}-stripped", ["-ldflags=-s -w"], minor=minor))
-    wrong = [r for r in rows if r[2] and r[2].rstrip("?") != r[1]]
+    wrong = [r for r in rows if r[2] and r[2].rstrip("?") != r[1] and r[1] not in TINY]
     assert not wrong, wrong
