@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "alloc/agent_samples.h"
+#include "alloc/engine_possible.h"
 #include "alloc/follow.h"
 #include "alloc/recorder.h"
 #include "alloc/result_agent.h"
@@ -285,6 +286,42 @@ static int refuse_for_agent(const struct alloc_options *o, size_t n_pids, bool s
 	return error_hint(err, "--engine bpf does");
 }
 
+static int neither(struct error *err, const struct error *agents)
+{
+	const struct error bpfs = *err;
+
+	error_set(err, -bpfs.code, "%.200s; nor by --engine agent: %.170s", bpfs.message,
+	          agents->message);
+	return error_hint(err, "%s", bpfs.hint);
+}
+
+/* Exact where that is permitted; else samples, if nothing was asked for that only the
+ * exact engine does. What is missing for both is one sentence. */
+static int choose_engine(struct alloc_options *o, const pid_t *pids, size_t n_pids,
+                         bool started_stopped, struct error *err)
+{
+	cleanup(target_closep) struct target *t = NULL;
+	struct error why;
+	int r;
+
+	if (o->engine != ALLOC_ENGINE_AUTO)
+		return 0;
+	o->engine = ALLOC_ENGINE_BPF;
+	if (engine_possible(ALLOC_ENGINE_BPF, NULL, err) == 0)
+		return 0;
+	/* one that cannot be opened is explained better by who needs it */
+	if (target_open(pids[0], &t, &why) < 0)
+		return 0;
+	r = refuse_for_agent(o, n_pids, started_stopped, &why);
+	if (r == 0)
+		r = engine_possible(ALLOC_ENGINE_AGENT, t, &why);
+	if (r < 0)
+		return neither(err, &why);
+	log_note(LOG_INFO, "%s; blocks are sampled by --engine agent", err->message);
+	o->engine = ALLOC_ENGINE_AGENT;
+	return 0;
+}
+
 static int start_agent(struct alloc_recorder *r, pid_t pid, struct error *err)
 {
 	u64 begun = clock_now_ns();
@@ -304,15 +341,18 @@ int alloc_start(const pid_t *pids, size_t n_pids, const struct alloc_options *o,
                 bool started_stopped, struct alloc_recorder **ret, struct error *err)
 {
 	cleanup(alloc_freep) struct alloc_recorder *r = NULL;
-	const bool is_agent = o->engine == ALLOC_ENGINE_AGENT;
-	int rc = is_agent ? refuse_for_agent(o, n_pids, started_stopped, err) : 0;
+	struct alloc_options chosen = *o;
+	int rc = choose_engine(&chosen, pids, n_pids, started_stopped, err);
+	const bool is_agent = chosen.engine == ALLOC_ENGINE_AGENT;
 
+	if (rc == 0 && is_agent)
+		rc = refuse_for_agent(o, n_pids, started_stopped, err);
 	if (rc < 0)
 		return rc;
 	r = calloc(1, sizeof(*r));
 	if (!r)
 		return error_oom(err);
-	r->options = *o;
+	r->options = chosen;
 	if (o->allocators && !(r->allocators = strdup(o->allocators)))
 		return error_oom(err);
 	r->guard.limit = o->max_slowdown > 0 ? o->max_slowdown : 1.5;

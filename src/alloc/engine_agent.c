@@ -66,6 +66,11 @@ static int refuse_seccomp(const struct target *t, struct error *err)
 	return 0;
 }
 
+int engine_agent_check_calls(const struct target *t, struct error *err)
+{
+	return refuse_seccomp(t, err);
+}
+
 static int refuse_others(const struct tracee *t, struct error *err)
 {
 	for (size_t i = 0; i < t->n_runtimes; i++) {
@@ -135,6 +140,19 @@ static int fill(struct engine_agent *e, struct agent_image *image, struct error 
 
 	return r < 0 ? r
 	             : agent_place_fill(e->inject, e->base, image->bytes, image->n_patches, err);
+}
+
+int engine_agent_check_code(struct tracee *t, struct error *err)
+{
+	cleanup(agent_image_clear) struct agent_image image = { 0 };
+	int r = refuse_others(t, err);
+
+	if (r == 0)
+		r = agent_place_in_use(t->target, err);
+	if (r)
+		return r;
+	r = agent_image_plan(t, &image, err);
+	return r < 0 ? r : (int)image.n_patches;
 }
 
 /* A place that an earlier memwho has left, if it can be used, or a new one; filled. */

@@ -65,6 +65,12 @@ struct engine_agent {
 	bool left;                                 /* detached, but its place is still mapped */
 };
 
+/* May the agent's system calls be made in @t? 0, or -errno with the reason. Only looks. */
+int engine_agent_check_calls(const struct target *t, struct error *err);
+/* How many functions of @t's allocator can be patched (1 at least), or -errno with the
+ * reason. Only looks. One where another memwho's agent is still in is taken for possible. */
+int engine_agent_check_code(struct tracee *t, struct error *err);
+
 /* Patch the allocator of @t, which must be glibc's. @mean: bytes between samples,
  * 0: the default. What cannot be done is refused before anything is changed. */
 int engine_agent_open(struct tracee *t, u64 mean, struct engine_agent **ret, struct error *err);

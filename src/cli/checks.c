@@ -41,6 +41,14 @@ bool checks_usable(const struct checks *c)
 	return true;
 }
 
+void checks_soften(struct checks *c, size_t n)
+{
+	for (size_t i = 0; i < n && i < c->n; i++) {
+		if (c->items[i].state == CHECKS_MISSING)
+			c->items[i].state = CHECKS_LIMITED;
+	}
+}
+
 const char *checks_state_name(enum checks_state s)
 {
 	switch (s) {

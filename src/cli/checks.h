@@ -34,7 +34,14 @@ int checks_add(struct checks *c, const char *name, enum checks_state state, cons
                struct error *err, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 void checks_clear(struct checks *c);
 bool checks_usable(const struct checks *c); /* nothing is CHECKS_MISSING */
+/* What is missing of the first @n is only less: there is another way. */
+void checks_soften(struct checks *c, size_t n);
 const char *checks_state_name(enum checks_state s);
+
+/* One row for each engine: possible (on @pid, unless that is 0), or why not
+ * (checks_engines.c). Where one of them is, what the others lack is only less: of the
+ * first @n_machine rows, which are about the machine. */
+int checks_engines(struct checks *to, pid_t pid, size_t n_machine, struct error *err);
 
 /* The kernel, and what this process may do with it (checks_machine.c). */
 int checks_machine(struct checks *to, struct error *err);

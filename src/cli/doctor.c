@@ -67,11 +67,15 @@ static void write_json(const struct checks *c)
 static int check_targets(struct checks *to, const char *spec, struct error *err)
 {
 	cleanup_free pid_t *pids = NULL;
+	const size_t n_machine = to->n;
 	size_t n = 0;
 	int r = target_resolve(spec, &pids, &n, err);
 
-	for (size_t i = 0; i < n && r == 0; i++)
+	for (size_t i = 0; i < n && r == 0; i++) {
 		r = checks_process(to, pids[i], err);
+		if (r == 0)
+			r = checks_engines(to, pids[i], n_machine, err);
+	}
 	return r;
 }
 
@@ -85,8 +89,9 @@ static int run(const struct cli_args *args, struct error *err)
 		r = cli_word(args, "TARGET", &spec, err);
 	if (r == 0)
 		r = checks_machine(&checks, err);
-	if (r == 0 && spec)
-		r = check_targets(&checks, spec, err);
+	if (r == 0)
+		r = spec ? check_targets(&checks, spec, err)
+		         : checks_engines(&checks, 0, checks.n, err);
 	if (r < 0)
 		return r;
 	if (cli_flag(args, "json"))
@@ -106,7 +111,7 @@ const struct cli_command doctor_command = {
 	.name = "doctor",
 	.summary = "what works here, or on a process, and what to do about the rest",
 	.usage = "[OPTION...] [TARGET]",
-	.details = "The exit code is 1 when memwho alloc cannot work.",
+	.details = "The exit code is 1 when memwho alloc cannot work, by no engine.",
 	.option_tables = tables,
 	.run = run,
 };

@@ -120,7 +120,7 @@ def test_a_target_that_exits_during_the_attach(memwho):
 @pytest.mark.parametrize("missing", ["btf", "bpf_loop", "bpf"])
 def test_a_kernel_without_it(memwho, target, missing):
     t = target("hold")
-    refused(alloc(memwho, t.pid, env={"MEMWHO_WITHOUT": missing}))
+    refused(alloc(memwho, t.pid, "--engine", "bpf", env={"MEMWHO_WITHOUT": missing}))
     assert changed_code(t.pid) == []
 
 
@@ -137,7 +137,8 @@ def test_without_it_a_recording_is_as_exact(monkeypatch, missing):
 def test_a_missing_capability_is_named(target, dropped, said):
     t = target("hold")
     p = subprocess.run(["setpriv", f"--bounding-set={dropped}", "--inh-caps=-all", conftest.MEMWHO,
-                        "alloc", str(t.pid), "-d", "200ms"], capture_output=True, text=True, timeout=60)
+                        "alloc", "--engine", "bpf", str(t.pid), "-d", "200ms"],
+                       capture_output=True, text=True, timeout=60)
     assert p.returncode == 1 and said in p.stderr and "hint: " in p.stderr, p.stderr
     assert changed_code(t.pid) == []
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # meson: timeout=300
-"""Not permitted: which capability is missing, and the command that gives it.
+"""Not permitted: which capability the exact engine lacks, and the command that gives it.
 
 memwho runs as nobody with chosen capabilities, on nobody's own process and on
 root's. What is asked for is what the kernel asks for: with it, it works."""
@@ -70,8 +70,8 @@ def roots(place):
 
 def alloc(place, capabilities, pid, *args, env=None):
     needs_capabilities(*capabilities)
-    return run_as(as_nobody(*capabilities), "alloc", pid, "-d", "200ms", "--json", *args,
-                  memwho=place + "/memwho", env={"HOME": place + "/home", **(env or {})})
+    return run_as(as_nobody(*capabilities), "alloc", pid, "--engine", "bpf", "-d", "200ms",
+                  "--json", *args, memwho=place + "/memwho", env={"HOME": place + "/home", **(env or {})})
 
 
 @pytest.mark.parametrize("has, said", [
@@ -150,7 +150,7 @@ def test_root_without_capabilities_is_in_a_container(roots):
     equal = Target([*drop, PROGRAMS / "hold"])
     try:
         equal.line()
-        r = is_refusal(run_as(drop, "alloc", equal.pid), "CAP_BPF and CAP_PERFMON are missing",
+        r = is_refusal(run_as(drop, "alloc", "--engine", "bpf", equal.pid), "CAP_BPF and CAP_PERFMON are missing",
                        "--cap-add BPF --cap-add PERFMON")
         assert "sudo" not in r.err
     finally:
@@ -183,7 +183,8 @@ def forbid(*calls):
 @pytest.mark.parametrize("number", [321, 298], ids=["bpf", "perf_event_open"])
 def test_a_seccomp_profile_forbids_it(roots, number):
     env = {**os.environ, "MEMWHO_WITHOUT": "uprobe_multi"}
-    p = subprocess.run([conftest.MEMWHO, "alloc", str(roots.pid)], capture_output=True, env=env,
+    p = subprocess.run([conftest.MEMWHO, "alloc", "--engine", "bpf", str(roots.pid)],
+                       capture_output=True, env=env,
                        preexec_fn=lambda: forbid(number))
     r = conftest.Result(["alloc"], p.returncode, p.stdout, p.stderr)
     is_refusal(r, "not permitted to", "although the capabilities are there", "seccomp")

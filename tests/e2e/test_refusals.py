@@ -273,8 +273,9 @@ def test_of_several_one_is_gone(needs_bpf, record):
 ])
 def test_a_kernel_without(needs_bpf, feature, said):
     with Hold(PROGRAMS / "hold") as hold:
-        refused("alloc", hold.pid, said=said, env={"MEMWHO_WITHOUT": feature})
-        refused("run", "--", "true", said=said, env={"MEMWHO_WITHOUT": feature})
+        only = ("--engine", "bpf")
+        refused("alloc", hold.pid, *only, said=said, env={"MEMWHO_WITHOUT": feature})
+        refused("run", *only, "--", "true", said=said, env={"MEMWHO_WITHOUT": feature})
         assert changed_code(hold.pid) == []
 
 

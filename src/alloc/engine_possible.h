@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * Which engine can work here, and why another one cannot. Looks only: nothing is
+ * loaded that stays, and nothing is changed in the process. A "yes" is no promise:
+ * what only an attach can find out is found out by the attach.
+ */
+
+#include "alloc/alloc.h"
+#include "base/error.h"
+#include "target/target.h"
+
+/* Can @e work on this machine for this user and, unless @t is NULL, on that process?
+ * 0, or -errno with the reason in one sentence and what would help. Of the agent: not
+ * whether the process's allocator can be patched (engine_possible_patches). */
+int engine_possible(enum alloc_engine e, const struct target *t, struct error *err);
+
+/* How many functions of the allocators in process @pid could the agent patch? -errno
+ * with the reason when it cannot. */
+int engine_possible_patches(pid_t pid, const char *allocators, struct error *err);
