@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""embed-agent.py OUT.h SOURCE SCRIPT INCLUDE COMPILER...: the code that runs inside targets
-(src/agent) as bytes of a C header: `agent_blob`, and where its entry is in it.
+"""embed-agent.py OUT.h SCRIPT INCLUDE SOURCE... -- COMPILER...: the code that runs inside
+targets (src/agent) as bytes of a C header: `agent_blob`, and where its entry is in it.
 
 It must run at any address as it is: relocations that are not relative to the
 instruction, and symbols that it lacks, are errors."""
@@ -23,17 +23,20 @@ def run(*args):
 
 
 def main():
-    out, source, script, include, *compiler = sys.argv[1:]
+    split = sys.argv.index("--")
+    (out, script, include, *sources), compiler = sys.argv[1:split], sys.argv[split + 1:]
     with tempfile.TemporaryDirectory() as folder:
-        obj, elf, flat = (pathlib.Path(folder) / name for name in ("agent.o", "agent", "agent.bin"))
-        run(*compiler, *FLAGS, "-I", include, "-c", source, "-o", obj)
-        for line in run("readelf", "-rW", obj).splitlines():
-            kind = re.search(r"R_X86_64_\w+", line)
-            if kind and kind[0] not in RELATIVE:
-                sys.exit(f"{source}: a relocation that is not relative: {line}")
+        elf, flat = (pathlib.Path(folder) / name for name in ("agent", "agent.bin"))
+        objects = [pathlib.Path(folder) / f"{i}.o" for i in range(len(sources))]
+        for source, obj in zip(sources, objects):
+            run(*compiler, *FLAGS, "-I", include, "-c", source, "-o", obj)
+            for line in run("readelf", "-rW", obj).splitlines():
+                kind = re.search(r"R_X86_64_\w+", line)
+                if kind and kind[0] not in RELATIVE:
+                    sys.exit(f"{source}: a relocation that is not relative: {line}")
         run(*compiler, "-nostdlib", "-static", "-no-pie", f"-Wl,-T,{script}", "-Wl,--build-id=none",
             "-Wl,--no-warn-rwx-segments" if "no-warn-rwx" in run("ld", "--help") else "-Wl,-O1",
-            obj, "-o", elf)
+            *objects, "-o", elf)
         run("objcopy", "-O", "binary", "-j", ".text", elf, flat)
         symbols = {line.split()[-1]: int(line.split()[0], 16) for line in run("nm", elf).splitlines()
                    if len(line.split()) == 3}
