@@ -44,6 +44,7 @@ struct frame {
 	u64 held_size, held_seq;
 	u64 charged;
 	u64 result, seed; /* of the attach that the call belongs to */
+	u64 result2, pad; /* rdx: a function may return 16 bytes (tcmalloc's size-returning new) */
 	u64 arg[6];       /* rdi rsi rdx rcx r8 r9 */
 	u64 word;         /* function, AGENT_CHARGED */
 	u64 ret;          /* the return address, the caller's stack behind it */
@@ -53,25 +54,32 @@ __asm__(".text\n"
         ".globl agent_slow\n"
         "agent_slow:\n"
         "push %r11\n push %r9\n push %r8\n push %rcx\n push %rdx\n push %rsi\n push %rdi\n"
-        "sub $48, %rsp\n"
+        "sub $64, %rsp\n"
         "mov %rsp, %rdi\n mov %rbp, %rsi\n"
         "call agent_enter\n" /* rax: the original; rdx: agent_leave is wanted */
         "mov %rax, %r11\n mov %rdx, %r10\n"
-        "mov 48(%rsp), %rdi\n mov 56(%rsp), %rsi\n mov 64(%rsp), %rdx\n"
-        "mov 72(%rsp), %rcx\n mov 80(%rsp), %r8\n mov 88(%rsp), %r9\n"
+        "mov 64(%rsp), %rdi\n mov 72(%rsp), %rsi\n mov 80(%rsp), %rdx\n"
+        "mov 88(%rsp), %rcx\n mov 96(%rsp), %r8\n mov 104(%rsp), %r9\n"
         "test %r10d, %r10d\n"
         "jnz 1f\n"
-        "add $104, %rsp\n"
+        "add $120, %rsp\n"
         "jmp *%r11\n"
         "1: call *%r11\n"
         ".globl agent_return\n"
         "agent_return:\n" /* the only address in here that the stack of a call holds */
-        "mov %rax, 32(%rsp)\n"
+        "mov %rax, 32(%rsp)\n mov %rdx, 48(%rsp)\n"
         "mov %rsp, %rdi\n mov %rbp, %rsi\n"
-        "call agent_leave\n"
-        "mov 32(%rsp), %rax\n"
-        "add $104, %rsp\n"
-        "ret\n");
+        "call agent_leave\n" /* rax: what is to be called in place of a return; 0: nothing */
+        "test %rax, %rax\n"
+        "jnz 2f\n"
+        "mov 32(%rsp), %rax\n mov 48(%rsp), %rdx\n"
+        "add $120, %rsp\n"
+        "ret\n"
+        "2: mov %rax, %r11\n"
+        "mov 64(%rsp), %rdi\n mov 72(%rsp), %rsi\n mov 80(%rsp), %rdx\n"
+        "mov 88(%rsp), %rcx\n mov 96(%rsp), %r8\n mov 104(%rsp), %r9\n"
+        "add $120, %rsp\n"
+        "jmp *%r11\n");
 
 static inline u64 thread_pointer(void)
 {
@@ -446,6 +454,8 @@ __attribute__((used)) struct verdict agent_enter(struct frame *f, u64 bp)
 	if (D.control.state == AGENT_ON)
 		count(&D.counters.slow_calls, 1);
 	v.watched = before_alloc(f, fn);
+	if (v.watched && fn->quiet)
+		v.original = fn->quiet;
 	return v;
 }
 
@@ -470,16 +480,12 @@ static int is_sampled(struct frame *f, struct agent_slot *s, u64 size)
 	return 1;
 }
 
-__attribute__((used)) void agent_leave(struct frame *f, u64 bp)
+static void after_alloc(struct frame *f, const struct agent_function *fn, u64 bp)
 {
-	const struct agent_function *fn = &agent_table.functions[f->word & AGENT_FUNCTION_MASK];
 	struct operands o = { 0, 0, 0 };
 	struct agent_slot *s;
 	u64 seq;
 
-	/* it began before the last detach: nothing of that time is there any more */
-	if (D.control.state != AGENT_ON || f->seed != D.control.seed)
-		return;
 	s = slot_of(thread_pointer());
 	run_plan(&fn->code, fn->code.second, f->arg, f->result, &o);
 	if (f->held && !o.ptr && o.size) /* realloc() failed: the old block lives on */
@@ -492,4 +498,21 @@ __attribute__((used)) void agent_leave(struct frame *f, u64 bp)
 	/* first the stack: who finds the block finds its stack */
 	keep_stack(f, s, bp, o.size, seq);
 	insert(o.ptr, o.size, seq);
+}
+
+/* What is to be done in place of a return, or 0. */
+__attribute__((used)) u64 agent_leave(struct frame *f, u64 bp)
+{
+	const struct agent_function *fn = &agent_table.functions[f->word & AGENT_FUNCTION_MASK];
+	/* one that began before the last detach: nothing of that time is there any more */
+	const int is_ours = D.control.state == AGENT_ON && f->seed == D.control.seed;
+
+	if (is_ours)
+		after_alloc(f, fn, bp);
+	/* Out of memory. The function itself asks the new_handler, or throws. */
+	if (!fn->quiet || f->result)
+		return 0;
+	if (is_ours && f->charged)
+		count(&D.counters.passed_on, 1);
+	return fn->original;
 }

@@ -26,16 +26,16 @@ typedef unsigned char agent_u8;
 typedef unsigned int agent_u32;
 typedef unsigned long long agent_u64;
 
-#define AGENT_MAGIC 0x31746e6577686d41ull /* "Amhwent1" */
+#define AGENT_MAGIC 0x32746e6577686d41ull /* "Amhwent2": one more with each layout */
 
 enum {
-	AGENT_CODE_BYTES = 0x10000,
+	AGENT_CODE_BYTES = 0x30000,
 	AGENT_CLAIM_AT = AGENT_CODE_BYTES - 8, /* AGENT_MAGIC, written first */
-	AGENT_TABLE_AT = 0x4000,
-	AGENT_STUBS_AT = 0x8000,
+	AGENT_TABLE_AT = 0x8000,
+	AGENT_STUBS_AT = 0x1c000,
 	AGENT_STUB_BYTES = 0x200,
-	AGENT_MAX_FUNCTIONS = 24,
-	AGENT_MAX_RANGES = 64,
+	AGENT_MAX_FUNCTIONS = 128, /* mimalloc has 70, and libc comes along */
+	AGENT_MAX_RANGES = 512,
 	AGENT_PATCH_BYTES = 5, /* jmp rel32 */
 
 	AGENT_SLOT_BITS = 12,
@@ -67,6 +67,11 @@ struct agent_range {
 
 struct agent_function {
 	agent_u64 original; /* a copy of the instructions that were moved, and the way on */
+	/* What is called instead, when the call is watched, of a function that may throw: an
+	 * exception finds no way through the agent's frame. It has the same arguments and
+	 * result, and says NULL where the function throws; that is then called without us.
+	 * 0: the function does not throw. */
+	agent_u64 quiet;
 	agent_u64 patch_at;
 	agent_u8 was[8], is[8]; /* AGENT_PATCH_BYTES of them: without us, and with */
 	struct plan_code code;
@@ -85,9 +90,9 @@ struct agent_table {
 	agent_u32 n_functions, n_ranges;
 	agent_u32 place, pad;
 	agent_u64 return_at; /* the only address in the code that the stacks of calls hold */
-	struct agent_function functions[AGENT_MAX_FUNCTIONS];
 	/* what is internal to the allocator: calls that return into it are not counted */
 	struct agent_range ranges[AGENT_MAX_RANGES];
+	struct agent_function functions[AGENT_MAX_FUNCTIONS]; /* last: only these are written */
 };
 
 /* One thread's; found by its thread pointer. */
@@ -144,6 +149,7 @@ struct agent_counters {    /* the agent's */
 	agent_u64 claims, no_slot, no_slot_bytes;
 	agent_u64 set_full, set_full_bytes;
 	agent_u64 stacks_lost, expired;
+	agent_u64 passed_on; /* samples that were none: the quiet function had no memory */
 };
 
 struct agent_data {

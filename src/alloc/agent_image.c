@@ -2,6 +2,7 @@
 #include "alloc/agent_image.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,12 +27,148 @@ static bool is_alloc(const struct runtime_probe *p)
 	return p->code.role == PLAN_ALLOC;
 }
 
+/* ---- what is left out ---- */
+
+static int leave_out(struct agent_image *i, size_t probe, const char *why, struct error *err)
+{
+	struct runtime_probe *p = &i->tracee->probes.probes[probe];
+
+	p->left_out = true;
+	return runtime_add_gap(&i->tracee->probes, p->name, why, err);
+}
+
+static size_t probe_of(const struct agent_image *i, const struct agent_patch *p)
+{
+	return (size_t)(p->probe - i->tracee->probes.probes);
+}
+
+static void drop(struct agent_image *i, size_t k)
+{
+	memmove(&i->patches[k], &i->patches[k + 1], (--i->n_patches - k) * sizeof(i->patches[0]));
+}
+
+/* A function that allocates is named; one that frees is the end of it. */
+static int drop_for(struct agent_image *i, size_t k, const char *why, struct error *err)
+{
+	const struct runtime_probe *p = i->patches[k].probe;
+	int r;
+
+	if (!is_alloc(p))
+		return error_set(err, ENOTSUP, "%s cannot be patched: %s", p->name, why);
+	r = leave_out(i, probe_of(i, &i->patches[k]), why, err);
+	drop(i, k);
+	return r;
+}
+
+/* ---- a function that does not throw, in place of one that may ---- */
+
+static const struct agent_patch *quiet_of(const struct agent_image *i, const struct agent_patch *p)
+{
+	for (size_t k = 0; p->probe->quiet && k < i->n_patches; k++) {
+		if (i->patches[k].probe->module == p->probe->module &&
+		    i->patches[k].probe->vaddr == p->probe->quiet)
+			return &i->patches[k];
+	}
+	return NULL;
+}
+
+static int drop_throwing(struct agent_image *i, struct error *err)
+{
+	int r = 0;
+
+	for (size_t k = i->n_patches; r == 0 && k-- > 0;) {
+		const struct agent_patch *p = &i->patches[k];
+
+		if (!(p->probe->code.flags & PLAN_THROWS) || quiet_of(i, p))
+			continue;
+		r = drop_for(i, k, "it may throw, and has no counterpart that does not", err);
+	}
+	return r;
+}
+
+/* ---- modules ---- */
+
+/* The patches of one module, which are together. */
+static size_t end_of_module(const struct agent_image *i, size_t k)
+{
+	const struct symbol_module *m = i->patches[k].probe->module;
+
+	while (k < i->n_patches && i->patches[k].probe->module == m)
+		k++;
+	return k;
+}
+
+static int drop_jumped_into(struct agent_image *i, struct error *err)
+{
+	int r = 1;
+
+	for (size_t k = 0; r >= 0 && k < i->n_patches;) {
+		size_t which;
+
+		r = agent_patch_check_jumps(i->tracee, i->patches[k].probe->module, i->patches,
+		                            i->n_patches, &which, err);
+		if (r == 1)
+			k = end_of_module(i, k);
+		else if (r == 0)
+			r = drop_for(i, which, "other code jumps into its beginning", err);
+	}
+	return r < 0 ? r : 0;
+}
+
+struct agent_span agent_image_span(const struct agent_image *i)
+{
+	struct agent_span s = { UINT64_MAX, 0 };
+
+	for (size_t k = 0; k < i->n_patches; k++) {
+		s.start = s.start < i->patches[k].at ? s.start : i->patches[k].at;
+		s.end = s.end > i->patches[k].at ? s.end : i->patches[k].at;
+	}
+	return s;
+}
+
+static int leave_module_out(struct agent_image *i, size_t k, size_t end, struct error *err)
+{
+	char name[RUNTIME_PROBE_NAME_BYTES], why[sizeof(i->tracee->probes.gaps->reason)];
+	const struct runtime_probe *p = i->patches[k].probe;
+	int r;
+
+	snprintf(name, sizeof(name), "%s's %s and %zu more", p->owner->name, p->name, end - k - 1);
+	snprintf(why, sizeof(why), "too far away from %s; --allocator %s records it alone",
+	         i->patches[0].probe->owner->name, p->owner->name);
+	r = runtime_add_gap(&i->tracee->probes, name, why, err);
+	for (; end > k; end--) {
+		i->tracee->probes.probes[probe_of(i, &i->patches[k])].left_out = true;
+		drop(i, k);
+	}
+	return r;
+}
+
+/* Jumps reach 2 GiB: of modules that lie farther apart only the first one's neighbours
+ * are recorded. The first is the most special one. */
+static int drop_distant(struct agent_image *i, struct error *err)
+{
+	int r = 0;
+
+	for (size_t k = 0; r == 0 && k < i->n_patches;) {
+		const size_t end = end_of_module(i, k);
+		const int64_t far = (int64_t)(i->patches[k].at - i->patches[0].at);
+
+		if (far > -AGENT_MAX_SPAN / 2 && far < AGENT_MAX_SPAN / 2)
+			k = end;
+		else
+			r = leave_module_out(i, k, end, err);
+	}
+	return r;
+}
+
 static int check_whole(const struct agent_image *i, const struct error *why, struct error *err)
 {
 	bool allocates = false;
 
 	for (size_t k = 0; k < i->n_patches; k++)
 		allocates |= is_alloc(i->patches[k].probe);
+	if (i->n_patches > AGENT_MAX_FUNCTIONS)
+		return error_set(err, ENOTSUP, "the allocators have too many functions");
 	if (allocates)
 		return 0;
 	if (why->code) {
@@ -41,31 +178,44 @@ static int check_whole(const struct agent_image *i, const struct error *why, str
 	return error_set(err, ENOTSUP, "no allocation function can be patched");
 }
 
-int agent_image_plan(struct tracee *t, struct agent_image *ret, struct error *err)
+static int plan_all(struct agent_image *i, struct error *why, struct error *err)
 {
-	const size_t n = t->probes.n_probes;
-	struct error why = { 0 };
-	uint64_t bias;
+	const size_t n = i->tracee->probes.n_probes;
 	int r = 0;
 
+	for (size_t k = 0; r >= 0 && k < n; k++) {
+		const struct runtime_probe *p = &i->tracee->probes.probes[k];
+
+		r = agent_patch_plan(i->tracee, k, &i->patches[i->n_patches], why);
+		i->n_patches += r == 1;
+		if (r == -ENOTSUP && is_alloc(p))
+			r = leave_out(i, k, why->message, err);
+		else if (r < 0)
+			*err = *why;
+	}
+	return r < 0 ? r : 0;
+}
+
+int agent_image_plan(struct tracee *t, struct agent_image *ret, struct error *err)
+{
+	struct error why = { 0 };
+	int r;
+
 	ret->tracee = t;
-	ret->patches = calloc(n + 1, sizeof(*ret->patches));
+	ret->patches = calloc(t->probes.n_probes + 1, sizeof(*ret->patches));
 	if (!ret->patches)
 		return error_oom(err);
-	if (n > AGENT_MAX_FUNCTIONS)
-		return error_set(err, ENOTSUP, "the allocator has too many functions");
-	for (size_t i = 0; r == 0 && i < n; i++) {
-		r = agent_patch_plan(t, i, &ret->patches[ret->n_patches], &why);
-		ret->n_patches += r == 0;
-		if (r == -ENOTSUP && is_alloc(&t->probes.probes[i]))
-			r = runtime_add_gap(&t->probes, t->probes.probes[i].name, why.message, err);
-		else if (r < 0)
-			*err = why;
-	}
+	r = plan_all(ret, &why, err);
+	if (r == 0)
+		r = drop_throwing(ret, err);
+	if (r == 0)
+		r = drop_distant(ret, err);
+	if (r == 0)
+		r = drop_jumped_into(ret, err);
+	if (r == 0) /* a counterpart may have gone meanwhile */
+		r = drop_throwing(ret, err);
 	if (r == 0)
 		r = check_whole(ret, &why, err);
-	if (r == 0 && tracee_find_bias(t, ret->patches[0].probe->module, &bias))
-		r = agent_patch_check_jumps(ret->patches, ret->n_patches, bias, err);
 	return r < 0 ? error_hint(err, "--engine bpf patches nothing") : 0;
 }
 
@@ -96,6 +246,20 @@ static int add_ranges(struct agent_image *i, struct error *err)
 	return 0;
 }
 
+/* Once all originals are known. */
+static void add_quiet(struct agent_image *i)
+{
+	struct agent_table *t = table_of(i);
+
+	for (size_t k = 0; k < i->n_patches; k++) {
+		const struct agent_patch *q = NULL;
+
+		if (i->patches[k].probe->code.flags & PLAN_THROWS)
+			q = quiet_of(i, &i->patches[k]);
+		t->functions[k].quiet = q ? t->functions[q - i->patches].original : 0;
+	}
+}
+
 static int add_function(struct agent_image *i, unsigned k, uint64_t base, struct error *err)
 {
 	const struct agent_patch *p = &i->patches[k];
@@ -112,7 +276,7 @@ static int add_function(struct agent_image *i, unsigned k, uint64_t base, struct
 	if (r < 0 || far != far32)
 		return error_set(err, ENOTSUP, "%s cannot be patched: the agent is out of reach",
 		                 p->probe->name);
-	f->code = p->probe->code;
+	f->code = p->probe->entry;
 	f->patch_at = p->at;
 	memcpy(f->was, p->was, AGENT_PATCH_BYTES);
 	f->is[0] = 0xe9;
@@ -139,5 +303,6 @@ int agent_image_make(struct agent_image *i, uint64_t base, struct error *err)
 	r = add_ranges(i, err);
 	for (unsigned k = 0; r == 0 && k < i->n_patches; k++)
 		r = add_function(i, k, base, err);
+	add_quiet(i);
 	return r;
 }

@@ -9,6 +9,7 @@
 #include "alloc/agent_place.h"
 #include "base/cleanup.h"
 #include "runtime/code.h"
+#include "runtime/plan.h"
 #include "runtime/plt.h"
 
 enum {
@@ -51,7 +52,9 @@ static int check_memory(const struct tracee *t, const struct runtime_probe *p,
 
 /* ---- instructions ---- */
 
-static bool find_undo(const uint8_t *b, const struct code_insn *in, struct agent_stub_head *h)
+/* @arguments must be there still when the call is looked at, behind that instruction. */
+static bool find_undo(const uint8_t *b, const struct code_insn *in, unsigned arguments,
+                      struct agent_stub_head *h)
 {
 	h->undo = AGENT_STUB_RAISE;
 	if ((in->length == 1 && b[0] >= 0x50 && b[0] <= 0x57) ||
@@ -64,7 +67,7 @@ static bool find_undo(const uint8_t *b, const struct code_insn *in, struct agent
 		return true;
 	}
 	h->undo = AGENT_STUB_REPEAT;
-	return in->repeatable;
+	return in->repeatable && !(in->writes & arguments);
 }
 
 static bool can_move(const struct code_insn *in)
@@ -102,7 +105,7 @@ int agent_patch_head(const struct runtime_probe *p, const struct code_function *
 			break;
 		if (!code_decode(c->bytes + at, c->len - at, c->vaddr + at, &in))
 			return refuse(p, "it is too short", err);
-		if (h->n == 0 && !find_undo(c->bytes, &in, h))
+		if (h->n == 0 && !find_undo(c->bytes, &in, plan_arguments(&p->entry), h))
 			return refuse(p, "its first instruction cannot be taken back", err);
 		if (h->n > 0 && !can_move(&in))
 			return refuse(p, "its beginning cannot be moved", err);
@@ -161,6 +164,8 @@ static bool may_end_in_another(const struct tracee *t, struct elf_file *f, uint6
 	for (size_t at = 0; at < c.len; at += in.length) {
 		if (!code_decode(c.bytes + at, c.len - at, c.vaddr + at, &in))
 			return true;
+		if (in.flow == CODE_JUMP && !in.direct)
+			return true;
 		if ((in.flow != CODE_JUMP && in.flow != CODE_BRANCH) || !in.direct ||
 		    in.target - c.vaddr < c.len)
 			continue;
@@ -170,6 +175,49 @@ static bool may_end_in_another(const struct tracee *t, struct elf_file *f, uint6
 			return true;
 	}
 	return false;
+}
+
+/* The run-time address that a jump through a word of the module's leads to now. */
+static uint64_t jump_target(const struct tracee *t, const struct code_insn *in, uint64_t bias)
+{
+	uint64_t to = 0;
+
+	if (in->direct)
+		return in->target + bias;
+	if (!in->disp_at || agent_place_read(t->target, in->names[0] + bias, &to, sizeof(to)) !=
+	                            (ssize_t)sizeof(to))
+		return 0;
+	return to;
+}
+
+static bool is_probed_at(const struct tracee *t, uint64_t at)
+{
+	uint64_t bias;
+
+	for (size_t i = 0; i < t->probes.n_probes; i++) {
+		const struct runtime_probe *p = &t->probes.probes[i];
+
+		if (at && tracee_find_bias(t, p->module, &bias) && p->vaddr + bias == at)
+			return true;
+	}
+	return false;
+}
+
+/* Is it nothing but "jmp other", where the other is probed? By a word that the dynamic
+ * linker has not filled so far, what the relocation says. */
+static bool only_jumps_on(const struct tracee *t, struct elf_file *f, const struct code_function *c,
+                          uint64_t bias)
+{
+	struct code_insn in;
+	size_t at = 0;
+
+	if (code_decode(c->bytes, c->len, c->vaddr, &in) && in.endbr)
+		at = in.length;
+	if (!code_decode(c->bytes + at, c->len - at, c->vaddr + at, &in) || in.flow != CODE_JUMP)
+		return false;
+	if (is_probed_at(t, jump_target(t, &in, bias)))
+		return true;
+	return in.direct && is_probed_by_plt(t, f, in.target);
 }
 
 int agent_patch_plan(const struct tracee *t, size_t i, struct agent_patch *ret, struct error *err)
@@ -188,78 +236,98 @@ int agent_patch_plan(const struct tracee *t, size_t i, struct agent_patch *ret, 
 		return r == -ENOMEM ? r : refuse(p, "its code cannot be read", err);
 	if (!c.whole)
 		return refuse(p, "its code is not understood", err);
+	if (only_jumps_on(t, elf, &c, bias))
+		return 0;
 	r = check_memory(t, p, &c, bias, err);
 	if (r == 0)
 		r = agent_patch_head(p, &c, bias, &patch, err);
 	if (r < 0)
 		return r;
-	patch.fast = agent_stub_understand(&p->code);
+	patch.fast = agent_stub_understand(&p->entry);
 	if (patch.fast.kind == AGENT_STUB_ALLOC &&
 	    may_end_in_another(t, elf, p->vaddr, p->size, JUMPS_DEEP))
 		patch.fast.kind = AGENT_STUB_SLOW;
 	*ret = patch;
-	return 0;
+	return 1;
 }
 
 /* ---- jumps from anywhere ---- */
 
-static const struct agent_patch *jumped_into(const struct agent_patch *patches, size_t n,
-                                             uint64_t from, uint64_t to)
+struct jumps {
+	const struct symbol_module *module;
+	const struct agent_patch *patches;
+	size_t n;
+};
+
+/* Which of the patches; n: none. */
+static size_t jumped_into(const struct jumps *j, uint64_t from, uint64_t to)
 {
-	for (size_t i = 0; i < n; i++) {
-		const struct agent_patch *p = &patches[i];
+	for (size_t i = 0; i < j->n; i++) {
+		const struct agent_patch *p = &j->patches[i];
 
 		/* its own code was decoded and looked at */
-		if (to >= p->at && to < p->end &&
+		if (p->probe->module == j->module && to >= p->at && to < p->end &&
 		    from - p->head.start >= (p->probe->size ? p->probe->size : 1))
-			return p;
+			return i;
 	}
-	return NULL;
+	return j->n;
 }
 
 /* Every place where a displacement of 32 bits could be, whether an instruction
  * begins there or not: that finds more than there is, never less. */
-static int scan(const uint8_t *b, size_t len, uint64_t start, const struct agent_patch *patches,
-                size_t n, struct error *err)
+static size_t scan(const struct jumps *j, const uint8_t *b, size_t len, uint64_t start)
 {
 	for (size_t i = 0; i + 6 <= len; i++) {
 		const bool near = b[i] == 0xe8 || b[i] == 0xe9;
-		const struct agent_patch *p;
 		int32_t far;
-		size_t behind;
+		size_t behind, which;
 
 		if (!near && (b[i] != 0x0f || b[i + 1] < 0x80 || b[i + 1] > 0x8f))
 			continue;
 		behind = i + (near ? 5 : 6);
 		memcpy(&far, b + behind - 4, sizeof(far));
-		p = jumped_into(patches, n, start + i, start + behind + far);
-		if (p)
-			return refuse(p->probe, "other code jumps into its beginning", err);
+		which = jumped_into(j, start + i, start + behind + far);
+		if (which < j->n)
+			return which;
 	}
-	return 0;
+	return j->n;
 }
 
-int agent_patch_check_jumps(const struct agent_patch *patches, size_t n, uint64_t bias,
+static int scan_segment(const struct jumps *j, struct elf_file *f, const struct elf_segment *s,
+                        uint64_t bias, size_t *which, struct error *err)
+{
+	cleanup_free uint8_t *bytes = NULL;
+	int r;
+
+	if (s->filesz > MAX_SEGMENT)
+		return error_set(err, ENOTSUP, "%s has too much code to be looked through",
+		                 elf_file_name(f));
+	bytes = malloc(s->filesz);
+	if (!bytes)
+		return error_oom(err);
+	r = elf_file_read_vaddr(f, s->vaddr, bytes, s->filesz, err);
+	if (r < 0)
+		return r;
+	*which = scan(j, bytes, s->filesz, s->vaddr + bias);
+	return *which == j->n;
+}
+
+int agent_patch_check_jumps(const struct tracee *t, const struct symbol_module *module,
+                            const struct agent_patch *patches, size_t n, size_t *which,
                             struct error *err)
 {
-	struct elf_file *f = n ? symbol_module_elf(patches[0].probe->module) : NULL;
-	int r = 0;
+	struct elf_file *f = symbol_module_elf((struct symbol_module *)module);
+	const struct jumps j = { module, patches, n };
+	uint64_t bias;
+	int r = 1;
 
-	for (size_t i = 0; f && r == 0 && i < elf_file_n_segments(f); i++) {
+	if (!tracee_find_bias(t, module, &bias))
+		return error_set(err, ENOTSUP, "%s is gone", elf_file_name(f));
+	for (size_t i = 0; f && r == 1 && i < elf_file_n_segments(f); i++) {
 		struct elf_segment s = elf_file_segment(f, i);
-		cleanup_free uint8_t *bytes = NULL;
 
-		if (s.type != PT_LOAD || !(s.flags & PF_X) || !s.filesz)
-			continue;
-		if (s.filesz > MAX_SEGMENT)
-			return error_set(err, ENOTSUP, "%s has too much code to be looked through",
-			                 elf_file_name(f));
-		bytes = malloc(s.filesz);
-		if (!bytes)
-			return error_oom(err);
-		r = elf_file_read_vaddr(f, s.vaddr, bytes, s.filesz, err);
-		if (r == 0)
-			r = scan(bytes, s.filesz, s.vaddr + bias, patches, n, err);
+		if (s.type == PT_LOAD && (s.flags & PF_X) && s.filesz)
+			r = scan_segment(&j, f, &s, bias, which, err);
 	}
 	return r;
 }

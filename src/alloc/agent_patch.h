@@ -33,12 +33,14 @@ struct agent_patch {
 	uint8_t was[AGENT_PATCH_BYTES];
 };
 
-/* Of probe @i of @t. -ENOTSUP with the reason. */
+/* Of probe @i of @t: 1, or 0: it only jumps to another probed function, which sees its calls.
+ * -ENOTSUP with the reason. */
 int agent_patch_plan(const struct tracee *t, size_t i, struct agent_patch *ret, struct error *err);
 /* The rules about instructions, for a function of which all bytes are known: fills
  * @ret's head, at, end, was. */
 int agent_patch_head(const struct runtime_probe *p, const struct code_function *c, uint64_t bias,
                      struct agent_patch *ret, struct error *err);
-/* The last rule, for all of them at once (they are of one module). */
-int agent_patch_check_jumps(const struct agent_patch *patches, size_t n, uint64_t bias,
+/* The last rule, for all of one module at once: 1; 0: *which is jumped into. */
+int agent_patch_check_jumps(const struct tracee *t, const struct symbol_module *module,
+                            const struct agent_patch *patches, size_t n, size_t *which,
                             struct error *err);

@@ -129,10 +129,10 @@ int agent_place_in_use(const struct target *t, struct error *err)
 /* ---- making ---- */
 
 /* The middle of the widest gap in reach: the kernel fills gaps from their ends. */
-static uint64_t choose(const struct maps *m, uint64_t near)
+static uint64_t choose(const struct maps *m, struct agent_span near)
 {
-	const uint64_t low = near > REACH + LOWEST ? near - REACH : LOWEST;
-	const uint64_t high = near < HIGHEST - REACH ? near + REACH : HIGHEST;
+	const uint64_t low = near.end > REACH + LOWEST ? near.end - REACH : LOWEST;
+	const uint64_t high = near.start < HIGHEST - REACH ? near.start + REACH : HIGHEST;
 	uint64_t bytes, start = maps_gap(m, low, high, &bytes);
 
 	return bytes < LEAST_GAP ? 0 : (start + bytes / 2) / PAGE * PAGE;
@@ -189,8 +189,8 @@ static int set_up(struct inject *in, uint64_t base, struct error *err)
 	return r < 0 ? r : advise(in, base, WIPE_ON_FORK, err);
 }
 
-int agent_place_make(struct inject *in, const struct target *t, uint64_t near, uint64_t *ret,
-                     struct error *err)
+int agent_place_make(struct inject *in, const struct target *t, struct agent_span near,
+                     uint64_t *ret, struct error *err)
 {
 	const unsigned flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
 	cleanup(maps_clear) struct maps maps = { 0 };
@@ -228,13 +228,14 @@ static bool is_in_reach(uint64_t base, uint64_t near)
 	return far > -(int64_t)REACH && far < (int64_t)REACH;
 }
 
-int agent_place_take(struct inject *in, const struct target *t, uint64_t base, uint64_t near,
-                     struct error *err)
+int agent_place_take(struct inject *in, const struct target *t, uint64_t base,
+                     struct agent_span near, struct error *err)
 {
+	const bool reaches = is_in_reach(base, near.start) && is_in_reach(base, near.end);
 	cleanup(maps_clear) struct maps maps = { 0 };
-	int r = is_in_reach(base, near) ? check_time_stamp(in, err) : 0;
+	int r = reaches ? check_time_stamp(in, err) : 0;
 
-	if (r < 0 || !is_in_reach(base, near))
+	if (r < 0 || !reaches)
 		return r;
 	r = maps_read(t, &maps, err);
 	/* what comes behind mprotect may not have been done: all of it again */
@@ -273,7 +274,8 @@ int agent_place_fill(struct inject *in, uint64_t base, const uint8_t *image, siz
 		{ AGENT_STUBS_AT, n_functions * AGENT_STUB_BYTES },
 		/* all but the magic, then the magic: its memwho may be killed in between */
 		{ AGENT_TABLE_AT + sizeof(uint64_t),
-		  sizeof(struct agent_table) - sizeof(uint64_t) },
+		  offsetof(struct agent_table, functions) +
+		          n_functions * sizeof(struct agent_function) - sizeof(uint64_t) },
 		{ AGENT_TABLE_AT, sizeof(uint64_t) },
 	};
 	uint64_t magic;

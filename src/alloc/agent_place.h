@@ -37,13 +37,19 @@ uint64_t agent_place_find(const struct target *t, uint64_t after, struct error *
 /* Is there one that is not empty, or may not be? 1, 0, -errno. */
 int agent_place_in_use(const struct target *t, struct error *err);
 
-/* Map one in reach of @near (the allocator's code). -ENOTSUP, -ENOMEM. */
-int agent_place_make(struct inject *in, const struct target *t, uint64_t near, uint64_t *ret,
-                     struct error *err);
+/* From the first to the last address that is to be patched. */
+struct agent_span {
+	uint64_t start, end;
+};
+enum { AGENT_MAX_SPAN = 1 << 30 }; /* wider than that, no place may be in reach of both ends */
+
+/* Map one in reach of @near (the allocators' code). -ENOTSUP, -ENOMEM. */
+int agent_place_make(struct inject *in, const struct target *t, struct agent_span near,
+                     uint64_t *ret, struct error *err);
 /* Can the one at @base, which is empty, be used for code near @near? It is finished if its
  * memwho was killed while it made it. 1, 0, -errno. */
-int agent_place_take(struct inject *in, const struct target *t, uint64_t base, uint64_t near,
-                     struct error *err);
+int agent_place_take(struct inject *in, const struct target *t, uint64_t base,
+                     struct agent_span near, struct error *err);
 
 /* Write the code's image (AGENT_CODE_BYTES, @n_functions stubs). Where there is code
  * already, it must be the same: 1; 0: it is another, which may be executed still. */

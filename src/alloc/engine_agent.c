@@ -71,22 +71,16 @@ int engine_agent_check_calls(const struct target *t, struct error *err)
 	return refuse_seccomp(t, err);
 }
 
-static int refuse_others(const struct tracee *t, struct error *err)
+static int refuse_contexts(const struct tracee *t, struct error *err)
 {
 	for (size_t i = 0; i < t->n_runtimes; i++) {
-		if (strcmp(t->runtimes[i]->name, "libc") == 0)
+		if (!t->runtimes[i]->has_contexts)
 			continue;
 		error_set(err, ENOTSUP,
-		          "the agent records glibc's malloc only so far; process %d has %s", t->pid,
-		          t->runtimes[i]->title);
-		return error_hint(err, "--engine bpf records it; --allocator libc records glibc's "
+		          "the agent does not record the pools of %s so far, which process %d has",
+		          t->runtimes[i]->title, t->pid);
+		return error_hint(err, "--engine bpf records them; --allocator libc records libc's "
 		                       "malloc alone");
-	}
-	for (size_t i = 1; i < t->probes.n_probes; i++) {
-		if (t->probes.probes[i].module == t->probes.probes[0].module)
-			continue;
-		error_set(err, ENOTSUP, "process %d has more than one glibc", t->pid);
-		return error_hint(err, "--engine bpf records it");
 	}
 	return 0;
 }
@@ -145,7 +139,7 @@ static int fill(struct engine_agent *e, struct agent_image *image, struct error 
 int engine_agent_check_code(struct tracee *t, struct error *err)
 {
 	cleanup(agent_image_clear) struct agent_image image = { 0 };
-	int r = refuse_others(t, err);
+	int r = refuse_contexts(t, err);
 
 	if (r == 0)
 		r = agent_place_in_use(t->target, err);
@@ -159,7 +153,7 @@ int engine_agent_check_code(struct tracee *t, struct error *err)
 static int find_place(struct engine_agent *e, struct agent_image *image, struct error *err)
 {
 	const struct target *t = e->tracee->target;
-	const u64 near = image->patches[0].at;
+	const struct agent_span near = agent_image_span(image);
 	int r = 0;
 
 	while (r == 0 && (e->base = agent_place_find(t, e->base, err))) {
@@ -208,7 +202,7 @@ int engine_agent_open(struct tracee *t, u64 mean, struct engine_agent **ret, str
 	e->begun_ns = clock_now_ns();
 	e->begun_tsc = time_stamp();
 #if defined(__x86_64__)
-	r = refuse_others(t, err);
+	r = refuse_contexts(t, err);
 #else
 	r = error_set(err, ENOTSUP, "the agent is for x86-64 only, so far");
 #endif

@@ -71,7 +71,7 @@ int engine_agent_check_calls(const struct target *t, struct error *err);
  * reason. Only looks. One where another memwho's agent is still in is taken for possible. */
 int engine_agent_check_code(struct tracee *t, struct error *err);
 
-/* Patch the allocator of @t, which must be glibc's. @mean: bytes between samples,
+/* Patch the allocators of @t. @mean: bytes between samples,
  * 0: the default. What cannot be done is refused before anything is changed. */
 int engine_agent_open(struct tracee *t, u64 mean, struct engine_agent **ret, struct error *err);
 /* Undoes everything. */

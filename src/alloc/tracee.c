@@ -237,7 +237,7 @@ int tracee_internal_ranges(const struct tracee *t, struct alloc_range **ret, siz
 	for (size_t i = 0; i < t->probes.n_probes; i++) {
 		const struct runtime_probe *p = &t->probes.probes[i];
 
-		if (!is_left_out(t, p->code.flags))
+		if (!p->left_out && !is_left_out(t, p->code.flags))
 			put_range(t, p->module, p->vaddr, p->size, ranges, &n);
 	}
 	for (size_t i = 0; i < t->probes.n_ranges; i++) {

@@ -166,17 +166,36 @@ static void find_names(const struct decoded *d, uint64_t vaddr, struct code_insn
 	}
 }
 
-/* A register that no argument of a call is in and that no caller wants back. */
+static ZydisRegister whole(ZydisRegister reg)
+{
+	return ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
+}
+
+/* A register that a function may change. */
 static bool is_scratch(const ZydisDecodedOperand *o)
 {
 	if (o->type != ZYDIS_OPERAND_TYPE_REGISTER)
 		return false;
-	switch (ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, o->reg.value)) {
+	switch (whole(o->reg.value)) {
 	case ZYDIS_REGISTER_RAX:
+	case ZYDIS_REGISTER_RCX:
+	case ZYDIS_REGISTER_RDX:
+	case ZYDIS_REGISTER_RSI:
+	case ZYDIS_REGISTER_RDI:
+	case ZYDIS_REGISTER_R8:
+	case ZYDIS_REGISTER_R9:
 	case ZYDIS_REGISTER_R10:
 	case ZYDIS_REGISTER_R11: return true;
 	default: return false;
 	}
+}
+
+static bool reads(const ZydisDecodedOperand *o, ZydisRegister reg)
+{
+	if (o->type == ZYDIS_OPERAND_TYPE_REGISTER)
+		return whole(o->reg.value) == reg;
+	return o->type == ZYDIS_OPERAND_TYPE_MEMORY &&
+	       (whole(o->mem.base) == reg || whole(o->mem.index) == reg);
 }
 
 static bool is_repeatable(const struct decoded *d)
@@ -186,13 +205,13 @@ static bool is_repeatable(const struct decoded *d)
 	case ZYDIS_MNEMONIC_NOP:
 	case ZYDIS_MNEMONIC_TEST:
 	case ZYDIS_MNEMONIC_CMP: return true;
-	case ZYDIS_MNEMONIC_MOV:
-		return is_scratch(operand(d, 0)) &&
-		       (operand(d, 1)->type == ZYDIS_OPERAND_TYPE_IMMEDIATE ||
-		        (operand(d, 1)->type == ZYDIS_OPERAND_TYPE_REGISTER &&
-		         !is_scratch(operand(d, 1))));
+	case ZYDIS_MNEMONIC_LEA:
+	case ZYDIS_MNEMONIC_MOVZX:
+	case ZYDIS_MNEMONIC_MOV: /* not of a part: what else is there would be read */
+		return is_scratch(operand(d, 0)) && operand(d, 0)->size >= 32 &&
+		       !reads(operand(d, 1), whole(operand(d, 0)->reg.value));
 	case ZYDIS_MNEMONIC_XOR:
-		return is_scratch(operand(d, 0)) &&
+		return is_scratch(operand(d, 0)) && operand(d, 0)->size >= 32 &&
 		       operand(d, 1)->type == ZYDIS_OPERAND_TYPE_REGISTER &&
 		       operand(d, 0)->reg.value == operand(d, 1)->reg.value;
 	default: return false;

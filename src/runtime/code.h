@@ -37,8 +37,8 @@ struct code_insn {
 	bool emulated; /* on every kernel since 5.17 */
 	bool direct;   /* target is known */
 	bool endbr;    /* endbr64: a landing pad that changes nothing */
-	/* Executed once more at a function's entry it does the same again: it only
-	 * reads, and writes flags, rax, r10 or r11. */
+	/* Executed once more at a function's entry it does the same again: it writes
+	 * only flags, or a register that no caller wants back and that it does not read. */
 	bool repeatable;
 	uint8_t disp_at; /* offset of a displacement of 32 bits that is relative to rip; 0: none */
 	unsigned writes; /* enum code_register */

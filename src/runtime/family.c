@@ -34,10 +34,12 @@ const struct runtime_function family_malloc[] = {
 /* Itanium C++ ABI: nw new, na new[], dl delete, da delete[]; m is size_t. Sizes
  * of throwing forms may end in std::bad_alloc, or in what a new_handler throws. */
 const struct runtime_function family_cxx[] = {
-	{ "_Znwm", PLAN_ALLOC, PLAN_THROWS, FAMILY_SIZE0 },
-	{ "_Znam", PLAN_ALLOC, PLAN_THROWS, FAMILY_SIZE0 },
-	{ "_ZnwmSt11align_val_t", PLAN_ALLOC, PLAN_THROWS, FAMILY_SIZE0 },
-	{ "_ZnamSt11align_val_t", PLAN_ALLOC, PLAN_THROWS, FAMILY_SIZE0 },
+	{ "_Znwm", PLAN_ALLOC, PLAN_THROWS, FAMILY_SIZE0, "_ZnwmRKSt9nothrow_t" },
+	{ "_Znam", PLAN_ALLOC, PLAN_THROWS, FAMILY_SIZE0, "_ZnamRKSt9nothrow_t" },
+	{ "_ZnwmSt11align_val_t", PLAN_ALLOC, PLAN_THROWS, FAMILY_SIZE0,
+	  "_ZnwmSt11align_val_tRKSt9nothrow_t" },
+	{ "_ZnamSt11align_val_t", PLAN_ALLOC, PLAN_THROWS, FAMILY_SIZE0,
+	  "_ZnamSt11align_val_tRKSt9nothrow_t" },
 	{ "_ZnwmRKSt9nothrow_t", PLAN_ALLOC, 0, FAMILY_SIZE0 },
 	{ "_ZnamRKSt9nothrow_t", PLAN_ALLOC, 0, FAMILY_SIZE0 },
 	{ "_ZnwmSt11align_val_tRKSt9nothrow_t", PLAN_ALLOC, 0, FAMILY_SIZE0 },

@@ -101,6 +101,7 @@ int runtime_add_probe(struct runtime_probes *to, const struct runtime_ops *owner
 	struct runtime_probe p = { .owner = owner, .module = m };
 	struct elf_file *elf = symbol_module_elf(m);
 	struct probe_point point;
+	struct elf_symbol quiet;
 	uint64_t start, given = vaddr;
 	int r;
 
@@ -128,6 +129,9 @@ int runtime_add_probe(struct runtime_probes *to, const struct runtime_ops *owner
 	p.at = point.at;
 	p.size = point.size;
 	p.single_stepped = point.single_stepped;
+	if (f->quiet && elf_file_symbol(elf, ELF_ALL, f->quiet, &quiet) == 0 && quiet.defined)
+		p.quiet = code_real_start(elf, quiet.value);
+	p.entry = p.code;
 	plan_move_arguments(&p.code, point.where);
 	r = array_reserve(&to->probes, &to->cap_probes, to->n_probes + 1, err);
 	if (r < 0)

@@ -37,7 +37,12 @@ struct runtime_probe {
 	uint64_t vaddr, size; /* the function; size is estimated where no symbol says it */
 	uint64_t at;          /* vaddr of the instruction to probe; see probe_point.h */
 	bool single_stepped;  /* no emulated instruction was found: dear */
+	bool left_out;        /* by an engine that cannot record it: what it calls counts */
 	struct plan_code code;
+	struct plan_code entry; /* the same for a look at the registers at vaddr */
+	/* PLAN_THROWS: the function of @module that does the same, with the same arguments,
+	 * and returns NULL where this one throws; 0: none is known */
+	uint64_t quiet;
 };
 
 /* Code that belongs to an allocator without being probed itself (helpers that
@@ -76,6 +81,8 @@ struct runtime_function {
 	enum plan_role role;
 	unsigned flags;   /* PLAN_THROWS */
 	const char *text; /* the plan, see plan.h */
+	/* PLAN_THROWS: the name of the function that returns NULL instead; or NULL */
+	const char *quiet;
 };
 
 /* Add a probe on the function at @vaddr (@size 0: not known). A second probe at

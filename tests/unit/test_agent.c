@@ -67,12 +67,16 @@ static void what_may_be_patched(void **state)
 	ACCEPTED(TEST_DI "\x0f\x84\x05\x00\x00\x00" NOPS RET, 3, 9);
 	ACCEPTED("\xf3\x0f\x1e\xfa" PUSH_RBP MOV_BX PUSH_RBX NOPS RET, 4, 9);
 	ACCEPTED(SUB_24 NOPS ADD_24 RET, 4, 9);
+	/* tcmalloc's malloc, jemalloc's free */
+	ACCEPTED("\x48\x8b\x05\x39\x3b\x01\x00" NOPS RET, 7, 12); /* mov rax, [rip+n] */
+	ACCEPTED("\x48\x89\xf8" NOPS RET, 3, 8);                  /* mov rax, rdi */
 }
 
 static void what_may_not(void **state)
 {
-	REFUSED("\x48\x8b\x07" NOPS RET "\x48\x01\xc7" NOPS,
-	        "first instruction");                                          /* mov rax, [rdi] */
+	REFUSED("\x48\x8b\x00" NOPS RET, "first instruction");                 /* mov rax, [rax] */
+	REFUSED("\x48\x89\xfb" NOPS RET, "first instruction");                 /* mov rbx, rdi */
+	REFUSED("\x88\xf8" NOPS RET, "first instruction");                     /* mov al, bh */
 	REFUSED("\x48\x83\xc7\x01" NOPS RET, "first instruction");             /* add rdi, 1 */
 	REFUSED("\x48\x81\xec\x00\x10\x00\x00" NOPS RET, "first instruction"); /* sub rsp, 4096 */
 	REFUSED(PUSH_RBP "\xe8\x00\x00\x00\x00" NOPS RET, "cannot be moved");  /* call */
@@ -229,8 +233,10 @@ static int set_up(void **state)
 			c.len--;
 		probes[i] = (struct runtime_probe){ .name = "f" };
 		patches[i].probe = &probes[i];
-		if (plan_compile(functions[i].role, functions[i].plan, &probes[i].code, &err) < 0 ||
-		    agent_patch_head(&probes[i], &c, 0, &patches[i], &err) < 0) {
+		if (plan_compile(functions[i].role, functions[i].plan, &probes[i].code, &err) < 0)
+			return -1;
+		probes[i].entry = probes[i].code;
+		if (agent_patch_head(&probes[i], &c, 0, &patches[i], &err) < 0) {
 			error_print(&err, stderr);
 			return -1;
 		}
