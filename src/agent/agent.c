@@ -18,6 +18,14 @@
  * exponential variable, which has no memory. A call that the allocator makes
  * inside may take from it; where that would have been a sample, a new countdown
  * is drawn and nothing is recorded. What is left is exponential again.
+ *
+ * Why it stays right when the rate changes: a block of s bytes is a sample with
+ * 1 - exp(-s/mean) for the mean that the countdown was drawn with which is being
+ * taken from, whatever the mean is now. That is known before the block comes; so
+ * each sample carries the number of its rate, and a countdown that has begun is
+ * never stretched. Where memwho does not want to wait for a long one it sets the
+ * highest byte of the countdown (AGENT_RENEW): the next call comes here, is judged
+ * by the other bytes, which still count, and then a new countdown is drawn.
  */
 
 #include "agent/agent_format.h"
@@ -38,11 +46,14 @@ enum {
 	EXPIRED_MEANS = 64, /* of a reader that is late or gone */
 };
 
+/* Of the call's size: not taken from the countdown yet, or what came of it. */
+enum charged { UNCHARGED, NO_SAMPLE, SAMPLE };
+
 /* On the stack, made by agent_slow below: keep in that order. */
 struct frame {
 	u64 held; /* a sampled block that realloc() has in its hands: its old ptr, or 0 */
 	u64 held_size, held_seq;
-	u64 charged;
+	u64 charged;      /* enum charged; a sample has its rate added */
 	u64 result, seed; /* of the attach that the call belongs to */
 	u64 result2, pad; /* rdx: a function may return 16 bytes (tcmalloc's size-returning new) */
 	u64 arg[6];       /* rdi rsi rdx rcx r8 r9 */
@@ -184,10 +195,16 @@ static u64 random_of(struct agent_slot *s)
 	return x * 0x2545f4914f6cdd1dull;
 }
 
+static u64 mean_of(u32 rate)
+{
+	return D.control.means[rate % AGENT_RATES];
+}
+
 /* The integer part of an exponential variable with the mean that is set, by
  * integers only: -ln u = ln 2 * -log2 u, 24 bits of it by repeated squaring. */
-static long long draw(struct agent_slot *s)
+static void draw(struct agent_slot *s)
 {
+	const u32 rate = __atomic_load_n(&D.control.rate, __ATOMIC_RELAXED) % AGENT_RATES;
 	const u64 u = random_of(s) | 1;
 	const unsigned zeros = __builtin_clzll(u);
 	u64 m = (u << zeros) >> 32, bits = 0, log2;
@@ -201,7 +218,28 @@ static long long draw(struct agent_slot *s)
 		}
 	}
 	log2 = ((u64)(zeros + 1) << 24) - bits;
-	return (unsigned __int128)log2 * D.control.mean * 11629080u >> 48; /* ln 2 * 2^24 */
+	s->rate = rate;
+	s->left = (unsigned __int128)log2 * mean_of(rate) * 11629080u >> 48; /* ln 2 * 2^24 */
+}
+
+/* Nothing is sampled for so many bytes, nor when they are over. */
+static void pause(struct agent_slot *s, long long bytes)
+{
+	s->rate = AGENT_NO_RATE;
+	s->left = bytes;
+}
+
+/* What was taken has brought the countdown below zero, or memwho wants a new one:
+ * NO_SAMPLE, or SAMPLE with its rate. If it is not below zero any more, then a signal
+ * handler has allocated since, and drawn the new one. */
+static u64 settle(struct agent_slot *s)
+{
+	const long long left = s->left >= 0 ? -1
+	                                    : (long long)((u64)s->left << (64 - AGENT_LEFT_BITS));
+	const u32 rate = s->rate;
+
+	draw(s);
+	return left < 0 && rate != AGENT_NO_RATE ? SAMPLE + rate % AGENT_RATES : NO_SAMPLE;
 }
 
 /* The thread's slot, taken if it has none. A thread that finds no room is
@@ -224,7 +262,10 @@ static struct agent_slot *slot_of(u64 thread)
 		            count(&D.counters.claims, 1) * 0xbf58476d1ce4e5b9ull;
 		random_of(s);
 		random_of(s);
-		s->left = D.control.state == AGENT_ON ? draw(s) : 1ll << OFF_BITS;
+		if (D.control.state == AGENT_ON)
+			draw(s);
+		else
+			pause(s, 1ll << OFF_BITS);
 		return s;
 	}
 	return 0;
@@ -266,7 +307,7 @@ static int insert(u64 ptr, u64 size, u64 seq)
 		__atomic_fetch_sub(&D.filter[b], 1, __ATOMIC_SEQ_CST);
 	}
 	count(&D.counters.set_full, 1);
-	count(&D.counters.set_full_bytes, size);
+	count(&D.counters.set_full_bytes, size + mean_of(seq >> AGENT_SEQ_RATE));
 	return 0;
 }
 
@@ -387,9 +428,9 @@ static void rest(struct agent_slot *s)
 	if (!s)
 		return;
 	if (D.control.state != AGENT_ON) {
-		s->left = 1ll << OFF_BITS;
+		pause(s, 1ll << OFF_BITS);
 	} else {
-		s->left = EXPIRED_MEANS * (long long)D.control.mean;
+		pause(s, EXPIRED_MEANS * (long long)mean_of(D.control.rate));
 		count(&D.counters.expired, 1);
 	}
 }
@@ -408,29 +449,28 @@ static int before_alloc(struct frame *f, const struct agent_function *fn)
 
 	f->held = 0;
 	f->seed = D.control.seed;
-	f->charged = f->word & AGENT_CHARGED;
+	f->charged = UNCHARGED;
 	if (D.control.state != AGENT_ON) {
 		rest(slot_of(thread_pointer()));
 		return 0;
 	}
-	s = f->charged ? slot_of(thread_pointer()) : 0;
+	s = f->word & AGENT_CHARGED ? slot_of(thread_pointer()) : 0;
 	if (is_internal(f->ret)) {
 		count(&D.counters.internal_calls, 1);
 		if (s)
-			s->left = draw(s);
+			draw(s);
 		return 0;
 	}
 	late = time_stamp() > D.control.deadline;
 	if (late) {
 		rest(s);
-		f->charged = 0;
 		if (!is_realloc)
 			return 0;
 	} else if (s) {
-		s->left = draw(s);
+		f->charged = settle(s);
 	}
 	if (!is_realloc)
-		return 1;
+		return f->charged != NO_SAMPLE;
 	run_plan(&fn->code, 0, f->arg, 0, &o);
 	if (take_out(o.old, &f->held_size, &f->held_seq))
 		f->held = o.old;
@@ -459,32 +499,29 @@ __attribute__((used)) struct verdict agent_enter(struct frame *f, u64 bp)
 	return v;
 }
 
-/* Is this call a sample? One that came without having been charged is charged now. */
-static int is_sampled(struct frame *f, struct agent_slot *s, u64 size)
+/* NO_SAMPLE, or SAMPLE with its rate. What was not charged yet is charged now. */
+static u64 charge(const struct frame *f, struct agent_slot *s, u64 size)
 {
-	if (f->charged)
-		return 1;
+	if (f->charged != UNCHARGED)
+		return f->charged;
 	if (size >> 46)
-		return 0;
+		return NO_SAMPLE;
 	if (!s) {
 		count(&D.counters.no_slot, 1);
 		count(&D.counters.no_slot_bytes, size);
-		return 0;
+		return NO_SAMPLE;
 	}
 	if (time_stamp() > D.control.deadline)
-		return 0;
+		return NO_SAMPLE;
 	s->left -= (long long)size;
-	if (s->left >= 0)
-		return 0;
-	s->left = draw(s);
-	return 1;
+	return s->left < 0 ? settle(s) : NO_SAMPLE;
 }
 
 static void after_alloc(struct frame *f, const struct agent_function *fn, u64 bp)
 {
 	struct operands o = { 0, 0, 0 };
 	struct agent_slot *s;
-	u64 seq;
+	u64 seq, sample;
 
 	s = slot_of(thread_pointer());
 	run_plan(&fn->code, fn->code.second, f->arg, f->result, &o);
@@ -492,9 +529,10 @@ static void after_alloc(struct frame *f, const struct agent_function *fn, u64 bp
 		insert(f->held, f->held_size, f->held_seq);
 	else if (f->held)
 		count(&D.counters.freed, 1);
-	if (!o.ptr || !is_sampled(f, s, o.size))
+	sample = o.ptr ? charge(f, s, o.size) : NO_SAMPLE;
+	if (sample == NO_SAMPLE)
 		return;
-	seq = count(&D.counters.samples, 1);
+	seq = count(&D.counters.samples, 1) | (sample - SAMPLE) << AGENT_SEQ_RATE;
 	/* first the stack: who finds the block finds its stack */
 	keep_stack(f, s, bp, o.size, seq);
 	insert(o.ptr, o.size, seq);

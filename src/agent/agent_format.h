@@ -26,7 +26,7 @@ typedef unsigned char agent_u8;
 typedef unsigned int agent_u32;
 typedef unsigned long long agent_u64;
 
-#define AGENT_MAGIC 0x32746e6577686d41ull /* "Amhwent2": one more with each layout */
+#define AGENT_MAGIC 0x33746e6577686d41ull /* "Amhwent3": one more with each layout */
 
 enum {
 	AGENT_CODE_BYTES = 0x30000,
@@ -44,6 +44,11 @@ enum {
 	AGENT_BUCKET_BITS = 15,
 	AGENT_BUCKETS = 1 << AGENT_BUCKET_BITS,
 	AGENT_BUCKET_ENTRIES = 8,
+	AGENT_RATES = 128,
+	AGENT_NO_RATE = 0xff,   /* of a countdown that is only a pause */
+	AGENT_SEQ_RATE = 56,    /* a sample's number has that of its rate from this bit on */
+	AGENT_LEFT_BITS = 56,   /* of a countdown; the byte above them is its sign, or: */
+	AGENT_RENEW = 0xc0,     /* memwho's wish for a new countdown. It stays below zero */
 	AGENT_FILTER_MAX = 200, /* so that a byte of the filter cannot wrap */
 	AGENT_RECORDS = 512,
 	AGENT_STACK_BYTES = 16 * 1024 - 64,
@@ -103,7 +108,8 @@ struct agent_slot {
 	/* memwho's: the stack of the thread reaches from here to the thread pointer */
 	agent_u64 stack_low;
 	/* of which thread: threads that come later may have the same pointer. 0: not known */
-	agent_u32 stack_tid, pad32;
+	agent_u32 stack_tid;
+	agent_u32 rate; /* that @left was drawn at: index into agent_control.means */
 	agent_u64 pad[3];
 };
 
@@ -137,13 +143,15 @@ enum agent_state { AGENT_OFF, AGENT_ON };
 struct agent_control { /* memwho's */
 	agent_u32 state, reader_pid;
 	agent_u64 deadline; /* time stamp counter: nothing is sampled after it */
-	agent_u64 mean;     /* bytes */
-	agent_u64 seed;     /* random, and different each time: the calls of one attach know it */
+	agent_u32 rate;     /* of the countdowns that are drawn: index into @means */
+	agent_u32 pad;
+	agent_u64 seed; /* random, and different each time: the calls of one attach know it */
 	agent_u64 main_low, main_high; /* the first thread's stack: [stack] */
+	agent_u64 means[AGENT_RATES];  /* bytes between two samples; fixed at the attach */
 };
 
 struct agent_counters {    /* the agent's */
-	agent_u64 samples; /* and number of the last one */
+	agent_u64 samples; /* and number of the last one, without its rate */
 	agent_u64 slow_calls, internal_calls;
 	agent_u64 freed; /* samples */
 	agent_u64 claims, no_slot, no_slot_bytes;

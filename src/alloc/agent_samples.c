@@ -24,9 +24,10 @@ static u64 data_at(const struct engine_agent *e, size_t offset)
 
 #define AT(e, field) data_at(e, offsetof(struct agent_data, field))
 
-double agent_samples_weight(const struct engine_agent *e, u64 size)
+double agent_samples_weight(const struct engine_agent *e, u64 size, u64 seq)
 {
-	const double p = -expm1(-(double)size / (double)e->mean);
+	const u64 mean = agent_rate_mean(&e->rate, (unsigned)(seq >> AGENT_SEQ_RATE));
+	const double p = mean ? -expm1(-(double)size / (double)mean) : 0;
 
 	return p > 0 ? 1 / p : 0;
 }
@@ -38,7 +39,7 @@ static int add_sample(struct engine_agent *e, const struct agent_record *r, stru
 	struct engine_agent_block s = { .size = r->size,
 		                        .seq = r->seq,
 		                        .birth_ns = clock_now_ns() };
-	const double weight = agent_samples_weight(e, r->size);
+	const double weight = agent_samples_weight(e, r->size, r->seq);
 	int rc = agent_stacks_add(e->stacks, r, &s.stack, err);
 
 	if (rc == 0)
@@ -104,7 +105,7 @@ static int add_block(struct engine_agent *e, const struct agent_entry *x, struct
 	if (r < 0)
 		return r;
 	e->blocks[e->n_blocks++] = (struct engine_agent_block){ .size = x->size, .seq = x->seq };
-	e->held += agent_samples_weight(e, x->size) * (double)x->size;
+	e->held += agent_samples_weight(e, x->size, x->seq) * (double)x->size;
 	return 0;
 }
 
@@ -125,7 +126,8 @@ static void find_stacks(struct engine_agent *e)
 static bool is_torn(const struct agent_entry *x)
 {
 	return x->ptr > AGENT_BUSY &&
-	       (x->sum != agent_entry_sum(x->ptr, x->size, x->seq) || x->size >= MAX_BLOCK);
+	       (x->sum != agent_entry_sum(x->ptr, x->size, x->seq) || x->size >= MAX_BLOCK ||
+	        x->seq >> AGENT_SEQ_RATE >= AGENT_RATES);
 }
 
 static bool any_torn(const struct agent_entry *x, size_t n)

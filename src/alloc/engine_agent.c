@@ -103,9 +103,10 @@ static int first_control(const struct engine_agent *e, struct agent_control *ret
 	*ret = (struct agent_control){
 		.state = AGENT_ON,
 		.reader_pid = getpid(),
-		.mean = e->mean,
+		.rate = e->rate.now,
 		.deadline = deadline(e),
 	};
+	memcpy(ret->means, e->rate.means, sizeof(ret->means));
 	if (getrandom(&ret->seed, sizeof(ret->seed), GRND_NONBLOCK) < 0)
 		ret->seed = clock_now_ns() ^ (u64)getpid() << 32;
 	r = agent_slots_main_stack(e->tracee->target, &low, &high, err);
@@ -198,8 +199,8 @@ int engine_agent_open(struct tracee *t, u64 mean, struct engine_agent **ret, str
 	if (!e)
 		return error_oom(err);
 	e->tracee = t;
-	e->mean = mean ? mean : ENGINE_AGENT_DEFAULT_MEAN;
 	e->begun_ns = clock_now_ns();
+	agent_rate_init(&e->rate, mean ? mean : ENGINE_AGENT_DEFAULT_MEAN, e->begun_ns);
 	e->begun_tsc = time_stamp();
 #if defined(__x86_64__)
 	r = refuse_contexts(t, err);
@@ -293,6 +294,27 @@ static int check_patches(struct engine_agent *e, enum alloc_ended *ended, struct
 	return 0;
 }
 
+int engine_agent_set_rate(struct engine_agent *e, unsigned line, struct error *err)
+{
+	const u64 now = clock_now_ns();
+
+	return e->attached ? agent_rate_set(&e->rate, e->inject, e->base + AGENT_CODE_BYTES, line,
+	                                    now, err)
+	                   : 0;
+}
+
+/* Countdowns that are longer than they should be: of threads that were not to be caught
+ * at the last change, or that have rested because we came late. */
+static int renew_countdowns(struct engine_agent *e, u64 now, struct error *err)
+{
+	if (now - e->countdowns_ns < CHECK_MS * MS ||
+	    (e->rate.n_history < 2 && e->counters.expired == e->expired_seen))
+		return 0;
+	e->countdowns_ns = now;
+	e->expired_seen = e->counters.expired;
+	return agent_rate_renew(&e->rate, e->inject, e->base + AGENT_CODE_BYTES, err);
+}
+
 /* New threads, stacks that have grown or are not known; and now and then in any case. */
 static bool slots_want_care(const struct engine_agent *e, u64 now)
 {
@@ -317,6 +339,8 @@ static int round_of(struct engine_agent *e, enum alloc_ended *ended, struct erro
 		e->tended_ns = now;
 		r = agent_slots_tend(e->inject, e->tracee->target, e->base, err);
 	}
+	if (r == 0)
+		r = renew_countdowns(e, now, err);
 	if (r == 0 && now - e->looked_ns > LOOK_MS * MS)
 		r = agent_samples_look(e, err);
 	if (r == 0 && now - e->checked_ns > CHECK_MS * MS) {

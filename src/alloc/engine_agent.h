@@ -8,7 +8,8 @@
  * how much each sample stands for.
  *
  * A block of s bytes is drawn with p = 1 - exp(-s/mean), so it stands for 1/p
- * blocks and s/p bytes: summed, that is unbiased whatever the sizes are.
+ * blocks and s/p bytes: summed, that is unbiased whatever the sizes are. The mean
+ * is the sample's own (alloc/agent_rate.h).
  */
 
 #include <stdbool.h>
@@ -16,6 +17,7 @@
 #include <stdint.h>
 
 #include "agent/agent_format.h"
+#include "alloc/agent_rate.h"
 #include "alloc/agent_stacks.h"
 #include "alloc/alloc.h"
 #include "alloc/tracee.h"
@@ -26,15 +28,16 @@ enum { ENGINE_AGENT_DEFAULT_MEAN = 512 * 1024 };
 
 /* One sampled block that lived at the last look. */
 struct engine_agent_block {
-	u64 size, seq;
-	u64 birth_ns; /* when its sample was read */
-	u32 stack;    /* 0: not stored */
+	u64 size, seq; /* seq: with the rate (AGENT_SEQ_RATE) */
+	u64 birth_ns;  /* when its sample was read */
+	u32 stack;     /* 0: not stored */
 };
 
 struct engine_agent {
 	struct tracee *tracee;
 	struct inject *inject;
-	u64 base, mean;
+	u64 base;
+	struct agent_rate rate;
 	struct agent_table table;
 	struct agent_stacks *stacks;
 	struct agent_record record; /* the one that is being read */
@@ -55,6 +58,7 @@ struct engine_agent {
 	u64 begun_ns, begun_tsc;        /* to know how fast the time stamp counter goes */
 	u64 renewed_ns, checked_ns;
 	u64 claims_seen, tended_ns;
+	u64 expired_seen, countdowns_ns; /* when old countdowns were last looked for */
 	bool stacks_cut;    /* since tended_ns a stack was copied whose end was not known */
 	unsigned n_drained; /* records at the last time */
 	u64 stopped_ns;     /* the longest that the target stood still for the patches */
@@ -77,6 +81,9 @@ int engine_agent_open(struct tracee *t, u64 mean, struct engine_agent **ret, str
 /* Undoes everything. */
 struct engine_agent *engine_agent_close(struct engine_agent *e);
 void engine_agent_detach(struct engine_agent *e);
+
+/* Draw by another line of the table of rates from now on. */
+int engine_agent_set_rate(struct engine_agent *e, unsigned line, struct error *err);
 
 /* Read what has come, keep the agent alive. *ended is set when the target has ended. */
 int engine_agent_poll(struct engine_agent *e, int timeout_ms, enum alloc_ended *ended,

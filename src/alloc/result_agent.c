@@ -56,7 +56,7 @@ static bool is_wanted(const struct alloc_options *o, const struct alloc_filter *
 static void add_to(struct held *h, const struct engine_agent *e, const struct engine_agent_block *b,
                    u64 now_ns)
 {
-	const double size = (double)b->size, weight = agent_samples_weight(e, b->size);
+	const double size = (double)b->size, weight = agent_samples_weight(e, b->size, b->seq);
 
 	h->objects += weight;
 	h->bytes += weight * size;
@@ -183,18 +183,18 @@ static int put_counts(struct alloc_recorder *r, const struct held *all, struct r
 
 	result_agent_interval(all->bytes, all->variance, all->least, &low, &high);
 	if (!all->samples)
-		high = MEANS_WITHOUT_SAMPLE * (double)e->mean;
+		high = MEANS_WITHOUT_SAMPLE * (double)agent_rate_coarsest(&e->rate);
 	const struct row rows[] = {
 		{ "held_bytes", NULL, llround(all->bytes), "bytes" },
 		{ "held_bytes_low", "held at least (95 % sure)", llround(low), "bytes" },
 		{ "held_bytes_high", "at most", llround(high), "bytes" },
-		{ "sample_bytes", "one sample in", (int64_t)e->mean, "bytes" },
+		{ "sample_bytes", "one sample in", (int64_t)agent_rate_mean(&e->rate, e->rate.now),
+		  "bytes" },
 		{ "samples", "samples", (int64_t)c->samples, "" },
 		{ "samples_held", "of these still held", (int64_t)all->samples, "" },
 		{ "lost_events", NULL, (int64_t)(c->set_full + c->no_slot + e->torn), "" },
 		{ "lost_bytes", "not recorded, tables full",
-		  (int64_t)(c->set_full_bytes + c->set_full * e->mean + c->no_slot_bytes),
-		  "bytes" },
+		  (int64_t)(c->set_full_bytes + c->no_slot_bytes), "bytes" },
 		{ "lost_no_slot", "calls of threads without a slot", (int64_t)c->no_slot, "" },
 		{ "stacks_not_stored", "stacks not stored, too many at once",
 		  (int64_t)(c->stacks_lost + agent_stacks_n_refused(e->stacks)), "" },

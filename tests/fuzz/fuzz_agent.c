@@ -100,7 +100,7 @@ static void check(struct engine_agent *e)
 		const struct engine_agent_block *b = &e->blocks[i];
 
 		if (b->stack >= agent_stacks_n(e->stacks) || b->size >> 47 ||
-		    !(agent_samples_weight(e, b->size) >= 0))
+		    !(agent_samples_weight(e, b->size, b->seq) >= 0))
 			abort();
 	}
 	for (u32 i = 0; i < agent_stacks_n(e->stacks); i++) {
@@ -115,10 +115,11 @@ static void check(struct engine_agent *e)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct engine_agent e = { .tracee = &of.tracee, .inject = &of.inject, .mean = 4096 };
+	struct engine_agent e = { .tracee = &of.tracee, .inject = &of.inject };
 	struct error err;
 
 	set_up();
+	agent_rate_init(&e.rate, 4096, 0);
 	fill(data, size);
 	if (agent_stacks_new(&of.tracee, &e.stacks, &err) < 0)
 		exit(1);

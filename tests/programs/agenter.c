@@ -3,11 +3,13 @@
 /*
  * The sampling engine by hand, for the tests:
  *
- *	agenter [-k STEP] [-m MEAN] PID record MS	attach, run so long, detach
+ *	agenter [-k STEP] [-m MEAN] [-c MS] PID record MS	attach, run so long, detach;
+ *						-c: change the rate every MS
  *	agenter [-k STEP] PID clean			what memwho detach does
  *	agenter PID look				an agent's counters; 4: none is there
  *
- * -k: be killed before this step. Prints "name value" lines.
+ * -k: be killed before this step. Prints "name value" lines; "site NAME
+ * BYTES LOW HIGH" for each stack with a function site_NAME.
  */
 
 #include <inttypes.h>
@@ -19,6 +21,7 @@
 
 #include "alloc/agent_place.h"
 #include "alloc/alloc.h"
+#include "alloc/recorder.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/steps.h"
@@ -30,14 +33,58 @@ static int fail(const struct error *err)
 	return 1;
 }
 
-static int record(pid_t pid, uint64_t mean, unsigned ms)
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int number)
+{
+	(void)number;
+	interrupted = alloc_interrupted = 1;
+}
+
+/* A sixteenth of the mean and 16 times, in steps of any size. */
+static int change_rate(struct alloc_recorder *r, struct error *err)
+{
+	static const int lines[] = { 0, 8, -8, 4, -16, 16, -4, 1, -1, 12 };
+	static size_t i;
+
+	i = (i + 1) % (sizeof(lines) / sizeof(lines[0]));
+	return engine_agent_set_rate(r->agent, (unsigned)(AGENT_RATE_FIRST + lines[i]), err);
+}
+
+static void print_site(const struct profile *p, const struct profile_sample *s)
+{
+	const int low = profile_find_type(p, "bytes_low"),
+		  high = profile_find_type(p, "bytes_high");
+	char text[256];
+
+	for (size_t i = 0; i < s->n_frames; i++) {
+		const char *name = profile_frame_text(p, s->frames[i], text, sizeof(text));
+
+		if (!strncmp(name, "site_", 5))
+			printf("site %s %" PRId64 " %" PRId64 " %" PRId64 "\n", name + 5,
+			       s->values[PROFILE_INUSE_SPACE], s->values[low], s->values[high]);
+	}
+}
+
+static void print(const struct profile *p, enum alloc_ended ended)
+{
+	printf("held %" PRId64 "\nended %s\n", profile_total(p, PROFILE_INUSE_SPACE),
+	       alloc_ended_text(ended));
+	for (size_t i = 0; i < profile_n_samples(p); i++) {
+		const struct profile_sample s = profile_sample_at(p, i);
+
+		print_site(p, &s);
+	}
+}
+
+static int record(pid_t pid, uint64_t mean, unsigned change_ms, unsigned ms)
 {
 	const struct alloc_options o = {
 		.engine = ALLOC_ENGINE_AGENT,
 		.sample_bytes = mean,
 		.symbols = { .no_debuginfod = true, .no_inline = true },
 	};
-	const uint64_t until = clock_now_ns() + ms * UINT64_C(1000000);
+	uint64_t until, change_ns;
 	cleanup(alloc_freep) struct alloc_recorder *r = NULL;
 	cleanup(profile_freep) struct profile *p = NULL;
 	const struct alloc_filter filter = { 0 };
@@ -47,15 +94,22 @@ static int record(pid_t pid, uint64_t mean, unsigned ms)
 	if (alloc_start(&pid, 1, &o, false, &r, &err) < 0)
 		return fail(&err);
 	printf("attached_at %ld\n", n_steps);
-	while (!ended && clock_now_ns() < until) {
-		if (alloc_poll(r, 20, &ended, &err) < 0)
+	change_ns = clock_now_ns();
+	until = change_ns + ms * UINT64_C(1000000);
+	while (!ended && clock_now_ns() < until && !interrupted) {
+		if (alloc_poll(r, change_ms && change_ms < 20 ? (int)change_ms : 20, &ended, &err) <
+		    0)
 			return fail(&err);
+		if (!change_ms || clock_now_ns() - change_ns < change_ms * UINT64_C(1000000))
+			continue;
+		if (change_rate(r, &err) < 0)
+			return fail(&err);
+		change_ns = clock_now_ns();
 	}
 	printf("detached_at %ld\n", n_steps);
 	if (alloc_result(r, ended ? ended : ALLOC_ENDED_DURATION, &filter, &p, &err) < 0)
 		return fail(&err);
-	printf("held %" PRId64 "\nended %s\n", profile_total(p, PROFILE_INUSE_SPACE),
-	       alloc_ended_text(ended));
+	print(p, ended);
 	return 0;
 }
 
@@ -93,13 +147,16 @@ int main(int argc, char **argv)
 	cleanup(target_closep) struct target *t = NULL;
 	struct error err;
 	uint64_t mean = 0;
+	unsigned change_ms = 0;
 	int c, r;
 
 	steps_hook = step;
-	while ((c = getopt(argc, argv, "+k:m:")) > 0) {
+	signal(SIGINT, on_interrupt);
+	while ((c = getopt(argc, argv, "+k:m:c:")) > 0) {
 		switch (c) {
 		case 'k': kill_step = strtol(optarg, NULL, 10); break;
 		case 'm': mean = strtoull(optarg, NULL, 10); break;
+		case 'c': change_ms = (unsigned)strtoul(optarg, NULL, 10); break;
 		default: return 2;
 		}
 	}
@@ -113,7 +170,7 @@ int main(int argc, char **argv)
 	else if (!strcmp(argv[optind + 1], "look"))
 		r = look(t);
 	else
-		r = record(t->pid, mean,
+		r = record(t->pid, mean, change_ms,
 		           argc - optind > 2 ? (unsigned)atoi(argv[optind + 2]) : 100);
 	printf("steps %ld\n", n_steps);
 	return r;

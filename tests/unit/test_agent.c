@@ -4,6 +4,8 @@
  * written by hand, patched, called, so that every result has a known truth. */
 
 #include <errno.h>
+#include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -206,7 +208,7 @@ static void turn_on(uint64_t mean)
 {
 	memset(at.data, 0, sizeof(*at.data));
 	at.data->control = (struct agent_control){
-		.state = AGENT_ON, .deadline = ~0ull, .mean = mean, .seed = 42
+		.state = AGENT_ON, .deadline = ~0ull, .means = { mean }, .seed = 42
 	};
 }
 
@@ -326,7 +328,98 @@ static void a_full_set_is_counted(void **state)
 	assert_int_equal(n, AGENT_BUCKET_ENTRIES + 5);
 	assert_int_equal(held(p), AGENT_BUCKET_ENTRIES);
 	assert_int_equal(at.data->counters.set_full, 5);
-	assert_int_equal(at.data->counters.set_full_bytes, 5 * 1000);
+	assert_int_equal(at.data->counters.set_full_bytes, 5 * (1000 + 1));
+}
+
+static volatile int ended;
+
+/* What memwho does to the countdowns, as often as can be: mostly in the middle of a call. */
+static void *renew_all_the_time(void *arg)
+{
+	(void)arg;
+	while (!ended) {
+		for (unsigned i = 0; i < AGENT_SLOTS; i++) {
+			volatile struct agent_slot *s = &at.data->slots[i];
+
+			if (s->owner && s->left >= 0)
+				((volatile uint8_t *)&s->left)[7] = AGENT_RENEW;
+		}
+	}
+	return NULL;
+}
+
+/* How many blocks of @size the samples of @calls calls say that there were, in standard
+ * errors off the truth; the rate changes every few calls. */
+static double error_of(unsigned calls, uint64_t size)
+{
+	const unsigned n_rates = 5;
+	double sum = 0, variance = 0;
+
+	for (unsigned i = 0; i < calls; i++) {
+		uint64_t p = call(ALLOC, size, 0);
+
+		call(RELEASE, p, 0);
+		if (i % 7 == 0)
+			at.data->control.rate = (i / 7) * 2654435761u % n_rates;
+		if (at.data->record_states[0] == AGENT_RECORD_READY) {
+			const unsigned rate = at.data->records[0].seq >> AGENT_SEQ_RATE;
+			double chance;
+
+			assert_in_range(rate, 0, n_rates - 1);
+			chance = -expm1(-(double)size / (double)at.data->control.means[rate]);
+			sum += 1 / chance;
+			variance += (1 - chance) / chance / chance;
+			at.data->record_states[0] = AGENT_RECORD_FREE;
+		}
+	}
+	print_message("%u calls, %.0f estimated, sd %.0f\n", calls, sum, sqrt(variance));
+	return (sum - calls) / sqrt(variance);
+}
+
+/* Samples are worth what they were drawn with: neither a change of the rate nor a
+ * countdown that is thrown away in its middle is to be seen in the sum. */
+static void weights_stay_right(void **state)
+{
+	static const uint64_t means[] = { 20000, 300, 3000, 80000, 1000 };
+	pthread_t thread;
+
+	for (int renews = 0; renews < 2; renews++) {
+		turn_on(means[0]);
+		memcpy(at.data->control.means, means, sizeof(means));
+		patch(true);
+		ended = 0;
+		if (renews)
+			assert_int_equal(pthread_create(&thread, NULL, renew_all_the_time, NULL),
+			                 0);
+		assert_true(fabs(error_of(2000000, 1000)) < 4.5);
+		ended = 1;
+		if (renews)
+			pthread_join(thread, NULL);
+		patch(false);
+	}
+}
+
+/* A pause has an end, but no sample there. */
+static void a_pause_is_no_sample(void **state)
+{
+	struct agent_slot *s = NULL;
+
+	turn_on(1000);
+	patch(true);
+	call(ALLOC, 1 << 20, 0);
+	for (unsigned i = 0; i < AGENT_SLOTS; i++) {
+		if (at.data->slots[i].owner)
+			s = &at.data->slots[i];
+	}
+	assert_non_null(s);
+	s->left = 100;
+	s->rate = AGENT_NO_RATE;
+	call(ALLOC, 1 << 20, 0);
+	assert_int_equal(at.data->counters.samples, 1);
+	assert_int_equal(s->rate, 0);
+	call(ALLOC, 1 << 20, 0);
+	patch(false);
+	assert_int_equal(at.data->counters.samples, 2);
 }
 
 static void nothing_after_the_deadline(void **state)
@@ -387,6 +480,8 @@ int main(void)
 		cmocka_unit_test(functions_do_what_they_did),
 		cmocka_unit_test(every_block_is_followed),
 		cmocka_unit_test(a_full_set_is_counted),
+		cmocka_unit_test(weights_stay_right),
+		cmocka_unit_test(a_pause_is_no_sample),
 		cmocka_unit_test(nothing_after_the_deadline),
 		cmocka_unit_test(samples_are_as_many_as_they_should_be),
 	};
