@@ -5,6 +5,7 @@ A missing privilege or kernel feature is a skip with its reason; with CI=true a
 skip is a failure. Targets speak in lines: they print one when they are ready,
 and wait for one on their standard input before they go on (see Target).
 """
+import contextlib
 import json
 import os
 import pathlib
@@ -78,6 +79,8 @@ class Target:
                 raise TimeoutError(f"{self.process.args}: no line within {timeout} s")
             data = os.read(self.process.stdout.fileno(), 65536)
             if not data:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(2)
                 raise EOFError(f"{self.process.args} ended ({self.process.poll()})")
             self.buffer += data
         text, self.buffer = self.buffer.split(b"\n", 1)
