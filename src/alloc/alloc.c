@@ -265,8 +265,7 @@ static void note_already_gone(struct alloc_recorder *r)
 }
 
 /* What the sampling engine does not do so far; none of it is done halfway. */
-static int refuse_for_agent(const struct alloc_options *o, size_t n_pids, bool started_stopped,
-                            struct error *err)
+static int refuse_for_agent(const struct alloc_options *o, size_t n_pids, struct error *err)
 {
 	const char *what = NULL;
 
@@ -276,8 +275,6 @@ static int refuse_for_agent(const struct alloc_options *o, size_t n_pids, bool s
 		what = "--peak";
 	else if (o->no_stacks)
 		what = "--no-stacks";
-	else if (started_stopped)
-		what = "a program that is only being started";
 	else if (n_pids > 1)
 		what = "more than one process";
 	if (!what)
@@ -298,7 +295,7 @@ static int neither(struct error *err, const struct error *agents)
 /* Exact where that is permitted; else samples, if nothing was asked for that only the
  * exact engine does. What is missing for both is one sentence. */
 static int choose_engine(struct alloc_options *o, const pid_t *pids, size_t n_pids,
-                         bool started_stopped, struct error *err)
+                         struct error *err)
 {
 	cleanup(target_closep) struct target *t = NULL;
 	struct error why;
@@ -312,7 +309,7 @@ static int choose_engine(struct alloc_options *o, const pid_t *pids, size_t n_pi
 	/* one that cannot be opened is explained better by who needs it */
 	if (target_open(pids[0], &t, &why) < 0)
 		return 0;
-	r = refuse_for_agent(o, n_pids, started_stopped, &why);
+	r = refuse_for_agent(o, n_pids, &why);
 	if (r == 0)
 		r = engine_possible(ALLOC_ENGINE_AGENT, t, &why);
 	if (r < 0)
@@ -342,11 +339,11 @@ int alloc_start(const pid_t *pids, size_t n_pids, const struct alloc_options *o,
 {
 	cleanup(alloc_freep) struct alloc_recorder *r = NULL;
 	struct alloc_options chosen = *o;
-	int rc = choose_engine(&chosen, pids, n_pids, started_stopped, err);
+	int rc = choose_engine(&chosen, pids, n_pids, err);
 	const bool is_agent = chosen.engine == ALLOC_ENGINE_AGENT;
 
 	if (rc == 0 && is_agent)
-		rc = refuse_for_agent(o, n_pids, started_stopped, err);
+		rc = refuse_for_agent(o, n_pids, err);
 	if (rc < 0)
 		return rc;
 	r = calloc(1, sizeof(*r));

@@ -54,7 +54,8 @@ const char *alloc_ended_text(enum alloc_ended e); /* "duration", "signal", ... *
 struct alloc_recorder;
 
 /* Attach to @pids. Counts first (the guard) unless the target is not running
- * yet (@started_stopped: `memwho run`, no guard). On failure nothing is left
+ * yet (@started_stopped: `memwho run`, no guard; the agent needs it loosened, see
+ * capture/launch.h). On failure nothing is left
  * in any target. */
 int alloc_start(const pid_t *pids, size_t n_pids, const struct alloc_options *o,
                 bool started_stopped, struct alloc_recorder **ret, struct error *err);

@@ -217,7 +217,7 @@ static int hold(pid_t pid, const char *name, struct error *err)
 
 int launch_start_at_exec(char *const *argv, struct launch *ret, struct error *err)
 {
-	struct launch l;
+	struct launch l = { 0 };
 	int report[2], r;
 
 	if (pipe2(report, O_CLOEXEC) < 0)
@@ -254,8 +254,15 @@ int launch_start(char *const *argv, struct launch *ret, struct error *err)
 	return 0;
 }
 
+int launch_loosen(struct launch *l, struct error *err)
+{
+	return launch_spin_begin(l->pid, &l->spin, err);
+}
+
 int launch_go(struct launch *l, struct error *err)
 {
+	if (l->spin.at)
+		return launch_spin_end(l->pid, &l->spin, err);
 	if (ptrace(PTRACE_DETACH, l->pid, NULL, NULL) < 0)
 		return error_sys(err, errno, "cannot let the started program go");
 	return 0;

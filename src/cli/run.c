@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 
+#include "alloc/engine_possible.h"
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "capture/launch.h"
 #include "cli/cli.h"
 #include "cli/map.h"
@@ -19,6 +21,19 @@ static int let_go(void *arg, struct error *err)
 	struct running *r = (struct running *)((char *)record - offsetof(struct running, record));
 
 	return launch_go(&r->launch, err);
+}
+
+/* Exact where that is permitted, else samples; the program is held as the engine wants it. */
+static int choose_engine(struct running *r, struct error *err)
+{
+	enum alloc_engine *engine = &r->record.capture.alloc.engine;
+	struct error why;
+
+	if (*engine == ALLOC_ENGINE_AUTO && engine_possible(ALLOC_ENGINE_BPF, NULL, &why) < 0) {
+		log_note(LOG_INFO, "%s; blocks are sampled by --engine agent", why.message);
+		*engine = ALLOC_ENGINE_AGENT;
+	}
+	return *engine == ALLOC_ENGINE_AGENT ? launch_loosen(&r->launch, err) : 0;
 }
 
 static int need_command(const struct cli_args *args, struct error *err)
@@ -96,7 +111,10 @@ static int run(const struct cli_args *args, struct error *err)
 	/* who starts a program to look at it accepts what looking costs */
 	if (!cli_value(args, "max-slowdown"))
 		r.record.capture.alloc.max_slowdown = 1e9;
-	return finish(&r.launch, record_run(&r.record, &r.launch.pid, 1, err));
+	rc = choose_engine(&r, err);
+	if (rc == 0)
+		rc = record_run(&r.record, &r.launch.pid, 1, err);
+	return finish(&r.launch, rc);
 }
 
 static const struct cli_option options_map[] = {
@@ -107,17 +125,24 @@ static const struct cli_option options_map[] = {
 	{ 0 },
 };
 
-static const struct cli_option *const tables[] = { options_map,  options_recording,
-	                                           options_held, options_output,
-	                                           options_view, options_common,
-	                                           NULL };
+static const struct cli_option agent[] = {
+	{ 0, NULL, NULL, "With --engine agent" },
+	{ 0, "sample", "BYTES", "mean of what is allocated between two samples (512K)" },
+	{ 0 },
+};
+
+static const struct cli_option *const tables[] = { options_map,    options_recording,
+	                                           agent,          options_held,
+	                                           options_output, options_view,
+	                                           options_common, NULL };
 
 const struct cli_command run_command = {
 	.name = "run",
 	.summary = "start a program under the recorder from its first instruction",
 	.usage = "[OPTION...] -- COMMAND [ARG...]",
 	.details = "Starts COMMAND, attaches before its own code runs, and shows what it held\n"
-		   "when it ended. Without --max-slowdown it is recorded at any price.\n"
+		   "when it ended. Without --max-slowdown it is recorded at any price. Where BPF\n"
+		   "is not permitted, blocks are sampled (--engine agent).\n"
 		   "\n"
 		   "  memwho run -o held.svg -- ./server -p 8080\n"
 		   "  memwho run --peak -- ./batch-job\n"

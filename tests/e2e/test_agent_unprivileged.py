@@ -207,3 +207,106 @@ def test_what_was_killed_is_cleaned_up_without_privilege(place, truth):
     assert changed_code(t.pid) != []
     r = nobody(place, "detach", t.pid)
     assert r.code == 0 and changed_code(t.pid) == [], r
+
+
+# ---- run ----
+
+class Run:
+    """A program under memwho run."""
+
+    def __init__(self, place, program, *args, options=(), wrapper=AS_NOBODY):
+        self.process = subprocess.Popen(
+            [*wrapper, place + "/memwho", "run", *options, "-o", f"{place}/home/run.json", "--",
+             f"{place}/{program}", *args],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "HOME": place + "/home"})
+        self.path = f"{place}/home/run.json"
+
+    def child(self):
+        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as f:
+            return int(f.read().split()[0])
+
+    def ends(self):
+        out, err = self.process.communicate(timeout=60)
+        assert self.process.returncode == 0, err
+        with open(self.path) as f:
+            return json.load(f), out + err
+
+
+@pytest.mark.parametrize("wrapper", [AS_NOBODY, IN_NAMESPACE], ids=["nobody", "namespace"])
+def test_run(place, wrapper):
+    """From its first allocation on; the child is no other's tracee, and its code is whole
+    but for the patches."""
+    run = Run(place, "agent_truth", options=("--sample", "32K", "--engine", "agent"), wrapper=wrapper)
+    try:
+        assert run.process.stdout.readline() == "ready\n"
+        with open(f"/proc/{run.child()}/status") as f:
+            assert "TracerPid:\t0\n" in f.read()
+        changed = changed_code(run.child())
+        assert changed and all("libc" in c for c in changed), changed
+        run.process.stdin.write("round\n")
+        run.process.stdin.flush()
+        words = run.process.stdout.readline().split()
+        time.sleep(0.6)  # the last look is what there is of a program that has ended
+        result, _ = run.ends()
+        agrees(result, dict(zip(words[::2], map(int, words[1::2]))))
+    finally:
+        run.process.kill()
+
+
+def test_run_is_auto(place):
+    run = Run(place, "agent_truth")
+    assert run.process.stdout.readline() == "ready\n"
+    result, said = run.ends()
+    assert result["engine"] == "agent" and "CAP_BPF and CAP_PERFMON are missing" in said
+
+
+def test_run_leaves_no_tie(place):
+    """memwho that is killed later leaves the program, as does one that goes first."""
+    run = Run(place, "agent_truth", options=("-d", "300ms", "--engine", "agent"))
+    assert run.process.stdout.readline() == "ready\n"
+    pid = run.child()
+    try:
+        run.process.wait(30)
+        time.sleep(0.1)
+        assert os.path.exists(f"/proc/{pid}") and changed_code(pid) == []
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    run = Run(place, "agent_truth", options=("--engine", "agent"))
+    assert run.process.stdout.readline() == "ready\n"
+    pid = run.child()
+    try:
+        run.process.kill()
+        run.process.wait(30)
+        time.sleep(0.1)
+        assert os.path.exists(f"/proc/{pid}")
+        assert nobody(place, "detach", pid).code == 0 and changed_code(pid) == []
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_run_that_is_killed_at_any_time_leaves_nobody_behind(place):
+    """While the program is held it ends with memwho; later it goes on. None spins for ever."""
+    went_on = 0
+    for ms in range(0, 120, 6):
+        before = set(os.listdir("/proc"))
+        run = Run(place, "agent_truth", options=("--engine", "agent"))
+        time.sleep(ms / 1000)
+        run.process.kill()
+        run.process.wait(30)
+        time.sleep(0.1)
+        for pid in set(os.listdir("/proc")) - before:
+            try:
+                with open(f"/proc/{pid}/stat") as f:
+                    rest = f.read().rsplit(")", 1)[1]
+                if os.readlink(f"/proc/{pid}/exe") != f"{place}/agent_truth":
+                    continue
+            except OSError:  # ended, or a zombie that nobody takes
+                continue
+            try:
+                # it has got to its work, and is not held anywhere
+                assert rest.split()[0] == "S" and run.process.stdout.readline() == "ready\n", (ms, rest)
+            finally:
+                os.kill(int(pid), signal.SIGKILL)
+            went_on += 1
+    assert went_on < 20

@@ -2,6 +2,7 @@
 # meson: timeout=120
 """tools/demo.sh: opens with the ladder, ends with a picture and 0, whoever runs it."""
 import os
+import platform
 import shutil
 import subprocess
 
@@ -44,10 +45,38 @@ def test_without_privileges(build):
     p = demo(build, "setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups",
              "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
     opens_with_the_ladder(p)
-    lines = [line for line in p.stdout.splitlines() if "a privileged run adds" in line]
-    assert len(lines) == 1 and "not permitted here" in lines[0]
+    is_sampled(build, p)
+
+
+def is_sampled(build, p):
+    """By the agent, which needs no privilege."""
+    if platform.machine() != "x86_64":
+        assert "a privileged run adds" in p.stdout and "demo-ladder.html (open" in p.stdout
+        return
+    assert "a privileged run adds" not in p.stdout and "engine agent" in p.stdout, p.stdout + p.stderr
+    assert "history_new" in p.stdout and (build / "demo-held.svg").stat().st_size > 5000
     assert (build / "demo-ladder.html").stat().st_size > 10000
-    assert "demo-ladder.html (open it in a browser)" in p.stdout
+    assert "demo-held.svg (open it in a browser)" in p.stdout
+
+
+@pytest.mark.parametrize("refused, picture", [(("alloc",), "demo-held.svg"), (("alloc", "run"), "demo-ladder.html")],
+                         ids=["alloc", "both"])
+def test_where_less_is_permitted(build, refused, picture):
+    """As with ptrace_scope 1 (programs that memwho starts only), and 3 (none)."""
+    if platform.machine() != "x86_64":
+        pytest.skip("the agent is for x86-64")
+    (build / "memwho").rename(build / "real")
+    (build / "memwho").write_text(
+        f'#!/bin/sh\ncase $1 in {"|".join(refused)}) echo "memwho: no, not $1" >&2; exit 1;; esac\n'
+        f'exec {build}/real "$@"\n')
+    (build / "memwho").chmod(0o755)
+    p = demo(build, "setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
+    opens_with_the_ladder(p)
+    assert "not permitted here (no, not alloc)" in p.stdout
+    assert picture + " (open it in a browser)" in p.stdout
+    assert ("a privileged run adds" in p.stdout) is (len(refused) == 2)
+    if len(refused) == 1:
+        assert "history_new" in p.stdout and (build / "demo-held.svg").stat().st_size > 5000
 
 
 def test_root_without_capabilities(build):
@@ -56,8 +85,7 @@ def test_root_without_capabilities(build):
         pytest.skip("needs root and unshare")
     p = demo(build, "setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
     opens_with_the_ladder(p)
-    assert "a privileged run adds" in p.stdout
-    assert (build / "demo-ladder.html").stat().st_size > 10000
+    is_sampled(build, p)
 
 
 def test_with_privileges(build, needs_bpf):
