@@ -28,7 +28,7 @@
  * by the other bytes, which still count, and then a new countdown is drawn.
  */
 
-#include "agent/agent_format.h"
+#include "agent/agent_exact.h"
 
 typedef agent_u8 u8;
 typedef agent_u32 u32;
@@ -242,14 +242,15 @@ static u64 settle(struct agent_slot *s)
 	return left < 0 && rate != AGENT_NO_RATE ? SAMPLE + rate % AGENT_RATES : NO_SAMPLE;
 }
 
-/* The thread's slot, taken if it has none. A thread that finds no room is
+/* The thread's slot of @slots, taken if it has none. A thread that finds no room is
  * counted by its callers. */
-static struct agent_slot *slot_of(u64 thread)
+static struct agent_slot *find_slot(struct agent_slot *slots, u64 thread, u32 *is_new)
 {
 	const u32 at = hash(thread, AGENT_SLOT_BITS);
 
+	*is_new = 0;
 	for (u32 i = 0; i < AGENT_SLOT_TRIES; i++) {
-		struct agent_slot *s = &D.slots[(at + i) & (AGENT_SLOTS - 1)];
+		struct agent_slot *s = &slots[(at + i) & (AGENT_SLOTS - 1)];
 		u64 none = 0;
 
 		if (s->owner == thread)
@@ -258,17 +259,28 @@ static struct agent_slot *slot_of(u64 thread)
 		                                             __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 			continue;
 		s->stack_tid = 0;
-		s->random = (D.control.seed ^ thread * 0x9e3779b97f4a7c15ull) +
-		            count(&D.counters.claims, 1) * 0xbf58476d1ce4e5b9ull;
-		random_of(s);
-		random_of(s);
-		if (D.control.state == AGENT_ON)
-			draw(s);
-		else
-			pause(s, 1ll << OFF_BITS);
+		*is_new = 1;
 		return s;
 	}
 	return 0;
+}
+
+static struct agent_slot *slot_of(u64 thread)
+{
+	u32 is_new;
+	struct agent_slot *s = find_slot(D.slots, thread, &is_new);
+
+	if (!is_new)
+		return s;
+	s->random = (D.control.seed ^ thread * 0x9e3779b97f4a7c15ull) +
+	            count(&D.counters.claims, 1) * 0xbf58476d1ce4e5b9ull;
+	random_of(s);
+	random_of(s);
+	if (D.control.state == AGENT_ON)
+		draw(s);
+	else
+		pause(s, 1ll << OFF_BITS);
+	return s;
 }
 
 /* ---- the set of sampled blocks ---- */
@@ -402,6 +414,109 @@ static void keep_stack(const struct frame *f, const struct agent_slot *s, u64 bp
 	__atomic_store_n(&D.record_states[at], AGENT_RECORD_READY, __ATOMIC_RELEASE);
 }
 
+/* ---- exact mode ---- */
+
+/* NULL: it samples. In exact mode no thread has a slot of D.slots, by which the stubs would
+ * count down, and the filter says "perhaps" of all pointers: every call comes here. */
+static struct agent_exact *exact_mode(void)
+{
+	return (struct agent_exact *)D.control.exact;
+}
+
+/* Its slots say how far stacks reach. */
+static struct agent_slot *exact_slot(struct agent_exact *x, u64 thread, u32 *number)
+{
+	struct agent_exact_counters *c = (void *)((char *)x + x->counters);
+	struct agent_slot *slots = (void *)((char *)x + x->slots);
+	u32 is_new;
+	struct agent_slot *s = find_slot(slots, thread, &is_new);
+
+	if (is_new)
+		__atomic_fetch_add(&c->claims, 1, __ATOMIC_RELAXED);
+	*number = s ? s - slots : AGENT_SLOTS;
+	return s;
+}
+
+static void exact_record(struct agent_exact *x, const struct frame *f, u64 bp, u64 ptr, u64 size)
+{
+	const u64 thread = thread_pointer(), now = time_stamp();
+	struct agent_exact_call c;
+	struct agent_slot *s;
+	u64 whole;
+
+	if (now > D.control.deadline) {
+		/* nobody reads on: at least it shall cost no more */
+		if (agent_exact_late(x, size, now - D.control.deadline)) {
+			for (u32 i = 0; i < AGENT_BUCKETS; i++)
+				D.filter[i] = 0;
+		}
+		return;
+	}
+	s = exact_slot(x, thread, &c.slot);
+	c.ptr = ptr;
+	c.size = size;
+	c.ret = f->ret;
+	c.sp = (u64)(&f->ret + 1);
+	c.bp = bp;
+	c.now = now;
+	c.here.start = c.sp;
+	c.here.end = readable_end(s, thread, c.sp, &whole);
+	c.whole = whole;
+	c.others[0].start = D.control.main_low;
+	c.others[0].end = D.control.main_high;
+	c.others[1].start = c.others[1].end = 0;
+	if (knows_stack(s, thread)) {
+		c.others[1].start = s->stack_low;
+		c.others[1].end = thread;
+	}
+	agent_exact_record(x, &c);
+}
+
+/* The reader has not come back: no call need come here any more. */
+static int exact_gave_up(struct agent_exact *x)
+{
+	const struct agent_exact_counters *c = (const void *)((char *)x + x->counters);
+	struct agent_slot *s;
+
+	if (!c->gave_up)
+		return 0;
+	s = slot_of(thread_pointer());
+	if (s)
+		pause(s, 1ll << OFF_BITS);
+	return 1;
+}
+
+/* Is it a block that we know? It is no more; what was known is @size and @seq. */
+static int take_block(u64 ptr, u64 *size, u64 *seq)
+{
+	struct agent_exact *x = exact_mode();
+	struct agent_exact_value v;
+	u32 slot;
+
+	if (!x)
+		return take_out(ptr, size, seq);
+	exact_slot(x, thread_pointer(), &slot);
+	if (!agent_exact_take(x, slot, ptr, &v))
+		return 0;
+	*size = v.size;
+	*seq = v.stack | (u64)v.birth << 32;
+	return 1;
+}
+
+static void put_block_back(u64 ptr, u64 size, u64 seq)
+{
+	struct agent_exact *x = exact_mode();
+	const struct agent_exact_value v = { size, seq, seq >> 32 };
+	u32 slot;
+
+	if (!x) {
+		insert(ptr, size, seq);
+		return;
+	}
+	exact_slot(x, thread_pointer(), &slot);
+	agent_exact_put_back(x, slot, ptr, &v);
+}
+
 /* ---- calls ---- */
 
 /* From the allocator itself, or from a call that we watch already. */
@@ -454,6 +569,8 @@ static int before_alloc(struct frame *f, const struct agent_function *fn)
 		rest(slot_of(thread_pointer()));
 		return 0;
 	}
+	if (exact_mode() && exact_gave_up(exact_mode()))
+		return 0;
 	s = f->word & AGENT_CHARGED ? slot_of(thread_pointer()) : 0;
 	if (is_internal(f->ret)) {
 		count(&D.counters.internal_calls, 1);
@@ -461,7 +578,7 @@ static int before_alloc(struct frame *f, const struct agent_function *fn)
 			draw(s);
 		return 0;
 	}
-	late = time_stamp() > D.control.deadline;
+	late = !exact_mode() && time_stamp() > D.control.deadline;
 	if (late) {
 		rest(s);
 		if (!is_realloc)
@@ -472,7 +589,7 @@ static int before_alloc(struct frame *f, const struct agent_function *fn)
 	if (!is_realloc)
 		return f->charged != NO_SAMPLE;
 	run_plan(&fn->code, 0, f->arg, 0, &o);
-	if (take_out(o.old, &f->held_size, &f->held_seq))
+	if (take_block(o.old, &f->held_size, &f->held_seq))
 		f->held = o.old;
 	return 1;
 }
@@ -487,11 +604,11 @@ __attribute__((used)) struct verdict agent_enter(struct frame *f, u64 bp)
 	(void)bp;
 	if (fn->code.role == PLAN_FREE) {
 		run_plan(&fn->code, 0, f->arg, 0, &o);
-		if (take_out(o.ptr, &size, &seq))
+		if (take_block(o.ptr, &size, &seq) && !exact_mode())
 			count(&D.counters.freed, 1);
 		return v;
 	}
-	if (D.control.state == AGENT_ON)
+	if (D.control.state == AGENT_ON && !exact_mode())
 		count(&D.counters.slow_calls, 1);
 	v.watched = before_alloc(f, fn);
 	if (v.watched && fn->quiet)
@@ -523,12 +640,17 @@ static void after_alloc(struct frame *f, const struct agent_function *fn, u64 bp
 	struct agent_slot *s;
 	u64 seq, sample;
 
-	s = slot_of(thread_pointer());
 	run_plan(&fn->code, fn->code.second, f->arg, f->result, &o);
 	if (f->held && !o.ptr && o.size) /* realloc() failed: the old block lives on */
-		insert(f->held, f->held_size, f->held_seq);
-	else if (f->held)
+		put_block_back(f->held, f->held_size, f->held_seq);
+	else if (f->held && !exact_mode())
 		count(&D.counters.freed, 1);
+	if (exact_mode()) {
+		if (o.ptr && o.size <= AGENT_EXACT_MAX_SIZE)
+			exact_record(exact_mode(), f, bp, o.ptr, o.size);
+		return;
+	}
+	s = slot_of(thread_pointer());
 	sample = o.ptr ? charge(f, s, o.size) : NO_SAMPLE;
 	if (sample == NO_SAMPLE)
 		return;
@@ -550,7 +672,7 @@ __attribute__((used)) u64 agent_leave(struct frame *f, u64 bp)
 	/* Out of memory. The function itself asks the new_handler, or throws. */
 	if (!fn->quiet || f->result)
 		return 0;
-	if (is_ours && f->charged)
+	if (is_ours && (f->charged || exact_mode()))
 		count(&D.counters.passed_on, 1);
 	return fn->original;
 }

@@ -7,7 +7,7 @@
  * it away). Anonymous, private, MADV_WIPEONFORK:
  *
  *	struct agent_exact, then what its offsets say:
- *	rw-	counters, threads, works, rules, ids, stacks, pcs, levels of the set
+ *	rw-	counters, slots, threads, works, rules, ids, stacks, pcs, levels of the set
  *	r--	spans (two lists), index, rows: memwho's, the agent only reads them
  *
  * All offsets count from struct agent_exact. In a child that a signal handler
@@ -107,11 +107,14 @@ struct agent_exact_thread {
 };
 
 struct agent_exact_counters {
-	agent_u32 used_stacks, used_pcs; /* stack 0 is none */
+	struct agent_exact_thread others; /* of threads without a slot */
+	agent_u32 used_stacks, used_pcs;  /* stack 0 is none */
+	agent_u32 top, claims;            /* the highest level that has blocks; slots taken */
 	agent_u64 set_full, set_full_bytes;
 	agent_u64 no_stack, no_stack_bytes; /* blocks: tables full, or too many at once */
 	agent_u64 late, late_bytes;         /* behind the deadline: not recorded */
-	agent_u64 cut;                      /* stacks, as it was not known how far they reach */
+	agent_u64 cut;     /* walks, as it was not known how far the stack reaches */
+	agent_u64 unknown; /* walks that came to code that is not in the list */
 	agent_u64 gave_up; /* nothing is recorded any more: the reader has not come back */
 };
 
@@ -119,7 +122,7 @@ struct agent_exact {
 	agent_u64 magic, bytes; /* of the whole mapping */
 	agent_u64 published;
 	agent_u64 alive; /* ticks behind the deadline until it gives up */
-	agent_u64 counters, threads, works, rules;
+	agent_u64 counters, slots, threads, works, rules;
 	agent_u64 ids, stacks, pcs;
 	agent_u32 id_mask, max_stacks, max_pcs, n_levels;
 	agent_u64 levels[AGENT_EXACT_LEVELS];

@@ -95,6 +95,8 @@ struct agent_table {
 	agent_u32 n_functions, n_ranges;
 	agent_u32 place, pad;
 	agent_u64 return_at; /* the only address in the code that the stacks of calls hold */
+	/* the mapping of exact mode, before it is made; 0: none (agent_exact_format.h) */
+	agent_u64 exact_at, exact_bytes;
 	/* what is internal to the allocator: calls that return into it are not counted */
 	struct agent_range ranges[AGENT_MAX_RANGES];
 	struct agent_function functions[AGENT_MAX_FUNCTIONS]; /* last: only these are written */
@@ -148,6 +150,7 @@ struct agent_control { /* memwho's */
 	agent_u64 seed; /* random, and different each time: the calls of one attach know it */
 	agent_u64 main_low, main_high; /* the first thread's stack: [stack] */
 	agent_u64 means[AGENT_RATES];  /* bytes between two samples; fixed at the attach */
+	agent_u64 exact;               /* address of struct agent_exact; 0: it samples */
 };
 
 struct agent_counters {    /* the agent's */

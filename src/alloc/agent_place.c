@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "alloc/agent_exact.h"
 #include "alloc/agent_still.h"
 #include "base/array.h"
 #include "base/cleanup.h"
@@ -260,6 +261,7 @@ static int is_there(struct inject *in, uint64_t base, const uint8_t *image, stru
 		return r;
 	table = (struct agent_table *)(void *)(code + AGENT_TABLE_AT);
 	table->place = AGENT_PLACE_IDLE;
+	table->exact_at = table->exact_bytes = 0;
 	return !memcmp(code, image, AGENT_CODE_BYTES);
 }
 
@@ -343,6 +345,8 @@ static int settle(struct inject *in, const struct target *t, uint64_t base,
 		r = agent_still_undo(in, t, base, table, err);
 	if (r == 0)
 		r = agent_still_wait(in, t, base, table, err);
+	if (r == 0)
+		r = agent_exact_drop(in, t, base, table, err);
 	if (r == 0)
 		r = advise(in, base, MADV_DONTNEED, err);
 	return r < 0 ? r : agent_still_note(in, base, AGENT_PLACE_IDLE, err);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc/engine_agent_exact.h"
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -29,6 +30,8 @@ double agent_samples_weight(const struct engine_agent *e, u64 size, u64 seq)
 	const u64 mean = agent_rate_mean(&e->rate, (unsigned)(seq >> AGENT_SEQ_RATE));
 	const double p = mean ? -expm1(-(double)size / (double)mean) : 0;
 
+	if (e->exact)
+		return 1;
 	return p > 0 ? 1 / p : 0;
 }
 
@@ -82,8 +85,11 @@ static int read_record(struct engine_agent *e, unsigned i, struct error *err)
 int agent_samples_drain(struct engine_agent *e, struct error *err)
 {
 	u32 states[AGENT_RECORDS];
-	int r = inject_read(e->inject, AT(e, record_states), states, sizeof(states), err);
+	int r;
 
+	if (e->exact)
+		return engine_agent_exact_drain(e, err);
+	r = inject_read(e->inject, AT(e, record_states), states, sizeof(states), err);
 	e->n_drained = 0;
 	for (unsigned i = 0; r == 0 && i < AGENT_RECORDS; i++) {
 		if (states[i] != AGENT_RECORD_READY)
@@ -184,6 +190,8 @@ int agent_samples_look(struct engine_agent *e, struct error *err)
 	cleanup_free u8 *filter = malloc(AGENT_BUCKETS);
 	int r;
 
+	if (e->exact)
+		return engine_agent_exact_look(e, err);
 	if (!filter)
 		return error_oom(err);
 	/* room for the stacks of those that come while the set is read */

@@ -11,7 +11,7 @@
 
 struct tending {
 	struct inject *in;
-	uint64_t base; /* of the agent's data */
+	uint64_t base, slots_at; /* of the agent's data, and its slots */
 	struct maps maps;
 	struct agent_slot slots[AGENT_SLOTS];
 	uint32_t tids[AGENT_SLOTS]; /* who has it now; 0: not known */
@@ -62,14 +62,14 @@ static uint64_t stack_low(const struct maps *maps, uint64_t thread)
 
 static int put(const struct tending *t, uint64_t at, const void *bytes, size_t n, struct error *err)
 {
-	return inject_write(t->in, t->base + at, bytes, n, err);
+	return inject_write(t->in, t->slots_at + at, bytes, n, err);
 }
 
 /* The number last, and none while it changes. */
 static int tend_slot(const struct tending *t, size_t i, struct error *err)
 {
 	const struct agent_slot *s = &t->slots[i];
-	const uint64_t at = offsetof(struct agent_data, slots) + i * sizeof(*s);
+	const uint64_t at = i * sizeof(*s);
 	const uint64_t tid_at = at + offsetof(struct agent_slot, stack_tid);
 	const uint64_t low = t->tids[i] ? stack_low(&t->maps, s->owner) : 0;
 	const uint32_t none = 0, tid = low ? t->tids[i] : 0;
@@ -95,7 +95,8 @@ static int tend_main_stack(const struct tending *t, struct error *err)
 	                sizeof(known), err);
 	if (r < 0 || !low || low == known)
 		return r;
-	return put(t, at + offsetof(struct agent_control, main_low), &low, sizeof(low), err);
+	return inject_write(t->in, t->base + at + offsetof(struct agent_control, main_low), &low,
+	                    sizeof(low), err);
 }
 
 /* The numbers before the maps: if a thread ends in between, what is written is about a
@@ -103,8 +104,7 @@ static int tend_main_stack(const struct tending *t, struct error *err)
 static int read_all(struct tending *t, const struct target *target, struct error *err)
 {
 	struct error unused;
-	int r = inject_read(t->in, t->base + offsetof(struct agent_data, slots), t->slots,
-	                    sizeof(t->slots), err);
+	int r = inject_read(t->in, t->slots_at, t->slots, sizeof(t->slots), err);
 
 	for (size_t i = 0; r == 0 && i < AGENT_SLOTS; i++) {
 		const uint64_t thread = t->slots[i].owner;
@@ -122,13 +122,12 @@ static int empty_slots(const struct tending *t, struct error *err)
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < AGENT_SLOTS; i++)
-		r = put(t, offsetof(struct agent_data, slots) + i * sizeof(struct agent_slot),
-		        &nobody, sizeof(nobody), err);
+		r = put(t, i * sizeof(struct agent_slot), &nobody, sizeof(nobody), err);
 	return r;
 }
 
 int agent_slots_tend(struct inject *in, const struct target *target, uint64_t base,
-                     struct error *err)
+                     uint64_t slots_at, struct error *err)
 {
 	cleanup(tending_free) struct tending *t = calloc(1, sizeof(*t));
 	size_t used = 0;
@@ -138,6 +137,7 @@ int agent_slots_tend(struct inject *in, const struct target *target, uint64_t ba
 		return error_oom(err);
 	t->in = in;
 	t->base = base + AGENT_CODE_BYTES;
+	t->slots_at = slots_at ? slots_at : t->base + offsetof(struct agent_data, slots);
 	r = read_all(t, target, err);
 	if (r == 0)
 		r = tend_main_stack(t, err);

@@ -22,6 +22,8 @@
 int agent_slots_main_stack(const struct target *t, uint64_t *low, uint64_t *high,
                            struct error *err);
 
-/* Look at all slots of the agent at @base. A table that is nearly full is emptied: who goes
- * on allocating takes a slot again, with a new countdown. */
-int agent_slots_tend(struct inject *in, const struct target *t, uint64_t base, struct error *err);
+/* Look at all slots of the agent at @base; @slots_at: exact mode's, 0: those of its data. A table
+ * that is nearly full is emptied: who goes on allocating takes a slot again, with a new countdown.
+ */
+int agent_slots_tend(struct inject *in, const struct target *t, uint64_t base, uint64_t slots_at,
+                     struct error *err);

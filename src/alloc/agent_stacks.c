@@ -45,7 +45,7 @@ static int read_modules(struct agent_stacks *s, struct error *err)
 	return unwind_space_read(&s->code, s->tracee->target, s->tracee->space, err);
 }
 
-int agent_stacks_new(struct tracee *t, struct agent_stacks **ret, struct error *err)
+int agent_stacks_new(struct tracee *t, bool walks, struct agent_stacks **ret, struct error *err)
 {
 	struct agent_stacks *s = calloc(1, sizeof(*s));
 	int r;
@@ -56,7 +56,7 @@ int agent_stacks_new(struct tracee *t, struct agent_stacks **ret, struct error *
 	r = array_reserve(&s->items, &s->cap_items, 1, err);
 	if (r == 0) {
 		s->items[s->n_items++] = (struct agent_stack){ 0 };
-		r = read_modules(s, err);
+		r = walks ? read_modules(s, err) : 0;
 	}
 	if (r < 0) {
 		agent_stacks_free(s);
@@ -158,6 +158,12 @@ int agent_stacks_add(struct agent_stacks *s, const struct agent_record *r, u32 *
 	size_t n = walk(s, r, pcs, &stop);
 
 	note_snapshots(s, pcs, n);
+	return intern(s, pcs, n, stop, ret, err);
+}
+
+int agent_stacks_add_pcs(struct agent_stacks *s, const u64 *pcs, size_t n, enum unwind_stop stop,
+                         u32 *ret, struct error *err)
+{
 	return intern(s, pcs, n, stop, ret, err);
 }
 

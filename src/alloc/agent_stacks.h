@@ -25,12 +25,16 @@ struct agent_stack {
 
 struct agent_stacks;
 
-int agent_stacks_new(struct tracee *t, struct agent_stacks **ret, struct error *err);
+/* @walks: with the tables to unwind them; else they come unwound. */
+int agent_stacks_new(struct tracee *t, bool walks, struct agent_stacks **ret, struct error *err);
 struct agent_stacks *agent_stacks_free(struct agent_stacks *s);
 
 /* *ret: the number of the record's stack, from 1 on; 0: there are too many. */
 int agent_stacks_add(struct agent_stacks *s, const struct agent_record *r, u32 *ret,
                      struct error *err);
+/* The same of a stack that is unwound already; @pcs as stack_frames_of_pcs() wants them. */
+int agent_stacks_add_pcs(struct agent_stacks *s, const u64 *pcs, size_t n, enum unwind_stop stop,
+                         u32 *ret, struct error *err);
 /* Samples that came when there were too many. */
 u64 agent_stacks_n_refused(const struct agent_stacks *s);
 size_t agent_stacks_n(const struct agent_stacks *s); /* the highest number + 1 */

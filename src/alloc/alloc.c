@@ -327,7 +327,7 @@ static int start_agent(struct alloc_recorder *r, pid_t pid, struct error *err)
 	if (rc == 0)
 		rc = open_tracees(r, &pid, 1, err);
 	if (rc == 0)
-		rc = engine_agent_open(r->tracees[0], r->options.sample_bytes, &r->agent, err);
+		rc = engine_agent_open(r->tracees[0], &r->options, &r->agent, err);
 	r->begun_ns = clock_now_ns();
 	r->begun_unix_ns = unix_now_ns();
 	r->attach_seconds = (double)(r->begun_ns - begun) / 1e9;
@@ -494,8 +494,9 @@ void alloc_detach(struct alloc_recorder *r)
 	r->detached = true;
 	r->ended_ns = start;
 	if (r->agent) {
-		/* what is held lies in the target: read it as long as it is there */
-		if (r->agent->attached)
+		/* what is held lies in the target: read it as long as it is there (exact mode
+		 * does when nothing moves any more) */
+		if (r->agent->attached && !r->agent->exact)
 			agent_samples_look(r->agent, &ignored);
 		engine_agent_detach(r->agent);
 		r->detach_seconds = (double)(clock_now_ns() - start) / 1e9;

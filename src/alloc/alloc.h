@@ -37,6 +37,7 @@ struct alloc_options {
 	struct symbol_options symbols;
 	uint64_t table_entries; /* first size of the live table; 0: from the target */
 	uint64_t sample_bytes;  /* the agent's mean between samples; 0: the default */
+	bool exact;             /* the agent's: every allocation, no samples */
 };
 
 enum alloc_ended { /* keep in the order of alloc_ended_text() */

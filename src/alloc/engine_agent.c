@@ -14,6 +14,7 @@
 #include "alloc/agent_samples.h"
 #include "alloc/agent_slots.h"
 #include "alloc/agent_still.h"
+#include "alloc/engine_agent_exact.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -169,7 +170,18 @@ static int find_place(struct engine_agent *e, struct agent_image *image, struct 
 	return r ? r : fill(e, image, err);
 }
 
-static int attach(struct engine_agent *e, struct error *err)
+/* As many levels of exact mode's set as hold @entries. */
+static unsigned levels_for(u64 entries)
+{
+	u64 bucket_bits = AGENT_EXACT_FIRST_BITS, n = 0;
+	unsigned levels = 0;
+
+	for (; entries && n < entries; bucket_bits += AGENT_EXACT_STEP_BITS, levels++)
+		n += (u64)AGENT_EXACT_BUCKET_ENTRIES << bucket_bits;
+	return levels;
+}
+
+static int attach(struct engine_agent *e, const struct alloc_options *o, struct error *err)
 {
 	cleanup(agent_image_clear) struct agent_image image = { 0 };
 	const struct target *t = e->tracee->target;
@@ -184,14 +196,18 @@ static int attach(struct engine_agent *e, struct error *err)
 	if (r < 0)
 		return r;
 	e->table = *agent_image_table(&image);
-	r = agent_still_patch(e->inject, t, e->base, &e->table, &control, &e->stopped_ns, err);
+	r = o->exact ? engine_agent_exact_open(e, levels_for(o->table_entries), &control, err) : 0;
+	if (r == 0)
+		r = agent_still_patch(e->inject, t, e->base, &e->table, &control, &e->stopped_ns,
+		                      err);
 	if (r < 0)
 		agent_place_empty(e->inject, t, e->base, &ignored);
 	e->attached = r == 0;
 	return r;
 }
 
-int engine_agent_open(struct tracee *t, u64 mean, struct engine_agent **ret, struct error *err)
+int engine_agent_open(struct tracee *t, const struct alloc_options *o, struct engine_agent **ret,
+                      struct error *err)
 {
 	struct engine_agent *e = calloc(1, sizeof(*e));
 	int r;
@@ -200,7 +216,8 @@ int engine_agent_open(struct tracee *t, u64 mean, struct engine_agent **ret, str
 		return error_oom(err);
 	e->tracee = t;
 	e->begun_ns = clock_now_ns();
-	agent_rate_init(&e->rate, mean ? mean : ENGINE_AGENT_DEFAULT_MEAN, e->begun_ns);
+	agent_rate_init(&e->rate, o->sample_bytes ? o->sample_bytes : ENGINE_AGENT_DEFAULT_MEAN,
+	                e->begun_ns);
 	e->begun_tsc = time_stamp();
 #if defined(__x86_64__)
 	r = refuse_contexts(t, err);
@@ -210,9 +227,9 @@ int engine_agent_open(struct tracee *t, u64 mean, struct engine_agent **ret, str
 	if (r == 0)
 		r = refuse_seccomp(t->target, err);
 	if (r == 0)
-		r = agent_stacks_new(t, &e->stacks, err);
+		r = agent_stacks_new(t, !o->exact, &e->stacks, err);
 	if (r == 0)
-		r = attach(e, err);
+		r = attach(e, o, err);
 	if (r < 0) {
 		engine_agent_close(e);
 		return r;
@@ -224,8 +241,11 @@ int engine_agent_open(struct tracee *t, u64 mean, struct engine_agent **ret, str
 static void take_out(struct engine_agent *e)
 {
 	struct error err;
-	int r = agent_place_empty(e->inject, e->tracee->target, e->base, &err);
+	int r;
 
+	if (e->exact && engine_agent_exact_stop(e, &err) < 0)
+		log_note(LOG_WARN, "what is held could not be read at the end: %s", err.message);
+	r = agent_place_empty(e->inject, e->tracee->target, e->base, &err);
 	e->left = r == 0;
 	if (r < 0 && !target_has_ended(e->tracee->target))
 		log_note(LOG_WARN,
@@ -253,6 +273,7 @@ struct engine_agent *engine_agent_close(struct engine_agent *e)
 	if (!e)
 		return NULL;
 	engine_agent_detach(e);
+	agent_exact_free(e->exact);
 	agent_stacks_free(e->stacks);
 	hash_map_clear(&e->by_seq);
 	free(e->samples);
@@ -324,11 +345,23 @@ static bool slots_want_care(const struct engine_agent *e, u64 now)
 	       since > CHECK_MS * MS;
 }
 
+/* The agent has given us up: what was allocated since then is not known. */
+static bool came_too_late(struct engine_agent *e, enum alloc_ended *ended)
+{
+	if (!e->exact || !e->exact->counters.gave_up)
+		return false;
+	*ended = ALLOC_ENDED_GUARD;
+	engine_agent_detach(e);
+	return true;
+}
+
 static int round_of(struct engine_agent *e, enum alloc_ended *ended, struct error *err)
 {
 	const u64 now = clock_now_ns();
 	int r = agent_samples_drain(e, err);
 
+	if (r == 0 && came_too_late(e, ended))
+		return 0;
 	if (r == 0 && now - e->renewed_ns > RENEW_MS * MS) {
 		e->renewed_ns = now;
 		r = renew(e, err);
@@ -337,12 +370,13 @@ static int round_of(struct engine_agent *e, enum alloc_ended *ended, struct erro
 		e->claims_seen = e->counters.claims;
 		e->stacks_cut = false;
 		e->tended_ns = now;
-		r = agent_slots_tend(e->inject, e->tracee->target, e->base, err);
+		r = agent_slots_tend(e->inject, e->tracee->target, e->base,
+		                     e->exact ? agent_exact_slots(e->exact) : 0, err);
 	}
 	if (r == 0)
 		r = renew_countdowns(e, now, err);
 	if (r == 0 && now - e->looked_ns > LOOK_MS * MS)
-		r = agent_samples_look(e, err);
+		r = e->exact ? engine_agent_exact_pulse(e, err) : agent_samples_look(e, err);
 	if (r == 0 && now - e->checked_ns > CHECK_MS * MS) {
 		e->checked_ns = now;
 		r = check_patches(e, ended, err);

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "agent/agent_format.h"
+#include "alloc/agent_exact.h"
 #include "alloc/agent_rate.h"
 #include "alloc/agent_stacks.h"
 #include "alloc/alloc.h"
@@ -64,6 +65,10 @@ struct engine_agent {
 	u64 stopped_ns;     /* the longest that the target stood still for the patches */
 	u64 peak;           /* most held at a look */
 
+	/* exact mode; NULL: it samples */
+	struct agent_exact_run *exact;
+	u64 exact_look_ns, exact_look_cost_ns; /* of its set */
+
 	bool attached;
 	char patch_lost[RUNTIME_PROBE_NAME_BYTES]; /* somebody changed this function: ended */
 	bool left;                                 /* detached, but its place is still mapped */
@@ -75,9 +80,10 @@ int engine_agent_check_calls(const struct target *t, struct error *err);
  * reason. Only looks. One where another memwho's agent is still in is taken for possible. */
 int engine_agent_check_code(struct tracee *t, struct error *err);
 
-/* Patch the allocators of @t. @mean: bytes between samples,
- * 0: the default. What cannot be done is refused before anything is changed. */
-int engine_agent_open(struct tracee *t, u64 mean, struct engine_agent **ret, struct error *err);
+/* Patch the allocators of @t. Of @o: the mean of bytes between samples, or exact mode, and
+ * its table_entries. What cannot be done is refused before anything is changed. */
+int engine_agent_open(struct tracee *t, const struct alloc_options *o, struct engine_agent **ret,
+                      struct error *err);
 /* Undoes everything. */
 struct engine_agent *engine_agent_close(struct engine_agent *e);
 void engine_agent_detach(struct engine_agent *e);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "alloc/agent_samples.h"
+#include "alloc/result_agent_exact.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "unwind/stack_frames.h"
@@ -83,7 +84,8 @@ static const char *why_cut(struct filling *f, u32 id)
 	if (stack_frames_are_complete(h, agent_stacks_pcs(f->r->agent->stacks, id), s->n, s->stop))
 		return NULL;
 	if (s->stop == UNWIND_STOP_BAD_STACK)
-		return "[stack not copied from here]";
+		return f->r->agent->exact ? "[how far the stack reaches was not known]"
+		                          : "[stack not copied from here]";
 	return s->stop == UNWIND_STOP_DEEP ? "[deeper than 512 frames]"
 	                                   : "[no unwind table from here]";
 }
@@ -181,6 +183,8 @@ static int put_counts(struct alloc_recorder *r, const struct held *all, struct r
 	const struct agent_counters *c = &e->counters;
 	double low, high;
 
+	if (e->exact)
+		return result_agent_exact_counts(e, all->samples, (u64)all->bytes, to, err);
 	result_agent_interval(all->bytes, all->variance, all->least, &low, &high);
 	if (!all->samples)
 		high = MEANS_WITHOUT_SAMPLE * (double)agent_rate_coarsest(&e->rate);
@@ -281,7 +285,7 @@ static int put_report(struct alloc_recorder *r, const struct held *all, enum all
 
 /* ---- both ---- */
 
-static int new_profile(struct profile **ret, struct error *err)
+static int new_profile(bool exact, struct profile **ret, struct error *err)
 {
 	struct profile_type types[RESULT_TYPES];
 
@@ -289,7 +293,8 @@ static int new_profile(struct profile **ret, struct error *err)
 	types[RESULT_AGE] = (struct profile_type){ "inuse_age", "nanoseconds" };
 	types[RESULT_LOW] = (struct profile_type){ "bytes_low", "bytes" };
 	types[RESULT_HIGH] = (struct profile_type){ "bytes_high", "bytes" };
-	return profile_new(ret, types, RESULT_TYPES, PROFILE_INUSE_SPACE, err);
+	/* what is exact has no interval */
+	return profile_new(ret, types, exact ? RESULT_LOW : RESULT_TYPES, PROFILE_INUSE_SPACE, err);
 }
 
 int result_agent_make(struct alloc_recorder *r, enum alloc_ended ended,
@@ -315,7 +320,7 @@ int result_agent_make(struct alloc_recorder *r, enum alloc_ended ended,
 		add_to(&all, e, &e->blocks[i], e->looked_ns);
 		add_to(&stacks[e->blocks[i].stack], e, &e->blocks[i], e->looked_ns);
 	}
-	rc = new_profile(&p, err);
+	rc = new_profile(e->exact, &p, err);
 	if (rc == 0)
 		rc = fill(r, stacks, p, err);
 	if (rc == 0)

@@ -40,6 +40,7 @@ static const struct cli_option cores[] = {
 static const struct cli_option agent[] = {
 	{ 0, NULL, NULL, "With --engine agent" },
 	{ 0, "sample", "BYTES", "mean of what is allocated between two samples (512K)" },
+	{ 0, "exact", NULL, "every allocation with its stack, no samples" },
 	{ 0 },
 };
 

@@ -113,6 +113,20 @@ static int parse_sample(const struct cli_args *args, struct alloc_options *o, st
 	return 0;
 }
 
+static int parse_exact(const struct cli_args *args, struct alloc_options *o, struct error *err)
+{
+	o->exact = cli_flag(args, "exact");
+	if (!o->exact)
+		return 0;
+	if (o->engine != ALLOC_ENGINE_AGENT) {
+		error_set(err, EINVAL, "--exact is the agent's; engine bpf always is exact");
+		return error_hint(err, "--engine agent --exact");
+	}
+	if (o->sample_bytes)
+		return error_set(err, EINVAL, "--exact takes no samples: leave --sample out");
+	return 0;
+}
+
 static int parse_recording(const struct cli_args *args, struct capture_options *c,
                            struct error *err)
 {
@@ -127,6 +141,8 @@ static int parse_recording(const struct cli_args *args, struct capture_options *
 		r = parse_engine(args, &c->alloc.engine, err);
 	if (r == 0)
 		r = parse_sample(args, &c->alloc, err);
+	if (r == 0)
+		r = parse_exact(args, &c->alloc, err);
 	if (r == 0)
 		r = record_parse_slowdown(args, &c->alloc.max_slowdown, err);
 	c->ready_file = cli_value(args, "ready-file");

@@ -121,7 +121,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	set_up();
 	agent_rate_init(&e.rate, 4096, 0);
 	fill(data, size);
-	if (agent_stacks_new(&of.tracee, &e.stacks, &err) < 0)
+	if (agent_stacks_new(&of.tracee, true, &e.stacks, &err) < 0)
 		exit(1);
 	if (agent_samples_drain(&e, &err) < 0 || agent_samples_look(&e, &err) < 0)
 		abort();

@@ -3,12 +3,13 @@
 /*
  * The sampling engine by hand, for the tests:
  *
- *	agenter [-k STEP] [-m MEAN] [-c MS] PID record MS	attach, run so long, detach;
+ *	agenter [-k STEP] [-m MEAN] [-c MS] [-x] PID record MS	attach, run so long, detach;
  *						-c: change the rate every MS
  *	agenter [-k STEP] PID clean			what memwho detach does
  *	agenter PID look				an agent's counters; 4: none is there
  *
- * -k: be killed before this step. Prints "name value" lines; "site NAME
+ * -k: be killed before this step; -x: exact mode, -e ENTRIES: with a set of about so many
+ * blocks. Prints "name value" lines; "site NAME
  * BYTES LOW HIGH" for each stack with a function site_NAME.
  */
 
@@ -57,6 +58,8 @@ static void print_site(const struct profile *p, const struct profile_sample *s)
 		  high = profile_find_type(p, "bytes_high");
 	char text[256];
 
+	if (low < 0 || high < 0)
+		return;
 	for (size_t i = 0; i < s->n_frames; i++) {
 		const char *name = profile_frame_text(p, s->frames[i], text, sizeof(text));
 
@@ -77,13 +80,16 @@ static void print(const struct profile *p, enum alloc_ended ended)
 	}
 }
 
-static int record(pid_t pid, uint64_t mean, unsigned change_ms, unsigned ms)
+static void print_exact(const struct agent_exact_run *x)
 {
-	const struct alloc_options o = {
-		.engine = ALLOC_ENGINE_AGENT,
-		.sample_bytes = mean,
-		.symbols = { .no_debuginfod = true, .no_inline = true },
-	};
+	printf("objects %" PRIu64
+	       "\nset_full %llu\nset_full_bytes %llu\nlate %llu\nlate_bytes %llu\n",
+	       x->sums.objects, x->counters.set_full, x->counters.set_full_bytes, x->counters.late,
+	       x->counters.late_bytes);
+}
+
+static int record(pid_t pid, struct alloc_options o, unsigned change_ms, unsigned ms)
+{
 	uint64_t until, change_ns;
 	cleanup(alloc_freep) struct alloc_recorder *r = NULL;
 	cleanup(profile_freep) struct profile *p = NULL;
@@ -110,6 +116,8 @@ static int record(pid_t pid, uint64_t mean, unsigned change_ms, unsigned ms)
 	if (alloc_result(r, ended ? ended : ALLOC_ENDED_DURATION, &filter, &p, &err) < 0)
 		return fail(&err);
 	print(p, ended);
+	if (o.exact)
+		print_exact(r->agent->exact);
 	return 0;
 }
 
@@ -145,17 +153,22 @@ static int look(const struct target *t)
 int main(int argc, char **argv)
 {
 	cleanup(target_closep) struct target *t = NULL;
+	struct alloc_options o = {
+		.engine = ALLOC_ENGINE_AGENT,
+		.symbols = { .no_debuginfod = true, .no_inline = true },
+	};
 	struct error err;
-	uint64_t mean = 0;
 	unsigned change_ms = 0;
 	int c, r;
 
 	steps_hook = step;
 	signal(SIGINT, on_interrupt);
-	while ((c = getopt(argc, argv, "+k:m:c:")) > 0) {
+	while ((c = getopt(argc, argv, "+k:m:c:e:x")) > 0) {
 		switch (c) {
 		case 'k': kill_step = strtol(optarg, NULL, 10); break;
-		case 'm': mean = strtoull(optarg, NULL, 10); break;
+		case 'm': o.sample_bytes = strtoull(optarg, NULL, 10); break;
+		case 'e': o.table_entries = strtoull(optarg, NULL, 10); break;
+		case 'x': o.exact = true; break;
 		case 'c': change_ms = (unsigned)strtoul(optarg, NULL, 10); break;
 		default: return 2;
 		}
@@ -170,7 +183,7 @@ int main(int argc, char **argv)
 	else if (!strcmp(argv[optind + 1], "look"))
 		r = look(t);
 	else
-		r = record(t->pid, mean, change_ms,
+		r = record(t->pid, o, change_ms,
 		           argc - optind > 2 ? (unsigned)atoi(argv[optind + 2]) : 100);
 	printf("steps %ld\n", n_steps);
 	return r;
