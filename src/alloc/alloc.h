@@ -19,16 +19,9 @@
 #include "profile/profile.h"
 #include "symbol/symbol.h"
 
-enum alloc_engine {
-	ALLOC_ENGINE_AUTO,
-	ALLOC_ENGINE_BPF,
-	ALLOC_ENGINE_AGENT,
-	ALLOC_ENGINE_GO, /* the runtime's own profile: capture/capture_own.h, no recorder */
-};
-
 struct alloc_options {
-	const char *allocators; /* "postgres,libc", NULL: chosen by what the target is */
-	enum alloc_engine engine;
+	const char *allocators;      /* "postgres,libc", NULL: chosen by what the target is */
+	const char *engine;          /* a name in engine.c's table; NULL: chosen by what is there */
 	double max_slowdown;         /* 1.5 = half as slow again; 0: the default */
 	bool follow;                 /* take children in */
 	bool peak;                   /* keep what was held at the maximum */

@@ -16,7 +16,7 @@
 
 /* ---- bpf ---- */
 
-static int bpf_is_possible(struct error *err)
+int engine_possible_bpf(const struct target *t, struct error *err)
 {
 	const enum kernel_answer bpf = kernel_has(KERNEL_BPF);
 
@@ -86,7 +86,7 @@ static int it_runs_freely(const struct target *t, struct error *err)
 	return 0;
 }
 
-static int agent_is_possible(const struct target *t, struct error *err)
+int engine_possible_agent(const struct target *t, struct error *err)
 {
 	int r = 0;
 
@@ -100,13 +100,6 @@ static int agent_is_possible(const struct target *t, struct error *err)
 	if (r == 0)
 		r = it_runs_freely(t, err);
 	return r < 0 ? r : engine_agent_check_calls(t, err);
-}
-
-/* ---- all ---- */
-
-int engine_possible(enum alloc_engine e, const struct target *t, struct error *err)
-{
-	return e == ALLOC_ENGINE_AGENT ? agent_is_possible(t, err) : bpf_is_possible(err);
 }
 
 int engine_possible_patches(pid_t pid, const char *allocators, struct error *err)

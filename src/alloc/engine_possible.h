@@ -11,10 +11,10 @@
 #include "base/error.h"
 #include "target/target.h"
 
-/* Can @e work on this machine for this user and, unless @t is NULL, on that process?
- * 0, or -errno with the reason in one sentence and what would help. Of the agent: not
- * whether the process's allocator can be patched (engine_possible_patches). */
-int engine_possible(enum alloc_engine e, const struct target *t, struct error *err);
+/* What engine_ops.possible is. Of the agent: not whether the process's allocator can be
+ * patched (engine_possible_patches). */
+int engine_possible_bpf(const struct target *t, struct error *err);
+int engine_possible_agent(const struct target *t, struct error *err);
 
 /* How many functions of the allocators in process @pid could the agent patch? -errno
  * with the reason when it cannot. */

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "alloc/recorder.h"
 
+#include <sys/resource.h>
+#include <time.h>
+
 #include "base/array.h"
 #include "base/clock.h"
+#include "base/log.h"
 
 struct tracee *recorder_tracee(const struct alloc_recorder *r, u32 slot)
 {
@@ -60,4 +64,76 @@ int recorder_attach(struct alloc_recorder *r, struct tracee *t, struct error *er
 	note_used(t);
 	t->attached_ns = clock_now_ns();
 	return tracee_attach(t, r->engine, err);
+}
+
+/* ---- what engines have in common ---- */
+
+static int open_tracees(struct alloc_recorder *r, const pid_t *pids, size_t n, struct error *err)
+{
+	struct error first = { 0 };
+
+	for (size_t i = 0; i < n; i++) {
+		struct tracee *t;
+		struct error why = { 0 };
+		int rc = tracee_open(pids[i], r->n_slots, r->pool, r->allocators, &t, &why);
+
+		if (rc == 0)
+			rc = recorder_keep(r, t, &why);
+		if (rc == 0)
+			r->n_slots++;
+		else if (!first.code)
+			first = why;
+		/* of several processes some may be gone or of another kind */
+		if (rc < 0 && n > 1)
+			log_note(LOG_WARN, "process %d is left out: %s", pids[i], why.message);
+	}
+	if (r->n_tracees)
+		return 0;
+	*err = first;
+	if (n > 1) {
+		error_set(err, -first.code, "none of the %zu processes can be recorded", n);
+		error_hint(err, "%s", first.hint);
+	}
+	return err->code;
+}
+
+/* Each probed function takes up to two descriptors in each process. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+int recorder_open(struct alloc_recorder *r, const pid_t *pids, size_t n, struct error *err)
+{
+	int rc = symbol_pool_new(&r->options.symbols, &r->pool, err);
+
+	raise_descriptor_limit();
+	return rc < 0 ? rc : open_tracees(r, pids, n, err);
+}
+
+static int64_t unix_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+void recorder_begin(struct alloc_recorder *r, u64 attach_began_ns)
+{
+	r->begun_ns = clock_now_ns();
+	r->begun_unix_ns = unix_now_ns();
+	r->attach_seconds += (double)(r->begun_ns - attach_began_ns) / 1e9;
+}
+
+void recorder_close_tracees(struct alloc_recorder *r)
+{
+	for (size_t i = 0; i < r->n_tracees; i++)
+		tracee_close(r->tracees[i]);
+	r->n_tracees = 0;
 }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
-/* The recorder's insides, shared by alloc.c, recorder.c, follow.c and result*.c. */
+/* The recorder's insides, shared by alloc.c, the engines' recorder_*.c, follow.c and
+ * result*.c. */
 
 #include "alloc/alloc.h"
+#include "alloc/engine.h"
 #include "alloc/engine_agent.h"
 #include "alloc/engine_bpf.h"
 #include "alloc/guard.h"
@@ -31,8 +33,9 @@ struct alloc_recorder {
 	char *allocators; /* our copy of options.allocators */
 	struct symbol_pool *pool;
 	struct modules modules;
-	struct engine_bpf *engine;
-	struct engine_agent *agent; /* in place of the other: samples of one process */
+	const struct engine_ops *ops;
+	struct engine_bpf *engine;  /* of recorder_bpf.c */
+	struct engine_agent *agent; /* of recorder_agent.c: samples of one process */
 	struct guard guard;
 	struct tracee **tracees;
 	size_t n_tracees, cap_tracees;
@@ -54,6 +57,14 @@ struct alloc_recorder {
 	u64 peak_cost_ns; /* what the last snapshot took */
 	struct recorder_groups peak;
 };
+
+/* Symbols and tracees, of which there is one at least then. */
+int recorder_open(struct alloc_recorder *r, const pid_t *pids, size_t n, struct error *err);
+/* Recording has begun; the last part of the attach did at @attach_began_ns. */
+void recorder_begin(struct alloc_recorder *r, u64 attach_began_ns);
+
+/* For an engine that they need; else it is done behind its close(). */
+void recorder_close_tracees(struct alloc_recorder *r);
 
 /* The tracee with this slot, or NULL. */
 struct tracee *recorder_tracee(const struct alloc_recorder *r, u32 slot);

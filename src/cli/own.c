@@ -131,7 +131,7 @@ static void remark(const struct record *r, const struct capture_own_facts *f)
 int own_run(const struct cli_args *args, struct record *r, const pid_t *pids, size_t n,
             struct error *err)
 {
-	const bool is_asked = r->capture.alloc.engine == ALLOC_ENGINE_GO;
+	const bool is_asked = record_is_go(r);
 	const char *other = asks_for_recording(args);
 	cleanup(profile_freep) struct profile *p = NULL;
 	cleanup(profile_freep) struct profile *grown = NULL;
@@ -142,7 +142,7 @@ int own_run(const struct cli_args *args, struct record *r, const pid_t *pids, si
 		error_set(err, EINVAL, "--%s needs a recording, --engine go makes none", other);
 		return error_hint(err, "leave one of them out");
 	}
-	if (other || (!is_asked && r->capture.alloc.engine != ALLOC_ENGINE_AUTO))
+	if (other || (!is_asked && r->capture.alloc.engine))
 		return OWN_NOT;
 	rc = read_all(pids, n, &p, &facts, err);
 	/* what is wrong with a process is the recorder's to say, unless it is a Go program */

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "alloc/engine.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "render/render.h"
@@ -15,27 +16,23 @@
 
 /* ---- options ---- */
 
-static int parse_engine(const struct cli_args *args, enum alloc_engine *ret, struct error *err)
+/* The recorders', and Go's own profile, which none of them reads. */
+static int parse_engine(const struct cli_args *args, const char **ret, struct error *err)
 {
-	static const struct {
-		const char *name;
-		enum alloc_engine engine;
-	} engines[] = { { "auto", ALLOC_ENGINE_AUTO },
-		        { "bpf", ALLOC_ENGINE_BPF },
-		        { "agent", ALLOC_ENGINE_AGENT },
-		        { "go", ALLOC_ENGINE_GO } };
 	const char *name = cli_value(args, "engine");
+	char known[128] = "auto";
 
-	for (size_t i = 0; name && i < ARRAY_SIZE(engines); i++) {
-		if (!strcmp(name, engines[i].name)) {
-			*ret = engines[i].engine;
-			return 0;
-		}
-	}
-	if (!name)
+	if (!name || !strcmp(name, "auto"))
 		return 0;
+	if (!strcmp(name, RECORD_ENGINE_GO) || engine_find(name)) {
+		*ret = name;
+		return 0;
+	}
+	for (size_t i = 0; i < engine_n(); i++)
+		snprintf(known + strlen(known), sizeof(known) - strlen(known), ", %s",
+		         engine_at(i)->name);
 	error_set(err, EINVAL, "no engine '%s'", name);
-	return error_hint(err, "engines: auto, bpf, agent, go");
+	return error_hint(err, "engines: %s, " RECORD_ENGINE_GO, known);
 }
 
 int record_parse_time(const struct cli_args *args, const char *name, double *ret, struct error *err)
@@ -103,7 +100,7 @@ static int parse_sample(const struct cli_args *args, struct alloc_options *o, st
 
 	if (r < 0 || !cli_value(args, "sample"))
 		return r;
-	if (o->engine != ALLOC_ENGINE_AGENT) {
+	if (!o->engine || strcmp(o->engine, "agent") != 0) {
 		error_set(err, EINVAL, "--sample is the agent's; the others record everything");
 		return error_hint(err, "--engine agent --sample 512K");
 	}
@@ -118,7 +115,7 @@ static int parse_exact(const struct cli_args *args, struct alloc_options *o, str
 	o->exact = cli_flag(args, "exact");
 	if (!o->exact)
 		return 0;
-	if (o->engine != ALLOC_ENGINE_AGENT) {
+	if (!o->engine || strcmp(o->engine, "agent") != 0) {
 		error_set(err, EINVAL, "--exact is the agent's; engine bpf always is exact");
 		return error_hint(err, "--engine agent --exact");
 	}
@@ -217,6 +214,11 @@ int record_parse(const struct cli_args *args, struct record *ret, struct error *
 	r.line.tells = isatty(STDERR_FILENO) && !cli_flag(args, "quiet");
 	*ret = r;
 	return 0;
+}
+
+bool record_is_go(const struct record *r)
+{
+	return r->capture.alloc.engine && !strcmp(r->capture.alloc.engine, RECORD_ENGINE_GO);
 }
 
 /* ---- signals ---- */
@@ -341,7 +343,7 @@ int record_run(struct record *r, const pid_t *pids, size_t n, struct error *err)
 	cleanup(profile_freep) struct profile *p = NULL;
 	int rc;
 
-	if (r->capture.alloc.engine == ALLOC_ENGINE_GO) {
+	if (record_is_go(r)) {
 		error_set(err, EINVAL, "--engine go reads what a Go program has recorded already");
 		return error_hint(err, "memwho alloc PID, while it runs");
 	}

@@ -31,6 +31,10 @@ struct record {
 	bool is_own; /* nothing was recorded: cli/own.h */
 };
 
+/* --engine go: what a Go program has recorded itself. */
+#define RECORD_ENGINE_GO "go"
+bool record_is_go(const struct record *r);
+
 int record_parse(const struct cli_args *args, struct record *ret, struct error *err);
 /* SIGINT and SIGTERM end the recording from now on. */
 void record_catch_signals(void);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 
-#include "alloc/engine_possible.h"
+#include "alloc/engine.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "capture/launch.h"
@@ -26,14 +26,17 @@ static int let_go(void *arg, struct error *err)
 /* Exact where that is permitted, else samples; the program is held as the engine wants it. */
 static int choose_engine(struct running *r, struct error *err)
 {
-	enum alloc_engine *engine = &r->record.capture.alloc.engine;
+	const char **name = &r->record.capture.alloc.engine;
+	const struct engine_ops *e = engine_at(0);
 	struct error why;
 
-	if (*engine == ALLOC_ENGINE_AUTO && engine_possible(ALLOC_ENGINE_BPF, NULL, &why) < 0) {
-		log_note(LOG_INFO, "%s; blocks are sampled by --engine agent", why.message);
-		*engine = ALLOC_ENGINE_AGENT;
+	if (!*name && e->possible(NULL, &why) < 0) {
+		*name = "agent";
+		log_note(LOG_INFO, "%s; blocks are sampled by --engine %s", why.message, *name);
 	}
-	return *engine == ALLOC_ENGINE_AGENT ? launch_loosen(&r->launch, err) : 0;
+	if (*name)
+		e = engine_find(*name);
+	return e && e->lends ? launch_loosen(&r->launch, err) : 0;
 }
 
 static int need_command(const struct cli_args *args, struct error *err)

@@ -154,7 +154,7 @@ int main(int argc, char **argv)
 {
 	cleanup(target_closep) struct target *t = NULL;
 	struct alloc_options o = {
-		.engine = ALLOC_ENGINE_AGENT,
+		.engine = "agent",
 		.symbols = { .no_debuginfod = true, .no_inline = true },
 	};
 	struct error err;

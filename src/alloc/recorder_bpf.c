@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The exact engine in a recorder: every call of the allocators, by probes of the kernel. */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc/engine_possible.h"
+#include "alloc/follow.h"
+#include "alloc/recorder.h"
+#include "alloc/result_profile.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+enum {
+	DEFAULT_FIRST_LEVEL = 1 << 18,
+	ROW_HEADROOM = 1 << 18, /* for modules that come later */
+	MANY_THREADS = 512,     /* whose waiting is read every second */
+};
+
+#define TEND_NS 20000000ULL
+
+/* ---- start ---- */
+
+static bool any_throws(const struct alloc_recorder *r)
+{
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		if (tracee_may_throw(r->tracees[i]))
+			return true;
+	}
+	return false;
+}
+
+static int open_engine(struct alloc_recorder *r, struct error *err)
+{
+	bool many = r->options.follow || r->n_tracees > 1;
+	struct engine_bpf_sizes sizes = {
+		.tables.stacks = many ? 1 << 18 : 1 << 16,
+		.tables.pcs = many ? 1 << 22 : 1 << 21,
+		.first_level = r->options.table_entries ? r->options.table_entries
+		                                        : DEFAULT_FIRST_LEVEL,
+		.reset_contexts = 1 << 16,
+		.want_stacks = !r->options.no_stacks,
+		.want_sessions = any_throws(r),
+		.follow = r->options.follow,
+	};
+	int rc;
+
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		rc = modules_add_space(&r->modules, r->tracees[i]->space, err);
+		if (rc < 0)
+			return rc;
+	}
+	modules_sizes(&r->modules, &sizes.tables.rows, &sizes.tables.index);
+	sizes.tables.rows += ROW_HEADROOM;
+	sizes.tables.index += ROW_HEADROOM;
+	return engine_bpf_open(&sizes, &r->engine, err);
+}
+
+/* Over when every process is; why: as the last of them. */
+static enum alloc_ended all_ended(const struct alloc_recorder *r)
+{
+	const struct tracee *last = r->tracees[0];
+
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		if (!r->tracees[i]->ended)
+			return ALLOC_RUNNING;
+		if (r->tracees[i]->ended_ns > last->ended_ns)
+			last = r->tracees[i];
+	}
+	return last->ended;
+}
+
+/* A process that ends while we attach to it is no reason to leave the others. */
+static int forgive_ended(struct alloc_recorder *r, struct tracee *t, int rc, struct error *err)
+{
+	if (rc >= 0 || !target_has_ended(t->target))
+		return rc;
+	recorder_end(r, t, ALLOC_ENDED_EXIT);
+	if (!all_ended(r))
+		return 0;
+	error_set(err, ESRCH, "process %d (%s) ended while memwho attached to it", t->pid,
+	          t->command);
+	return error_hint(err, "`memwho run -- COMMAND` records a program from its start to its "
+	                       "end");
+}
+
+static int publish_all(struct alloc_recorder *r, struct error *err)
+{
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		int rc;
+
+		tracee_decide_throws(r->tracees[i], engine_bpf_has_sessions(r->engine));
+		rc = tracee_publish(r->tracees[i], r->engine, &r->modules, err);
+		rc = forgive_ended(r, r->tracees[i], rc, err);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int too_slow(const struct guard *g, struct error *err)
+{
+	error_set(err, EBUSY,
+	          "recording exactly would slow the target down about %.1fx (%lu allocator calls a "
+	          "second on its busiest thread); the limit is %.4gx",
+	          g->estimate, (unsigned long)g->hits_per_second, g->limit);
+	return error_hint(err,
+	                  "--max-slowdown %.0f records all the same; or record at a quieter "
+	                  "time, or another process of the service",
+	                  g->estimate + 1);
+}
+
+static void note_threads(struct alloc_recorder *r)
+{
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		cleanup_free pid_t *tids = NULL;
+		struct error ignored;
+		size_t n = 0;
+
+		if (!r->tracees[i]->ended &&
+		    target_threads(r->tracees[i]->target, &tids, &n, &ignored) == 0)
+			guard_note_threads(&r->guard, tids, n < MANY_THREADS ? n : MANY_THREADS);
+	}
+}
+
+static int count_first(struct alloc_recorder *r, struct error *err)
+{
+	int rc = calibrate_run(r->engine, &r->modules, r->pool, &r->guard.costs, err);
+
+	for (size_t i = 0; rc == 0 && i < r->n_tracees; i++) {
+		rc = tracee_attach_counting(r->tracees[i], r->engine, err);
+		rc = forgive_ended(r, r->tracees[i], rc, err);
+	}
+	note_threads(r);
+	if (rc == 0)
+		guard_count(&r->guard, r->engine);
+	for (size_t i = 0; i < r->n_tracees; i++)
+		tracee_detach(r->tracees[i]);
+	if (rc < 0)
+		return rc;
+	log_note(LOG_INFO,
+	         "%lu allocator calls a second on the busiest thread: about %.2fx slower "
+	         "while recording",
+	         (unsigned long)r->guard.hits_per_second, r->guard.estimate);
+	return r->guard.estimate > r->guard.limit ? too_slow(&r->guard, err) : 0;
+}
+
+static int attach_all(struct alloc_recorder *r, struct error *err)
+{
+	u64 start = clock_now_ns();
+
+	engine_bpf_reset_counters(r->engine);
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		struct tracee *t = r->tracees[i];
+		int rc = t->ended ? 0 : recorder_attach(r, t, err);
+
+		rc = forgive_ended(r, t, rc, err);
+		if (rc < 0)
+			return rc;
+	}
+	recorder_begin(r, start);
+	note_threads(r);
+	guard_begin(&r->guard, r->engine);
+	engine_bpf_links_preload(r->engine);
+	return 0;
+}
+
+static int attach(struct alloc_recorder *r, const struct engine_request *q, struct error *err)
+{
+	u64 begun = clock_now_ns();
+	int rc = recorder_open(r, q->pids, q->n_pids, err);
+
+	if (rc == 0)
+		rc = open_engine(r, err);
+	if (rc == 0)
+		rc = publish_all(r, err);
+	if (rc < 0)
+		return rc;
+	r->attach_seconds = (double)(clock_now_ns() - begun) / 1e9;
+	if (!q->started_stopped)
+		rc = count_first(r, err);
+	else
+		rc = calibrate_run(r->engine, &r->modules, r->pool, &r->guard.costs, err);
+	return rc < 0 ? rc : attach_all(r, err);
+}
+
+/* Who ended between our first look and the attach has sent no event. */
+static void note_already_gone(struct alloc_recorder *r)
+{
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		if (target_has_ended(r->tracees[i]->target))
+			recorder_end(r, r->tracees[i], ALLOC_ENDED_EXIT);
+	}
+}
+
+static int open_all(struct alloc_recorder *r, const struct engine_request *q, struct error *err)
+{
+	int rc;
+
+	r->guard.limit = q->options->max_slowdown > 0 ? q->options->max_slowdown : 1.5;
+	rc = attach(r, q, err);
+	if (rc == 0)
+		note_already_gone(r);
+	return rc;
+}
+
+static int accepts(const struct engine_request *q, struct error *err)
+{
+	return 0;
+}
+
+/* ---- poll ---- */
+
+static uint64_t held_bytes(const struct alloc_recorder *r)
+{
+	const volatile struct alloc_counters *c = engine_bpf_counters(r->engine);
+	u64 gone = c->free_bytes + engine_bpf_table_swept_bytes(r->engine), born = c->alloc_bytes;
+
+	return born > gone ? born - gone : 0;
+}
+
+static void watch_peak(struct alloc_recorder *r)
+{
+	struct recorder_groups now = { 0 };
+	u64 held = held_bytes(r), start = clock_now_ns();
+	struct error ignored;
+
+	if (held > r->peak_held)
+		r->peak_held = held;
+	/* a look at the table for each hundredth of growth, and not more than a
+	 * fifth of the time */
+	if (r->peak.taken_ns && (held < r->peak.bytes + r->peak.bytes / 100 ||
+	                         start - r->peak.taken_ns < 4 * r->peak_cost_ns))
+		return;
+	if (result_groups(r, 0, &now, &ignored) < 0)
+		return;
+	r->peak_cost_ns = clock_now_ns() - start;
+	if (now.bytes >= r->peak.bytes) {
+		result_groups_clear(&r->peak);
+		r->peak = now;
+	} else {
+		result_groups_clear(&now);
+	}
+}
+
+/* Contexts of a process that may be gone at the end: their names are read while
+ * it lives, for at most a twentieth of our time. */
+static void learn_contexts(struct alloc_recorder *r, u64 now)
+{
+	cleanup(result_groups_clear) struct recorder_groups groups = { 0 };
+	struct error ignored;
+
+	if (now - r->contexts_learned_ns < 20 * r->contexts_cost_ns)
+		return;
+	if (result_groups(r, 0, &groups, &ignored) == 0)
+		result_profile_name_contexts(r, &groups, &ignored);
+	r->contexts_learned_ns = clock_now_ns();
+	r->contexts_cost_ns = r->contexts_learned_ns - now;
+}
+
+static void learn(struct alloc_recorder *r, u64 now)
+{
+	bool contexts = false;
+
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		struct tracee *t = r->tracees[i];
+
+		if (!tracee_names_are_due(t, now))
+			continue;
+		tracee_names_learn(t);
+		contexts |= t->n_runtimes && t->runtimes[0]->has_contexts;
+	}
+	if (contexts)
+		learn_contexts(r, now);
+}
+
+static int poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ended,
+                struct error *err)
+{
+	int wait = timeout_ms < 20 ? timeout_ms : 20;
+	u64 deadline = clock_now_ns() + (u64)(timeout_ms > 0 ? timeout_ms : 0) * 1000000, now;
+	int rc;
+
+	do {
+		rc = engine_bpf_poll(r->engine, follow_is_behind(r) ? 0 : wait, follow_note, r,
+		                     err);
+		if (rc < 0)
+			return rc;
+		follow_work(r);
+		now = clock_now_ns();
+		if (now - r->tended_ns >= TEND_NS) {
+			r->tended_ns = now;
+			rc = engine_bpf_table_tend(r->engine, err);
+			if (rc < 0)
+				return rc;
+			if (r->options.peak)
+				watch_peak(r);
+			learn(r, now);
+		}
+		/* a child that waits to be taken in is not ended */
+		r->ended = follow_is_behind(r) ? ALLOC_RUNNING : all_ended(r);
+		if (!r->ended && guard_is_due(&r->guard, now)) {
+			if (guard_watch(&r->guard, r->engine))
+				r->ended = ALLOC_ENDED_GUARD;
+			note_threads(r);
+		}
+	} while (!r->ended && now < deadline && !alloc_interrupted);
+	*ended = r->ended;
+	return 0;
+}
+
+/* ---- end ---- */
+
+static void detach(struct alloc_recorder *r)
+{
+	struct engine_bpf_links all = { 0 };
+	struct error ignored;
+
+	follow_give_up(r);
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		struct tracee *t = r->tracees[i];
+
+		if (t->wants_refresh && !t->ended && engine_bpf_is_active(r->engine, t->slot))
+			tracee_look_again(t, r->engine);
+		tracee_names_learn(t);
+	}
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		engine_bpf_end_process(r->engine, r->tracees[i]->slot);
+		if (tracee_give_links(r->tracees[i], &all, &ignored) < 0)
+			tracee_detach(r->tracees[i]);
+	}
+	engine_bpf_links_detach(&all);
+	engine_bpf_links_wait(r->engine);
+}
+
+static void close_all(struct alloc_recorder *r)
+{
+	recorder_close_tracees(r); /* their links are the engine's */
+	engine_bpf_close(r->engine);
+	result_groups_clear(&r->peak);
+	guard_clear(&r->guard);
+}
+
+const struct engine_ops recorder_bpf_ops = {
+	.name = "bpf",
+	.check = "engine bpf",
+	.title = "every allocation, by probes of the kernel",
+	.possible = engine_possible_bpf,
+	.accepts = accepts,
+	.open = open_all,
+	.poll = poll,
+	.held_bytes = held_bytes,
+	.detach = detach,
+	.result = result_profile_make,
+	.close = close_all,
+};
