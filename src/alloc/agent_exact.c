@@ -345,8 +345,8 @@ static int sum_stack(struct agent_exact_run *r, size_t id, const struct agent_ex
 	struct agent_stack *to = agent_stacks_at(r->stacks, r->local[id]);
 
 	if (s->ready && r->local[id]) {
-		to->objects += (double)s->objects;
-		to->bytes += (double)s->bytes;
+		to->objects.estimate += (double)s->objects;
+		to->bytes.estimate += (double)s->bytes;
 	}
 	return 0;
 }
@@ -355,10 +355,13 @@ int agent_exact_sum_stacks(struct agent_exact_run *r, struct error *err)
 {
 	struct agent_stack *none = agent_stacks_at(r->stacks, 0);
 
-	for (u32 id = 0; id < agent_stacks_n(r->stacks); id++)
-		agent_stacks_at(r->stacks, id)->objects = agent_stacks_at(r->stacks, id)->bytes = 0;
-	none->objects = (double)r->counters.no_stack;
-	none->bytes = (double)r->counters.no_stack_bytes;
+	for (u32 id = 0; id < agent_stacks_n(r->stacks); id++) {
+		struct agent_stack *s = agent_stacks_at(r->stacks, id);
+
+		s->objects = s->bytes = (struct interval_sum){ 0 };
+	}
+	none->objects.estimate = (double)r->counters.no_stack;
+	none->bytes.estimate = (double)r->counters.no_stack_bytes;
 	return for_stacks(r, 1, sum_stack, err);
 }
 

@@ -14,13 +14,14 @@
 #include "alloc/tracee.h"
 #include "base/error.h"
 #include "bpf/unwind_format.h"
+#include "profile/interval.h"
 
 struct agent_stack {
 	size_t first;
 	u32 n;
 	enum unwind_stop stop;
 	/* estimates of all that was allocated there */
-	double objects, bytes;
+	struct interval_sum objects, bytes;
 };
 
 struct agent_stacks;

@@ -10,42 +10,20 @@
 #include "alloc/result_agent_exact.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "profile/interval.h"
 #include "unwind/stack_frames.h"
 
-/* The four of every heap profile, ages, the interval, and how many samples. */
+/* The four of every heap profile, ages, and what intervals are made of. */
 enum {
 	RESULT_AGE = PROFILE_HEAP_TYPES,
-	RESULT_LOW,
-	RESULT_HIGH,
-	RESULT_TYPES,
+	RESULT_INTERVAL,
+	RESULT_TYPES = RESULT_INTERVAL + INTERVAL_TYPES,
 };
-
-#define Z95 1.959964
-
-/* B bytes give no sample with a probability of exp(-B / mean); this is where it is 2.5 %. */
-#define MEANS_WITHOUT_SAMPLE 3.688879
 
 struct held { /* of one stack, or of all */
-	double objects, bytes, variance, least, age_ns;
-	u64 samples;
+	struct interval_sum objects, bytes;
+	double age_ns;
 };
-
-void result_agent_interval(double estimate, double variance, double least, double *low,
-                           double *high)
-{
-	double n, l, h;
-
-	*low = *high = estimate;
-	if (!(variance > 0) || !(estimate > 0))
-		return;
-	n = estimate * estimate / variance;
-	l = 1 - 1 / (9 * n) - Z95 / (3 * sqrt(n));
-	h = 1 - 1 / (9 * (n + 1)) + Z95 / (3 * sqrt(n + 1));
-	*low = l > 0 ? estimate * l * l * l : 0;
-	*high = estimate * (n + 1) / n * h * h * h;
-	if (*low < least)
-		*low = least;
-}
 
 static bool is_wanted(const struct alloc_options *o, const struct alloc_filter *f, u64 now_ns,
                       const struct engine_agent_block *b)
@@ -57,14 +35,11 @@ static bool is_wanted(const struct alloc_options *o, const struct alloc_filter *
 static void add_to(struct held *h, const struct engine_agent *e, const struct engine_agent_block *b,
                    u64 now_ns)
 {
-	const double size = (double)b->size, weight = agent_samples_weight(e, b->size, b->seq);
+	const double weight = agent_samples_weight(e, b->size, b->seq);
 
-	h->objects += weight;
-	h->bytes += weight * size;
-	h->variance += size * size * weight * (weight - 1);
-	h->least += size;
+	interval_add_blocks(&h->objects, weight);
+	interval_add_bytes(&h->bytes, (double)b->size, weight);
 	h->age_ns += weight * (double)(now_ns > b->birth_ns ? now_ns - b->birth_ns : 0);
-	h->samples++;
 }
 
 /* ---- the profile ---- */
@@ -104,27 +79,32 @@ static int frames_of(struct filling *f, u32 id, u32 *ids, struct error *err)
 	return r < 0 ? r : 1;
 }
 
+/* Of stacks that were lost only what still lives is known. */
+static const struct interval_sum *larger(const struct interval_sum *a, const struct interval_sum *b)
+{
+	return a->estimate > b->estimate ? a : b;
+}
+
 static int add_stack(struct filling *f, u32 id, const struct held *h, struct error *err)
 {
 	const struct agent_stack *s = agent_stacks_at(f->r->agent->stacks, id);
 	int64_t values[RESULT_TYPES] = { 0 };
 	u32 ids[PROFILE_MAX_FRAMES];
-	double low, high;
+	const struct interval_sum *objects = larger(&s->objects, &h->objects);
+	const struct interval_sum *bytes = larger(&s->bytes, &h->bytes);
 	int n;
 
-	if (!h->samples && !(s->objects > 0))
+	if (!(objects->estimate > 0))
 		return 0;
 	n = frames_of(f, id, ids, err);
 	if (n < 0)
 		return n;
-	result_agent_interval(h->bytes, h->variance, h->least, &low, &high);
-	values[PROFILE_ALLOC_OBJECTS] = llround(fmax(s->objects, h->objects));
-	values[PROFILE_ALLOC_SPACE] = llround(fmax(s->bytes, h->bytes));
-	values[PROFILE_INUSE_OBJECTS] = llround(h->objects);
-	values[PROFILE_INUSE_SPACE] = llround(h->bytes);
+	values[PROFILE_ALLOC_OBJECTS] = llround(objects->estimate);
+	values[PROFILE_ALLOC_SPACE] = llround(bytes->estimate);
+	values[PROFILE_INUSE_OBJECTS] = llround(h->objects.estimate);
+	values[PROFILE_INUSE_SPACE] = llround(h->bytes.estimate);
 	values[RESULT_AGE] = llround(h->age_ns);
-	values[RESULT_LOW] = llround(low);
-	values[RESULT_HIGH] = llround(high);
+	interval_values(objects, bytes, &h->objects, &h->bytes, &values[RESULT_INTERVAL]);
 	return profile_add(f->p, ids, n, &f->label, 1, values, err);
 }
 
@@ -153,9 +133,9 @@ static double complete_percent(struct alloc_recorder *r)
 	for (u32 id = 1; id < agent_stacks_n(stacks); id++) {
 		const struct agent_stack *s = agent_stacks_at(stacks, id);
 
-		all += s->objects;
+		all += s->objects.estimate;
 		if (stack_frames_are_complete(h, agent_stacks_pcs(stacks, id), s->n, s->stop))
-			complete += s->objects;
+			complete += s->objects.estimate;
 	}
 	return all > 0 ? 100 * complete / all : 100;
 }
@@ -184,18 +164,21 @@ static int put_counts(struct alloc_recorder *r, const struct held *all, struct r
 	double low, high;
 
 	if (e->exact)
-		return result_agent_exact_counts(e, all->samples, (u64)all->bytes, to, err);
-	result_agent_interval(all->bytes, all->variance, all->least, &low, &high);
-	if (!all->samples)
-		high = MEANS_WITHOUT_SAMPLE * (double)agent_rate_coarsest(&e->rate);
+		return result_agent_exact_counts(e, (u64)all->bytes.samples,
+		                                 (u64)all->bytes.estimate, to, err);
+	interval_of(&all->bytes, &low, &high);
+	if (!(all->bytes.samples > 0))
+		high = INTERVAL_WITHOUT_SAMPLE * (double)agent_rate_coarsest(&e->rate);
 	const struct row rows[] = {
-		{ "held_bytes", NULL, llround(all->bytes), "bytes" },
-		{ "held_bytes_low", "held at least (95 % sure)", llround(low), "bytes" },
-		{ "held_bytes_high", "at most", llround(high), "bytes" },
+		{ "held_bytes", NULL, llround(all->bytes.estimate), "bytes" },
+		{ "held_bytes_low", NULL, llround(low), "bytes" },
+		/* where there are samples, it stands behind the sum */
+		{ "held_bytes_high", all->bytes.samples > 0 ? NULL : "held (95 % sure) at most",
+		  llround(high), "bytes" },
 		{ "sample_bytes", "one sample in", (int64_t)agent_rate_mean(&e->rate, e->rate.now),
 		  "bytes" },
 		{ "samples", "samples", (int64_t)c->samples, "" },
-		{ "samples_held", "of these still held", (int64_t)all->samples, "" },
+		{ "samples_held", "of these still held", (int64_t)all->bytes.samples, "" },
 		{ "lost_events", NULL, (int64_t)(c->set_full + c->no_slot + e->torn), "" },
 		{ "lost_bytes", "not recorded, tables full",
 		  (int64_t)(c->set_full_bytes + c->no_slot_bytes), "bytes" },
@@ -291,10 +274,10 @@ static int new_profile(bool exact, struct profile **ret, struct error *err)
 
 	memcpy(types, profile_heap_types, sizeof(profile_heap_types));
 	types[RESULT_AGE] = (struct profile_type){ "inuse_age", "nanoseconds" };
-	types[RESULT_LOW] = (struct profile_type){ "bytes_low", "bytes" };
-	types[RESULT_HIGH] = (struct profile_type){ "bytes_high", "bytes" };
+	memcpy(&types[RESULT_INTERVAL], interval_profile_types, sizeof(interval_profile_types));
 	/* what is exact has no interval */
-	return profile_new(ret, types, exact ? RESULT_LOW : RESULT_TYPES, PROFILE_INUSE_SPACE, err);
+	return profile_new(ret, types, exact ? RESULT_INTERVAL : RESULT_TYPES, PROFILE_INUSE_SPACE,
+	                   err);
 }
 
 int result_agent_make(struct alloc_recorder *r, enum alloc_ended ended,

@@ -10,6 +10,7 @@
 #include "profile/gzip.h"
 #include "profile/pprof.h"
 #include "profile/pprof_format.h"
+#include "profile/pprof_intervals.h"
 #include "profile/pprof_report.h"
 #include "profile/proto.h"
 #include "profile/strings.h"
@@ -464,6 +465,8 @@ static int write_all(struct writer *w, struct error *err)
 
 	if (r == 0)
 		r = pprof_report_write(profile_report_const(w->p), write_comment, w, err);
+	if (r == 0)
+		r = pprof_intervals_write(w->p, write_comment, w, err);
 	if (r == 0)
 		r = collect_mappings(w, err);
 	if (r < 0)

@@ -26,7 +26,7 @@
 #include "profile/report.h"
 
 enum {
-	PROFILE_MAX_TYPES = 8,
+	PROFILE_MAX_TYPES = 16,
 	PROFILE_MAX_FRAMES = 4096, /* of one stack; readers refuse more */
 	PROFILE_MAX_LABELS = 16,   /* of one sample */
 };

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "render/interval_text.h"
 #include "render/units.h"
 
 const char *figures_type_name(const struct profile_type *t)
@@ -89,6 +90,16 @@ static const char *noun(const struct view *v)
 	return result && !strncmp(result, "ladder", 6) ? "row" : "stack";
 }
 
+static void add_interval(const struct view *v, char *buf, size_t size)
+{
+	const struct interval_sum sum = interval_text_total(v);
+	char text[2 * UNITS_BYTES];
+
+	if (sum.samples > 0)
+		append(buf, size, " (95 %%: %s)",
+		       interval_text_range(&sum, v->is_bytes, text, sizeof(text)));
+}
+
 const char *figures_amount(const struct view *v, char *buf, size_t size)
 {
 	char total[UNITS_BYTES], n[UNITS_BYTES];
@@ -98,6 +109,7 @@ const char *figures_amount(const struct view *v, char *buf, size_t size)
 	       units_value(v->total, v->is_bytes, v->is_diff && (int)v->type == v->delta, total,
 	                   sizeof(total)),
 	       units_count((int64_t)v->n_rows, n, sizeof(n)), noun(v), v->n_rows == 1 ? "" : "s");
+	add_interval(v, buf, size);
 	if (v->is_diff && (int)v->type == v->delta)
 		append(buf, size, " (%s before, %s after)",
 		       units_value(profile_total(v->p, (size_t)v->before), v->is_bytes, false, n,

@@ -16,6 +16,7 @@
 #include "render/escape.h"
 #include "render/figures.h"
 #include "render/formats.h"
+#include "render/interval_text.h"
 #include "render/ladder_picture.h"
 #include "render/legend.h"
 #include "render/tree.h"
@@ -139,10 +140,12 @@ static unsigned node_colour(const struct flame *f, const struct tree_node *n)
 	                    frame->name != 0);
 }
 
-/* Second line of the tooltip: "libc.so.6 · 12.3 MiB · 4.5 % · 1,234 blocks" */
+/* Second line of the tooltip: "libc.so.6 · 12.3 MiB · 4.5 % · 1,234 blocks"; a third one
+ * for an estimate. */
 static void put_numbers(const struct flame *f, const struct tree_node *n)
 {
 	char a[UNITS_BYTES], b[UNITS_BYTES], c[UNITS_BYTES];
+	char text[INTERVAL_TEXT_BYTES];
 	bool is_bytes = f->v->is_bytes;
 
 	if (f->t->is_diff) {
@@ -158,6 +161,8 @@ static void put_numbers(const struct flame *f, const struct tree_node *n)
 	if (f->v->count >= 0 && f->v->count != (int)f->v->type)
 		fprintf(f->to, " \xc2\xb7 %s block%s", units_count(n->count, c, sizeof(c)),
 		        n->count == 1 ? "" : "s");
+	if (n->sum.samples > 0)
+		fprintf(f->to, "\n%s", interval_text(&n->sum, is_bytes, text, sizeof(text)));
 }
 
 static void put_title(const struct flame *f, const struct tree_node *n, const char *text)

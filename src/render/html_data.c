@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "profile/interval.h"
 #include "render/colour.h"
 #include "render/figures.h"
 #include "render/ladder_picture.h"
@@ -76,6 +77,28 @@ static int find_modules(struct data *d, struct error *err)
 
 /* ---- the head */
 
+/* Where the sums of the type's interval are; and those sums themselves are not for lists. */
+static void put_interval(struct data *d, size_t type)
+{
+	struct interval_types t;
+
+	json_key(&d->j, "helper");
+	json_bool(&d->j, interval_is_helper(profile_type_at(d->v->p, type)));
+	if (!interval_find(d->v->p, type, &t))
+		return;
+	json_key(&d->j, "interval");
+	json_object(&d->j);
+	json_key(&d->j, "samples");
+	json_int(&d->j, t.samples);
+	json_key(&d->j, "seen");
+	json_int(&d->j, t.seen);
+	json_key(&d->j, "variance");
+	json_int(&d->j, t.variance);
+	json_key(&d->j, "unit");
+	json_double(&d->j, interval_variance_unit(d->v->p, &t));
+	json_object_end(&d->j);
+}
+
 static void put_types(struct data *d)
 {
 	json_key(&d->j, "types");
@@ -93,6 +116,7 @@ static void put_types(struct data *d)
 		json_int(&d->j, count == (int)i ? -1 : count);
 		json_key(&d->j, "age");
 		json_int(&d->j, view_companion(d->v->p, i, "_age"));
+		put_interval(d, i);
 		json_object_end(&d->j);
 	}
 	json_array_end(&d->j);

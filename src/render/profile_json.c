@@ -6,6 +6,7 @@
 #include "profile/ladder_diff.h"
 #include "render/contexts_text.h"
 #include "render/formats.h"
+#include "render/interval_text.h"
 #include "render/ladder_diff_json.h"
 #include "render/ladder_json.h"
 #include "render/view.h"
@@ -14,8 +15,8 @@ enum { FRAME_BYTES = 512 };
 
 /* Written by write_figures() or here; a report's own figure or table must not
  * take these names (the report of a foreign file can hold any). */
-static const char *const own_keys[] = { "format", "value_type", "shown_bytes", "stacks",
-	                                "partial" };
+static const char *const own_keys[] = { "format",  "value_type",      "shown_bytes",     "stacks",
+	                                "partial", "shown_bytes_low", "shown_bytes_high" };
 
 static bool is_own_key(const char *key)
 {
@@ -215,6 +216,42 @@ static void write_extra(struct json *j, const char *key, const struct profile_sa
 	json_int(j, s->values[type]);
 }
 
+static void write_ends(struct json *j, const char *name, const struct interval_sum *sum)
+{
+	char key[40];
+	int64_t low, high;
+
+	interval_text_ends(sum, &low, &high);
+	snprintf(key, sizeof(key), "%s_low", name);
+	json_key(j, key);
+	json_int(j, low);
+	snprintf(key, sizeof(key), "%s_high", name);
+	json_key(j, key);
+	json_int(j, high);
+}
+
+static void write_interval(struct json *j, const struct view *v, const char *name, int type,
+                           const struct profile_sample *s)
+{
+	struct interval_types t;
+	struct interval_sum sum;
+
+	if (type < 0 || !interval_find(v->p, (size_t)type, &t))
+		return;
+	sum = interval_sum_of(v->p, &t, s->values);
+	write_ends(j, name, &sum);
+}
+
+static void write_intervals(struct json *j, const struct view *v, const struct profile_sample *s)
+{
+	write_interval(j, v, "bytes", v->bytes, s);
+	write_interval(j, v, "count", v->count, s);
+	write_interval(j, v, "alloc_bytes", profile_find_type(v->p, "alloc_space"), s);
+	write_interval(j, v, "alloc_count", profile_find_type(v->p, "alloc_objects"), s);
+	if (v->is_sampled)
+		write_extra(j, "samples", s, v->interval.samples);
+}
+
 static void write_values(struct json *j, const struct view *v, const struct profile_sample *s)
 {
 	json_key(j, "bytes");
@@ -224,8 +261,7 @@ static void write_values(struct json *j, const struct view *v, const struct prof
 		json_int(j, s->values[v->count]);
 	else
 		json_null(j);
-	write_extra(j, "bytes_low", s, profile_find_type(v->p, "bytes_low"));
-	write_extra(j, "bytes_high", s, profile_find_type(v->p, "bytes_high"));
+	write_intervals(j, v, s);
 	write_extra(j, "alloc_bytes", s, profile_find_type(v->p, "alloc_space"));
 	write_extra(j, "alloc_count", s, profile_find_type(v->p, "alloc_objects"));
 	write_extra(j, "mapped_bytes", s, profile_find_type(v->p, "mapped_bytes"));
@@ -266,6 +302,11 @@ static void write_head(struct json *j, const struct view *v)
 	json_string(j, t->name);
 	json_key(j, "shown_bytes");
 	json_int(j, v->bytes < 0 ? v->total : profile_total(v->p, (size_t)v->bytes));
+	if (v->is_sampled && v->bytes == (int)v->type) {
+		const struct interval_sum sum = interval_text_total(v);
+
+		write_ends(j, "shown_bytes", &sum);
+	}
 }
 
 static int64_t integer(const struct report *r, const char *key)

@@ -8,6 +8,7 @@
 #include "render/escape.h"
 #include "render/figures.h"
 #include "render/formats.h"
+#include "render/interval_text.h"
 #include "render/ladder_diff_text.h"
 #include "render/ladder_text.h"
 #include "render/report_text.h"
@@ -149,7 +150,26 @@ static void put_figures(const struct table *t, size_t row)
 		put_signed(t, view_value(v, row, v->growth));
 }
 
-static void put_labels(const struct table *t, const struct profile_sample *s, size_t indent)
+/* How sure an estimate is, as one more label. */
+static void put_interval(const struct table *t, size_t row, size_t indent, size_t room, size_t at)
+{
+	const struct interval_sum sum = interval_text_row(t->v, row);
+	char text[INTERVAL_TEXT_BYTES];
+	size_t need = escape_width(interval_text(&sum, t->v->is_bytes, text, sizeof(text)));
+
+	if (!need)
+		return;
+	if (at == 0 || at + 2 + need > room)
+		fprintf(t->to, "\n%*s", (int)indent, "");
+	else
+		fputs("  ", t->to);
+	fputs(paint(t, sum.samples < 2 ? "\033[33m" : "\033[2m"), t->to);
+	escape_text(t->to, text, room);
+	fputs(paint(t, "\033[0m"), t->to);
+}
+
+static void put_labels(const struct table *t, const struct profile_sample *s, size_t row,
+                       size_t indent)
 {
 	size_t room = t->columns > indent + 10 ? t->columns - indent : 10, at = 0;
 
@@ -170,6 +190,7 @@ static void put_labels(const struct table *t, const struct profile_sample *s, si
 		at += escape_text(t->to, text ? text : "", room - need);
 		fputs(paint(t, "\033[0m"), t->to);
 	}
+	put_interval(t, row, indent, room, at);
 }
 
 static int put_row(const struct table *t, size_t row, struct error *err)
@@ -191,7 +212,7 @@ static int put_row(const struct table *t, size_t row, struct error *err)
 	else
 		fputs("  ", t->to);
 	cell_print(&c, t->to, room, indent, t->colour);
-	put_labels(t, &s, indent);
+	put_labels(t, &s, row, indent);
 	fputc('\n', t->to);
 	return 0;
 }

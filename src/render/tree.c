@@ -8,6 +8,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/hash.h"
+#include "render/interval_text.h"
 
 struct builder {
 	struct tree *t;
@@ -118,6 +119,7 @@ static struct tree_node row_values(const struct tree *t, size_t row)
 		n.after = view_value(v, row, v->after);
 		n.value = n.before > n.after ? n.before : n.after;
 	}
+	n.sum = interval_text_row(v, row);
 	return n;
 }
 
@@ -127,6 +129,7 @@ static void add_values(struct tree_node *to, const struct tree_node *from)
 	to->count = view_add(to->count, from->count);
 	to->before = view_add(to->before, from->before);
 	to->after = view_add(to->after, from->after);
+	interval_add(&to->sum, &from->sum);
 }
 
 static int add_row(struct builder *b, size_t row, struct error *err)

@@ -13,6 +13,7 @@
 
 #include <stdint.h>
 
+#include "profile/interval.h"
 #include "render/view.h"
 
 struct tree_func {
@@ -26,7 +27,8 @@ struct tree_node {
 	int64_t value; /* width, never negative */
 	int64_t count; /* of the view's count type */
 	int64_t before, after;
-	int64_t left; /* sum of the values to the left: tree_layout() */
+	struct interval_sum sum; /* of an estimate */
+	int64_t left;            /* sum of the values to the left: tree_layout() */
 };
 
 struct tree {

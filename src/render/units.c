@@ -43,6 +43,20 @@ const char *units_count(int64_t n, char *buf, size_t size)
 	return buf;
 }
 
+const char *units_range(int64_t low, int64_t high, bool is_bytes, char *buf, size_t size)
+{
+	char a[UNITS_BYTES], b[UNITS_BYTES];
+	const char *unit;
+
+	units_value(low, is_bytes, false, a, sizeof(a));
+	units_value(high, is_bytes, false, b, sizeof(b));
+	unit = strchr(a, ' ');
+	if (unit && strchr(b, ' ') && !strcmp(unit, strchr(b, ' ')))
+		a[unit - a] = 0;
+	snprintf(buf, size, "%s\xe2\x80\x93%s", a, b);
+	return buf;
+}
+
 const char *units_seconds(double s, char *buf, size_t size)
 {
 	if (!isfinite(s) || s < 0)

@@ -47,6 +47,7 @@ static void find_types(struct view *v)
 	v->count = view_companion(v->p, v->type, "_objects");
 	v->age = view_companion(v->p, v->type, "_age");
 	v->growth = profile_find_type(v->p, "growth_space");
+	v->is_sampled = interval_find(v->p, v->type, &v->interval);
 	v->after = profile_find_type(v->p, "after");
 	v->before = profile_find_type(v->p, "before");
 	v->delta = profile_find_type(v->p, "delta");

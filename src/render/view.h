@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "profile/interval.h"
 #include "profile/profile.h"
 #include "render/render.h"
 
@@ -40,7 +41,9 @@ struct view {
 	int age, growth;          /* -1: the profile has none */
 	int after, before, delta; /* all three, or -1 */
 	bool is_diff;
-	bool is_bytes;         /* unit of type */
+	bool is_bytes;   /* unit of type */
+	bool is_sampled; /* values of type are estimates: */
+	struct interval_types interval;
 	int64_t total;         /* of type over all samples */
 	struct view_row *rows; /* n_rows samples with a value, largest first */
 	size_t n_rows;

@@ -2,6 +2,7 @@
 # meson: timeout=600 parallel
 """SVG and HTML in a real browser, with real clicks: the effects are there and the
 console is empty. Pictures are kept in $MEMWHO_ARTEFACTS (else BUILD/pictures)."""
+import json
 import re
 import subprocess
 import time
@@ -306,6 +307,30 @@ def test_html_flame_zoom_hover_reset(page):
     assert flame_box(b, "flame", "ao_truncate_replay") is None
     b.click("#reset")
     assert flame_box(b, "flame", "GpPolicyFetch")["w"] == pytest.approx(box["w"], abs=0.5)
+
+
+def test_html_intervals_are_the_jsons(page, picture):
+    """What the page computes for frames and stacks is what C computes: of all, of the
+    parent of two stacks, and of each stack."""
+    b = page("sampled", ".html")
+    with open(picture("sampled", ".json")) as f:
+        truth = json.load(f)
+    got = b.js("return window.memwho.intervalOf([...window.memwho.data.leaf.keys()])")
+    assert [round(got["low"]), round(got["high"])] == [truth["shown_bytes_low"], truth["shown_bytes_high"]]
+    for row, stack in enumerate(truth["stacks"]):
+        got = b.js("return window.memwho.intervalOf([arguments[0]])", row)
+        assert abs(got["low"] - stack["bytes_low"]) < 1 and got["samples"] == stack["samples"]
+        assert abs(got["high"] - stack["bytes_high"]) < 1
+    box = flame_box(b, "flame", "parent")
+    b.hover(box["x"], box["y"])
+    assert "95 %: " in status(b) and status(b).endswith(", 5 samples"), status(b)
+    box = flame_box(b, "flame", "once")
+    b.hover(box["x"], box["y"])
+    assert "seen by one sample" in svg_text(b, "tip")
+    # the sums that intervals are made of are no values to look at
+    assert b.js("return document.getElementById('type').options.length") == 4
+    b.click("nav button[data-tab=stacks]")
+    assert "100 samples" in rows(b, "stacks")[0][3]
 
 
 def test_html_colours_are_the_svgs(page):

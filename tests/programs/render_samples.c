@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "render_samples.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "profile/interval.h"
 
 enum { AGE = PROFILE_HEAP_TYPES, GROWTH, N_SMALL_TYPES };
 
@@ -171,6 +173,44 @@ static struct profile *make_small(void)
 	return p;
 }
 
+/* @samples blocks of @size were drawn there, one in @mean bytes. */
+static void add_sampled(struct profile *p, const char *stack, unsigned samples, double size,
+                        double mean)
+{
+	int64_t values[PROFILE_HEAP_TYPES + INTERVAL_TYPES] = { 0 };
+	struct interval_sum bytes = { 0 }, blocks = { 0 };
+	const double weight = 1 / -expm1(-size / mean);
+
+	for (unsigned i = 0; i < samples; i++) {
+		interval_add_bytes(&bytes, size, weight);
+		interval_add_blocks(&blocks, weight);
+	}
+	values[PROFILE_ALLOC_OBJECTS] = values[PROFILE_INUSE_OBJECTS] = llround(blocks.estimate);
+	values[PROFILE_ALLOC_SPACE] = values[PROFILE_INUSE_SPACE] = llround(bytes.estimate);
+	interval_values(&blocks, &bytes, &blocks, &bytes, values + PROFILE_HEAP_TYPES);
+	add(p, stack, NULL, values);
+}
+
+static struct profile *make_sampled(void)
+{
+	enum { MEAN = 512 * 1024 };
+	struct profile_type types[PROFILE_HEAP_TYPES + INTERVAL_TYPES];
+	struct profile *p;
+	struct error err;
+
+	memcpy(types, profile_heap_types, sizeof(profile_heap_types));
+	memcpy(types + PROFILE_HEAP_TYPES, interval_profile_types, sizeof(interval_profile_types));
+	if (profile_new(&p, types, ARRAY_SIZE(types), PROFILE_INUSE_SPACE, &err) < 0)
+		return NULL;
+	add_sampled(p, "once@/opt/app/server|parent@/opt/app/server|main@/opt/app/server", 1, 64,
+	            MEAN);
+	add_sampled(p, "few@/opt/app/server|parent@/opt/app/server|main@/opt/app/server", 4, 400,
+	            MEAN);
+	add_sampled(p, "many@/opt/app/server|main@/opt/app/server", 100, 1000, MEAN);
+	add_sampled(p, "large@/opt/app/server|main@/opt/app/server", 2, 20. * MEAN, MEAN);
+	return p;
+}
+
 static struct profile *make_plain(void)
 {
 	static const struct profile_type type = { "space", "bytes" };
@@ -301,9 +341,9 @@ struct profile *render_samples_make(const char *name)
 		const char *name;
 		struct profile *(*make)(void);
 	} cases[] = {
-		{ "small", make_small }, { "large", make_large }, { "hostile", make_hostile },
-		{ "deep", make_deep },   { "diff", make_diff },   { "empty", make_empty },
-		{ "plain", make_plain },
+		{ "small", make_small }, { "large", make_large },     { "hostile", make_hostile },
+		{ "deep", make_deep },   { "diff", make_diff },       { "empty", make_empty },
+		{ "plain", make_plain }, { "sampled", make_sampled },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {

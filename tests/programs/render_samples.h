@@ -11,7 +11,8 @@
 /* "small": a PostgreSQL-like one with labels, report and all extra types;
  * "large": 50,000 different stacks; "hostile": names that try to break out;
  * "deep": 2,000 frames; "diff": after/before/delta; "empty"; "plain": one
- * value type, no report. NULL: no such case, or out of memory. */
+ * value type, no report; "sampled": estimates with their intervals. NULL: no such case, or out of
+ * memory. */
 struct profile *render_samples_make(const char *name);
 
 /* The names of the hostile case, NULL-terminated (the 1 MB one is not here). */

@@ -18,7 +18,6 @@
 #include <cmocka.h>
 
 #include "alloc/agent_image.h"
-#include "alloc/result_agent.h"
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "runtime/plan.h"
@@ -452,22 +451,6 @@ static void samples_are_as_many_as_they_should_be(void **state)
 }
 #endif
 
-/* The interval's ends, for one sample and for many. */
-static void intervals(void **state)
-{
-	double low, high;
-
-	/* 1 sample of a rare kind: Poisson's for n = 1 is 0.0253 to 5.57 */
-	result_agent_interval(1000, 1000. * 1000, 1, &low, &high);
-	assert_true(low > 10 && low < 40 && high > 5400 && high < 5700);
-	result_agent_interval(10000, 10000. * 10000 / 10000, 1, &low, &high);
-	assert_true(low > 9790 && low < 9815 && high > 10185 && high < 10210);
-	result_agent_interval(500, 0, 500, &low, &high); /* all of them were samples */
-	assert_true(low == 500 && high == 500);
-	result_agent_interval(1000, 1000. * 1000, 600, &low, &high);
-	assert_true(low == 600);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -475,7 +458,6 @@ int main(void)
 		cmocka_unit_test(what_may_not),
 		cmocka_unit_test(not_across_pages),
 		cmocka_unit_test(what_stubs_understand),
-		cmocka_unit_test(intervals),
 #if defined(__x86_64__)
 		cmocka_unit_test(functions_do_what_they_did),
 		cmocka_unit_test(every_block_is_followed),

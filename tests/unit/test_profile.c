@@ -44,13 +44,13 @@ static uint32_t text(struct profile *p, const char *s)
 
 static void types_are_checked(void **state)
 {
-	struct profile_type nine[9] = { 0 };
+	struct profile_type many[PROFILE_MAX_TYPES + 1] = { 0 };
 	struct profile *p = NULL;
 	struct error err;
 
-	assert_int_equal(profile_new(&p, nine, 0, 0, &err), -EINVAL);
-	assert_int_equal(profile_new(&p, nine, 9, 0, &err), -EINVAL);
-	assert_int_equal(profile_new(&p, nine, 2, 2, &err), -EINVAL);
+	assert_int_equal(profile_new(&p, many, 0, 0, &err), -EINVAL);
+	assert_int_equal(profile_new(&p, many, PROFILE_MAX_TYPES + 1, 0, &err), -EINVAL);
+	assert_int_equal(profile_new(&p, many, 2, 2, &err), -EINVAL);
 	assert_null(p);
 	p = heap_profile();
 	assert_int_equal(profile_n_types(p), 4);

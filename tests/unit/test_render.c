@@ -22,6 +22,7 @@
 #include "base/utf8.h"
 #include "render/colour.h"
 #include "render/escape.h"
+#include "render/interval_text.h"
 #include "render/render.h"
 #include "render/tree.h"
 #include "render/units.h"
@@ -219,6 +220,36 @@ static void diff_is_as_wide_as_the_larger_side(void **state)
 	assert_int_equal(t.nodes[0].after, 11700000);
 }
 
+/* Their sums are added up to the root, not their ends. */
+static void intervals_of_parents(void **state)
+{
+	cleanup(profile_freep) struct profile *p = render_samples_make("sampled");
+	cleanup(view_clear) struct view v = { 0 };
+	cleanup(tree_clear) struct tree t = { 0 };
+	double low, high, parent_high = 0;
+	struct interval_sum total;
+	struct error err;
+
+	assert_int_equal(view_make(p, &plain_options, 0, &v, &err), 0);
+	assert_int_equal(tree_make(&v, false, &t, &err), 0);
+	total = interval_text_total(&v);
+	assert_true(total.samples == 107 && t.nodes[0].sum.samples == 107);
+	assert_true(total.variance == t.nodes[0].sum.variance);
+	for (size_t i = 1; i < t.n_nodes; i++) {
+		if (strcmp(tree_text(&t, &t.funcs[t.nodes[i].func]), "parent"))
+			continue;
+		assert_true(t.nodes[i].sum.samples == 5);
+		interval_of(&t.nodes[i].sum, &low, &parent_high);
+		/* of five samples: gamma(5.5), not the sum of gamma(1.5) and gamma(4.5) */
+		assert_true(low > 1.8 * 524288 && low < 2 * 524288);
+		assert_true(parent_high > 10.8 * 524288 && parent_high < 11.1 * 524288);
+	}
+	assert_true(parent_high > 0);
+	/* what is certain stays certain: two blocks of 10 MiB */
+	interval_of(&total, &low, &high);
+	assert_true(low > 40 * 524288 + 80 * 524288 && high < 40 * 524288 + 130 * 524288.);
+}
+
 /* ---- JSON */
 
 static json_t *as_json(const char *name, const char *format)
@@ -285,6 +316,58 @@ static void json_says_what_the_profile_says(void **state)
 		json_string_value(json_object_get(json_object_get(s, "labels"), "context")),
 		"TopMemoryContext");
 	json_decref(j);
+}
+
+static json_int_t integer_of(const json_t *j, const char *key)
+{
+	const json_t *v = json_object_get(j, key);
+
+	assert_true(json_is_integer(v));
+	return json_integer_value(v);
+}
+
+static void json_has_intervals(void **state)
+{
+	json_t *j = as_json("sampled", "json"), *stacks = json_object_get(j, "stacks"), *s;
+	size_t i;
+
+	assert_true(integer_of(j, "shown_bytes_low") < integer_of(j, "shown_bytes"));
+	assert_true(integer_of(j, "shown_bytes_high") > integer_of(j, "shown_bytes"));
+	json_array_foreach(stacks, i, s)
+	{
+		assert_true(integer_of(s, "bytes_low") <= integer_of(s, "bytes"));
+		assert_true(integer_of(s, "bytes_high") >= integer_of(s, "bytes"));
+		assert_true(integer_of(s, "count_high") >= integer_of(s, "count"));
+		assert_true(integer_of(s, "alloc_bytes_high") == integer_of(s, "bytes_high"));
+	}
+	assert_int_equal(integer_of(json_array_get(stacks, 0), "samples"), 100);
+	assert_int_equal(integer_of(json_array_get(stacks, 1), "bytes_low"), 40 * 524288);
+	assert_int_equal(integer_of(json_array_get(stacks, 3), "samples"), 1);
+	json_decref(j);
+	j = as_json("small", "json");
+	assert_null(json_object_get(j, "shown_bytes_low"));
+	assert_null(json_object_get(json_array_get(json_object_get(j, "stacks"), 0), "bytes_low"));
+	json_decref(j);
+}
+
+static void texts_have_intervals(void **state)
+{
+	cleanup(profile_freep) struct profile *p = render_samples_make("sampled");
+	cleanup_free char *table = NULL, *svg = NULL, *only = NULL;
+	struct render_options o = plain_options;
+	size_t size;
+
+	table = render_text(p, "table", &o, &size);
+	assert_non_null(strstr(table, "seen by one sample"));
+	assert_non_null(strstr(table, ", 100 samples"));
+	svg = render_text(p, "svg", &o, &size);
+	assert_non_null(strstr(svg, ", 107 samples</title>"));
+	assert_non_null(strstr(svg, ", 5 samples</title>"));
+	assert_non_null(strstr(svg, "seen by one sample</title>"));
+	o.focus = "^(once|few)$";
+	only = render_text(p, "svg", &o, &size);
+	assert_null(strstr(only, ", 107 samples"));
+	assert_non_null(strstr(only, ", 5 samples</title>"));
 }
 
 static void json_has_lines_where_they_are_known(void **state)
@@ -678,6 +761,9 @@ int main(void)
 		cmocka_unit_test(diff_is_as_wide_as_the_larger_side),
 		cmocka_unit_test(json_has_the_promised_keys),
 		cmocka_unit_test(json_says_what_the_profile_says),
+		cmocka_unit_test(intervals_of_parents),
+		cmocka_unit_test(json_has_intervals),
+		cmocka_unit_test(texts_have_intervals),
 		cmocka_unit_test(json_has_lines_where_they_are_known),
 		cmocka_unit_test(json_of_hostile_names_gives_them_back),
 		cmocka_unit_test(speedscope_weights_fit_their_samples),

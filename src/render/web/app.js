@@ -89,7 +89,8 @@ function showStacks() {
 
 function showStack(r) {
 	const list = document.createElement("ol"), head = document.createElement("b");
-	head.textContent = valueText(r.value, state.type, isDiff()) + "   " + labelText(r);
+	head.textContent = valueText(r.value, state.type, isDiff()) + "   " + labelText(r) +
+		(!isDiff() && D.types[state.type].interval ? "   " + intervalText([r.row]) : "");
 	for (let k = stacks.start[r.row + 1] - 1; k >= stacks.start[r.row]; k--) {
 		const li = document.createElement("li"), module = document.createElement("span");
 		li.textContent = names[stacks.flat[k]].slice(0, 4000) + "  ";
@@ -285,9 +286,9 @@ function start() {
 	$("amount").textContent = D.amount;
 	$("trust").textContent = D.trust;
 	$("trust").classList.toggle("warn", D.warn);
-	D.types.forEach((t, i) => $("type").append(option(i, t.text)));
+	D.types.forEach((t, i) => t.helper || $("type").append(option(i, t.text)));
 	$("type").value = state.type;
-	$("type-tool").hidden = D.types.length < 2;
+	$("type-tool").hidden = D.types.filter((t) => !t.helper).length < 2;
 	const keys = [...new Set(D.label_sets.flat().map((l) => l[0]))];
 	$("group").append(option("", "nothing"), ...keys.map((k) => option(k, k)));
 	$("group-tool").hidden = !keys.length;
@@ -312,7 +313,7 @@ function start() {
 		.forEach((v) => v.paint()));
 	refresh();
 	// for whoever drives the page from outside
-	window.memwho = { flame, callers, callees, treemap, data: D };
+	window.memwho = { flame, callers, callees, treemap, data: D, intervalOf };
 	document.documentElement.dataset.ready = "1";
 }
 

@@ -254,10 +254,12 @@ function numbersOf(node) {
 			" after: " + valueText(deltaOf(node), state.type, true)];
 	}
 	lines.push(valueText(node.value) + " \u00b7 " + percentText(node.value, total));
+	if (D.types[state.type].interval && intervalText(node.rows))
+		lines.push(intervalText(node.rows));
 	D.types.forEach((t, i) => {
 		const value = sum(node.rows, (r) => D.values[i][r]);
 		// of a ladder's row nothing may mean that nobody knows
-		if (i !== state.type && t.unit !== "ns" && (value || !D.ladder))
+		if (i !== state.type && !t.helper && t.unit !== "ns" && (value || !D.ladder))
 			lines.push(t.text + ": " + valueText(value, i));
 	});
 	return lines;
@@ -265,7 +267,8 @@ function numbersOf(node) {
 
 function nodeText(node) {
 	const module = node.func >= 0 ? modules[moduleOf[node.func]] : "";
-	return [node.name, module].filter(Boolean).concat(numbersOf(node)[0]).join(" \u00b7 ");
+	return [node.name, module].filter(Boolean).concat(numbersOf(node)[0],
+		D.types[state.type].interval && !isDiff() ? intervalText(node.rows) : []).join(" \u00b7 ");
 }
 
 function fillTip(node) {

@@ -134,6 +134,34 @@ function applyFilters() {
 	total = sum(active, weight);
 }
 
+// ---- how sure an estimate is: profile/interval.h, of the sums over @rows
+
+function gammaQuantile(shape, z) {
+	const root = 1 - 1 / (9 * shape) + z / (3 * Math.sqrt(shape));
+	return root > 0 ? shape * root ** 3 : 0;
+}
+
+function intervalOf(rows) {
+	const at = D.types[state.type].interval, of = (t) => sum(rows, (r) => D.values[t][r]);
+	const estimate = of(state.type), samples = of(at.samples), seen = of(at.seen);
+	const variance = of(at.variance) * at.unit, unseen = estimate - seen;
+	if (!(variance > 0 && unseen > 0 && samples >= 1))
+		return { low: estimate, high: estimate, samples };
+	const scale = variance / unseen, k = unseen / scale, shape = k * (1 + 0.5 / samples);
+	const half = k < samples ? scale * (1 - k / samples) / 2 : 0;
+	const most = scale * gammaQuantile(shape, 1.959964);
+	const low = seen + Math.max(0, scale * gammaQuantile(shape, -1.959964) - half);
+	return { low: Math.min(low, estimate), samples,
+		high: Math.max(seen + most + Math.min(half, most), estimate) };
+}
+
+function intervalText(rows) {
+	const i = intervalOf(rows);
+	return i.samples < 1 ? "" : "95 %: " + valueText(Math.round(i.low)) + "\u2013" +
+		valueText(Math.round(i.high)) + ", " +
+		(i.samples < 2 ? "seen by one sample" : countText(i.samples) + " samples");
+}
+
 // ---- labels and groups
 
 function labelOf(r, key) {

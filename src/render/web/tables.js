@@ -150,6 +150,9 @@ function stackColumns() {
 			value: (r) => r.value, text: (r) => percentText(r.value, total) });
 	if (t.count >= 0)
 		columns.push(plainColumn("count", "Count", t.count));
+	if (t.interval && !isDiff())
+		columns.push({ key: "interval", title: "95 % interval", width: "150px", css: "num soft",
+			value: (r) => intervalOf([r.row]).high, text: (r) => intervalText([r.row]) });
 	if (t.age >= 0 && t.count >= 0)
 		columns.push({ key: "age", title: "Avg age", width: "80px", css: "num", value: averageAge,
 			text: (r) => secondsText(averageAge(r)) });
