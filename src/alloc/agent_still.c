@@ -133,11 +133,13 @@ int agent_still_note(struct inject *in, uint64_t base, enum agent_place_state pl
 
 /* ---- the work ---- */
 
-static int set_patches(void *arg, struct error *err)
+/* All of it is as it was planned: the same program, and nobody has changed the code since. */
+static int check_functions(const struct still *s, struct error *err)
 {
-	const struct still *s = arg;
-	int r = all_are_clear(s, is_in_patch, err);
+	int r = 0;
 
+	if (target_has_execed(s->t))
+		return error_set(err, ESRCH, "process %d runs another program now", (int)s->t->pid);
 	for (unsigned i = 0; r == 0 && i < s->table->n_functions; i++) {
 		const struct agent_function *f = &s->table->functions[i];
 		uint8_t now[AGENT_PATCH_BYTES];
@@ -145,9 +147,22 @@ static int set_patches(void *arg, struct error *err)
 		r = inject_read(s->in, f->patch_at, now, sizeof(now), err);
 		if (r == 0 && memcmp(now, f->was, sizeof(now)))
 			r = error_set(err, EBUSY, "somebody changes the allocator's code");
-		if (r == 0)
-			r = inject_write(s->in, f->patch_at, f->is, AGENT_PATCH_BYTES, err);
 	}
+	return r;
+}
+
+static int set_patches(void *arg, struct error *err)
+{
+	const struct still *s = arg;
+	int r = all_are_clear(s, is_in_patch, err);
+
+	if (r == 0)
+		r = check_functions(s, err);
+	if (r == 0)
+		r = agent_still_note(s->in, s->base, AGENT_PLACE_PATCHED, err);
+	for (unsigned i = 0; r == 0 && i < s->table->n_functions; i++)
+		r = inject_write(s->in, s->table->functions[i].patch_at, s->table->functions[i].is,
+		                 AGENT_PATCH_BYTES, err);
 	/* last: it samples only when frees are seen as well as allocations */
 	if (r == 0)
 		r = inject_write(s->in, s->base + AGENT_CODE_BYTES, s->control, sizeof(*s->control),
@@ -215,9 +230,8 @@ int agent_still_patch(struct inject *in, const struct target *t, uint64_t base,
                       uint64_t *ret_ns, struct error *err)
 {
 	struct still s = { .in = in, .t = t, .base = base, .table = table, .control = control };
-	int r = agent_still_note(in, base, AGENT_PLACE_PATCHED, err);
 
-	return r < 0 ? r : try_still(&s, set_patches, PATCH_TRIES, ret_ns, err);
+	return try_still(&s, set_patches, PATCH_TRIES, ret_ns, err);
 }
 
 int agent_still_undo(struct inject *in, const struct target *t, uint64_t base,

@@ -72,6 +72,21 @@ int engine_agent_check_calls(const struct target *t, struct error *err)
 	return refuse_seccomp(t, err);
 }
 
+/* Whatever stood in the way of this engine is nothing to the other, unless the process or
+ * the right to look at it is missing. */
+static int offer_other_engine(int r, struct error *err)
+{
+	static const char other[] = "--engine bpf makes no call in the process";
+	char hint[ERROR_HINT_BYTES / 2];
+
+	if (r == -ESRCH || r == -EPERM || r == -EACCES || strstr(err->hint, "--engine"))
+		return r;
+	if (!err->hint[0])
+		return error_hint(err, "%s", other);
+	snprintf(hint, sizeof(hint), "%s", err->hint);
+	return error_hint(err, "%s; %s", hint, other);
+}
+
 static int refuse_contexts(const struct tracee *t, struct error *err)
 {
 	for (size_t i = 0; i < t->n_runtimes; i++) {
@@ -230,9 +245,14 @@ int engine_agent_open(struct tracee *t, const struct alloc_options *o, struct en
 		r = agent_stacks_new(t, !o->exact, &e->stacks, err);
 	if (r == 0)
 		r = attach(e, o, err);
+	if (r < 0 && target_has_execed(t->target)) {
+		r = error_set(err, ESRCH, "process %d began another program while memwho attached",
+		              t->pid);
+		error_hint(err, "the same command records the new one");
+	}
 	if (r < 0) {
 		engine_agent_close(e);
-		return r;
+		return offer_other_engine(r, err);
 	}
 	*ret = e;
 	return 0;
@@ -247,7 +267,7 @@ static void take_out(struct engine_agent *e)
 		log_note(LOG_WARN, "what is held could not be read at the end: %s", err.message);
 	r = agent_place_empty(e->inject, e->tracee->target, e->base, &err);
 	e->left = r == 0;
-	if (r < 0 && !target_has_ended(e->tracee->target))
+	if (r < 0 && !target_has_ended(e->tracee->target) && !target_has_execed(e->tracee->target))
 		log_note(LOG_WARN,
 		         "the agent could not be taken out: %s; `memwho detach %d` tries again",
 		         err.message, e->tracee->pid);

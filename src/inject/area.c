@@ -31,6 +31,12 @@ bool area_is_at(const struct maps *m, uint64_t area)
 	       is_anonymous(maps_find(m, data), data, end, MAPS_READ | MAPS_WRITE);
 }
 
+bool area_is_half(const struct maps *m, uint64_t area)
+{
+	return is_anonymous(maps_find(m, area), area, area + JOURNAL_CODE_BYTES,
+	                    MAPS_READ | MAPS_EXEC);
+}
+
 uint64_t area_find(const struct maps *m)
 {
 	for (size_t i = 0; i < m->n_items; i++) {

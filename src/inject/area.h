@@ -17,6 +17,8 @@
 
 /* Are both our mappings at @area, exactly? */
 bool area_is_at(const struct maps *m, uint64_t area);
+/* Is the first of them there? */
+bool area_is_half(const struct maps *m, uint64_t area);
 /* The address of an area that has our shape, or 0; its journal is yet to be read. */
 uint64_t area_find(const struct maps *m);
 /* A free place: the middle of the widest gap, because what the kernel chooses by

@@ -27,6 +27,7 @@ enum {
 	RED_ZONE = 128,
 	PATH_BYTES = 64,
 	PAGE = 4096,
+	SEIZE_TRIES = 3,
 };
 
 /* Linux 5.13, include/uapi/linux/ptrace.h; our build headers may be older. */
@@ -195,12 +196,25 @@ static int wait_for_stop(struct held_limbo *l, pid_t tid)
 	return -ETIMEDOUT;
 }
 
+/* -EPERM is also what one in the middle of an exec gets. */
+static int seize(pid_t tid)
+{
+	for (unsigned i = 0; i < SEIZE_TRIES; i++) {
+		if (request(PTRACE_SEIZE, tid, 0, NULL, "seize") == 0)
+			return 0;
+		if (errno != EPERM)
+			return -errno;
+		nap_us(500);
+	}
+	return -EPERM;
+}
+
 static int stop(struct held_limbo *l, pid_t tid)
 {
-	if (is_in_limbo(l, tid))
-		return -EBUSY;
-	if (request(PTRACE_SEIZE, tid, 0, NULL, "seize") < 0)
-		return -errno;
+	int r = is_in_limbo(l, tid) ? -EBUSY : seize(tid);
+
+	if (r < 0)
+		return r;
 	if (request(PTRACE_INTERRUPT, tid, 0, NULL, "interrupt") < 0)
 		return -errno;
 	return wait_for_stop(l, tid);
@@ -318,17 +332,33 @@ static bool words_point_into(const struct target *t, uint64_t sp, uint64_t start
 	return false;
 }
 
+/* Of a thread that waits in a system call the kernel tells pc and stack pointer without stopping
+ * it: one that waits for a vfork child does not stop. False: it is not in one. */
+static bool blocked_at(const struct target *t, pid_t tid, uint64_t *pc, uint64_t *sp)
+{
+	cleanup_free char *text = NULL;
+	char path[PATH_BYTES];
+
+	snprintf(path, sizeof(path), "task/%d/syscall", (int)tid);
+	/* the number, six arguments, sp and pc (proc_pid_syscall(), fs/proc/base.c) */
+	return proc_read(t->proc_fd, path, 4096, &text, NULL) == 0 &&
+	       sscanf(text, "%*d %*x %*x %*x %*x %*x %*x %" SCNx64 " %" SCNx64, sp, pc) == 2;
+}
+
 int held_is_out_of(const struct target *t, struct held_limbo *limbo, pid_t tid, uint64_t start,
                    uint64_t end)
 {
 	char state = held_state(t, tid);
 	struct error unused;
 	struct held h;
-	uint64_t pc;
+	uint64_t pc, sp;
 	int r;
 
 	if (state == 'X' || state == 'Z')
 		return 1;
+	if (state == 'D' && blocked_at(t, tid, &pc, &sp))
+		return !(pc >= start && pc < end) &&
+		       !words_point_into(t, sp - RED_ZONE, start, end);
 	r = held_take(t, limbo, tid, &h, &unused);
 	if (r < 0)
 		return r == -ESRCH ? 1 : r;

@@ -27,6 +27,7 @@ enum {
 	TIMEOUT_MS = 3000,
 	LEAST_CAVE = 320, /* two mmap calls and the way back */
 	TAKE_OVER_MS = 2000,
+	LOCK_BACKLOG = 64, /* of those who ask who we are; nobody is answered */
 	MXCSR_DEFAULT = 0x1f80,
 };
 
@@ -58,22 +59,49 @@ void inject_closep(struct inject **in)
 	inject_close(*in);
 }
 
+/* Who listens on @name; 0: not known. */
+static pid_t holder_of(const struct sockaddr_un *name, socklen_t bytes)
+{
+	cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct ucred who = { 0 };
+	socklen_t n = sizeof(who);
+
+	/* the credentials of whoever called listen() (unix(7), SO_PEERCRED) */
+	if (fd < 0 || connect(fd, (const struct sockaddr *)name, bytes) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) < 0)
+		return 0;
+	return who.pid;
+}
+
+static int say_who(const struct target *t, pid_t holder, struct error *err)
+{
+	if (holder <= 0)
+		return error_set(err, EBUSY, "another memwho is at work in process %d",
+		                 (int)t->pid);
+	return error_set(err, EBUSY, "another memwho is at work in process %d: process %d",
+	                 (int)t->pid, (int)holder);
+}
+
 /* A name that the kernel gives back when we end, however we end. */
 static int lock(struct inject *in, struct error *err)
 {
 	struct sockaddr_un name = { .sun_family = AF_UNIX };
-	int n, fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int n, fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	socklen_t bytes;
 
 	if (fd < 0)
 		return error_sys(err, errno, "a lock for process %d", (int)in->target->pid);
 	in->lock_fd = fd;
 	n = snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "memwho-inject-%d-%" PRIu64,
 	             (int)in->target->pid, in->target->start_ticks);
-	if (bind(fd, (struct sockaddr *)&name, offsetof(struct sockaddr_un, sun_path) + 1 + n) == 0)
-		return 0;
+	bytes = offsetof(struct sockaddr_un, sun_path) + 1 + n;
+	if (bind(fd, (struct sockaddr *)&name, bytes) == 0)
+		return listen(fd, LOCK_BACKLOG) == 0
+		               ? 0
+		               : error_sys(err, errno, "a lock for process %d",
+		                           (int)in->target->pid);
 	if (errno == EADDRINUSE)
-		return error_set(err, EBUSY, "another memwho is at work in process %d",
-		                 (int)in->target->pid);
+		return say_who(in->target, holder_of(&name, bytes), err);
 	return error_sys(err, errno, "a lock for process %d", (int)in->target->pid);
 }
 
@@ -88,16 +116,21 @@ static int open_memory(struct inject *in, struct error *err)
 	return error_sys(err, errno, "memory of process %d", (int)in->target->pid);
 }
 
+bool inject_has_shadow_stack(const char *status)
+{
+	const char *line = proc_status_line(status, "x86_Thread_features");
+
+	return line && strncmp(line, "shstk", 5) == 0;
+}
+
 /* Our stub calls and jumps as a shadow stack would not expect; not tried. */
 static int refuse_shadow_stack(const struct target *t, struct error *err)
 {
 	cleanup_free char *status = NULL;
-	const char *line;
 
 	if (target_proc_file(t, "status", 1 << 16, &status, NULL, err) < 0)
 		return err->code;
-	line = proc_status_line(status, "x86_Thread_features");
-	if (line && strncmp(line, "shstk", 5) == 0)
+	if (inject_has_shadow_stack(status))
 		return error_set(err, ENOTSUP, "process %d runs with a shadow stack", (int)t->pid);
 	return 0;
 }
@@ -164,6 +197,31 @@ static int write_first_journal(struct inject *in, struct error *err)
 	return transaction_write_journal(in, err);
 }
 
+/* Where only the first of the two mappings was made. */
+static bool half_is_gone(struct inject *in)
+{
+	cleanup(maps_clear) struct maps maps = { 0 };
+	struct error unused;
+
+	return maps_read(in->target, &maps, &unused) == 0 && !maps_find(&maps, in->area);
+}
+
+static int no_area(struct inject *in, struct error *err)
+{
+	const struct stub_call unmap = { SYS_munmap, { in->area, JOURNAL_CODE_BYTES } };
+	cleanup(maps_clear) struct maps maps = { 0 };
+	struct error unused;
+
+	if (maps_read(in->target, &maps, &unused) == 0 && area_is_half(&maps, in->area))
+		transaction_raw(in, &unmap, 1, half_is_gone, &unused);
+	error_set(
+		err, ENOMEM,
+		"process %d may map no more memory: its limit of address space (RLIMIT_AS) may be "
+		"reached",
+		(int)in->target->pid);
+	return error_hint(err, "prlimit --as --pid %d shows it", (int)in->target->pid);
+}
+
 static int make_area(struct inject *in, struct error *err)
 {
 	const unsigned flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
@@ -187,7 +245,11 @@ static int make_area(struct inject *in, struct error *err)
 	r = transaction_raw(in, calls, 2, area_is_made, err);
 	if (r == 0)
 		return write_first_journal(in, err);
+	if (r == -ECANCELED)
+		r = no_area(in, err);
 	in->area = 0;
+	if (r == -EAGAIN || r == -EBUSY || r == -ENOMEM)
+		return r;
 	return error_context(err, "an area in process %d", (int)in->target->pid);
 }
 

@@ -75,5 +75,8 @@ const struct inject_stats *inject_stats_of(const struct inject *in);
 /* Take away the area, and a first stub that a memwho that was killed has left: 1 done, 0 there was
  * nothing. -EBUSY: a thread is in it. */
 int inject_clean(const struct target *t, struct error *err);
+/* Does /proc/PID/status say so? x86_Thread_features lists what is on, shstk first (Linux 6.6,
+ * dump_x86_features(), arch/x86/kernel/cpu/proc.c); x86_Thread_features_locked does not count. */
+bool inject_has_shadow_stack(const char *status);
 /* Is there an area of ours? What was under way when its memwho ended: *tid (0: nothing). */
 bool inject_find(const struct target *t, uint64_t *area, pid_t *tid, struct error *err);

@@ -13,8 +13,9 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/steps.h"
+#include "target/proc.h"
 
-enum { PAGE = 4096 };
+enum { PAGE = 4096, LOOK_EVERY = 100 /* of watch()'s looks: 10 to 200 ms */ };
 
 static void nap_us(long us)
 {
@@ -127,10 +128,68 @@ static int try_all(struct inject *in, bool safe, struct held *ret, struct error 
 	return 0;
 }
 
+static pid_t tracer_of(const struct target *t, pid_t tid)
+{
+	cleanup_free char *text = NULL;
+	const char *line;
+	char path[64];
+
+	snprintf(path, sizeof(path), "task/%d/status", (int)tid);
+	if (proc_read(t->proc_fd, path, 1 << 16, &text, NULL) < 0)
+		return 0;
+	line = proc_status_line(text, "TracerPid");
+	return line ? (pid_t)strtol(line, NULL, 10) : 0;
+}
+
+/* What all its threads have in common, if that is why none could be lent. */
+static int say_why_none(struct inject *in, struct error *err)
+{
+	const int pid = (int)in->target->pid;
+	cleanup_free pid_t *tids = NULL;
+	size_t n = 0, stopped = 0, waiting = 0;
+
+	if (target_threads(in->target, &tids, &n, err) < 0)
+		return err->code;
+	for (size_t i = 0; i < n; i++) {
+		char state = held_state(in->target, tids[i]);
+
+		stopped += state == 'T';
+		waiting += state == 'D';
+	}
+	if (n && stopped == n) {
+		error_set(err, EAGAIN, "process %d is stopped by a signal", pid);
+		return error_hint(err, "nothing was changed; kill -CONT %d lets it go on", pid);
+	}
+	if (n && waiting == n) {
+		error_set(err, EAGAIN,
+		          "all threads of process %d wait in the kernel and cannot be stopped (a "
+		          "frozen cgroup, a vfork child, a slow disk)",
+		          pid);
+		return error_hint(err, "nothing was changed; try again");
+	}
+	error_set(err, EAGAIN, "no thread of process %d could be lent for a call within %u ms (%s)",
+	          pid, in->timeout_ms, in->stats.why);
+	return error_hint(err, "nothing was changed; try again");
+}
+
+/* Two cannot trace a thread. */
+static int refuse_traced(const struct target *t, struct error *err)
+{
+	const pid_t tracer = tracer_of(t, t->pid);
+
+	if (!tracer || tracer == getpid())
+		return 0;
+	error_set(err, EBUSY, "process %d traces process %d (a debugger, strace)", (int)tracer,
+	          (int)t->pid);
+	return error_hint(err, "nothing was changed; only one can trace a process at a time");
+}
+
 static int choose_thread(struct inject *in, bool safe, struct held *ret, struct error *err)
 {
 	const uint64_t end = clock_now_ns() + in->timeout_ms * 1000000ull;
 
+	if (refuse_traced(in->target, err) < 0)
+		return err->code;
 	snprintf(in->stats.why, sizeof(in->stats.why), "none can be stopped");
 	do {
 		int r = try_all(in, safe, ret, err);
@@ -142,9 +201,7 @@ static int choose_thread(struct inject *in, bool safe, struct held *ret, struct 
 		if (target_has_ended(in->target))
 			return error_set(err, ESRCH, "process %d has ended", (int)in->target->pid);
 	} while (clock_now_ns() < end);
-	error_set(err, EAGAIN, "no thread of process %d could be lent for a call within %u ms (%s)",
-	          (int)in->target->pid, in->timeout_ms, in->stats.why);
-	return error_hint(err, "nothing was changed; try again");
+	return say_why_none(in, err);
 }
 
 /* ---- commit and watch ---- */
@@ -175,12 +232,22 @@ static int give_up(struct inject *in, const struct held *h, uint64_t at, bool ha
 	return still_running(in, h->tid, err);
 }
 
+/* Without a journal: it went through the cave and has had no effect. */
+static bool has_left(struct inject *in, const struct held *h)
+{
+	return held_is_out_of(in->target, &in->limbo, h->tid, in->cave.start,
+	                      in->cave.start + in->cave.bytes) == 1;
+}
+
 static int watch(struct inject *in, const struct held *h, uint64_t at, bool has_journal,
                  bool (*done)(struct inject *in), struct error *err)
 {
 	const uint64_t end = clock_now_ns() + in->timeout_ms * 1000000ull;
 
 	for (unsigned i = 0; !done(in); i++) {
+		if (!has_journal && i % LOOK_EVERY == LOOK_EVERY - 1 && has_left(in, h) &&
+		    !done(in))
+			return error_set(err, ECANCELED, "the kernel refused the call");
 		if (clock_now_ns() > end)
 			return give_up(in, h, at, has_journal, err);
 		if (in->limbo.n)
@@ -391,5 +458,11 @@ int transaction_raw(struct inject *in, const struct stub_call *calls, size_t n,
 	r = commit(in, &h, in->cave.start, &stub, start, err);
 	if (r == 0)
 		r = watch(in, &h, in->cave.start, false, done, err);
+	if (r == -EAGAIN || r == -ECANCELED) { /* nobody is there, and nothing has happened */
+		struct error unused;
+
+		clear_cave(in, h.tid, &unused);
+		return r;
+	}
 	return r < 0 ? r : clear_cave(in, h.tid, err);
 }

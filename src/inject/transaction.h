@@ -32,7 +32,8 @@ int transaction_begin(struct inject *in, bool safe, struct held *ret, uint64_t *
 /* Write @stub into @slot, send the thread there, and wait for its end. */
 int transaction_run(struct inject *in, struct held *h, uint64_t slot, const struct stub *stub,
                     struct error *err);
-/* Some system calls in the cave; @done tells that they have had their effect. */
+/* Some system calls in the cave; @done tells that they have had their effect. -ECANCELED: they were
+ * made and had not. */
 int transaction_raw(struct inject *in, const struct stub_call *calls, size_t n,
                     bool (*done)(struct inject *in), struct error *err);
 

@@ -29,6 +29,7 @@
 enum {
 	FIRST_PAUSE_NS = 20000,
 	MAX_PAUSE_NS = 500000,
+	SEIZE_TRIES = 3,
 	STATUS_MAX_BYTES = 1 << 16,
 	SLACK_NS = 1, /* of the tracing thread's sleeps; 50 us is what a thread has */
 };
@@ -108,20 +109,31 @@ static int refused(const struct target *t, pid_t tid, int errnum, struct error *
 	return error_context(err, "process %d cannot be stopped", t->pid);
 }
 
-/* 1 seized, 0 it has ended meanwhile. */
-static int seize(const struct target *t, pid_t tid, struct error *err)
+/* 1 seized, 0 it has ended meanwhile, -1 not, for the reason in *errnum. */
+static int try_seize(const struct target *t, pid_t tid, int *errnum)
 {
-	int errnum;
-
 	steps_before("seize");
 	/* no PTRACE_O_EXITKILL: when we die it is to live on */
 	if (ptrace(PTRACE_SEIZE, tid, NULL, NULL) == 0)
 		return 1;
-	errnum = errno;
-	if (errnum == ESRCH || has_ended(t, tid)) /* the kernel says EPERM for a zombie */
+	*errnum = errno;
+	if (*errnum == ESRCH || has_ended(t, tid)) /* the kernel says EPERM for a zombie */
 		return 0;
-	if (tracer_of(t, tid) == gettid()) /* it took this number over in an exec */
-		return 1;
+	return tracer_of(t, tid) == gettid() ? 1 : -1; /* it took this number over in an exec */
+}
+
+/* -EPERM is also what one in the middle of an exec gets: asked again. */
+static int seize(const struct target *t, pid_t tid, struct error *err)
+{
+	int errnum = 0;
+
+	for (unsigned i = 0; i < SEIZE_TRIES; i++) {
+		int r = try_seize(t, tid, &errnum);
+
+		if (r >= 0)
+			return r;
+		nanosleep(&(struct timespec){ 0, MAX_PAUSE_NS }, NULL);
+	}
 	return refused(t, tid, errnum, err);
 }
 

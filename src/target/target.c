@@ -350,6 +350,14 @@ bool target_has_ended(const struct target *t)
 	return proc_stat_read(t->proc_fd, &s) < 0 || (proc_stat_is_dead(&s) && s.n_threads <= 1);
 }
 
+bool target_has_execed(const struct target *t)
+{
+	struct proc_stat s;
+
+	return t->stack_start && proc_stat_read(t->proc_fd, &s) == 0 && s.stack_start &&
+	       s.stack_start != t->stack_start;
+}
+
 int target_proc_file(const struct target *t, const char *name, size_t max, char **ret,
                      size_t *ret_len, struct error *err)
 {

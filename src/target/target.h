@@ -47,6 +47,9 @@ int target_alive(const struct target *t);
 /* Has its last thread ended? A process whose first thread alone has ended is a
  * zombie to target_alive(): it cannot be read, but runs. */
 bool target_has_ended(const struct target *t);
+/* Has it exec'd since target_open()? What was learnt of its memory is of another program then.
+ * False also where /proc does not say. */
+bool target_has_execed(const struct target *t);
 
 /* The target's /proc/PID/@name, whole, malloc'ed, NUL-terminated; -EFBIG when
  * it has more than @max bytes, -ESRCH when the process has ended, -EACCES with

@@ -11,10 +11,14 @@
  *	e  waits in epoll_wait, f in futex, r in read; the test wakes them
  *	q  increments per-CPU counters in restartable sequences
  *	s  prints to /dev/null
+ *	v  waits for a vfork child that sleeps 1.5 s
+ *
+ * One more argument makes the process an odd one (odd(), below).
  */
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -24,7 +28,9 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -211,6 +217,22 @@ static void wait_read(void)
 		pause();
 }
 
+/* ---- v ---- */
+
+/* The child has the parent's memory for as long as it sleeps; the parent's thread stands still. */
+static void wait_for_vfork(void)
+{
+	const struct timespec t = { 1, 500000000 };
+	pid_t child = vfork();
+
+	if (child == 0) {
+		nanosleep(&t, NULL);
+		_exit(0);
+	}
+	if (child < 0 || waitpid(child, NULL, 0) != child)
+		note(&board->bad, 1);
+}
+
 /* ---- q ---- */
 
 #if defined(HAS_RSEQ) && defined(__x86_64__)
@@ -299,19 +321,75 @@ static void *work(void *arg)
 		case 'r': wait_read(); break;
 		case 'q': count_by_rseq(); break;
 		case 's': print_lines(); break;
+		case 'v': wait_for_vfork(); break;
 		default: return NULL;
 		}
 	}
 }
 
+/* ---- odd processes ---- */
+
+static char **arguments;
+
+/* Becomes another program, the same one, again and again. */
+static void *exec_soon(void *arg)
+{
+	usleep(30000);
+	execv("/proc/self/exe", arguments);
+	return arg;
+}
+
+/* No more address space than what is in use. */
+static int fill_address_space(void)
+{
+	struct rlimit limit = { 4096, 4096 };
+
+	return setrlimit(RLIMIT_AS, &limit);
+}
+
+/* A program of BPF, in a file, over all threads. */
+static int install_filter(const char *path)
+{
+	static struct sock_filter code[4096];
+	struct sock_fprog program = { .filter = code };
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = read(fd, code, sizeof(code));
+
+	if (n <= 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		return -1;
+	close(fd);
+	program.len = (unsigned short)((size_t)n / sizeof(*code));
+	/* SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC */
+	return (int)syscall(SYS_seccomp, 1, 1, &program);
+}
+
+/* What main() has to do when all threads have started; 0 or an exit status. */
+static int odd(const char *how)
+{
+	pthread_t thread;
+
+	if (!strcmp(how, "gone")) /* the first thread becomes a zombie, the process lives on */
+		pthread_exit(NULL);
+	if (!strcmp(how, "exec"))
+		return pthread_create(&thread, NULL, exec_soon, NULL);
+	if (!strcmp(how, "full"))
+		return fill_address_space() ? 1 : 0;
+	if (!strncmp(how, "filter=", 7))
+		return install_filter(how + 7) ? 1 : 0;
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
+	const char *how = argc > 3 ? argv[3] : "";
+	const int is_gone = !strcmp(how, "gone");
 	pthread_t thread;
 	int fd;
 
 	if (argc < 3 || strlen(argv[2]) > MAX_THREADS)
 		return 2;
 	modes = argv[2];
+	arguments = argv;
 	fd = open(argv[1], O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0 || ftruncate(fd, sizeof(struct board)))
 		return 1;
@@ -319,13 +397,17 @@ int main(int argc, char **argv)
 	if (board == MAP_FAILED || pipe2(wake_pipe, O_NONBLOCK))
 		return 1;
 	/* "mdwe": memory that was writable may never become executable */
-	if (argc > 3 && !strcmp(argv[3], "mdwe") && prctl(65, 1, 0, 0, 0))
+	if (!strcmp(how, "mdwe") && prctl(65, 1, 0, 0, 0))
 		return 77;
 	printf("%d\n", wake_pipe[1]); /* the test writes into it through /proc */
 	fflush(stdout);
-	for (long i = 1; modes[i]; i++)
+	for (long i = is_gone ? 0 : 1; modes[i]; i++)
 		pthread_create(&thread, NULL, work, (void *)i);
+	if (!is_gone && (fd = odd(how)))
+		return fd;
 	__atomic_store_n(&board->ready, 1, __ATOMIC_RELEASE);
+	if (is_gone)
+		odd(how);
 	work(NULL);
 	return 0;
 }

@@ -14,6 +14,7 @@
 
 #include "child.h"
 #include "inject/held.h"
+#include "inject/inject.h"
 
 enum { PAGE = 4096, STACK_BYTES = 1 << 20 };
 #define STUB 0x123456789000ull
@@ -92,9 +93,35 @@ static void absent(void **state)
 	check(true);
 }
 
+/* As Linux 6.18 prints it; no machine of ours has it. */
+static void shadow_stacks(void **state)
+{
+	static const char start[] = "Name:\tcat\nSeccomp:\t0\n";
+	static const struct {
+		const char *lines;
+		bool has;
+	} cases[] = {
+		{ "", false },
+		{ "x86_Thread_features:\t\nx86_Thread_features_locked:\t\n", false },
+		{ "x86_Thread_features:\tshstk \nx86_Thread_features_locked:\tshstk wrss \n",
+		  true },
+		{ "x86_Thread_features:\tshstk wrss \nx86_Thread_features_locked:\t\n", true },
+		{ "x86_Thread_features:\t\nx86_Thread_features_locked:\tshstk wrss \n", false },
+		{ "x86_Thread_features:", false },
+	};
+	char status[256];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		snprintf(status, sizeof(status), "%s%s", start, cases[i].lines);
+		assert_int_equal(inject_has_shadow_stack(status), cases[i].has);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(shadow_stacks),
 		cmocka_unit_test(present),
 		cmocka_unit_test(absent),
 	};
