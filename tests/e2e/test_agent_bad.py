@@ -235,9 +235,10 @@ def test_exec_in_the_middle(victim, modes):
     for _ in range(20):
         got = run_memwho("alloc", v.pid, "--engine", "agent", "-d", "20ms", "--json", code=None)
         assert got.code in (0, 1), got
-        ended["recorded" if got.code == 0 else got.err.splitlines()[0].replace(str(v.pid), "PID")] += 1
+        # behind notes of what could not be read in time
+        said = [line for line in got.err.splitlines() if line.startswith("memwho: ")]
+        ended["recorded" if got.code == 0 else said[-1].replace(str(v.pid), "PID")] += 1
         assert not v.process.poll(), ended
-        assert got.code == 0 or len([l for l in got.err.splitlines() if l.startswith("memwho: ")]) == 1, got
     assert [how for how in ended if "another program" in how] or ended["recorded"], ended
     assert not [how for how in ended if "damaged" in how or "permitted" in how], ended
     v.check()
