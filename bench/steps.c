@@ -87,15 +87,15 @@ int main(int argc, char **argv)
 
 	if (argc < 6)
 		return 2;
-	tid = atoi(argv[1]);
+	tid = strtol(argv[1], NULL, 10);
 	if (ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACESYSGOOD) < 0 ||
 	    ptrace(PTRACE_INTERRUPT, tid, 0, 0) < 0 || waitpid(tid, &status, __WALL) < 0)
 		fail("attach");
 	puts("ready");
 	fflush(stdout);
-	for (long i = 0; i < atol(argv[5]); i++) {
-		wait_for(atol(argv[2]), atoll(argv[3]));
-		printf("%ld\n", count_until(atol(argv[4])));
+	for (long i = 0; i < strtol(argv[5], NULL, 10); i++) {
+		wait_for(strtol(argv[2], NULL, 10), strtol(argv[3], NULL, 10));
+		printf("%ld\n", count_until(strtol(argv[4], NULL, 10)));
 		fflush(stdout);
 	}
 	ptrace(PTRACE_DETACH, tid, 0, 0);

@@ -7,10 +7,12 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "runtime/usdt/usdt.h"
 
 static const struct engine_ops *const table[] = {
 	&recorder_bpf_ops,
 	&recorder_agent_ops,
+	&recorder_usdt_ops,
 };
 
 size_t engine_n(void)
@@ -75,6 +77,11 @@ static int choose_by_itself(const struct engine_request *q, const struct engine_
 
 int engine_choose(const struct engine_request *q, const struct engine_ops **ret, struct error *err)
 {
+	/* its blocks stand for more than themselves, which the others do not know */
+	if (q->options->allocators && strstr(q->options->allocators, usdt_runtime.name)) {
+		error_set(err, EINVAL, "%s is no allocator, but an engine", usdt_runtime.name);
+		return error_hint(err, "--engine %s", usdt_runtime.name);
+	}
 	if (!q->options->engine)
 		return choose_by_itself(q, ret, err);
 	*ret = engine_find(q->options->engine);

@@ -57,7 +57,7 @@ struct engine_ops {
 };
 
 /* Each in its file. */
-extern const struct engine_ops recorder_bpf_ops, recorder_agent_ops;
+extern const struct engine_ops recorder_bpf_ops, recorder_agent_ops, recorder_usdt_ops;
 
 size_t engine_n(void);
 const struct engine_ops *engine_at(size_t i);

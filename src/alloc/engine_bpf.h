@@ -80,8 +80,9 @@ enum engine_bpf_probe { /* in the order in which they are attached */
 
 struct engine_bpf_point {
 	enum engine_bpf_probe kind;
-	int fd;     /* the ELF file, owned by whoever made the point */
-	u64 offset; /* place in the file */
+	int fd;      /* the ELF file, owned by whoever made the point */
+	u64 offset;  /* place in the file */
+	u64 counter; /* of a trace point, raised while we listen: place in the file, or 0 */
 	u32 plan;
 };
 

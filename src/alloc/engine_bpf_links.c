@@ -216,6 +216,8 @@ static int attach_multi(const struct attaching *a, const struct engine_bpf_point
 {
 	unsigned long offsets[MAX_POINTS];
 	u64 cookies[MAX_POINTS];
+	unsigned long counters[MAX_POINTS];
+	bool has_counters = false;
 	char path[64];
 	struct uprobe_multi_attr attr = {
 		.prog_fd = bpf_program__fd(multi_program(a->e, kind)),
@@ -235,8 +237,12 @@ static int attach_multi(const struct attaching *a, const struct engine_bpf_point
 		if (points[i].kind != kind || points[i].fd != file)
 			continue;
 		offsets[attr.cnt] = points[i].offset;
+		counters[attr.cnt] = points[i].counter;
+		has_counters |= points[i].counter != 0;
 		cookies[attr.cnt++] = cookie_of(a->slot, a->generation, points[i].plan);
 	}
+	if (has_counters)
+		attr.ref_ctr_offsets = (u64)(uintptr_t)counters;
 	path_of(file, path);
 	fd = syscall(SYS_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
 	if (fd < 0)
@@ -249,7 +255,7 @@ static int attach_perf(const struct attaching *a, const struct engine_bpf_point 
                        struct error *err)
 {
 	LIBBPF_OPTS(bpf_uprobe_opts, opts, .bpf_cookie = cookie_of(a->slot, a->generation, p->plan),
-	            .retprobe = p->kind == ENGINE_BPF_RETURN);
+	            .ref_ctr_offset = p->counter, .retprobe = p->kind == ENGINE_BPF_RETURN);
 	struct bpf_link *link;
 	char path[64];
 	int r = reserve(a->to, err);

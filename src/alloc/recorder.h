@@ -45,6 +45,7 @@ struct alloc_recorder {
 	size_t n_events, cap_events, events_done;
 	u64 checked_ns; /* when it was last seen who is still there */
 
+	bool weighted; /* blocks are samples of the program's own, and say what they stand for */
 	bool detached;
 	u64 begun_ns, ended_ns, tended_ns;
 	u64 contexts_learned_ns, contexts_cost_ns;

@@ -22,6 +22,7 @@ struct grouping {
 	const struct alloc_options *options;
 	u64 now_ns, min_age_ns;
 	struct error *err;
+	bool weighted;
 };
 
 static bool is_wanted(const struct grouping *g, const struct alloc_entry *e)
@@ -54,8 +55,10 @@ static int add_block(void *arg, u64 key, const struct alloc_entry *e)
 	struct recorder_group like = { .slot = key >> ALLOC_SLOT_SHIFT,
 		                       .stack = e->stack,
 		                       .tid = e->tid,
-		                       .context = e->context },
+		                       .context = g->weighted ? 0 : e->context },
 			      *group;
+	const u64 bytes = g->weighted ? e->context : e->size;
+	const u64 objects = g->weighted ? alloc_weight_blocks(e->size, e->context) : 1;
 	u64 hash = hash_u64(like.context ^ hash_u64((u64)like.slot << 32 | like.stack) ^
 	                    (u64)like.tid << 20);
 	int r;
@@ -74,10 +77,10 @@ static int add_block(void *arg, u64 key, const struct alloc_entry *e)
 		group = &g->groups->items[g->groups->n_items++];
 		*group = like;
 	}
-	group->objects++;
-	group->bytes += e->size;
-	group->birth_sum_ms += e->time_ns / 1000000;
-	g->groups->bytes += e->size;
+	group->objects += objects;
+	group->bytes += bytes;
+	group->birth_sum_ms += e->time_ns / 1000000 * objects;
+	g->groups->bytes += bytes;
 	return 0;
 }
 
@@ -91,6 +94,7 @@ int result_groups(struct alloc_recorder *r, u64 min_age_ns, struct recorder_grou
 		.now_ns = r->detached ? r->ended_ns : clock_now_ns(),
 		.min_age_ns = min_age_ns,
 		.err = err,
+		.weighted = r->weighted,
 	};
 	int rc = engine_bpf_table_each(r->engine, add_block, &g, err);
 

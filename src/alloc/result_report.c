@@ -295,7 +295,7 @@ static int put_head(struct alloc_recorder *r, const struct recorder_groups *grou
 	if (rc == 0)
 		rc = report_int(to, "held_bytes", NULL, groups->bytes, "bytes", err);
 	if (rc == 0)
-		rc = report_text(to, "engine", NULL, "bpf", err);
+		rc = report_text(to, "engine", NULL, r->ops->name, err);
 	if (rc == 0)
 		rc = report_text(to, "ended_by", NULL, alloc_ended_text(ended), err);
 	if (rc == 0)

@@ -285,7 +285,7 @@ static void points_clear(struct points *p)
 }
 
 static int add_point(struct points *to, enum engine_bpf_probe kind, struct elf_file *elf, u64 vaddr,
-                     u32 plan, struct error *err)
+                     u64 counter, u32 plan, struct error *err)
 {
 	u64 offset;
 	int r;
@@ -295,7 +295,8 @@ static int add_point(struct points *to, enum engine_bpf_probe kind, struct elf_f
 	r = array_reserve(&to->items, &to->cap, to->n + 1, err);
 	if (r < 0)
 		return r;
-	to->items[to->n++] = (struct engine_bpf_point){ kind, elf_file_fd(elf), offset, plan };
+	to->items[to->n++] = (struct engine_bpf_point){ kind, elf_file_fd(elf), offset, counter,
+		                                        plan };
 	return 0;
 }
 
@@ -317,11 +318,12 @@ static int add_probe(const struct tracee *t, struct engine_bpf *e, const struct 
 	if (r < 0)
 		return r;
 	if (p->code.flags & PLAN_THROWS)
-		return add_point(sessions, ENGINE_BPF_SESSION, elf, p->at, plan, err);
+		return add_point(sessions, ENGINE_BPF_SESSION, elf, p->at, p->counter_offset, plan,
+		                 err);
 	if (wants_return(p))
-		r = add_point(plain, ENGINE_BPF_RETURN, elf, p->at, plan, err);
+		r = add_point(plain, ENGINE_BPF_RETURN, elf, p->at, p->counter_offset, plan, err);
 	if (r == 0)
-		r = add_point(plain, ENGINE_BPF_ENTRY, elf, p->at, plan, err);
+		r = add_point(plain, ENGINE_BPF_ENTRY, elf, p->at, p->counter_offset, plan, err);
 	return r < 0 ? error_context(err, "%s", p->name) : 0;
 }
 
@@ -335,7 +337,7 @@ static int add_linker(const struct tracee *t, struct points *to, struct error *e
 		struct elf_symbol s;
 
 		if (elf && elf_file_symbol(elf, ELF_DYNSYM, "_dl_debug_state", &s) == 0)
-			return add_point(to, ENGINE_BPF_MODULES, elf, s.value, 0, err);
+			return add_point(to, ENGINE_BPF_MODULES, elf, s.value, 0, 0, err);
 	}
 	return 0;
 }
@@ -446,7 +448,7 @@ int tracee_attach_counting(struct tracee *t, struct engine_bpf *e, struct error 
 		r = engine_bpf_add_plan(e, &p->code, &plan, err);
 		if (r == 0)
 			r = add_point(&points, ENGINE_BPF_COUNT, symbol_module_elf(p->module),
-			              p->at, plan, err);
+			              p->at, p->counter_offset, plan, err);
 		if (r < 0)
 			return error_context(err, "%s", p->name);
 	}

@@ -82,7 +82,8 @@ static int add_runtime(struct tracee *t, const struct runtime_ops *ops, struct e
 	int r;
 
 	if (!ops->detect || !ops->alloc_probes || t->n_runtimes == TRACEE_MAX_RUNTIMES ||
-	    has_runtime(t, ops) || (t->allocators && !is_in_list(t->allocators, ops->name)))
+	    has_runtime(t, ops) || (ops->only_by_name && !t->allocators) ||
+	    (t->allocators && !is_in_list(t->allocators, ops->name)))
 		return 0;
 	r = ops->detect(&view, err);
 	if (r > 0)
@@ -122,6 +123,12 @@ static int ask_runtimes(const struct tracee *t, struct runtime_probes *to, struc
 
 static int no_allocator(const struct tracee *t, struct error *err)
 {
+	const struct runtime_ops *asked = t->allocators ? registry_find(t->allocators) : NULL;
+
+	if (asked && asked->only_by_name) {
+		error_set(err, ENOTSUP, "process %d has no %s", t->pid, asked->title);
+		return error_hint(err, "--engine bpf or --engine agent need none");
+	}
 	if (t->allocators) {
 		error_set(err, ENOTSUP, "no allocator of '%s' in process %d", t->allocators,
 		          t->pid);

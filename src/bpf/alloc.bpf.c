@@ -112,6 +112,7 @@ struct work {
 	struct walk walk;
 };
 
+#include "bpf/machine.bpf.h"
 #include "bpf/stacks.bpf.h"
 
 static __always_inline u64 key_of(u32 slot, u64 address)
@@ -372,6 +373,12 @@ static __always_inline void count_older_free(struct work *w, const struct call *
 		COUNT_BY(older_free_bytes, w->vm.size);
 }
 
+/* Bytes that count of a block: its own, or those that it stands for. */
+static __always_inline u64 bytes_of(const struct call *c, const struct alloc_entry *e)
+{
+	return plans[c->plan].flags & PLAN_WEIGHTED ? e->context : e->size;
+}
+
 static __always_inline void on_free(struct work *w, const struct call *c, u64 sp)
 {
 	struct alloc_entry e = {};
@@ -388,7 +395,7 @@ static __always_inline void on_free(struct work *w, const struct call *c, u64 sp
 		return;
 	}
 	COUNT(frees);
-	COUNT_BY(free_bytes, e.size);
+	COUNT_BY(free_bytes, bytes_of(c, &e));
 }
 
 static __always_inline void on_reset(const struct call *c, u64 context)
@@ -491,6 +498,48 @@ static __always_inline int is_heard(u64 cookie, struct call *c)
 	return by == now || by == next || (plans[c->plan].flags & PLAN_THROWS);
 }
 
+static __always_inline void record(struct pt_regs *ctx, struct work *w, const struct call *c)
+{
+	struct alloc_entry e = { .size = w->vm.size, .context = w->vm.context };
+	u64 ptr = w->vm.ptr, blocks = 1;
+
+	if (ptr >> ALLOC_SLOT_SHIFT) {
+		COUNT(bad_address);
+		return;
+	}
+	if (c->role == PLAN_MARK) {
+		e.context = w->vm.weight > e.size ? w->vm.weight : e.size;
+		blocks = alloc_weight_blocks(e.size, e.context);
+	}
+	e.time_ns = bpf_ktime_get_ns();
+	e.epoch = epoch;
+	e.tid = numbers_tid();
+	if (want_stacks)
+		e.stack = record_stack(w, c->slot, c->process, PT_REGS_IP(ctx), PT_REGS_SP(ctx),
+		                       PT_REGS_FP(ctx));
+	COUNT_BY(alloc_bytes, bytes_of(c, &e));
+	if (e.stack) {
+		u32 id = e.stack;
+		struct stack_record *s = bpf_map_lookup_elem(&stacks, &id);
+
+		if (s) {
+			__sync_fetch_and_add(&s->alloc_objects, blocks);
+			__sync_fetch_and_add(&s->alloc_bytes, bytes_of(c, &e));
+		}
+	}
+	insert(key_of(c->slot, ptr), &e);
+}
+
+/* The program says that it has taken a sample. */
+static __always_inline void on_mark(struct pt_regs *ctx, struct work *w, const struct call *c)
+{
+	COUNT(allocs);
+	if (!w->vm.ptr || w->vm.bad)
+		COUNT(failed);
+	else
+		record(ctx, w, c);
+}
+
 /* At a function's entry; 1: its return is of no interest. */
 static __always_inline int on_entry(struct pt_regs *ctx, u64 cookie)
 {
@@ -515,6 +564,8 @@ static __always_inline int on_entry(struct pt_regs *ctx, u64 cookie)
 	w->vm.arg[1] = PT_REGS_PARM2(ctx);
 	w->vm.arg[2] = PT_REGS_PARM3(ctx);
 	w->vm.arg[3] = PT_REGS_PARM4(ctx);
+	if (plans[c.plan].flags & PLAN_WEIGHTED)
+		machine_registers(ctx, w->vm.reg);
 	if (c.role != PLAN_ALLOC || (plans[c.plan].flags & PLAN_THROWS)) {
 		w->vm.ret = 0;
 		run_plan(&w->vm, c.plan, 0);
@@ -525,40 +576,14 @@ static __always_inline int on_entry(struct pt_regs *ctx, u64 cookie)
 		on_free(w, &c, sp);
 	} else if (c.role == PLAN_RESET) {
 		on_reset(&c, w->vm.context);
+	} else if (c.role == PLAN_MARK) {
+		on_mark(ctx, w, &c);
 	} else {
 		stash_call(w, &c, sp, tail);
 		done = 0;
 	}
 	give_back(w);
 	return done;
-}
-
-static __always_inline void record(struct pt_regs *ctx, struct work *w, const struct call *c)
-{
-	struct alloc_entry e = { .size = w->vm.size, .context = w->vm.context };
-	u64 ptr = w->vm.ptr;
-
-	if (ptr >> ALLOC_SLOT_SHIFT) {
-		COUNT(bad_address);
-		return;
-	}
-	e.time_ns = bpf_ktime_get_ns();
-	e.epoch = epoch;
-	e.tid = numbers_tid();
-	if (want_stacks)
-		e.stack = record_stack(w, c->slot, c->process, PT_REGS_IP(ctx), PT_REGS_SP(ctx),
-		                       PT_REGS_FP(ctx));
-	COUNT_BY(alloc_bytes, e.size);
-	if (e.stack) {
-		u32 id = e.stack;
-		struct stack_record *s = bpf_map_lookup_elem(&stacks, &id);
-
-		if (s) {
-			__sync_fetch_and_add(&s->alloc_objects, 1);
-			__sync_fetch_and_add(&s->alloc_bytes, e.size);
-		}
-	}
-	insert(key_of(c->slot, ptr), &e);
 }
 
 /* A realloc that returned: what became of the old block? */

@@ -26,12 +26,19 @@ enum {
 /* One live allocation. Its key is the address. */
 struct alloc_entry {
 	u64 size;
-	u64 context; /* pool or 0 */
+	/* Pool or 0; by plans that are PLAN_WEIGHTED, the bytes that it stands for. */
+	u64 context;
 	u64 time_ns; /* CLOCK_MONOTONIC */
 	u64 epoch;   /* of the resets: stale when the context was reset later */
 	u32 stack;   /* id in stacks; 0: none */
 	u32 tid;
 };
+
+/* How many blocks stand for @weight bytes when one of @size was sampled? */
+static inline u64 alloc_weight_blocks(u64 size, u64 weight)
+{
+	return size && weight > size ? (weight + size / 2) / size : 1;
+}
 
 /* A call that has been entered and has not returned. Key: address of its
  * return address, unique for each thread of a process. */

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * What map.bpf.c must know of the machine: numbers of system calls, names of their
- * functions in the kernel, the registers that a call was made with.
+ * What BPF programs must know of the machine: numbers of system calls, names of their
+ * functions in the kernel, the registers that a call was made with, and those of a probe.
  */
 
 #if defined(__TARGET_ARCH_x86)
@@ -40,6 +40,27 @@ static __always_inline void machine_call_args(const struct machine_regs *r, u64 
 	arg[3] = r->r10;
 	arg[4] = r->r8;
 	arg[5] = r->r9;
+}
+
+/* All that instructions can name, in their numbering. */
+static __always_inline void machine_registers(const struct pt_regs *r, u64 to[16])
+{
+	to[0] = r->rax;
+	to[1] = r->rcx;
+	to[2] = r->rdx;
+	to[3] = r->rbx;
+	to[4] = r->rsp;
+	to[5] = r->rbp;
+	to[6] = r->rsi;
+	to[7] = r->rdi;
+	to[8] = r->r8;
+	to[9] = r->r9;
+	to[10] = r->r10;
+	to[11] = r->r11;
+	to[12] = r->r12;
+	to[13] = r->r13;
+	to[14] = r->r14;
+	to[15] = r->r15;
 }
 
 static __always_inline u64 machine_call_number(const struct pt_regs *kernel)
@@ -85,6 +106,13 @@ static __always_inline void machine_call_args(const struct machine_regs *r, u64 
 {
 	for (int i = 0; i < 6; i++)
 		arg[i] = r->regs[i];
+}
+
+/* Nobody makes plans with registers there so far. */
+static __always_inline void machine_registers(const struct pt_regs *r, u64 to[16])
+{
+	(void)r;
+	(void)to;
 }
 
 static __always_inline u64 machine_call_number(const struct pt_regs *kernel)

@@ -6,7 +6,8 @@
 
 struct plan_vm {
 	u64 arg[4], ret, acc, tmp[4];
-	u64 ptr, size, context, old;
+	u64 ptr, size, context, old, weight;
+	u64 reg[16];
 	u32 skip, bad;
 	u32 at, plan; /* where in plans[plan] the next operation is */
 };
@@ -65,6 +66,8 @@ static __always_inline void execute(struct plan_vm *vm, const struct plan_uop *o
 	case PLAN_SIZE: vm->size = vm->acc; break;
 	case PLAN_CTX: vm->context = vm->acc; break;
 	case PLAN_OLD: vm->old = vm->acc; break;
+	case PLAN_REG: vm->acc = vm->reg[op->n & 15]; break;
+	case PLAN_WEIGHT: vm->weight = vm->acc; break;
 	}
 }
 
@@ -103,6 +106,7 @@ static __always_inline void run_plan(struct plan_vm *vm, u32 plan, u32 from)
 	vm->size = 0;
 	vm->context = 0;
 	vm->old = 0;
+	vm->weight = 0;
 	helper_loop(PLAN_MAX_UOPS, plan_step, &ctx, 0);
 	if (vm->bad)
 		__sync_fetch_and_add(&counters.bad_read, 1);

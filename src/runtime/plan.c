@@ -9,24 +9,33 @@
 
 #include "base/cleanup.h"
 
-enum operand { OPERAND_NONE, OPERAND_ARG, OPERAND_TMP, OPERAND_SHIFT, OPERAND_SKIP, OPERAND_INT };
+enum operand {
+	OPERAND_NONE,
+	OPERAND_ARG,
+	OPERAND_TMP,
+	OPERAND_REGISTER,
+	OPERAND_SHIFT,
+	OPERAND_SKIP,
+	OPERAND_INT
+};
 
 /* Indexed by enum plan_op. */
 static const struct word {
 	const char *name;
 	enum operand operand;
 } words[PLAN_N_OPS] = {
-	[PLAN_END] = { "END", OPERAND_NONE },    [PLAN_ARG] = { "ARG", OPERAND_ARG },
-	[PLAN_RET] = { "RET", OPERAND_NONE },    [PLAN_IMM] = { "IMM", OPERAND_INT },
-	[PLAN_ADDI] = { "ADDI", OPERAND_INT },   [PLAN_ANDI] = { "ANDI", OPERAND_INT },
-	[PLAN_SHRI] = { "SHRI", OPERAND_SHIFT }, [PLAN_SHLI] = { "SHLI", OPERAND_SHIFT },
-	[PLAN_LD8] = { "LD8:", OPERAND_INT },    [PLAN_LD4] = { "LD4:", OPERAND_INT },
-	[PLAN_ST] = { "ST", OPERAND_TMP },       [PLAN_LDT] = { "LDT", OPERAND_TMP },
-	[PLAN_ADD] = { "ADD", OPERAND_TMP },     [PLAN_SUB] = { "SUB", OPERAND_TMP },
-	[PLAN_MUL] = { "MUL", OPERAND_ARG },     [PLAN_SHLV] = { "SHLV", OPERAND_TMP },
-	[PLAN_SKZ] = { "SKZ", OPERAND_SKIP },    [PLAN_SKNZ] = { "SKNZ", OPERAND_SKIP },
-	[PLAN_PTR] = { "PTR", OPERAND_NONE },    [PLAN_SIZE] = { "SIZE", OPERAND_NONE },
-	[PLAN_CTX] = { "CTX", OPERAND_NONE },    [PLAN_OLD] = { "OLD", OPERAND_NONE },
+	[PLAN_END] = { "END", OPERAND_NONE },     [PLAN_ARG] = { "ARG", OPERAND_ARG },
+	[PLAN_RET] = { "RET", OPERAND_NONE },     [PLAN_IMM] = { "IMM", OPERAND_INT },
+	[PLAN_ADDI] = { "ADDI", OPERAND_INT },    [PLAN_ANDI] = { "ANDI", OPERAND_INT },
+	[PLAN_SHRI] = { "SHRI", OPERAND_SHIFT },  [PLAN_SHLI] = { "SHLI", OPERAND_SHIFT },
+	[PLAN_LD8] = { "LD8:", OPERAND_INT },     [PLAN_LD4] = { "LD4:", OPERAND_INT },
+	[PLAN_ST] = { "ST", OPERAND_TMP },        [PLAN_LDT] = { "LDT", OPERAND_TMP },
+	[PLAN_ADD] = { "ADD", OPERAND_TMP },      [PLAN_SUB] = { "SUB", OPERAND_TMP },
+	[PLAN_MUL] = { "MUL", OPERAND_ARG },      [PLAN_SHLV] = { "SHLV", OPERAND_TMP },
+	[PLAN_SKZ] = { "SKZ", OPERAND_SKIP },     [PLAN_SKNZ] = { "SKNZ", OPERAND_SKIP },
+	[PLAN_PTR] = { "PTR", OPERAND_NONE },     [PLAN_SIZE] = { "SIZE", OPERAND_NONE },
+	[PLAN_CTX] = { "CTX", OPERAND_NONE },     [PLAN_OLD] = { "OLD", OPERAND_NONE },
+	[PLAN_REG] = { "REG", OPERAND_REGISTER }, [PLAN_WEIGHT] = { "WEIGHT", OPERAND_NONE },
 };
 
 static const struct {
@@ -34,6 +43,7 @@ static const struct {
 } limits[] = {
 	[OPERAND_ARG] = { 0, 3 },
 	[OPERAND_TMP] = { 0, 3 },
+	[OPERAND_REGISTER] = { 0, 15 },
 	[OPERAND_SHIFT] = { 0, 63 },
 	[OPERAND_SKIP] = { 1, PLAN_MAX_UOPS },
 	[OPERAND_INT] = { INT_MIN, INT_MAX },
@@ -148,6 +158,11 @@ static int check_role(const struct plan_code *c, struct error *err)
 	case PLAN_FREE:
 		r = need(c, 0, first_end, PLAN_PTR, err);
 		return r < 0 || !c->second ? r : need(c, c->second, c->n, PLAN_SIZE, err);
+	case PLAN_MARK:
+		r = need(c, 0, c->n, PLAN_PTR, err);
+		if (r == 0)
+			r = need(c, 0, c->n, PLAN_SIZE, err);
+		return r < 0 ? r : need(c, 0, c->n, PLAN_WEIGHT, err);
 	case PLAN_RESET: return need(c, 0, c->n, PLAN_CTX, err);
 	default: return error_set(err, EINVAL, "probe plan: no such role");
 	}

@@ -13,23 +13,18 @@
 #include "runtime/postgres/postgres.h"
 #include "runtime/runtime.h"
 #include "runtime/tcmalloc/tcmalloc.h"
+#include "runtime/usdt/usdt.h"
 #include "runtime/v8/v8.h"
 
 /* The only list of runtimes. */
 const struct runtime_ops *const registry_runtimes[] = {
-	&postgres_runtime,
-	&jemalloc_runtime,
-	&tcmalloc_runtime,
-	&mimalloc_runtime,
-	&glibc_runtime,
-	&musl_runtime,
-	&other_runtime,
-	&go_runtime,
-	&lua_runtime,
-	&cpython_runtime,
-	&jvm_runtime,
-	&v8_runtime,
-	NULL,
+	&postgres_runtime, &jemalloc_runtime,
+	&tcmalloc_runtime, &mimalloc_runtime,
+	&glibc_runtime,    &musl_runtime,
+	&other_runtime,    &usdt_runtime,
+	&go_runtime,       &lua_runtime,
+	&cpython_runtime,  &jvm_runtime,
+	&v8_runtime,       NULL,
 };
 
 const struct runtime_ops *registry_find(const char *name)

@@ -34,10 +34,11 @@ struct runtime_probe {
 	char name[RUNTIME_PROBE_NAME_BYTES]; /* function, for reports */
 	const struct runtime_ops *owner;
 	struct symbol_module *module;
-	uint64_t vaddr, size; /* the function; size is estimated where no symbol says it */
-	uint64_t at;          /* vaddr of the instruction to probe; see probe_point.h */
-	bool single_stepped;  /* no emulated instruction was found: dear */
-	bool left_out;        /* by an engine that cannot record it: what it calls counts */
+	uint64_t vaddr, size;    /* the function; size is estimated where no symbol says it */
+	uint64_t at;             /* vaddr of the instruction to probe; see probe_point.h */
+	uint64_t counter_offset; /* in the file; to be raised while somebody listens. 0: none */
+	bool single_stepped;     /* no emulated instruction was found: dear */
+	bool left_out;           /* by an engine that cannot record it: what it calls counts */
 	struct plan_code code;
 	struct plan_code entry; /* the same for a look at the registers at vaddr */
 	/* PLAN_THROWS: the function of @module that does the same, with the same arguments,
@@ -153,6 +154,7 @@ void runtime_pools_clear(struct runtime_pools *p); /* { 0 } is empty */
 struct runtime_ops {
 	const char *name;  /* what --allocator takes */
 	const char *title; /* for people */
+	bool only_by_name; /* not looked for unless it is asked for */
 	bool has_contexts; /* samples carry a context; result bytes are chunk bytes */
 
 	/* Does this runtime live in the target? 1 yes, 0 no, -errno. Must be cheap. */
