@@ -10,6 +10,7 @@
 #include "alloc/engine_bpf.h"
 #include "alloc/guard.h"
 #include "alloc/tracee.h"
+#include "profile/interval.h"
 #include "unwind/modules.h"
 
 /* Live blocks of one (process, stack, context, thread). */
@@ -18,6 +19,8 @@ struct recorder_group {
 	u64 context;
 	u64 objects, bytes;
 	u64 birth_sum_ms; /* of the objects' birth times */
+	struct interval_sum estimated_objects,
+		estimated_bytes; /* the same, of a weighted recorder */
 };
 
 struct recorder_groups {
@@ -26,6 +29,7 @@ struct recorder_groups {
 	struct hash_map index;
 	u64 taken_ns;
 	u64 bytes;
+	struct interval_sum estimated_bytes;
 };
 
 struct alloc_recorder {

@@ -77,6 +77,13 @@ static int add_block(void *arg, u64 key, const struct alloc_entry *e)
 		group = &g->groups->items[g->groups->n_items++];
 		*group = like;
 	}
+	if (g->weighted) {
+		const double weight = e->size ? (double)bytes / (double)e->size : 1;
+
+		interval_add_blocks(&group->estimated_objects, weight);
+		interval_add_bytes(&group->estimated_bytes, (double)e->size, weight);
+		interval_add_bytes(&g->groups->estimated_bytes, (double)e->size, weight);
+	}
 	group->objects += objects;
 	group->bytes += bytes;
 	group->birth_sum_ms += e->time_ns / 1000000 * objects;

@@ -9,8 +9,14 @@
 #include "base/clock.h"
 #include "unwind/stack_frames.h"
 
-/* The four of every heap profile, and the ages (for the mean: ns x objects). */
-enum { RESULT_AGE = PROFILE_HEAP_TYPES, RESULT_TYPES };
+/* The four of every heap profile, and the ages (for the mean: ns x objects). Of estimates,
+ * what their intervals are made of: of what is held; how the rest was drawn is not kept. */
+enum {
+	RESULT_AGE = PROFILE_HEAP_TYPES,
+	RESULT_INTERVAL,
+	INTERVAL_OF_HELD = INTERVAL_TYPES / 2, /* the second half of them */
+	RESULT_TYPES = RESULT_INTERVAL + INTERVAL_TYPES - INTERVAL_OF_HELD,
+};
 
 /* What of a stack's allocations is accounted for by live groups. */
 struct live_of_stack {
@@ -97,12 +103,17 @@ static int add_group(struct filling *f, const struct recorder_group *g, struct e
 {
 	struct tracee *t = recorder_tracee(f->r, g->slot);
 	int64_t values[RESULT_TYPES] = { g->objects, g->bytes, g->objects, g->bytes };
+	int64_t sums[INTERVAL_TYPES];
 	char buf[32];
 	int r;
 
 	if (!t)
 		return error_set(err, EPROTO, "a block of an unknown process");
 	values[RESULT_AGE] = (int64_t)(f->now_ms * g->objects - g->birth_sum_ms) * 1000000;
+	interval_values(&g->estimated_objects, &g->estimated_bytes, &g->estimated_objects,
+	                &g->estimated_bytes, sums);
+	memcpy(&values[RESULT_INTERVAL], &sums[INTERVAL_OF_HELD],
+	       sizeof(sums) - INTERVAL_OF_HELD * sizeof(*sums));
 	r = process_labels(f, t, err);
 	if (r == 0)
 		r = label_text(f, "thread", thread_names_get(&t->threads, g->tid, buf), err);
@@ -211,13 +222,16 @@ int result_profile_fill(struct alloc_recorder *r, const struct recorder_groups *
 
 /* ---- the whole result ---- */
 
-static int new_profile(struct profile **ret, struct error *err)
+static int new_profile(bool weighted, struct profile **ret, struct error *err)
 {
 	struct profile_type types[RESULT_TYPES];
 
 	memcpy(types, profile_heap_types, sizeof(profile_heap_types));
 	types[RESULT_AGE] = (struct profile_type){ "inuse_age", "nanoseconds" };
-	return profile_new(ret, types, RESULT_TYPES, PROFILE_INUSE_SPACE, err);
+	memcpy(&types[RESULT_INTERVAL], &interval_profile_types[INTERVAL_OF_HELD],
+	       (RESULT_TYPES - RESULT_INTERVAL) * sizeof(*types));
+	return profile_new(ret, types, weighted ? RESULT_TYPES : RESULT_INTERVAL,
+	                   PROFILE_INUSE_SPACE, err);
 }
 
 static int make(struct alloc_recorder *r, const struct recorder_groups *groups,
@@ -225,7 +239,7 @@ static int make(struct alloc_recorder *r, const struct recorder_groups *groups,
                 struct error *err)
 {
 	cleanup(profile_freep) struct profile *p = NULL;
-	int rc = new_profile(&p, err);
+	int rc = new_profile(r->weighted, &p, err);
 
 	if (rc == 0)
 		rc = result_profile_fill(r, groups, p, err);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "alloc/result_profile.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -287,6 +288,7 @@ static int put_head(struct alloc_recorder *r, const struct recorder_groups *grou
                     struct error *err)
 {
 	double seconds = (double)(groups->taken_ns - r->begun_ns) / 1e9;
+	double low, high;
 	const struct row peak = { "peak_held_bytes", "most held at once", r->peak_held, "bytes" };
 	int rc = put_target(r, to, err);
 
@@ -294,6 +296,16 @@ static int put_head(struct alloc_recorder *r, const struct recorder_groups *grou
 		rc = report_double(to, "duration_seconds", NULL, seconds, "s", err);
 	if (rc == 0)
 		rc = report_int(to, "held_bytes", NULL, groups->bytes, "bytes", err);
+	if (rc == 0 && r->weighted) {
+		interval_of(&groups->estimated_bytes, &low, &high);
+		rc = put_rows(
+			to,
+			(const struct row[]){ { "held_bytes_low", NULL, llround(low), "bytes" },
+		                              { "held_bytes_high", NULL, llround(high), "bytes" },
+		                              { "samples_held", "samples held",
+		                                llround(groups->estimated_bytes.samples), "" } },
+			3, err);
+	}
 	if (rc == 0)
 		rc = report_text(to, "engine", NULL, r->ops->name, err);
 	if (rc == 0)

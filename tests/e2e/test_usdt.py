@@ -59,6 +59,14 @@ def test_what_the_program_says_is_held(marked, record, needs_bpf):
         assert found == {site: t[1:] for site, t in truth.items()}
     else:
         assert sum(f[1] for f in found.values()) == result["held_bytes"]
+    # each figure is an estimate, and says how good; three times the mean is no chance
+    assert result["held_bytes_low"] <= result["held_bytes"] <= result["held_bytes_high"]
+    assert result["samples_held"] == sum(t[0] for t in truth.values())
+    for s in result["stacks"]:
+        if "site_large" in s["frames"]:
+            assert s["bytes_low"] == s["bytes"] == s["bytes_high"]
+        elif None not in found and s["bytes"]:
+            assert s["bytes_low"] < s["bytes"] < s["bytes_high"]
 
 
 def test_nobody_is_told_when_nobody_listens(target, record, needs_bpf):
