@@ -17,14 +17,15 @@
 #include "base/cleanup.h"
 #include "target/maps.h"
 
-enum {
-	PAGE = 4096,
-	WIPE_ON_FORK = 18, /* MADV_WIPEONFORK, Linux 4.14 */
-};
-
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
+
+enum {
+	PAGE = 4096,
+	WIPE_ON_FORK = 18, /* MADV_WIPEONFORK, Linux 4.14 */
+	MAP_FLAGS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
+};
 
 #define REACH     (1900ull << 20) /* of a jump, with room for the agent's own size */
 #define LEAST_GAP (64ull << 20)
@@ -193,9 +194,8 @@ static int set_up(struct inject *in, uint64_t base, struct error *err)
 int agent_place_make(struct inject *in, const struct target *t, struct agent_span near,
                      uint64_t *ret, struct error *err)
 {
-	const unsigned flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
 	cleanup(maps_clear) struct maps maps = { 0 };
-	uint64_t args[6] = { 0, AGENT_BYTES, PROT_READ | PROT_EXEC, flags, -1, 0 };
+	uint64_t args[6] = { 0, AGENT_BYTES, PROT_READ | PROT_EXEC, MAP_FLAGS, -1, 0 };
 	int64_t at = 0;
 	int r = check_time_stamp(in, err);
 
@@ -383,12 +383,24 @@ int agent_place_empty_all(struct inject *in, const struct target *t, struct erro
 	return r < 0 ? r : err->code ? err->code : n;
 }
 
+/* All that is ever called, with addresses that are as good as the true ones to a filter. */
+static const struct inject_call calls[] = {
+	{ "prctl", SYS_prctl, { PR_GET_TSC, LOWEST } },
+	{ "mmap", SYS_mmap, { LOWEST, AGENT_BYTES, PROT_READ | PROT_EXEC, MAP_FLAGS, -1, 0 } },
+	{ "mprotect", SYS_mprotect, { LOWEST, AGENT_DATA_BYTES, PROT_READ | PROT_WRITE } },
+	{ "madvise", SYS_madvise, { LOWEST, AGENT_DATA_BYTES, MADV_NOHUGEPAGE } },
+	{ "madvise", SYS_madvise, { LOWEST, AGENT_DATA_BYTES, WIPE_ON_FORK } },
+	{ "madvise", SYS_madvise, { LOWEST, AGENT_DATA_BYTES, MADV_DONTNEED } },
+	{ "munmap", SYS_munmap, { LOWEST, AGENT_BYTES } },
+};
+
 int agent_place_open(const struct target *t, struct inject **ret, struct error *err)
 {
+	const struct inject_options options = { .calls = calls, .n_calls = ARRAY_SIZE(calls) };
 	struct agent_control c;
 	struct error unused;
 	uint64_t base = 0;
-	int r = inject_open(t, NULL, NULL, ret, err);
+	int r = inject_open(t, NULL, &options, ret, err);
 
 	if (r != -EBUSY)
 		return r;

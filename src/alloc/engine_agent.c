@@ -18,6 +18,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "inject/filters.h"
 #include "target/proc.h"
 
 enum {
@@ -48,28 +49,11 @@ static u64 data_at(const struct engine_agent *e, size_t offset)
 
 /* ---- refusals ---- */
 
-/* A filter could kill the target for the calls that set the agent up. */
-static int refuse_seccomp(const struct target *t, struct error *err)
-{
-	cleanup_free char *status = NULL;
-	const char *line;
-
-	if (target_proc_file(t, "status", 1 << 16, &status, NULL, err) < 0)
-		return err->code;
-	line = proc_status_line(status, "Seccomp");
-	if (line && line[0] != '0') {
-		error_set(err, ENOTSUP,
-		          "process %d runs under a seccomp filter, which the agent does not look "
-		          "into so far",
-		          t->pid);
-		return error_hint(err, "--engine bpf makes no call in the process");
-	}
-	return 0;
-}
-
+/* What the filters allow is asked when it begins, as they can only be read from threads
+ * that stand still. */
 int engine_agent_check_calls(const struct target *t, struct error *err)
 {
-	return refuse_seccomp(t, err);
+	return filters_are_on(t, t->pid) ? filters_can_be_read(t, err) : 0;
 }
 
 /* Whatever stood in the way of this engine is nothing to the other, unless the process or
@@ -240,7 +224,7 @@ int engine_agent_open(struct tracee *t, const struct alloc_options *o, struct en
 	r = error_set(err, ENOTSUP, "the agent is for x86-64 only, so far");
 #endif
 	if (r == 0)
-		r = refuse_seccomp(t->target, err);
+		r = engine_agent_check_calls(t->target, err);
 	if (r == 0)
 		r = agent_stacks_new(t, !o->exact, &e->stacks, err);
 	if (r == 0)

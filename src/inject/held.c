@@ -28,6 +28,11 @@ enum {
 	PATH_BYTES = 64,
 	PAGE = 4096,
 	SEIZE_TRIES = 3,
+	/* include/linux/errno.h: what a call that was interrupted wants */
+	RESTARTSYS = 512,
+	RESTARTNOINTR = 513,
+	RESTARTNOHAND = 514,
+	RESTART_BLOCK = 516,
 };
 
 /* Linux 5.13, include/uapi/linux/ptrace.h; our build headers may be older. */
@@ -90,10 +95,9 @@ bool held_is_blocked(const struct target *t, pid_t tid)
 
 /* ---- repair ---- */
 
-/* include/linux/errno.h: what the kernel would do by itself, were the pc left alone. */
+/* What the kernel would do by itself, were the pc left alone. */
 static void restart_by_hand(struct user_regs_struct *r)
 {
-	enum { RESTARTSYS = 512, RESTARTNOINTR = 513, RESTARTNOHAND = 514, RESTART_BLOCK = 516 };
 	const int64_t value = registers_result(r), call = registers_call(r);
 
 	if (call < 0)
@@ -255,6 +259,18 @@ void held_release(struct held_limbo *limbo, struct held *h)
 	steps_before("leave");
 	freeze_regs_leave(h->tid, &h->repair);
 	detach(limbo, h->tid, "detach");
+}
+
+void held_release_anew(struct held_limbo *limbo, struct held *h)
+{
+	struct user_regs_struct r = h->regs;
+
+	if (registers_call(&r) >= 0 && registers_result(&r) == -RESTART_BLOCK) {
+		registers_call_again(&r, registers_call(&r));
+		registers_forget_call(&r);
+		set_registers(h->tid, &r, "call anew");
+	}
+	held_release(limbo, h);
 }
 
 int held_commit(struct held_limbo *limbo, const struct held *h, uint64_t pc, struct error *err)

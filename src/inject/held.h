@@ -53,6 +53,10 @@ void held_release(struct held_limbo *limbo, struct held *h);
 /* Send it to @pc. Only the pc (and the kernel's note of a call to restart) changes. */
 int held_commit(struct held_limbo *limbo, const struct held *h, uint64_t pc, struct error *err);
 
+/* As held_release(), but a call that would go on by restart_syscall(2), which a filter may answer
+ * with death, begins anew: a sleep or timeout starts again. */
+void held_release_anew(struct held_limbo *limbo, struct held *h);
+
 /* Take @h back from @pc if it has not executed anything there: 1 taken back, 0 it
  * runs, -errno it cannot be told. It is let go in any case. */
 int held_withdraw(struct held_limbo *limbo, const struct held *h, uint64_t pc);

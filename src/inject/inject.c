@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/steps.h"
+#include "inject/filters.h"
 #include "inject/transaction.h"
 #include "target/permission.h"
 #include "target/proc.h"
@@ -29,6 +30,7 @@ enum {
 	TAKE_OVER_MS = 2000,
 	LOCK_BACKLOG = 64, /* of those who ask who we are; nobody is answered */
 	MXCSR_DEFAULT = 0x1f80,
+	AREA_CALLS = 3,
 };
 
 #ifndef MAP_FIXED_NOREPLACE
@@ -191,6 +193,21 @@ static uint64_t random_number(void)
 	return v;
 }
 
+/* Two make an area at @at, the third takes it away. */
+static void area_calls(uint64_t at, struct stub_call calls[AREA_CALLS])
+{
+	const unsigned flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+
+	calls[0] = (struct stub_call){
+		SYS_mmap, { at, JOURNAL_CODE_BYTES, PROT_READ | PROT_EXEC, flags, -1, 0 }
+	};
+	calls[1] = (struct stub_call){ SYS_mmap,
+		                       { at + JOURNAL_CODE_BYTES,
+		                         JOURNAL_DATA_BYTES + JOURNAL_STACK_BYTES,
+		                         PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, -1, 0 } };
+	calls[2] = (struct stub_call){ SYS_munmap, { at, JOURNAL_AREA_BYTES } };
+}
+
 static int write_first_journal(struct inject *in, struct error *err)
 {
 	in->journal = (struct journal){ .magic = JOURNAL_MAGIC };
@@ -224,8 +241,8 @@ static int no_area(struct inject *in, struct error *err)
 
 static int make_area(struct inject *in, struct error *err)
 {
-	const unsigned flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
 	cleanup(maps_clear) struct maps maps = { 0 };
+	struct stub_call calls[AREA_CALLS];
 	uint64_t at;
 	int r = maps_read(in->target, &maps, err);
 
@@ -235,12 +252,7 @@ static int make_area(struct inject *in, struct error *err)
 	if (!at)
 		return error_set(err, ENOMEM, "process %d has no free address range",
 		                 (int)in->target->pid);
-	const struct stub_call calls[] = {
-		{ SYS_mmap, { at, JOURNAL_CODE_BYTES, PROT_READ | PROT_EXEC, flags, -1, 0 } },
-		{ SYS_mmap,
-		  { at + JOURNAL_CODE_BYTES, JOURNAL_DATA_BYTES + JOURNAL_STACK_BYTES,
-		    PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, -1, 0 } },
-	};
+	area_calls(at, calls);
 	in->area = at;
 	r = transaction_raw(in, calls, 2, area_is_made, err);
 	if (r == 0)
@@ -296,6 +308,35 @@ static int take_over(struct inject *in, struct error *err)
 	return r;
 }
 
+/* ---- filters ---- */
+
+/* Before the first call; @o may be NULL. */
+static int ask_filters(struct inject *in, const struct inject_options *o, struct error *err)
+{
+	cleanup(maps_clear) struct maps maps = { 0 };
+	struct filters_call calls[AREA_CALLS + INJECT_MAX_CALLS];
+	struct stub_call area[AREA_CALLS];
+	uint64_t at;
+	size_t n = 0;
+	int r = maps_read(in->target, &maps, err);
+
+	if (r < 0)
+		return r;
+	at = area_choose(&maps, random_number());
+	area_calls(at, area);
+	for (; n < AREA_CALLS; n++) {
+		calls[n] = (struct filters_call){ n < 2 ? "mmap" : "munmap", area[n].function };
+		memcpy(calls[n].args, area[n].args, sizeof(calls[n].args));
+	}
+	for (size_t i = 0; o && i < o->n_calls && i < INJECT_MAX_CALLS; i++, n++) {
+		calls[n] = (struct filters_call){ o->calls[i].name, (uint64_t)o->calls[i].number };
+		memcpy(calls[n].args, o->calls[i].args, sizeof(calls[n].args));
+	}
+	for (size_t i = 0; i < n; i++)
+		calls[i].pc = at;
+	return filters_ask_all(in->target, &in->limbo, calls, n, err);
+}
+
 int inject_open(const struct target *t, struct symbol_space *space, const struct inject_options *o,
                 struct inject **ret, struct error *err)
 {
@@ -305,7 +346,11 @@ int inject_open(const struct target *t, struct symbol_space *space, const struct
 	if (r < 0)
 		return r;
 	in->space = space;
-	r = find_places(in, err);
+	r = transaction_refuse_traced(t, err);
+	if (r == 0)
+		r = ask_filters(in, o, err);
+	if (r == 0)
+		r = find_places(in, err);
 	if (r == 0)
 		r = in->area ? take_over(in, err) : make_area(in, err);
 	if (r < 0)
@@ -464,7 +509,7 @@ static int all_are_out(struct inject *in, struct error *err)
 int inject_clean(const struct target *t, struct error *err)
 {
 	cleanup(inject_closep) struct inject *in = NULL;
-	struct stub_call unmap = { .function = SYS_munmap };
+	struct stub_call calls[AREA_CALLS];
 	int r = begin(t, NULL, &in, err);
 
 	if (r == 0)
@@ -478,9 +523,8 @@ int inject_clean(const struct target *t, struct error *err)
 		r = all_are_out(in, err);
 	if (r < 0)
 		return r;
-	unmap.args[0] = in->area;
-	unmap.args[1] = JOURNAL_AREA_BYTES;
-	r = transaction_raw(in, &unmap, 1, area_is_gone, err);
+	area_calls(in->area, calls);
+	r = transaction_raw(in, &calls[2], 1, area_is_gone, err);
 	return r < 0 ? r : 1;
 }
 

@@ -27,9 +27,23 @@
 
 struct inject;
 
+struct inject_call {
+	const char *name;
+	long number;
+	uint64_t args[6];
+};
+
+enum { INJECT_MAX_CALLS = 16 };
+
 struct inject_options {
 	unsigned timeout_ms; /* for a thread at a safe point, and for the call; 0: 3000 */
 	bool prefer_running; /* default: a blocked thread, as it holds no locks of its own */
+	/* what inject_syscall() will be asked for (INJECT_MAX_CALLS at most), its addresses as
+	 * good as they are known: where a thread's seccomp filter does not allow one of them, or
+	 * of those that make the area, inject_open() says so before anything is called. Each call
+	 * is asked about once more, as it is, before it is made. */
+	const struct inject_call *calls;
+	size_t n_calls;
 };
 
 struct inject_stats {
@@ -44,8 +58,8 @@ struct inject_stats {
 
 /* @space is for safe points (inject_function()); NULL if only system calls are
  * wanted. Makes the area, or takes over one that is there, with what was begun
- * in it. -EBUSY: another memwho is at work there; -EPERM; -ENOTSUP on other
- * machines or with shadow stacks. */
+ * in it. -EBUSY: another memwho is at work there, or a debugger; -EPERM; -ENOTSUP on
+ * other machines, with shadow stacks, or under a filter that forbids it. */
 int inject_open(const struct target *t, struct symbol_space *space, const struct inject_options *o,
                 struct inject **ret, struct error *err);
 /* The area stays, for the next time. */

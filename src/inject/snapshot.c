@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/steps.h"
+#include "inject/filters.h"
 #include "inject/transaction.h"
 #include "target/memory_cgroup.h"
 #include "target/proc.h"
@@ -45,19 +46,6 @@ static bool overcommit_is_strict(void)
 
 	return proc_read(AT_FDCWD, "/proc/sys/vm/overcommit_memory", 64, &text, NULL) == 0 &&
 	       text[0] == '2';
-}
-
-/* A filter may answer clone() with death. */
-static bool has_seccomp_filter(const struct target *t)
-{
-	cleanup_free char *status = NULL;
-	struct error unused;
-	const char *line;
-
-	if (target_proc_file(t, "status", 1 << 16, &status, NULL, &unused) < 0)
-		return true;
-	line = proc_status_line(status, "Seccomp");
-	return line && line[0] != '0';
 }
 
 /* A "key:  value kB" line of /proc/meminfo in bytes; -1 without it. */
@@ -139,7 +127,7 @@ static int check(const struct target *t, const struct snapshot_options *o, struc
 {
 	if (o && o->despite_limits)
 		return 0;
-	if (has_seccomp_filter(t))
+	if (filters_are_on(t, t->pid))
 		return refuse(err, "it runs under a seccomp filter, which may forbid clone",
 		              t->pid);
 	if (overcommit_is_strict())

@@ -66,6 +66,10 @@ static void system_call(struct stub *s, const struct stub_call *c)
 		mov(s, regs[i], c->args[i]);
 	mov(s, RAX, c->function);
 	PUT(s, 0x0f, 0x05);
+	if (s->n_made == STUB_MAX_MADE)
+		s->overflow = true;
+	else
+		s->made[s->n_made++] = (struct stub_made){ *c, s->n };
 }
 
 static void block_signals(struct stub *s, uint64_t area, bool block)

@@ -19,15 +19,23 @@
 
 #include "inject/journal.h"
 
-struct stub {
-	uint8_t bytes[JOURNAL_SLOT_BYTES];
-	size_t n;
-	bool overflow; /* more than fits was asked for: do not use it */
-};
+enum { STUB_MAX_MADE = 8 };
 
 struct stub_call {
 	uint64_t function; /* or the system call's number */
 	uint64_t args[6];
+};
+
+struct stub {
+	uint8_t bytes[JOURNAL_SLOT_BYTES];
+	size_t n;
+	bool overflow; /* more than fits was asked for: do not use it */
+	/* its system calls but those of a copy, for who asks whether they may be made */
+	struct stub_made {
+		struct stub_call call;
+		size_t end; /* in ->bytes, behind the instruction */
+	} made[STUB_MAX_MADE];
+	size_t n_made;
 };
 
 /* For the first transactions, which have no area yet: some system calls in a

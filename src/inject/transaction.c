@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/steps.h"
+#include "inject/filters.h"
 #include "target/proc.h"
 
 enum { PAGE = 4096, LOOK_EVERY = 100 /* of watch()'s looks: 10 to 200 ms */ };
@@ -172,8 +173,7 @@ static int say_why_none(struct inject *in, struct error *err)
 	return error_hint(err, "nothing was changed; try again");
 }
 
-/* Two cannot trace a thread. */
-static int refuse_traced(const struct target *t, struct error *err)
+int transaction_refuse_traced(const struct target *t, struct error *err)
 {
 	const pid_t tracer = tracer_of(t, t->pid);
 
@@ -188,7 +188,7 @@ static int choose_thread(struct inject *in, bool safe, struct held *ret, struct 
 {
 	const uint64_t end = clock_now_ns() + in->timeout_ms * 1000000ull;
 
-	if (refuse_traced(in->target, err) < 0)
+	if (transaction_refuse_traced(in->target, err) < 0)
 		return err->code;
 	snprintf(in->stats.why, sizeof(in->stats.why), "none can be stopped");
 	do {
@@ -266,13 +266,29 @@ static bool is_done(struct inject *in)
 	return state_now(in) == JOURNAL_DONE;
 }
 
+/* Nothing was written so far: what this very thread may not call is not called. */
+static int may_make(struct inject *in, const struct held *h, uint64_t at, const struct stub *s,
+                    struct error *err)
+{
+	struct filters_call calls[STUB_MAX_MADE];
+
+	for (size_t i = 0; i < s->n_made; i++) {
+		calls[i] = (struct filters_call){ .number = s->made[i].call.function,
+			                          .pc = at + s->made[i].end };
+		memcpy(calls[i].args, s->made[i].call.args, sizeof(calls[i].args));
+	}
+	return filters_allow(in->target, h->tid, calls, s->n_made, err);
+}
+
 static int commit(struct inject *in, struct held *h, uint64_t at, const struct stub *s,
                   uint64_t stopped_ns, struct error *err)
 {
 	uint64_t took;
 	int r = s->overflow ? error_set(err, E2BIG, "the stub does not fit")
-	                    : inject_write(in, at, s->bytes, s->n, err);
+	                    : may_make(in, h, at, s, err);
 
+	if (r == 0)
+		r = inject_write(in, at, s->bytes, s->n, err);
 	if (r < 0) {
 		held_release(&in->limbo, h);
 		return r;

@@ -25,6 +25,9 @@ struct inject {
 	struct inject_stats stats;
 };
 
+/* -EBUSY where a debugger has it: two cannot trace a thread. */
+int transaction_refuse_traced(const struct target *t, struct error *err);
+
 /* Take up the journal of the area, choose a slot that no thread is in and a
  * thread (at a safe point, if @safe). */
 int transaction_begin(struct inject *in, bool safe, struct held *ret, uint64_t *ret_slot,

@@ -8,7 +8,6 @@ import os
 import platform
 import random
 import signal
-import struct
 import subprocess
 import time
 
@@ -212,21 +211,6 @@ def test_a_target_that_ends(truth, tmp_path):
 def refused(pid, *says, args=()):
     got = run_memwho("alloc", pid, "--engine", "agent", "-d", "1s", *args, code=None)
     assert got.code != 0 and all(s in got.err for s in says), got
-
-
-def under_seccomp():
-    """Everything is allowed; that there is a filter is what counts."""
-    libc = ctypes.CDLL(None)
-    code = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0x7fff0000))
-    program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 1, ctypes.addressof(code)))
-    assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program, 0, 0) == 0
-
-
-def test_a_seccomp_filter_is_refused(victim):
-    v = victim("a", prepare=under_seccomp)
-    refused(v.pid, "seccomp")
-    untouched(v.pid)
-    v.check()
 
 
 def test_options_that_it_does_not_have(victim):

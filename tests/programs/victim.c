@@ -13,7 +13,7 @@
  *	s  prints to /dev/null
  *	v  waits for a vfork child that sleeps 1.5 s
  *
- * One more argument makes the process an odd one (odd(), below).
+ * Further arguments make the process an odd one (odd(), below).
  */
 
 #include <errno.h>
@@ -347,8 +347,8 @@ static int fill_address_space(void)
 	return setrlimit(RLIMIT_AS, &limit);
 }
 
-/* A program of BPF, in a file, over all threads. */
-static int install_filter(const char *path)
+/* A program of BPF, in a file; over all threads, or this one alone. */
+static int install_filter(const char *path, int all)
 {
 	static struct sock_filter code[4096];
 	struct sock_fprog program = { .filter = code };
@@ -360,7 +360,7 @@ static int install_filter(const char *path)
 	close(fd);
 	program.len = (unsigned short)((size_t)n / sizeof(*code));
 	/* SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC */
-	return (int)syscall(SYS_seccomp, 1, 1, &program);
+	return (int)syscall(SYS_seccomp, 1, all, &program);
 }
 
 /* What main() has to do when all threads have started; 0 or an exit status. */
@@ -374,8 +374,12 @@ static int odd(const char *how)
 		return pthread_create(&thread, NULL, exec_soon, NULL);
 	if (!strcmp(how, "full"))
 		return fill_address_space() ? 1 : 0;
-	if (!strncmp(how, "filter=", 7))
-		return install_filter(how + 7) ? 1 : 0;
+	for (char **a = arguments + 3; *a; a++) {
+		if (!strncmp(*a, "filter=", 7) && install_filter(*a + 7, 1))
+			return 1;
+		if (!strncmp(*a, "filter-one=", 11) && install_filter(*a + 11, 0))
+			return 1;
+	}
 	return 0;
 }
 
