@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <time.h>
 
 #include "base/cleanup.h"
@@ -51,13 +52,19 @@ static bool is_in_agent(const struct still *s, uint64_t at)
 }
 
 /* Words from @sp on, as far as memory goes; how many. Not by target/reader.h, which
- * leaves out pages that are swapped out: one of them may hold what is looked for. */
+ * leaves out pages that are swapped out: one of them may hold what is looked for. All
+ * threads stand still meanwhile: one call reads what can be read, up to the guard page
+ * of the next stack; page by page only what that did not get at. */
 static size_t read_stack(const struct still *s, uint64_t sp)
 {
 	const size_t most = STACK_WORDS * sizeof(*s->words);
+	struct iovec to = { s->words, most }, from = { (void *)(uintptr_t)(sp & ~7ull), most };
+	ssize_t r = process_vm_readv(s->t->pid, &to, 1, &from, 1, 0);
 	struct error unused;
 	size_t n = 0;
 
+	if (r > 0)
+		return (size_t)r / sizeof(*s->words);
 	sp &= ~7ull;
 	while (n < most) {
 		size_t piece = PAGE - (sp + n) % PAGE;
@@ -222,6 +229,7 @@ static int try_still(struct still *s, int (*work)(void *arg, struct error *err),
 		nanosleep(&(struct timespec){ 0, (1 + random() % 5) * 1000000 }, NULL);
 	}
 	free(s->words);
+	inject_note_still(s->in, *ret_ns);
 	return r;
 }
 

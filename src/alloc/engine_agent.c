@@ -266,6 +266,7 @@ void engine_agent_detach(struct engine_agent *e)
 	if (e->attached && !target_has_ended(e->tracee->target))
 		take_out(e);
 	e->attached = false;
+	e->stopped_ns = inject_stats_of(e->inject)->longest_still_ns;
 	e->inject = inject_close(e->inject);
 	/* nothing more is called there: its own area goes, too */
 	if (!target_has_ended(e->tracee->target))

@@ -62,7 +62,7 @@ struct engine_agent {
 	u64 expired_seen, countdowns_ns; /* when old countdowns were last looked for */
 	bool stacks_cut;    /* since tended_ns a stack was copied whose end was not known */
 	unsigned n_drained; /* records at the last time */
-	u64 stopped_ns;     /* the longest that the target stood still for the patches */
+	u64 stopped_ns;     /* the longest that the target stood still */
 	u64 peak;           /* most held at a look */
 
 	/* exact mode; NULL: it samples */

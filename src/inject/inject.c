@@ -402,6 +402,12 @@ uint64_t inject_scratch_bytes(const struct inject *in)
 	return JOURNAL_SCRATCH_BYTES;
 }
 
+void inject_note_still(struct inject *in, uint64_t ns)
+{
+	if (ns > in->stats.longest_still_ns)
+		in->stats.longest_still_ns = ns;
+}
+
 const struct inject_stats *inject_stats_of(const struct inject *in)
 {
 	((struct inject *)in)->stats.limbo = in->limbo.n_ever;

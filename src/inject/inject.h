@@ -53,7 +53,8 @@ struct inject_stats {
 	uint64_t withdrawn; /* commits taken back because the thread did not begin */
 	uint64_t limbo;     /* threads that did not stop in time */
 	uint64_t last_stop_ns, last_total_ns, longest_stop_ns;
-	char why[128]; /* of the last refusal */
+	uint64_t longest_still_ns; /* of all threads at once, by inject_note_still() */
+	char why[128];             /* of the last refusal */
 };
 
 /* @space is for safe points (inject_function()); NULL if only system calls are
@@ -84,6 +85,8 @@ uint64_t inject_scratch_bytes(const struct inject *in);
 int inject_write(struct inject *in, uint64_t addr, const void *bytes, size_t n, struct error *err);
 int inject_read(struct inject *in, uint64_t addr, void *bytes, size_t n, struct error *err);
 
+/* Somebody has stopped all threads for so long. */
+void inject_note_still(struct inject *in, uint64_t ns);
 const struct inject_stats *inject_stats_of(const struct inject *in);
 
 /* Take away the area, and a first stub that a memwho that was killed has left: 1 done, 0 there was

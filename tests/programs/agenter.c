@@ -5,14 +5,16 @@
  *
  *	agenter [-k STEP] [-m MEAN] [-c MS] [-x] PID record MS	attach, run so long, detach;
  *						-c: change the rate every MS
- *	agenter [-k STEP] PID clean			what memwho detach does
- *	agenter PID look				an agent's counters; 4: none is there
+ *	agenter [-m MEAN] PID cycles N MS		that, N times; how long all threads stood
+ *still agenter [-k STEP] PID clean			what memwho detach does agenter PID look
+ *an agent's counters; 4: none is there
  *
  * -k: be killed before this step; -x: exact mode, -e ENTRIES: with a set of about so many
  * blocks. Prints "name value" lines; "site NAME
  * BYTES LOW HIGH" for each stack with a function site_NAME.
  */
 
+#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -121,6 +123,56 @@ static int record(pid_t pid, struct alloc_options o, unsigned change_ms, unsigne
 	return 0;
 }
 
+static int by_size(const void *a, const void *b)
+{
+	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void print_spread(const char *name, uint64_t *ns, size_t n)
+{
+	qsort(ns, n, sizeof(*ns), by_size);
+	printf("%s_p50_us %" PRIu64 "\n%s_p99_us %" PRIu64 "\n%s_max_us %" PRIu64 "\n", name,
+	       ns[n / 2] / 1000, name, ns[n - 1 - n / 100] / 1000, name, ns[n - 1] / 1000);
+}
+
+/* One that finds no moment is counted, and says why. */
+static int cycles(pid_t pid, const struct alloc_options *o, size_t n, unsigned ms)
+{
+	cleanup_free uint64_t *attach = calloc(n + 1, sizeof(*attach));
+	cleanup_free uint64_t *both = calloc(n + 1, sizeof(*both));
+	size_t done = 0, refused = 0, kept = 0;
+	struct error err;
+
+	while (attach && both && done + refused < n) {
+		cleanup(alloc_freep) struct alloc_recorder *r = NULL;
+		enum alloc_ended ended = ALLOC_RUNNING;
+		int rc = alloc_start(&pid, 1, o, false, &r, &err);
+
+		if (rc == -EAGAIN && ++refused) {
+			error_print(&err, stderr);
+			continue;
+		}
+		if (rc == 0)
+			rc = alloc_poll(r, (int)ms, &ended, &err);
+		if (rc < 0)
+			return fail(&err);
+		attach[done] = r->agent->stopped_ns;
+		alloc_detach(r);
+		both[done++] = r->agent->stopped_ns;
+		kept += r->agent->left;
+		if (ended)
+			return 6;
+	}
+	if (!done)
+		return 7;
+	printf("cycles %zu\nrefused %zu\nnot_left %zu\n", done, refused, kept);
+	print_spread("attach", attach, done);
+	print_spread("longest", both, done);
+	return 0;
+}
+
 static int clean(const struct target *t)
 {
 	struct error err;
@@ -180,6 +232,9 @@ int main(int argc, char **argv)
 		return fail(&err);
 	if (!strcmp(argv[optind + 1], "clean"))
 		r = clean(t);
+	else if (!strcmp(argv[optind + 1], "cycles") && argc - optind > 3)
+		r = cycles(t->pid, &o, strtoul(argv[optind + 2], NULL, 10),
+		           (unsigned)atoi(argv[optind + 3]));
 	else if (!strcmp(argv[optind + 1], "look"))
 		r = look(t);
 	else

@@ -12,15 +12,19 @@
  *	q  increments per-CPU counters in restartable sequences
  *	s  prints to /dev/null
  *	v  waits for a vfork child that sleeps 1.5 s
+ *	A  allocates, and sleeps 2 ms; and besides that: F forks a child that allocates, d loads
+ *	   and unloads a library, k sends signals to the others (all four: victim-busy only)
  *
  * Further arguments make the process an odd one (odd(), below).
  */
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -301,6 +305,92 @@ static void print_lines(void)
 	}
 }
 
+/* ---- F d k ---- */
+
+#ifdef BUSY
+static pthread_t threads[MAX_THREADS];
+static char plugin[4096];
+
+static void catch_signal(int number)
+{
+	volatile char used[512];
+
+	for (size_t i = 0; i < sizeof(used); i++)
+		used[i] = (char)number;
+}
+
+static void be_busy(void)
+{
+	struct sigaction action = { .sa_handler = catch_signal, .sa_flags = SA_RESTART };
+	ssize_t n = readlink("/proc/self/exe", plugin, sizeof(plugin) - 64);
+
+	if (n < 0 || sigaction(SIGUSR1, &action, NULL))
+		abort();
+	plugin[n] = 0;
+	strcpy(strrchr(plugin, '/') + 1, "stress_first.so");
+}
+
+static void fork_child(uint64_t *seed)
+{
+	pid_t child = fork();
+	int status;
+
+	if (child == 0) {
+		uint64_t bad = board->bad;
+
+		allocate(seed);
+		_exit(board->bad != bad);
+	}
+	if (child < 0 || waitpid(child, &status, 0) != child || status)
+		note(&board->bad, 1);
+}
+
+static void load_library(void)
+{
+	void *library = dlopen(plugin, RTLD_NOW);
+	void *(*site)(size_t) = NULL;
+
+	if (library)
+		*(void **)&site = dlsym(library, "first_site");
+	if (site)
+		free(site(100));
+	if (!site || dlclose(library))
+		note(&board->bad, 1);
+}
+
+static void send_signals(uint64_t *seed)
+{
+	for (int i = 0; i < 20; i++) {
+		*seed = *seed * 6364136223846793005ull + 1442695040888963407ull;
+		pthread_kill(threads[(*seed >> 33) % strlen(modes)], SIGUSR1);
+		usleep(500);
+	}
+}
+
+static void be_busy_as(char how, uint64_t *seed)
+{
+	allocate(seed);
+	if (how == 'F')
+		fork_child(seed);
+	else if (how == 'd')
+		load_library();
+	else if (how == 'k')
+		send_signals(seed);
+	usleep(2000);
+}
+#else
+static pthread_t threads[MAX_THREADS];
+static void be_busy(void)
+{
+}
+static void be_busy_as(char how, uint64_t *seed)
+{
+	(void)how;
+	(void)seed;
+	abort();
+}
+#endif
+
 static void *work(void *arg)
 {
 	long i = (long)arg;
@@ -322,6 +412,10 @@ static void *work(void *arg)
 		case 'q': count_by_rseq(); break;
 		case 's': print_lines(); break;
 		case 'v': wait_for_vfork(); break;
+		case 'A':
+		case 'F':
+		case 'd':
+		case 'k': be_busy_as(modes[i], &seed); break;
 		default: return NULL;
 		}
 	}
@@ -387,13 +481,14 @@ int main(int argc, char **argv)
 {
 	const char *how = argc > 3 ? argv[3] : "";
 	const int is_gone = !strcmp(how, "gone");
-	pthread_t thread;
 	int fd;
 
 	if (argc < 3 || strlen(argv[2]) > MAX_THREADS)
 		return 2;
 	modes = argv[2];
+	threads[0] = pthread_self();
 	arguments = argv;
+	be_busy();
 	fd = open(argv[1], O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0 || ftruncate(fd, sizeof(struct board)))
 		return 1;
@@ -406,7 +501,7 @@ int main(int argc, char **argv)
 	printf("%d\n", wake_pipe[1]); /* the test writes into it through /proc */
 	fflush(stdout);
 	for (long i = is_gone ? 0 : 1; modes[i]; i++)
-		pthread_create(&thread, NULL, work, (void *)i);
+		pthread_create(&threads[i], NULL, work, (void *)i);
 	if (!is_gone && (fd = odd(how)))
 		return fd;
 	__atomic_store_n(&board->ready, 1, __ATOMIC_RELEASE);
