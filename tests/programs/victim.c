@@ -327,7 +327,8 @@ static void be_busy(void)
 	if (n < 0 || sigaction(SIGUSR1, &action, NULL))
 		abort();
 	plugin[n] = 0;
-	strcpy(strrchr(plugin, '/') + 1, "stress_first.so");
+	n = strrchr(plugin, '/') + 1 - plugin;
+	snprintf(plugin + n, sizeof(plugin) - (size_t)n, "stress_first.so");
 }
 
 static void fork_child(uint64_t *seed)
