@@ -51,11 +51,12 @@ enum charged { UNCHARGED, NO_SAMPLE, SAMPLE };
 
 /* On the stack, made by agent_slow below: keep in that order. */
 struct frame {
-	u64 held; /* a sampled block that realloc() has in its hands: its old ptr, or 0 */
-	u64 held_size, held_seq;
+	u64 held;     /* a sampled block that realloc() has in its hands: its old ptr, or 0 */
+	u64 held_seq; /* it is still in the set, as that; 0: it is @old */
+	struct agent_entry old;
 	u64 charged;      /* enum charged; a sample has its rate added */
 	u64 result, seed; /* of the attach that the call belongs to */
-	u64 result2, pad; /* rdx: a function may return 16 bytes (tcmalloc's size-returning new) */
+	u64 result2;      /* rdx: a function may return 16 bytes (tcmalloc's size-returning new) */
 	u64 arg[6];       /* rdi rsi rdx rcx r8 r9 */
 	u64 word;         /* function, AGENT_CHARGED */
 	u64 ret;          /* the return address, the caller's stack behind it */
@@ -65,31 +66,31 @@ __asm__(".text\n"
         ".globl agent_slow\n"
         "agent_slow:\n"
         "push %r11\n push %r9\n push %r8\n push %rcx\n push %rdx\n push %rsi\n push %rdi\n"
-        "sub $64, %rsp\n"
+        "sub $96, %rsp\n"
         "mov %rsp, %rdi\n mov %rbp, %rsi\n"
         "call agent_enter\n" /* rax: the original; rdx: agent_leave is wanted */
         "mov %rax, %r11\n mov %rdx, %r10\n"
-        "mov 64(%rsp), %rdi\n mov 72(%rsp), %rsi\n mov 80(%rsp), %rdx\n"
-        "mov 88(%rsp), %rcx\n mov 96(%rsp), %r8\n mov 104(%rsp), %r9\n"
+        "mov 96(%rsp), %rdi\n mov 104(%rsp), %rsi\n mov 112(%rsp), %rdx\n"
+        "mov 120(%rsp), %rcx\n mov 128(%rsp), %r8\n mov 136(%rsp), %r9\n"
         "test %r10d, %r10d\n"
         "jnz 1f\n"
-        "add $120, %rsp\n"
+        "add $152, %rsp\n"
         "jmp *%r11\n"
         "1: call *%r11\n"
         ".globl agent_return\n"
         "agent_return:\n" /* the only address in here that the stack of a call holds */
-        "mov %rax, 32(%rsp)\n mov %rdx, 48(%rsp)\n"
+        "mov %rax, 72(%rsp)\n mov %rdx, 88(%rsp)\n"
         "mov %rsp, %rdi\n mov %rbp, %rsi\n"
         "call agent_leave\n" /* rax: what is to be called in place of a return; 0: nothing */
         "test %rax, %rax\n"
         "jnz 2f\n"
-        "mov 32(%rsp), %rax\n mov 48(%rsp), %rdx\n"
-        "add $120, %rsp\n"
+        "mov 72(%rsp), %rax\n mov 88(%rsp), %rdx\n"
+        "add $152, %rsp\n"
         "ret\n"
         "2: mov %rax, %r11\n"
-        "mov 64(%rsp), %rdi\n mov 72(%rsp), %rsi\n mov 80(%rsp), %rdx\n"
-        "mov 88(%rsp), %rcx\n mov 96(%rsp), %r8\n mov 104(%rsp), %r9\n"
-        "add $120, %rsp\n"
+        "mov 96(%rsp), %rdi\n mov 104(%rsp), %rsi\n mov 112(%rsp), %rdx\n"
+        "mov 120(%rsp), %rcx\n mov 128(%rsp), %r8\n mov 136(%rsp), %r9\n"
+        "add $152, %rsp\n"
         "jmp *%r11\n");
 
 static inline u64 thread_pointer(void)
@@ -121,7 +122,7 @@ static inline u32 hash(u64 key, unsigned bits)
 /* ---- plans ---- */
 
 struct operands {
-	u64 ptr, size, old;
+	u64 ptr, size, old, context;
 };
 
 /* As plan_run(). Loads are from what the plan says belongs to the call. */
@@ -175,6 +176,8 @@ static void run_plan(const struct plan_code *code, u32 from, const u64 *arg, u64
 			out->ptr = acc;
 		else if (u->op == PLAN_SIZE)
 			out->size = acc;
+		else if (u->op == PLAN_CTX)
+			out->context = acc;
 		else if (u->op == PLAN_OLD)
 			out->old = acc;
 	}
@@ -297,7 +300,9 @@ static int take_room(u8 *filter)
 	return 1;
 }
 
-static int insert(u64 ptr, u64 size, u64 seq)
+#include "agent/agent_contexts.h"
+
+static int insert_entry(u64 ptr, const struct agent_entry *new)
 {
 	const u32 b = hash(ptr, AGENT_BUCKET_BITS);
 
@@ -310,20 +315,37 @@ static int insert(u64 ptr, u64 size, u64 seq)
 			    !__atomic_compare_exchange_n(&e->ptr, &none, AGENT_BUSY, 0,
 			                                 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 				continue;
-			e->size = size;
-			e->seq = seq;
-			e->sum = agent_entry_sum(ptr, size, seq);
+			e->size = new->size;
+			e->seq = new->seq;
+			e->asked = new->asked;
+			e->context = new->context;
+			e->sum = agent_entry_sum(ptr, new);
 			__atomic_store_n(&e->ptr, ptr, __ATOMIC_RELEASE);
 			return 1;
 		}
 		__atomic_fetch_sub(&D.filter[b], 1, __ATOMIC_SEQ_CST);
 	}
-	count(&D.counters.set_full, 1);
-	count(&D.counters.set_full_bytes, size + mean_of(seq >> AGENT_SEQ_RATE));
 	return 0;
 }
 
-static int take_out(u64 ptr, u64 *size, u64 *seq)
+static void insert(u64 ptr, const struct agent_entry *e)
+{
+	const int has_context = is_context(e->context);
+
+	if (has_context && !context_add(e->context, ptr, e->seq)) {
+		count(&D.counters.contexts_full, 1);
+	} else {
+		if (insert_entry(ptr, e))
+			return;
+		if (has_context)
+			context_sub(e->context);
+	}
+	count(&D.counters.set_full, 1);
+	count(&D.counters.set_full_bytes, e->size + mean_of(e->seq >> AGENT_SEQ_RATE));
+}
+
+/* @seq 0: whichever it is. */
+static int take_out_entry(u64 ptr, u64 seq, struct agent_entry *ret)
 {
 	const u32 b = hash(ptr, AGENT_BUCKET_BITS);
 
@@ -333,15 +355,35 @@ static int take_out(u64 ptr, u64 *size, u64 *seq)
 		struct agent_entry *e = &D.entries[b][i];
 		u64 expected = ptr;
 
-		if (e->ptr != ptr)
+		if (e->ptr != ptr || (seq && e->seq != seq))
 			continue;
-		*size = e->size;
-		*seq = e->seq;
+		*ret = *e;
 		if (!__atomic_compare_exchange_n(&e->ptr, &expected, 0, 0, __ATOMIC_ACQ_REL,
 		                                 __ATOMIC_RELAXED))
 			continue;
 		__atomic_fetch_sub(&D.filter[b], 1, __ATOMIC_SEQ_CST);
 		return 1;
+	}
+	return 0;
+}
+
+static int take_out(u64 ptr, u64 seq, struct agent_entry *ret)
+{
+	if (!take_out_entry(ptr, seq, ret))
+		return 0;
+	if (is_context(ret->context))
+		context_sub(ret->context);
+	return 1;
+}
+
+/* Its number; 0: it is not in the set. */
+static u64 find_seq(u64 ptr)
+{
+	const u32 b = hash(ptr, AGENT_BUCKET_BITS);
+
+	for (u32 i = 0; ptr && D.filter[b] && i < AGENT_BUCKET_ENTRIES; i++) {
+		if (D.entries[b][i].ptr == ptr)
+			return D.entries[b][i].seq;
 	}
 	return 0;
 }
@@ -385,7 +427,8 @@ static struct agent_record *take_record(u32 *ret)
 	return 0;
 }
 
-static void keep_stack(const struct frame *f, const struct agent_slot *s, u64 bp, u64 size, u64 seq)
+static void keep_stack(const struct frame *f, const struct agent_slot *s, u64 bp,
+                       const struct agent_entry *e)
 {
 	const u64 thread = thread_pointer(), sp = (u64)(&f->ret + 1);
 	u64 whole, end = readable_end(s, thread, sp, &whole), n = (end - sp) / 8;
@@ -401,8 +444,9 @@ static void keep_stack(const struct frame *f, const struct agent_slot *s, u64 bp
 	}
 	if (n > AGENT_STACK_BYTES / 8)
 		n = AGENT_STACK_BYTES / 8;
-	r->seq = seq;
-	r->size = size;
+	r->seq = e->seq;
+	r->size = e->size;
+	r->asked = e->asked;
 	r->pc = f->ret;
 	r->sp = sp;
 	r->bp = bp;
@@ -487,30 +531,30 @@ static int exact_gave_up(struct agent_exact *x)
 }
 
 /* Is it a block that we know? It is no more; what was known is @size and @seq. */
-static int take_block(u64 ptr, u64 *size, u64 *seq)
+static int take_block(u64 ptr, struct agent_entry *ret)
 {
 	struct agent_exact *x = exact_mode();
 	struct agent_exact_value v;
 	u32 slot;
 
 	if (!x)
-		return take_out(ptr, size, seq);
+		return take_out(ptr, 0, ret);
 	exact_slot(x, thread_pointer(), &slot);
 	if (!agent_exact_take(x, slot, ptr, &v))
 		return 0;
-	*size = v.size;
-	*seq = v.stack | (u64)v.birth << 32;
+	ret->size = v.size;
+	ret->seq = v.stack | (u64)v.birth << 32;
 	return 1;
 }
 
-static void put_block_back(u64 ptr, u64 size, u64 seq)
+static void put_block_back(u64 ptr, const struct agent_entry *e)
 {
 	struct agent_exact *x = exact_mode();
-	const struct agent_exact_value v = { size, seq, seq >> 32 };
+	const struct agent_exact_value v = { e->size, e->seq, e->seq >> 32 };
 	u32 slot;
 
 	if (!x) {
-		insert(ptr, size, seq);
+		insert(ptr, e);
 		return;
 	}
 	exact_slot(x, thread_pointer(), &slot);
@@ -554,15 +598,39 @@ struct verdict {
 	u64 original, watched;
 };
 
+/* The old block of a realloc() is out of the set before another thread can be given its
+ * address; where it may end by longjmp() and that does not happen, only afterwards. */
+static void hold_old(struct frame *f, const struct agent_function *fn, u64 old)
+{
+	if (fn->code.flags & PLAN_JUMPS && !exact_mode())
+		f->held_seq = find_seq(old);
+	if (f->held_seq || take_block(old, &f->old))
+		f->held = old;
+}
+
+static void settle_old(struct frame *f, const struct operands *o)
+{
+	const int failed = !o->ptr && o->size;
+
+	if (!f->held)
+		return;
+	if (failed && !f->held_seq) /* it lives on */
+		put_block_back(f->held, &f->old);
+	else if (!failed && f->held_seq) /* unless the function has freed it, seen by us */
+		take_out(f->held, f->held_seq, &f->old);
+	if (!failed && !exact_mode())
+		count(&D.counters.freed, 1);
+}
+
 /* Is agent_leave() wanted? */
 static int before_alloc(struct frame *f, const struct agent_function *fn)
 {
 	const int is_realloc = fn->code.role == PLAN_REALLOC;
-	struct operands o = { 0, 0, 0 };
+	struct operands o = { 0, 0, 0, 0 };
 	struct agent_slot *s;
 	int late;
 
-	f->held = 0;
+	f->held = f->held_seq = 0;
 	f->seed = D.control.seed;
 	f->charged = UNCHARGED;
 	if (D.control.state != AGENT_ON) {
@@ -589,8 +657,7 @@ static int before_alloc(struct frame *f, const struct agent_function *fn)
 	if (!is_realloc)
 		return f->charged != NO_SAMPLE;
 	run_plan(&fn->code, 0, f->arg, 0, &o);
-	if (take_block(o.old, &f->held_size, &f->held_seq))
-		f->held = o.old;
+	hold_old(f, fn, o.old);
 	return 1;
 }
 
@@ -598,13 +665,15 @@ __attribute__((used)) struct verdict agent_enter(struct frame *f, u64 bp)
 {
 	const struct agent_function *fn = &agent_table.functions[f->word & AGENT_FUNCTION_MASK];
 	struct verdict v = { fn->original, 0 };
-	struct operands o = { 0, 0, 0 };
-	u64 size, seq;
+	struct operands o = { 0, 0, 0, 0 };
+	struct agent_entry e;
 
 	(void)bp;
-	if (fn->code.role == PLAN_FREE) {
+	if (fn->code.role == PLAN_FREE || fn->code.role == PLAN_RESET) {
 		run_plan(&fn->code, 0, f->arg, 0, &o);
-		if (take_block(o.ptr, &size, &seq) && !exact_mode())
+		if (fn->code.role == PLAN_RESET)
+			context_reset(o.context);
+		else if (take_block(o.ptr, &e) && !exact_mode())
 			count(&D.counters.freed, 1);
 		return v;
 	}
@@ -636,28 +705,30 @@ static u64 charge(const struct frame *f, struct agent_slot *s, u64 size)
 
 static void after_alloc(struct frame *f, const struct agent_function *fn, u64 bp)
 {
-	struct operands o = { 0, 0, 0 };
+	const u32 asked = fn->code.asked;
+	struct operands o = { 0, 0, 0, 0 };
 	struct agent_slot *s;
-	u64 seq, sample;
+	struct agent_entry e;
+	u64 sample;
 
 	run_plan(&fn->code, fn->code.second, f->arg, f->result, &o);
-	if (f->held && !o.ptr && o.size) /* realloc() failed: the old block lives on */
-		put_block_back(f->held, f->held_size, f->held_seq);
-	else if (f->held && !exact_mode())
-		count(&D.counters.freed, 1);
+	settle_old(f, &o);
 	if (exact_mode()) {
 		if (o.ptr && o.size <= AGENT_EXACT_MAX_SIZE)
 			exact_record(exact_mode(), f, bp, o.ptr, o.size);
 		return;
 	}
 	s = slot_of(thread_pointer());
-	sample = o.ptr ? charge(f, s, o.size) : NO_SAMPLE;
+	e.size = o.size;
+	e.asked = asked ? f->arg[asked - 1] + AGENT_ASKED_MORE : o.size;
+	e.context = o.context;
+	sample = o.ptr ? charge(f, s, e.asked) : NO_SAMPLE;
 	if (sample == NO_SAMPLE)
 		return;
-	seq = count(&D.counters.samples, 1) | (sample - SAMPLE) << AGENT_SEQ_RATE;
+	e.seq = count(&D.counters.samples, 1) | (sample - SAMPLE) << AGENT_SEQ_RATE;
 	/* first the stack: who finds the block finds its stack */
-	keep_stack(f, s, bp, o.size, seq);
-	insert(o.ptr, o.size, seq);
+	keep_stack(f, s, bp, &e);
+	insert(o.ptr, &e);
 }
 
 /* What is to be done in place of a return, or 0. */

@@ -26,7 +26,7 @@ typedef unsigned char agent_u8;
 typedef unsigned int agent_u32;
 typedef unsigned long long agent_u64;
 
-#define AGENT_MAGIC 0x33746e6577686d41ull /* "Amhwent3": one more with each layout */
+#define AGENT_MAGIC 0x34746e6577686d41ull /* "Amhwent4": one more with each layout */
 
 enum {
 	AGENT_CODE_BYTES = 0x30000,
@@ -45,10 +45,14 @@ enum {
 	AGENT_BUCKETS = 1 << AGENT_BUCKET_BITS,
 	AGENT_BUCKET_ENTRIES = 8,
 	AGENT_RATES = 128,
-	AGENT_NO_RATE = 0xff,   /* of a countdown that is only a pause */
-	AGENT_SEQ_RATE = 56,    /* a sample's number has that of its rate from this bit on */
-	AGENT_LEFT_BITS = 56,   /* of a countdown; the byte above them is its sign, or: */
-	AGENT_RENEW = 0xc0,     /* memwho's wish for a new countdown. It stays below zero */
+	AGENT_NO_RATE = 0xff, /* of a countdown that is only a pause */
+	AGENT_SEQ_RATE = 56,  /* a sample's number has that of its rate from this bit on */
+	AGENT_LEFT_BITS = 56, /* of a countdown; the byte above them is its sign, or: */
+	AGENT_RENEW = 0xc0,   /* memwho's wish for a new countdown. It stays below zero */
+	AGENT_CONTEXT_BITS = 14,
+	AGENT_CONTEXT_BUCKETS = 1 << AGENT_CONTEXT_BITS,
+	AGENT_CONTEXT_ENTRIES = 4, /* of a bucket */
+	AGENT_LINKS = 1 << 17,
 	AGENT_FILTER_MAX = 200, /* so that a byte of the filter cannot wrap */
 	AGENT_RECORDS = 512,
 	AGENT_STACK_BYTES = 16 * 1024 - 64,
@@ -63,7 +67,11 @@ enum {
 	AGENT_CHARGED = 0x100, /* the countdown has gone below zero: it is sampled */
 };
 
-/* Both tables are found by the upper bits of (u32)key * AGENT_HASH. */
+/* Taken from the countdown beside what is asked for, where only that is known: a header,
+ * and nothing is for nothing (struct plan_code, asked). */
+#define AGENT_ASKED_MORE 8
+
+/* The tables are found by the upper bits of (u32)key * AGENT_HASH. */
 #define AGENT_HASH 0x9e3779b1u
 
 struct agent_range {
@@ -119,20 +127,38 @@ struct agent_slot {
 struct agent_entry {
 	agent_u64 ptr; /* 0: free; AGENT_BUSY: being filled */
 	agent_u64 size, seq;
-	agent_u64 sum; /* of the others: a reader may come in the middle */
+	agent_u64 asked;   /* what the countdown was charged with: the chance it was drawn with */
+	agent_u64 context; /* 0: none */
+	agent_u64 sum;     /* of the others: a reader may come in the middle */
 };
 #define AGENT_BUSY 1ull
 
-static inline agent_u64 agent_entry_sum(agent_u64 ptr, agent_u64 size, agent_u64 seq)
+static inline agent_u64 agent_entry_sum(agent_u64 ptr, const struct agent_entry *e)
 {
-	return (ptr ^ (size * 0x9e3779b97f4a7c15ull) ^ (seq << 32 | seq >> 32)) + 1;
+	return (ptr ^ (e->size * 0x9e3779b97f4a7c15ull) ^ (e->seq << 32 | e->seq >> 32) ^
+	        (e->asked * 0xbf58476d1ce4e5b9ull) ^ (e->context * 0x94d049bb133111ebull)) +
+	       1;
 }
+
+/* A context that has sampled blocks, and the first of its links. */
+struct agent_context {
+	agent_u64 context; /* 0: free; AGENT_BUSY: being filled */
+	agent_u32 first;   /* 1 + index; 0: none */
+	agent_u32 n_links; /* in its chain, also of blocks that are gone */
+	agent_u32 n_live, pad;
+};
+
+/* One sampled block of a context: what a reset has to take out. */
+struct agent_link {
+	agent_u64 ptr, seq;
+	agent_u32 next, pad; /* 1 + index; 0: the last */
+};
 
 enum agent_record_state { AGENT_RECORD_FREE, AGENT_RECORD_BUSY, AGENT_RECORD_READY };
 
 /* The stack of one sample, for memwho to unwind. */
 struct agent_record {
-	agent_u64 seq, size;
+	agent_u64 seq, size, asked;
 	agent_u64 pc, sp, bp; /* as after the return from the allocator */
 	agent_u64 thread;     /* its thread pointer */
 	agent_u64 n_bytes;    /* of the stack, from sp on */
@@ -159,6 +185,8 @@ struct agent_counters {    /* the agent's */
 	agent_u64 freed; /* samples */
 	agent_u64 claims, no_slot, no_slot_bytes;
 	agent_u64 set_full, set_full_bytes;
+	agent_u64 contexts_full; /* of set_full: no room to know the block's context */
+	agent_u64 resets, reset; /* of contexts that had samples; samples that went with them */
 	agent_u64 stacks_lost, expired;
 	agent_u64 passed_on; /* samples that were none: the quiet function had no memory */
 };
@@ -172,6 +200,15 @@ struct agent_data {
 	agent_u8 filter[AGENT_BUCKETS] __attribute__((aligned(4096)));
 	struct agent_entry entries[AGENT_BUCKETS][AGENT_BUCKET_ENTRIES]
 		__attribute__((aligned(4096)));
+	/* how many of the bucket are in use */
+	agent_u8 context_filter[AGENT_CONTEXT_BUCKETS] __attribute__((aligned(4096)));
+	struct agent_context contexts[AGENT_CONTEXT_BUCKETS][AGENT_CONTEXT_ENTRIES]
+		__attribute__((aligned(4096)));
+	/* links that were never used begin at n_links; those that were given back are a chain:
+	 * low half 1 + index of the first, high half a number that changes with each */
+	agent_u64 free_links __attribute__((aligned(4096)));
+	agent_u32 n_links;
+	struct agent_link links[AGENT_LINKS];
 	struct agent_record records[AGENT_RECORDS] __attribute__((aligned(4096)));
 };
 

@@ -75,6 +75,7 @@ static bool can_move(const struct code_insn *in)
 	switch (in->flow) {
 	case CODE_NEXT: return true;
 	case CODE_BRANCH:
+	case CODE_CALL: /* as long as a patch, so it returns to behind the patch */
 	case CODE_JUMP: return in->direct && in->emulated;
 	default: return false;
 	}

@@ -25,10 +25,10 @@ static u64 data_at(const struct engine_agent *e, size_t offset)
 
 #define AT(e, field) data_at(e, offsetof(struct agent_data, field))
 
-double agent_samples_weight(const struct engine_agent *e, u64 size, u64 seq)
+double agent_samples_weight(const struct engine_agent *e, u64 asked, u64 seq)
 {
 	const u64 mean = agent_rate_mean(&e->rate, (unsigned)(seq >> AGENT_SEQ_RATE));
-	const double p = mean ? -expm1(-(double)size / (double)mean) : 0;
+	const double p = mean ? -expm1(-(double)asked / (double)mean) : 0;
 
 	if (e->exact)
 		return 1;
@@ -39,10 +39,10 @@ double agent_samples_weight(const struct engine_agent *e, u64 size, u64 seq)
 
 static int add_sample(struct engine_agent *e, const struct agent_record *r, struct error *err)
 {
-	struct engine_agent_block s = { .size = r->size,
-		                        .seq = r->seq,
-		                        .birth_ns = clock_now_ns() };
-	const double weight = agent_samples_weight(e, r->size, r->seq);
+	struct engine_agent_block s = {
+		.size = r->size, .seq = r->seq, .asked = r->asked, .birth_ns = clock_now_ns()
+	};
+	const double weight = agent_samples_weight(e, r->asked, r->seq);
 	int rc = agent_stacks_add(e->stacks, r, &s.stack, err);
 
 	if (rc == 0)
@@ -69,8 +69,8 @@ static int read_record(struct engine_agent *e, unsigned i, struct error *err)
 		return rc;
 	if (r->n_bytes > AGENT_STACK_BYTES)
 		r->n_bytes = AGENT_STACK_BYTES;
-	if (r->size >= MAX_BLOCK)
-		r->size = 0;
+	if (r->size >= MAX_BLOCK || r->asked >= MAX_BLOCK)
+		r->size = r->asked = 0;
 	if (r->n_bytes)
 		rc = inject_read(e->inject, at + head, r->stack, r->n_bytes, err);
 	e->stacks_cut |= !r->whole;
@@ -110,8 +110,10 @@ static int add_block(struct engine_agent *e, const struct agent_entry *x, struct
 
 	if (r < 0)
 		return r;
-	e->blocks[e->n_blocks++] = (struct engine_agent_block){ .size = x->size, .seq = x->seq };
-	e->held += agent_samples_weight(e, x->size, x->seq) * (double)x->size;
+	e->blocks[e->n_blocks++] = (struct engine_agent_block){
+		.size = x->size, .seq = x->seq, .asked = x->asked, .context = x->context
+	};
+	e->held += agent_samples_weight(e, x->asked, x->seq) * (double)x->size;
 	return 0;
 }
 
@@ -132,8 +134,8 @@ static void find_stacks(struct engine_agent *e)
 static bool is_torn(const struct agent_entry *x)
 {
 	return x->ptr > AGENT_BUSY &&
-	       (x->sum != agent_entry_sum(x->ptr, x->size, x->seq) || x->size >= MAX_BLOCK ||
-	        x->seq >> AGENT_SEQ_RATE >= AGENT_RATES);
+	       (x->sum != agent_entry_sum(x->ptr, x) || x->size >= MAX_BLOCK ||
+	        x->asked >= MAX_BLOCK || x->seq >> AGENT_SEQ_RATE >= AGENT_RATES);
 }
 
 static bool any_torn(const struct agent_entry *x, size_t n)

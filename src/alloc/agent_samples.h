@@ -13,5 +13,5 @@ int agent_samples_drain(struct engine_agent *e, struct error *err);
 /* Read the set now: e->blocks, e->held, e->peak. */
 int agent_samples_look(struct engine_agent *e, struct error *err);
 
-/* How many blocks one sample of @size stands for, by the mean that it was drawn with. */
-double agent_samples_weight(const struct engine_agent *e, u64 size, u64 seq);
+/* How many blocks one sample stands for that was drawn with @asked bytes, by the mean of then. */
+double agent_samples_weight(const struct engine_agent *e, u64 asked, u64 seq);

@@ -77,12 +77,30 @@ static bool put_branch(struct out *o, const uint8_t *b, unsigned len, uint64_t a
 	return true;
 }
 
+/* call rel32: the callee returns to where the function has it, not to us. */
+static bool put_call(struct out *o, const uint8_t *b, unsigned len, uint64_t at)
+{
+	const uint64_t behind = at + len;
+	int32_t far;
+
+	if (len != 5 || b[0] != 0xe8)
+		return false;
+	memcpy(&far, b + 1, sizeof(far));
+	PUT(o, 0x68); /* push imm32, and its upper half */
+	put32(o, (uint32_t)behind);
+	PUT(o, 0xc7, 0x44, 0x24, 0x04); /* mov dword [rsp+4], imm32 */
+	put32(o, (uint32_t)(behind >> 32));
+	PUT(o, 0xe9);
+	put_to(o, behind + far);
+	return true;
+}
+
 static void put_moved(struct out *o, const uint8_t *b, unsigned len, unsigned disp_at, uint64_t at)
 {
 	int64_t far;
 	int32_t disp;
 
-	if (put_branch(o, b, len, at))
+	if (put_branch(o, b, len, at) || put_call(o, b, len, at))
 		return;
 	put(o, b, len);
 	if (!disp_at || o->failed)
@@ -129,12 +147,12 @@ static void put_hash_of(struct out *o, unsigned reg, unsigned bits)
 	PUT(o, 0xc1, 0xe8, 32 - bits); /* shr eax, n */
 }
 
-/* Goes to the place that is returned if the filter may know the pointer in @reg. */
-static size_t put_filter(struct out *o, uint64_t base, unsigned reg)
+/* Goes to the place that is returned if the @filter of 2^@bits may know the address in @reg. */
+static size_t put_filter(struct out *o, uint64_t filter, unsigned bits, unsigned reg)
 {
-	put_hash_of(o, reg, AGENT_BUCKET_BITS);
+	put_hash_of(o, reg, bits);
 	PUT(o, 0x4c, 0x8d, 0x15); /* lea r10, [rip+filter] */
-	put_to(o, DATA(base, filter));
+	put_to(o, filter);
 	PUT(o, 0x41, 0x80, 0x3c, 0x02, 0x00); /* cmp byte [r10+rax], 0 */
 	PUT(o, 0x0f, 0x85);                   /* jne */
 	return put_later(o);
@@ -173,7 +191,10 @@ static size_t put_charge(struct out *o, const struct agent_stub_fast *f, struct 
 {
 	const unsigned a = argument_reg[f->sizes[0]], b = argument_reg[f->sizes[1]];
 
-	if (f->n_sizes == 1) {
+	if (f->n_sizes == 1 && f->more) {
+		PUT(o, 0x4c, 0x8d, 0x58 | a, f->more); /* lea r11, [a+more] */
+		PUT(o, 0x4d, 0x29, 0x5a, 8);           /* sub [r10+8], r11 */
+	} else if (f->n_sizes == 1) {
 		PUT(o, 0x49, 0x29, 0x42 | a << 3, 8); /* sub [r10+8], a */
 	} else {
 		PUT(o, 0x49, 0x89, 0xc3 | a << 3);  /* mov r11, a */
@@ -216,7 +237,11 @@ static void put_entry(struct out *o, uint64_t base, uint64_t slow, unsigned numb
 		uncharged.items[uncharged.n++] = put_if_zero(o, argument_reg[f->sizes[0]]);
 	}
 	if (f->kind == AGENT_STUB_FREE || f->kind == AGENT_STUB_REALLOC)
-		uncharged.items[uncharged.n++] = put_filter(o, base, argument_reg[f->ptr]);
+		uncharged.items[uncharged.n++] = put_filter(
+			o, DATA(base, filter), AGENT_BUCKET_BITS, argument_reg[f->ptr]);
+	if (f->kind == AGENT_STUB_RESET)
+		uncharged.items[uncharged.n++] = put_filter(
+			o, DATA(base, context_filter), AGENT_CONTEXT_BITS, argument_reg[f->ptr]);
 	if (f->kind == AGENT_STUB_ALLOC || f->kind == AGENT_STUB_REALLOC) {
 		put_slot(o, base, &uncharged);
 		charged = put_charge(o, f, &uncharged);
@@ -268,22 +293,35 @@ static bool find_sizes(const struct plan_code *c, unsigned at, struct agent_stub
 	return has(c, at, PLAN_SIZE) && has(c, at + 1, PLAN_END);
 }
 
+static bool find_asked(const struct plan_code *c, struct agent_stub_fast *ret)
+{
+	if (!c->asked)
+		return false;
+	ret->sizes[0] = ret->sizes[1] = (c->asked - 1) & 3;
+	ret->n_sizes = 1;
+	ret->more = AGENT_ASKED_MORE;
+	return true;
+}
+
 struct agent_stub_fast agent_stub_understand(const struct plan_code *c)
 {
 	const unsigned s = c->second;
 	struct agent_stub_fast f = { AGENT_STUB_SLOW };
 
-	if (c->role == PLAN_ALLOC && has(c, 0, PLAN_RET) && has(c, 1, PLAN_PTR) &&
-	    find_sizes(c, 2, &f))
+	if (c->role == PLAN_ALLOC &&
+	    (find_asked(c, &f) ||
+	     (has(c, 0, PLAN_RET) && has(c, 1, PLAN_PTR) && find_sizes(c, 2, &f))))
 		f.kind = AGENT_STUB_ALLOC;
 	if (!has(c, 0, PLAN_ARG))
 		return f;
 	f.ptr = c->uops[0].n & 3;
 	if (c->role == PLAN_FREE && has(c, 1, PLAN_PTR) && has(c, 2, PLAN_END))
 		f.kind = AGENT_STUB_FREE;
+	if (c->role == PLAN_RESET && has(c, 1, PLAN_CTX) && has(c, 2, PLAN_END))
+		f.kind = AGENT_STUB_RESET;
 	if (c->role == PLAN_REALLOC && has(c, 1, PLAN_OLD) && has(c, 2, PLAN_END) &&
-	    has(c, s, PLAN_RET) && has(c, s + 1, PLAN_PTR) && find_sizes(c, s + 2, &f) &&
-	    f.n_sizes == 1)
+	    (find_asked(c, &f) || (has(c, s, PLAN_RET) && has(c, s + 1, PLAN_PTR) &&
+	                           find_sizes(c, s + 2, &f) && f.n_sizes == 1)))
 		f.kind = AGENT_STUB_REALLOC;
 	return f;
 }

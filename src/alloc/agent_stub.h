@@ -6,7 +6,8 @@
  * A thread comes here from the function's second instruction.
  *
  *	entry	takes the call's size from the thread's countdown, or looks in the
- *		filter whether a block that is freed was sampled; then the
+ *		filter whether a block that is freed was sampled, or one of a context
+ *		that is reset; then the
  *		instructions that the patch has replaced, and back. rax, r10, r11 and
  *		the flags are lost, which a caller has to expect of any allocator that
  *		calls out of its own unit.
@@ -15,7 +16,8 @@
  *
  * The surprising rule: plans decide what is fast. Only a size that is one
  * argument or the product of two, and a pointer that is one, are understood
- * here; everything else goes the slow way, which can run any plan.
+ * here, and an argument that says how much is asked for (struct plan_code, asked);
+ * everything else goes the slow way, which can run any plan.
  */
 
 #include <stdbool.h>
@@ -43,13 +45,20 @@ struct agent_stub_head {
 	unsigned raise; /* bytes */
 };
 
-enum agent_stub_kind { AGENT_STUB_SLOW, AGENT_STUB_ALLOC, AGENT_STUB_FREE, AGENT_STUB_REALLOC };
+enum agent_stub_kind {
+	AGENT_STUB_SLOW,
+	AGENT_STUB_ALLOC,
+	AGENT_STUB_FREE,
+	AGENT_STUB_REALLOC,
+	AGENT_STUB_RESET
+};
 
 /* What can be decided by the stub, of a plan. @sizes: the arguments whose product
- * is the size, 1 or 2 of them; @ptr: the argument that is freed. */
+ * is the size, 1 or 2 of them, and what is added to it; @ptr: the argument that is
+ * freed, or the context that is reset. */
 struct agent_stub_fast {
 	enum agent_stub_kind kind;
-	unsigned char sizes[2], n_sizes, ptr;
+	unsigned char sizes[2], n_sizes, more, ptr;
 };
 struct agent_stub_fast agent_stub_understand(const struct plan_code *code);
 

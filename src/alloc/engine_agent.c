@@ -71,16 +71,18 @@ static int offer_other_engine(int r, struct error *err)
 	return error_hint(err, "%s; %s", hint, other);
 }
 
-static int refuse_contexts(const struct tracee *t, struct error *err)
+/* Its set does not know which block is of which context: a reset would not empty it. */
+static int refuse_exact_contexts(const struct tracee *t, struct error *err)
 {
 	for (size_t i = 0; i < t->n_runtimes; i++) {
 		if (!t->runtimes[i]->has_contexts)
 			continue;
 		error_set(err, ENOTSUP,
-		          "the agent does not record the pools of %s so far, which process %d has",
+		          "--engine agent --exact does not record %s, which process "
+		          "%d has",
 		          t->runtimes[i]->title, t->pid);
-		return error_hint(err, "--engine bpf records them; --allocator libc records libc's "
-		                       "malloc alone");
+		return error_hint(err, "--engine bpf records them exactly, --engine agent without "
+		                       "--exact by samples");
 	}
 	return 0;
 }
@@ -140,10 +142,8 @@ static int fill(struct engine_agent *e, struct agent_image *image, struct error 
 int engine_agent_check_code(struct tracee *t, struct error *err)
 {
 	cleanup(agent_image_clear) struct agent_image image = { 0 };
-	int r = refuse_contexts(t, err);
+	int r = agent_place_in_use(t->target, err);
 
-	if (r == 0)
-		r = agent_place_in_use(t->target, err);
 	if (r)
 		return r;
 	r = agent_image_plan(t, &image, err);
@@ -219,7 +219,7 @@ int engine_agent_open(struct tracee *t, const struct alloc_options *o, struct en
 	                e->begun_ns);
 	e->begun_tsc = time_stamp();
 #if defined(__x86_64__)
-	r = refuse_contexts(t, err);
+	r = o->exact ? refuse_exact_contexts(t, err) : 0;
 #else
 	r = error_set(err, ENOTSUP, "the agent is for x86-64 only, so far");
 #endif

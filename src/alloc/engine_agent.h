@@ -30,6 +30,8 @@ enum { ENGINE_AGENT_DEFAULT_MEAN = 512 * 1024 };
 /* One sampled block that lived at the last look. */
 struct engine_agent_block {
 	u64 size, seq; /* seq: with the rate (AGENT_SEQ_RATE) */
+	u64 asked;     /* what its chance was, agent_format.h */
+	u64 context;   /* 0: none */
 	u64 birth_ns;  /* when its sample was read */
 	u32 stack;     /* 0: not stored */
 };

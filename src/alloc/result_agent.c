@@ -35,7 +35,7 @@ static bool is_wanted(const struct alloc_options *o, const struct alloc_filter *
 static void add_to(struct held *h, const struct engine_agent *e, const struct engine_agent_block *b,
                    u64 now_ns)
 {
-	const double weight = agent_samples_weight(e, b->size, b->seq);
+	const double weight = agent_samples_weight(e, b->asked, b->seq);
 
 	interval_add_blocks(&h->objects, weight);
 	interval_add_bytes(&h->bytes, (double)b->size, weight);

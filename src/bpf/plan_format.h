@@ -69,10 +69,17 @@ struct plan_uop {
 /* Blocks are samples: what counts is the bytes that they stand for. */
 #define PLAN_WEIGHTED 2
 
+/* The function may leave by longjmp(), with its blocks as they were; and no other thread is
+ * given the address of an old block before the function returns. */
+#define PLAN_JUMPS 2
+
 struct plan_code {
 	unsigned int role;   /* enum plan_role */
 	unsigned int flags;  /* PLAN_THROWS */
 	unsigned int n;      /* operations in all */
 	unsigned int second; /* index of section 2's first operation; 0: none */
+	/* 1 + the argument with the bytes that are asked for, where SIZE is only known after
+	 * the call; else 0. For engines that have to decide before it. */
+	unsigned int asked;
 	struct plan_uop uops[PLAN_MAX_UOPS];
 };

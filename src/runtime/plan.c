@@ -203,6 +203,8 @@ unsigned plan_arguments(const struct plan_code *code)
 	for (unsigned i = 0; i < code->n; i++)
 		if (code->uops[i].op == PLAN_ARG || code->uops[i].op == PLAN_MUL)
 			used |= 1u << code->uops[i].n;
+	if (code->asked)
+		used |= 1u << (code->asked - 1);
 	return used;
 }
 
@@ -216,6 +218,8 @@ void plan_move_arguments(struct plan_code *code, const unsigned char where[4])
 		u->n = where[u->n & 3];
 		u->imm = u->n;
 	}
+	if (code->asked)
+		code->asked = 1u + where[(code->asked - 1) & 3];
 }
 
 struct machine {

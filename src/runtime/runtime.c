@@ -120,6 +120,7 @@ int runtime_add_probe(struct runtime_probes *to, const struct runtime_ops *owner
 	if (r < 0)
 		return error_context(err, "%s", f->name);
 	p.code.flags = f->flags;
+	p.code.asked = f->asked;
 	/* what else jumps there may not have the size in the same register */
 	if (start != given && f->role == PLAN_FREE && plan_arguments(&p.code) != 1)
 		cut_second(&p.code);

@@ -84,6 +84,7 @@ struct runtime_function {
 	const char *text; /* the plan, see plan.h */
 	/* PLAN_THROWS: the name of the function that returns NULL instead; or NULL */
 	const char *quiet;
+	unsigned asked; /* as in struct plan_code */
 };
 
 /* Add a probe on the function at @vaddr (@size 0: not known). A second probe at

@@ -16,7 +16,7 @@
 #include "base/cleanup.h"
 #include "inject/transaction.h"
 
-enum { PIECE = 64, RECORDS = 32, BUCKETS = 64 };
+enum { PIECE = 72, RECORDS = 32, BUCKETS = 64 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -73,7 +73,7 @@ static void put_entry(unsigned bucket, unsigned i, const uint8_t *p)
 
 	memcpy(&e, p, sizeof(e));
 	if (p[sizeof(e)] & 1)
-		e.sum = agent_entry_sum(e.ptr, e.size, e.seq);
+		e.sum = agent_entry_sum(e.ptr, &e);
 	put(AT(entries) + (bucket * AGENT_BUCKET_ENTRIES + i) * sizeof(e), &e, sizeof(e));
 	put(AT(filter) + bucket, &some, 1);
 }
@@ -100,7 +100,7 @@ static void check(struct engine_agent *e)
 		const struct engine_agent_block *b = &e->blocks[i];
 
 		if (b->stack >= agent_stacks_n(e->stacks) || b->size >> 47 ||
-		    !(agent_samples_weight(e, b->size, b->seq) >= 0))
+		    !(agent_samples_weight(e, b->asked, b->seq) >= 0))
 			abort();
 	}
 	for (u32 i = 0; i < agent_stacks_n(e->stacks); i++) {

@@ -68,6 +68,7 @@ static void what_may_be_patched(void **state)
 	ACCEPTED(TEST_DI "\x0f\x84\x05\x00\x00\x00" NOPS RET, 3, 9);
 	ACCEPTED("\xf3\x0f\x1e\xfa" PUSH_RBP MOV_BX PUSH_RBX NOPS RET, 4, 9);
 	ACCEPTED(SUB_24 NOPS ADD_24 RET, 4, 9);
+	ACCEPTED(PUSH_RBP MOV_BX "\xe8\x00\x00\x00\x00" NOPS RET, 1, 9); /* call */
 	/* tcmalloc's malloc, jemalloc's free */
 	ACCEPTED("\x48\x8b\x05\x39\x3b\x01\x00" NOPS RET, 7, 12); /* mov rax, [rip+n] */
 	ACCEPTED("\x48\x89\xf8" NOPS RET, 3, 8);                  /* mov rax, rdi */
@@ -80,7 +81,7 @@ static void what_may_not(void **state)
 	REFUSED("\x88\xf8" NOPS RET, "first instruction");                     /* mov al, bh */
 	REFUSED("\x48\x83\xc7\x01" NOPS RET, "first instruction");             /* add rdi, 1 */
 	REFUSED("\x48\x81\xec\x00\x10\x00\x00" NOPS RET, "first instruction"); /* sub rsp, 4096 */
-	REFUSED(PUSH_RBP "\xe8\x00\x00\x00\x00" NOPS RET, "cannot be moved");  /* call */
+	REFUSED(PUSH_RBP "\xff\xd0" NOPS RET, "cannot be moved");              /* call rax */
 	REFUSED(PUSH_RBP "\x5d" RET NOPS, "cannot be moved");                  /* returns */
 	REFUSED(PUSH_RBP "\x74\x02" NOPS RET, "cannot be moved"); /* flags of before the call */
 	REFUSED(PUSH_RBP "\xff\xe0" NOPS RET, "cannot be moved"); /* jmp rax */
@@ -111,6 +112,7 @@ static void what_stubs_understand(void **state)
 		enum plan_role role;
 		const char *text;
 		enum agent_stub_kind kind;
+		unsigned asked;
 	} plans[] = {
 		{ PLAN_ALLOC, "RET PTR ARG0 SIZE END", AGENT_STUB_ALLOC },
 		{ PLAN_ALLOC, "RET PTR ARG0 MUL1 SIZE END", AGENT_STUB_ALLOC },
@@ -122,6 +124,12 @@ static void what_stubs_understand(void **state)
 		{ PLAN_FREE, "ARG0 ADDI-8 PTR END", AGENT_STUB_SLOW },
 		{ PLAN_REALLOC, "ARG0 OLD END RET PTR ARG1 SIZE END", AGENT_STUB_REALLOC },
 		{ PLAN_REALLOC, "ARG0 OLD END RET PTR ARG1 MUL2 SIZE END", AGENT_STUB_SLOW },
+		{ PLAN_RESET, "ARG0 CTX END", AGENT_STUB_RESET },
+		{ PLAN_RESET, "ARG0 LD8:8 CTX END", AGENT_STUB_SLOW },
+		{ PLAN_ALLOC, "RET PTR SKNZ1 END RET LD8:-8 SIZE ARG0 CTX END", AGENT_STUB_ALLOC,
+		  2 },
+		{ PLAN_REALLOC, "ARG1 OLD END RET PTR RET LD8:-8 SIZE ARG0 CTX END",
+		  AGENT_STUB_REALLOC, 3 },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(plans); i++) {
@@ -129,6 +137,7 @@ static void what_stubs_understand(void **state)
 		struct error err;
 
 		assert_int_equal(plan_compile(plans[i].role, plans[i].text, &code, &err), 0);
+		code.asked = plans[i].asked;
 		assert_int_equal(agent_stub_understand(&code).kind, plans[i].kind);
 	}
 }

@@ -49,6 +49,13 @@ enum plan_role pg_plan_role(enum pg_method m)
 	return roles[m];
 }
 
+unsigned pg_plan_asked(const struct pg_layout *l, enum pg_method m)
+{
+	if (m == PG_ALLOC)
+		return 2;
+	return m != PG_REALLOC ? 0 : l->methods.chunk_word ? 2 : 3;
+}
+
 /* SIZE of the chunk that operand @p ("RET", "ARG0") points to. */
 static void add_old_size(struct text *t, const struct pg_layout *l, enum pg_class c, const char *p)
 {

@@ -35,6 +35,10 @@ bool pg_plan_wanted(const struct pg_methods *methods, enum pg_class c, enum pg_m
 
 enum plan_role pg_plan_role(enum pg_method m);
 
+/* Which argument, counted from 1, has the bytes that are asked for; 0: none. The context comes
+ * first, but not in realloc() of the chunk-word family, which is not told it. */
+unsigned pg_plan_asked(const struct pg_layout *l, enum pg_method m);
+
 /* Plan text (runtime/plan.h); @layout is needed for `header` only. */
 int pg_plan_text(const struct pg_layout *l, enum pg_class c, enum pg_method m,
                  char text[PG_PLAN_TEXT_BYTES], struct error *err);

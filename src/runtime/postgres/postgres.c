@@ -33,7 +33,11 @@ static int add_method(const struct pg_server *s, const struct pg_functions *func
                       struct error *err)
 {
 	char text[PG_PLAN_TEXT_BYTES], name[RUNTIME_PROBE_NAME_BYTES];
-	struct runtime_function f = { .name = name, .role = pg_plan_role(m), .text = text };
+	struct runtime_function f = { .name = name,
+		                      .role = pg_plan_role(m),
+		                      .flags = PLAN_JUMPS,
+		                      .asked = pg_plan_asked(&s->layout, m),
+		                      .text = text };
 	uint64_t vaddr = s->methods.tables[c].method[m];
 	int r;
 
