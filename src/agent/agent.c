@@ -396,16 +396,37 @@ static int knows_stack(const struct agent_slot *s, u64 thread)
 	       s->stack_tid == *(const u32 *)(thread + AGENT_TID_AT);
 }
 
+/* Where glibc has noted that the thread's stack begins, behind its guard; 0: not known. Only
+ * a glibc's thread has its own address in the third word as well. */
+static u64 noted_stack(u64 thread)
+{
+	const u64 *words = (const u64 *)thread, *block = words + D.control.block_at / 8;
+
+	if (!D.control.block_at || words[2] != thread)
+		return 0;
+	/* address, size, guard */
+	return block[0] && block[2] < block[1] && thread - block[0] < block[1] ? block[0] + block[2]
+	                                                                       : 0;
+}
+
+/* Where the stack that ends at the thread's pointer begins; 0: not known. */
+static u64 stack_begin(const struct agent_slot *s, u64 thread)
+{
+	return knows_stack(s, thread) ? s->stack_low : noted_stack(thread);
+}
+
 /* Up to where the caller's stack may be read. Proven is only: the page that the
  * return address was just pushed to; the first thread's stack; and, for a thread
- * whose stack memwho has seen between a guard page and its thread pointer, all
- * between here and there. */
+ * whose stack memwho has seen between a guard page and its thread pointer, or
+ * glibc has noted, all between here and there. */
 static u64 readable_end(const struct agent_slot *s, u64 thread, u64 sp, u64 *whole)
 {
+	const u64 begin = stack_begin(s, thread);
+
 	*whole = 1;
 	if (sp >= D.control.main_low && sp < D.control.main_high)
 		return D.control.main_high;
-	if (knows_stack(s, thread) && sp >= s->stack_low && sp < thread)
+	if (begin && sp >= begin && sp < thread)
 		return thread;
 	*whole = 0;
 	return ((sp - 8) | 4095) + 1;
@@ -508,11 +529,8 @@ static void exact_record(struct agent_exact *x, const struct frame *f, u64 bp, u
 	c.whole = whole;
 	c.others[0].start = D.control.main_low;
 	c.others[0].end = D.control.main_high;
-	c.others[1].start = c.others[1].end = 0;
-	if (knows_stack(s, thread)) {
-		c.others[1].start = s->stack_low;
-		c.others[1].end = thread;
-	}
+	c.others[1].start = stack_begin(s, thread);
+	c.others[1].end = c.others[1].start ? thread : 0;
 	agent_exact_record(x, &c);
 }
 

@@ -177,6 +177,7 @@ struct agent_control { /* memwho's */
 	agent_u64 main_low, main_high; /* the first thread's stack: [stack] */
 	agent_u64 means[AGENT_RATES];  /* bytes between two samples; fixed at the attach */
 	agent_u64 exact;               /* address of struct agent_exact; 0: it samples */
+	agent_u64 block_at; /* behind a thread pointer: alloc/agent_block.h; 0: not known */
 };
 
 struct agent_counters {    /* the agent's */

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "alloc/agent_block.h"
 #include "alloc/agent_image.h"
 #include "alloc/agent_place.h"
 #include "alloc/agent_samples.h"
@@ -114,6 +115,7 @@ static int first_control(const struct engine_agent *e, struct agent_control *ret
 	r = agent_slots_main_stack(e->tracee->target, &low, &high, err);
 	ret->main_low = low;
 	ret->main_high = high;
+	ret->block_at = agent_block_find(e->tracee->target);
 	return r;
 }
 

@@ -183,6 +183,17 @@ def test_a_library_that_comes_and_goes(hard, record):
     assert whole > 0.7 * (sums[0] + sums[2]), (whole, cut)
 
 
+def test_short_lived_threads(hard, record):
+    """Threads that memwho never sees: glibc notes how far their stacks reach."""
+    t = hard()
+    r = record(t.pid)
+    truth_of = ask(t, "threads", 500)
+    got = end(r, t.pid)
+    assert_whole(got)
+    assert at(got, "site_thread") == truth_of
+    assert got["stacks_cut"] == 0 and got["complete_stacks_percent"] == 100, got
+
+
 def test_chains_over_threads(hard, record):
     t = hard()
     r = record(t.pid)
