@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "base/array.h"
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/hash.h"
+#include "target/maps.h"
 #include "unwind/unwind_space.h"
 
 #define REFRESH_NS 200000000ull
@@ -19,6 +21,8 @@ struct agent_stacks {
 	struct tracee *tracee;
 	struct unwind_space code;
 	uint64_t refreshed_ns;
+	struct mapping trampolines; /* the kernel's page with the trampoline of return probes */
+	uint64_t searched_ns;
 
 	struct agent_stack *items; /* [0] is "not stored" */
 	u64 *pcs;
@@ -107,6 +111,42 @@ static void note_snapshots(const struct agent_stacks *s, u64 *pcs, size_t n)
 	}
 }
 
+/* A return probe that somebody has set puts the address of a trampoline, which the kernel
+ * keeps in a page of that name, in place of a return address; where that was is known to
+ * the kernel alone. */
+static void find_trampolines(struct agent_stacks *s)
+{
+	cleanup(maps_clear) struct maps maps = { 0 };
+	struct error unused;
+
+	if (clock_now_ns() - s->searched_ns < REFRESH_NS)
+		return;
+	s->searched_ns = clock_now_ns();
+	if (maps_read(s->tracee->target, &maps, &unused) < 0)
+		return;
+	for (size_t i = 0; i < maps.n_items; i++) {
+		if (!strcmp(maps.items[i].name, "[uprobes]"))
+			s->trampolines = (struct mapping){ .start = maps.items[i].start,
+				                           .end = maps.items[i].end };
+	}
+}
+
+static bool is_trampoline(struct agent_stacks *s, u64 pc)
+{
+	if (!s->trampolines.end)
+		find_trampolines(s);
+	return pc >= s->trampolines.start && pc < s->trampolines.end;
+}
+
+/* Why a walk has ended, when what was behind its last pc is not code of a module. */
+static enum unwind_stop why_ended(struct agent_stacks *s, u64 last, enum unwind_stop stop)
+{
+	if ((stop == UNWIND_STOP_NO_TABLE || stop == UNWIND_STOP_NO_MODULE) &&
+	    is_trampoline(s, last & STACK_PC_ADDRESS))
+		return UNWIND_STOP_TRAMPOLINE;
+	return stop;
+}
+
 static u64 hash_of(const u64 *pcs, size_t n, enum unwind_stop stop)
 {
 	u64 h = hash_u64(stop + 1);
@@ -158,13 +198,13 @@ int agent_stacks_add(struct agent_stacks *s, const struct agent_record *r, u32 *
 	size_t n = walk(s, r, pcs, &stop);
 
 	note_snapshots(s, pcs, n);
-	return intern(s, pcs, n, stop, ret, err);
+	return intern(s, pcs, n, n ? why_ended(s, pcs[n - 1], stop) : stop, ret, err);
 }
 
 int agent_stacks_add_pcs(struct agent_stacks *s, const u64 *pcs, size_t n, enum unwind_stop stop,
                          u32 *ret, struct error *err)
 {
-	return intern(s, pcs, n, stop, ret, err);
+	return intern(s, pcs, n, n ? why_ended(s, pcs[n - 1], stop) : stop, ret, err);
 }
 
 u64 agent_stacks_n_refused(const struct agent_stacks *s)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "alloc/engine_agent_exact.h"
 
+#include <errno.h>
+
 #include "alloc/agent_exact.h"
 #include "alloc/agent_still.h"
 #include "base/array.h"
@@ -24,6 +26,21 @@ static u64 time_stamp(void)
 static double rate(const struct engine_agent *e)
 {
 	return (double)(time_stamp() - e->begun_tsc) / (double)(clock_now_ns() - e->begun_ns + 1);
+}
+
+int engine_agent_exact_check(const struct tracee *t, struct error *err)
+{
+	for (size_t i = 0; i < t->n_runtimes; i++) {
+		if (!t->runtimes[i]->has_contexts)
+			continue;
+		error_set(err, ENOTSUP,
+		          "--exact does not record the pools of %s, which process %d has",
+		          t->runtimes[i]->title, t->pid);
+		return error_hint(err,
+		                  "--engine bpf records them exactly; --allocator libc records "
+		                  "libc's malloc alone");
+	}
+	return 0;
 }
 
 int engine_agent_exact_open(struct engine_agent *e, unsigned levels, struct agent_control *control,

@@ -61,6 +61,8 @@ static const char *why_cut(struct filling *f, u32 id)
 	if (s->stop == UNWIND_STOP_BAD_STACK)
 		return f->r->agent->exact ? "[how far the stack reaches was not known]"
 		                          : "[stack not copied from here]";
+	if (s->stop == UNWIND_STOP_TRAMPOLINE)
+		return "[behind another tool's return probe]";
 	return s->stop == UNWIND_STOP_DEEP ? "[deeper than 512 frames]"
 	                                   : "[no unwind table from here]";
 }

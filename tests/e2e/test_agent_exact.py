@@ -5,10 +5,13 @@
 import os
 import platform
 import random
+import re
+import shutil
 import signal
 import subprocess
 import time
 
+import conftest
 import pytest
 from conftest import PROGRAMS, Recording, Target, run_memwho
 from test_agent import agenter, done, mappings, truth, untouched  # noqa: F401 (truth is a fixture)
@@ -192,6 +195,56 @@ def test_short_lived_threads(hard, record):
     assert_whole(got)
     assert at(got, "site_thread") == truth_of
     assert got["stacks_cut"] == 0 and got["complete_stacks_percent"] == 100, got
+
+
+def test_another_tools_return_probes(hard, record):
+    """The return address is the kernel's then: bytes are right, and the stack says it."""
+    if not shutil.which("bpftrace"):
+        assert not conftest.CI, "bpftrace is not installed"
+        pytest.skip("no bpftrace")
+    t = hard()
+    script = f'uretprobe:{PROGRAMS / "exact_truth"}:site_many {{ @ = count(); }} interval:ms:100 {{ print(@); }}'
+    probe = subprocess.Popen(["bpftrace", "-p", str(t.pid), "-e", script], stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        os.set_blocking(probe.stdout.fileno(), False)
+        text, end_of_wait = "", time.monotonic() + 20
+        while not re.search(r"@: [1-9]", text):
+            assert time.monotonic() < end_of_wait and probe.poll() is None, text
+            ask(t, "many", 1)
+            text += (probe.stdout.read() or b"").decode()
+            time.sleep(0.05)
+        r = record(t.pid)
+        truth_of = ask(t, "many", 1000)
+        got = r.interrupt().json()
+        assert_whole(got)
+        mine = [s for s in got["stacks"] if "site_many" in s["frames"]]
+        assert sum(s["bytes"] for s in mine) == truth_of
+        assert all("return probe" in " ".join(s["frames"]) for s in mine), mine
+    finally:
+        probe.send_signal(signal.SIGINT)
+        probe.communicate(timeout=30)
+    untouched(t.pid)
+    r = record(t.pid)
+    ask(t, "many", 1000)
+    got = end(r, t.pid)
+    assert got["complete_stacks_percent"] == 100, got
+
+
+@pytest.mark.parametrize("name", ["libjemalloc.so.2", "libtcmalloc_minimal.so.4"])
+def test_other_allocators(truth, record, name):  # noqa: F811
+    library = f"/usr/lib/x86_64-linux-gnu/{name}"
+    if not os.path.exists(library):
+        assert not conftest.CI, f"no {library}"
+        pytest.skip(f"no {library}")
+    t = truth("1", env={"LD_PRELOAD": library})
+    r = record(t.pid)
+    t.say("round")
+    words = t.line(60).split()
+    said = dict(zip(words[::2], map(int, words[1::2])))
+    got = end(r, t.pid)
+    assert {site: at(got, site) for site in said} == said
+    assert_whole(got)
 
 
 def test_chains_over_threads(hard, record):
