@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "alloc/agent_exact.h"
@@ -23,6 +24,8 @@
 
 enum {
 	PAGE = 4096,
+	RENEWED_MS = 300, /* a memwho that lives writes every 100 ms (engine_agent.c) */
+	NAP_MS = 10,
 	WIPE_ON_FORK = 18, /* MADV_WIPEONFORK, Linux 4.14 */
 	MAP_FLAGS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
 };
@@ -394,23 +397,54 @@ static const struct inject_call calls[] = {
 	{ "munmap", SYS_munmap, { LOWEST, AGENT_BYTES } },
 };
 
-int agent_place_open(const struct target *t, struct inject **ret, struct error *err)
+/* Our lock is not seen from another network namespace: does somebody renew the deadline? One
+ * that has passed is nobody's. */
+static bool is_renewed(const struct target *t, uint64_t base, struct agent_control c)
 {
-	const struct inject_options options = { .calls = calls, .n_calls = ARRAY_SIZE(calls) };
+	const uint64_t before = c.deadline;
+
+#if defined(__x86_64__)
+	if (before < __builtin_ia32_rdtsc())
+		return false;
+#endif
+	for (unsigned i = 0; i < RENEWED_MS / NAP_MS && c.deadline == before; i++) {
+		nanosleep(&(struct timespec){ 0, NAP_MS * 1000000 }, NULL);
+		if (agent_place_read(t, base + AGENT_CODE_BYTES, &c, sizeof(c)) != sizeof(c))
+			return false;
+	}
+	return c.deadline != before && c.state == AGENT_ON;
+}
+
+/* Is there an agent that is on? By whom, unless @only_renewed and its reader is gone. */
+static int refuse_recorded(const struct target *t, bool only_renewed, struct error *err)
+{
 	struct agent_control c;
 	struct error unused;
 	uint64_t base = 0;
-	int r = inject_open(t, NULL, &options, ret, err);
 
-	if (r != -EBUSY)
-		return r;
 	while ((base = agent_place_find(t, base, &unused))) {
-		if (agent_place_read(t, base + AGENT_CODE_BYTES, &c, sizeof(c)) == sizeof(c) &&
-		    c.state == AGENT_ON && c.reader_pid)
-			error_set(err, EBUSY,
-			          "process %d is recorded by another memwho, process %u",
-			          (int)t->pid, c.reader_pid);
+		if (agent_place_read(t, base + AGENT_CODE_BYTES, &c, sizeof(c)) != sizeof(c) ||
+		    c.state != AGENT_ON || !c.reader_pid ||
+		    (only_renewed && !is_renewed(t, base, c)))
+			continue;
+		return error_set(err, EBUSY, "process %d is recorded by another memwho, process %u",
+		                 (int)t->pid, c.reader_pid);
 	}
+	return 0;
+}
+
+int agent_place_open(const struct target *t, struct inject **ret, struct error *err)
+{
+	const struct inject_options options = { .calls = calls, .n_calls = ARRAY_SIZE(calls) };
+	cleanup(inject_closep) struct inject *in = NULL;
+	int r = inject_open(t, NULL, &options, &in, err);
+
+	if (r == -EBUSY)
+		refuse_recorded(t, false, err);
+	if (r == 0)
+		r = refuse_recorded(t, true, err);
+	if (r == 0)
+		*ret = take_ptr(in);
 	return r;
 }
 

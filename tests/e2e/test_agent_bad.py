@@ -324,3 +324,19 @@ def test_two_of_memwho(victim, tmp_path):
     run_memwho("detach", v.pid)
     assert not changed_code(v.pid)
     v.check()
+
+
+def test_two_of_memwho_in_two_network_namespaces(victim, tmp_path):
+    """Where the one does not see the other's lock, it sees that the agent is looked after."""
+    v = victim("a")
+    first = Recording(["alloc", v.pid, "--engine", "agent", "--json"], tmp_path / "ready").wait_ready()
+    apart = ["unshare", "-n", MEMWHO]
+    if subprocess.run(["unshare", "-n", "true"], stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("no network namespaces")
+    for args in (["alloc", str(v.pid), "--engine", "agent", "-d", "1s"], ["detach", str(v.pid)]):
+        second = subprocess.run(apart + args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert second.returncode == 1 and f"process {first.pid}" in second.stderr, second
+    assert len(changed_code(v.pid)) > 8  # the first one's jumps
+    assert first.interrupt().json()["ended_by"] != "guard"
+    assert not changed_code(v.pid)
+    v.check()
