@@ -161,7 +161,26 @@ static int drop_distant(struct agent_image *i, struct error *err)
 	return r;
 }
 
-static int check_whole(const struct agent_image *i, const struct error *why, struct error *err)
+/* Each with its reason, as far as a message goes. */
+static int refuse_all(const struct agent_image *i, struct error *err)
+{
+	const struct runtime_probes *p = &i->tracee->probes;
+	char all[ERROR_MESSAGE_BYTES - 64] = "";
+	size_t n = 0;
+
+	for (size_t k = 0; k < p->n_gaps && n < sizeof(all); k++) {
+		const char *reason = p->gaps[k].reason, *behind = strstr(reason, ": ");
+
+		n += (size_t)snprintf(all + n, sizeof(all) - n, "%s%s: %s", n ? "; " : "",
+		                      p->gaps[k].name, behind ? behind + 2 : reason);
+	}
+	if (n >= sizeof(all))
+		memcpy(all + sizeof(all) - 4, "...", 4);
+	return error_set(err, ENOTSUP, "no allocation function can be patched%s%s", n ? ": " : "",
+	                 all);
+}
+
+static int check_whole(const struct agent_image *i, struct error *err)
 {
 	bool allocates = false;
 
@@ -169,13 +188,7 @@ static int check_whole(const struct agent_image *i, const struct error *why, str
 		allocates |= is_alloc(i->patches[k].probe);
 	if (i->n_patches > AGENT_MAX_FUNCTIONS)
 		return error_set(err, ENOTSUP, "the allocators have too many functions");
-	if (allocates)
-		return 0;
-	if (why->code) {
-		*err = *why;
-		return err->code;
-	}
-	return error_set(err, ENOTSUP, "no allocation function can be patched");
+	return allocates ? 0 : refuse_all(i, err);
 }
 
 static int plan_all(struct agent_image *i, struct error *why, struct error *err)
@@ -215,7 +228,7 @@ int agent_image_plan(struct tracee *t, struct agent_image *ret, struct error *er
 	if (r == 0) /* a counterpart may have gone meanwhile */
 		r = drop_throwing(ret, err);
 	if (r == 0)
-		r = check_whole(ret, &why, err);
+		r = check_whole(ret, err);
 	return r < 0 ? error_hint(err, "--engine bpf patches nothing") : 0;
 }
 

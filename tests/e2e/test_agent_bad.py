@@ -303,6 +303,23 @@ def test_what_cannot_be_patched_is_named(victim):
     v.check()
 
 
+def test_nothing_can_be_patched(victim):
+    """All functions that allocate are named, each with its reason."""
+    v = victim("c")
+    names = ("malloc", "calloc", "memalign", "aligned_alloc", "posix_memalign", "valloc", "pvalloc")
+    was = {first_bytes(v.pid, name) + 20: None for name in names}
+    for at in was:
+        was[at] = put(v.pid, at, b"\xcc")
+    said = refused(v.pid, "no allocation function can be patched")
+    # some names are those of one function
+    assert said.count("somebody's breakpoint is in it") >= 5, said
+    assert all(f"{name}: somebody's breakpoint" in said for name in ("malloc", "calloc", "valloc")), said
+    for at, byte in was.items():
+        put(v.pid, at, byte)
+    assert not changed_code(v.pid)
+    v.check()
+
+
 def test_two_of_memwho(victim, tmp_path):
     """The second is told by whom the process is held: while it is recorded, and in any other call."""
     v = victim("a")
