@@ -56,7 +56,8 @@ static int choose_by_itself(const struct engine_request *q, const struct engine_
                             struct error *err)
 {
 	cleanup(target_closep) struct target *t = NULL;
-	struct error why;
+	const struct engine_ops *other = NULL;
+	struct error why, others;
 
 	*ret = table[0];
 	if (table[0]->possible(NULL, err) == 0)
@@ -65,14 +66,19 @@ static int choose_by_itself(const struct engine_request *q, const struct engine_
 	if (target_open(q->pids[0], &t, &why) < 0)
 		return 0;
 	for (size_t i = 1; i < ARRAY_SIZE(table); i++) {
-		if (can(table[i], q, t, &why) < 0)
+		if (table[i]->possible == table[0]->possible)
+			continue; /* it needs the same */
+		if (can(table[i], q, t, &why) < 0) {
+			other = table[i];
+			others = why;
 			continue;
+		}
 		log_note(LOG_INFO, "%s; blocks are sampled by --engine %s", err->message,
 		         table[i]->name);
 		*ret = table[i];
 		return 0;
 	}
-	return none(err, table[ARRAY_SIZE(table) - 1], &why);
+	return other ? none(err, other, &others) : err->code;
 }
 
 int engine_choose(const struct engine_request *q, const struct engine_ops **ret, struct error *err)
