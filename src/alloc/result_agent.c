@@ -8,8 +8,10 @@
 
 #include "alloc/agent_samples.h"
 #include "alloc/result_agent_exact.h"
+#include "alloc/result_labels.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "profile/interval.h"
 #include "unwind/stack_frames.h"
 
@@ -20,7 +22,7 @@ enum {
 	RESULT_TYPES = RESULT_INTERVAL + INTERVAL_TYPES,
 };
 
-struct held { /* of one stack, or of all */
+struct held { /* of one stack, or of it in one context, or of all */
 	struct interval_sum objects, bytes;
 	double age_ns;
 };
@@ -48,7 +50,14 @@ struct filling {
 	struct alloc_recorder *r;
 	struct profile *p;
 	struct stack_frames frames;
-	struct profile_label label;
+	struct result_labels labels;
+};
+
+/* Blocks of one stack in one context. */
+struct group {
+	u32 stack;
+	u64 context;
+	struct held held;
 };
 
 static const char *why_cut(struct filling *f, u32 id)
@@ -81,47 +90,135 @@ static int frames_of(struct filling *f, u32 id, u32 *ids, struct error *err)
 	return r < 0 ? r : 1;
 }
 
-/* Of stacks that were lost only what still lives is known. */
-static const struct interval_sum *larger(const struct interval_sum *a, const struct interval_sum *b)
+static int add_sample(struct filling *f, u32 stack, u64 context, const struct interval_sum *objects,
+                      const struct interval_sum *bytes, const struct held *h, struct error *err)
 {
-	return a->estimate > b->estimate ? a : b;
-}
-
-static int add_stack(struct filling *f, u32 id, const struct held *h, struct error *err)
-{
-	const struct agent_stack *s = agent_stacks_at(f->r->agent->stacks, id);
+	const struct tracee *t = f->r->tracees[0];
 	int64_t values[RESULT_TYPES] = { 0 };
 	u32 ids[PROFILE_MAX_FRAMES];
-	const struct interval_sum *objects = larger(&s->objects, &h->objects);
-	const struct interval_sum *bytes = larger(&s->bytes, &h->bytes);
-	int n;
+	int n = frames_of(f, stack, ids, err);
+	int r = n < 0 ? n : result_labels_process(&f->labels, f->p, t, err);
 
-	if (!(objects->estimate > 0))
-		return 0;
-	n = frames_of(f, id, ids, err);
-	if (n < 0)
-		return n;
+	if (r == 0)
+		r = result_labels_context(&f->labels, f->p, t, context, err);
+	if (r < 0)
+		return r;
 	values[PROFILE_ALLOC_OBJECTS] = llround(objects->estimate);
 	values[PROFILE_ALLOC_SPACE] = llround(bytes->estimate);
 	values[PROFILE_INUSE_OBJECTS] = llround(h->objects.estimate);
 	values[PROFILE_INUSE_SPACE] = llround(h->bytes.estimate);
 	values[RESULT_AGE] = llround(h->age_ns);
 	interval_values(objects, bytes, &h->objects, &h->bytes, &values[RESULT_INTERVAL]);
-	return profile_add(f->p, ids, n, &f->label, 1, values, err);
+	return profile_add(f->p, ids, n, f->labels.items, f->labels.n, values, err);
 }
 
-static int fill(struct alloc_recorder *r, const struct held *stacks, struct profile *p,
+static double above(double all, double part)
+{
+	return all > part ? all - part : 0;
+}
+
+/* Samples of which all but @part are in @all. */
+static struct interval_sum without(const struct interval_sum *all, const struct interval_sum *part)
+{
+	return (struct interval_sum){
+		.estimate = above(all->estimate, part->estimate),
+		.seen = above(all->seen, part->seen),
+		.variance = above(all->variance, part->variance),
+		.samples = above(all->samples, part->samples),
+	};
+}
+
+/* What is gone again belongs to no context any more; a stack without contexts has one row. */
+static int add_stack(struct filling *f, u32 id, const struct group *groups, size_t n,
+                     struct error *err)
+{
+	const struct agent_stack *s = agent_stacks_at(f->r->agent->stacks, id);
+	const struct held none = { 0 }, *plain = n && !groups[0].context ? &groups[0].held : &none;
+	struct interval_sum objects = s->objects, bytes = s->bytes;
+	int r = 0;
+
+	for (size_t i = plain != &none; i < n && r == 0; i++) {
+		const struct held *h = &groups[i].held;
+
+		r = add_sample(f, id, groups[i].context, &h->objects, &h->bytes, h, err);
+		objects = without(&objects, &h->objects);
+		bytes = without(&bytes, &h->bytes);
+	}
+	/* of stacks that were lost only what still lives is known */
+	if (objects.estimate < plain->objects.estimate || bytes.estimate < plain->bytes.estimate) {
+		objects = plain->objects;
+		bytes = plain->bytes;
+	}
+	if (r < 0 || llround(objects.estimate) < 1)
+		return r;
+	return add_sample(f, id, 0, &objects, &bytes, plain, err);
+}
+
+/* @groups in the order of their stacks, then contexts. */
+static int fill(struct alloc_recorder *r, const struct group *groups, size_t n, struct profile *p,
                 struct error *err)
 {
-	struct filling f = { .r = r, .p = p, .label.number = r->tracees[0]->pid };
-	const size_t n = agent_stacks_n(r->agent->stacks);
-	int rc = profile_string(p, "pid", 3, &f.label.key, err);
+	struct filling f = { .r = r, .p = p };
+	const size_t n_stacks = agent_stacks_n(r->agent->stacks);
+	size_t from = 0, to = 0;
+	int rc = 0;
 
 	f.frames.profile = p;
-	for (u32 id = 0; rc == 0 && id < n; id++)
-		rc = add_stack(&f, id, &stacks[id], err);
+	for (u32 id = 0; rc == 0 && id < n_stacks; id++, from = to) {
+		while (to < n && groups[to].stack == id)
+			to++;
+		rc = add_stack(&f, id, groups + from, to - from, err);
+	}
 	stack_frames_clear(&f.frames);
 	return rc;
+}
+
+/* ---- groups ---- */
+
+static int compare_blocks(const void *a, const void *b)
+{
+	const struct engine_agent_block *x = a, *y = b;
+
+	if (x->stack != y->stack)
+		return x->stack < y->stack ? -1 : 1;
+	return x->context < y->context ? -1 : x->context > y->context;
+}
+
+/* Sorts the blocks; @groups has room for as many. Returns how many groups there are. */
+static size_t make_groups(struct alloc_recorder *r, const struct alloc_filter *filter,
+                          struct group *groups, struct held *all)
+{
+	const struct engine_agent *e = r->agent;
+	size_t n = 0;
+
+	if (e->n_blocks)
+		qsort(e->blocks, e->n_blocks, sizeof(*e->blocks), compare_blocks);
+	for (size_t i = 0; i < e->n_blocks; i++) {
+		const struct engine_agent_block *b = &e->blocks[i];
+
+		if (!is_wanted(&r->options, filter, e->looked_ns, b))
+			continue;
+		if (!n || groups[n - 1].stack != b->stack || groups[n - 1].context != b->context)
+			groups[n++] = (struct group){ .stack = b->stack, .context = b->context };
+		add_to(&groups[n - 1].held, e, b, e->looked_ns);
+		add_to(all, e, b, e->looked_ns);
+	}
+	return n;
+}
+
+int result_agent_learn(struct alloc_recorder *r, struct error *err)
+{
+	struct engine_agent *e = r->agent;
+	cleanup_free u64 *contexts = calloc(e->n_blocks + 1, sizeof(*contexts));
+	size_t n = 0;
+
+	if (!contexts)
+		return error_oom(err);
+	for (size_t i = 0; i < e->n_blocks; i++) {
+		if (e->blocks[i].context && (!n || contexts[n - 1] != e->blocks[i].context))
+			contexts[n++] = e->blocks[i].context;
+	}
+	return n ? tracee_names_of_contexts(r->tracees[0], contexts, n, err) : 0;
 }
 
 /* ---- the report ---- */
@@ -184,6 +281,9 @@ static int put_counts(struct alloc_recorder *r, const struct held *all, struct r
 		{ "lost_events", NULL, (int64_t)(c->set_full + c->no_slot + e->torn), "" },
 		{ "lost_bytes", "not recorded, tables full",
 		  (int64_t)(c->set_full_bytes + c->no_slot_bytes), "bytes" },
+		{ "samples_reset", NULL, (int64_t)c->reset, "" },
+		{ "lost_contexts", "samples whose context had no room", (int64_t)c->contexts_full,
+		  "" },
 		{ "lost_no_slot", "calls of threads without a slot", (int64_t)c->no_slot, "" },
 		{ "stacks_not_stored", "stacks not stored, too many at once",
 		  (int64_t)(c->stacks_lost + agent_stacks_n_refused(e->stacks)), "" },
@@ -286,9 +386,11 @@ int result_agent_make(struct alloc_recorder *r, enum alloc_ended ended,
                       const struct alloc_filter *filter, struct profile **ret, struct error *err)
 {
 	cleanup(profile_freep) struct profile *p = NULL;
-	cleanup_free struct held *stacks = NULL;
+	cleanup_free struct group *groups = NULL;
 	struct engine_agent *e = r->agent;
 	struct held all = { 0 };
+	struct error why;
+	size_t n;
 	int rc;
 
 	if (ended != ALLOC_RUNNING)
@@ -296,18 +398,15 @@ int result_agent_make(struct alloc_recorder *r, enum alloc_ended ended,
 	rc = e->attached ? agent_samples_look(e, err) : 0;
 	if (rc < 0 && rc != -ESRCH) /* it ended meanwhile: what was seen last is the result */
 		return rc;
-	stacks = calloc(agent_stacks_n(e->stacks), sizeof(*stacks));
-	if (!stacks)
+	if (result_agent_learn(r, &why) < 0)
+		log_note(LOG_DEBUG, "%s", why.message);
+	groups = calloc(e->n_blocks + 1, sizeof(*groups));
+	if (!groups)
 		return error_oom(err);
-	for (size_t i = 0; i < e->n_blocks; i++) {
-		if (!is_wanted(&r->options, filter, e->looked_ns, &e->blocks[i]))
-			continue;
-		add_to(&all, e, &e->blocks[i], e->looked_ns);
-		add_to(&stacks[e->blocks[i].stack], e, &e->blocks[i], e->looked_ns);
-	}
+	n = make_groups(r, filter, groups, &all);
 	rc = new_profile(e->exact, &p, err);
 	if (rc == 0)
-		rc = fill(r, stacks, p, err);
+		rc = fill(r, groups, n, p, err);
 	if (rc == 0)
 		rc = put_report(r, &all, ended, filter, profile_report(p), err);
 	if (rc < 0)

@@ -8,3 +8,6 @@
 /* As alloc_result(). */
 int result_agent_make(struct alloc_recorder *r, enum alloc_ended ended,
                       const struct alloc_filter *filter, struct profile **ret, struct error *err);
+
+/* Learn the names of the contexts of what was held at the last look. */
+int result_agent_learn(struct alloc_recorder *r, struct error *err);

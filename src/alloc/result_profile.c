@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "alloc/result_labels.h"
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -29,64 +30,8 @@ struct filling {
 	struct stack_frames frames;
 	struct live_of_stack *live; /* by stack id */
 	u64 now_ms;
-	struct profile_label labels[PROFILE_MAX_LABELS];
-	size_t n_labels;
+	struct result_labels labels;
 };
-
-static int label_text(struct filling *f, const char *key, const char *text, struct error *err)
-{
-	struct profile_label l = { 0 };
-	int r;
-
-	if (!text || !*text || f->n_labels == PROFILE_MAX_LABELS)
-		return 0;
-	r = profile_string(f->p, key, strlen(key), &l.key, err);
-	if (r == 0)
-		r = profile_string(f->p, text, strlen(text), &l.text, err);
-	if (r == 0)
-		f->labels[f->n_labels++] = l;
-	return r;
-}
-
-static int label_number(struct filling *f, const char *key, int64_t number, struct error *err)
-{
-	struct profile_label l = { .number = number };
-	int r = profile_string(f->p, key, strlen(key), &l.key, err);
-
-	if (r == 0 && f->n_labels < PROFILE_MAX_LABELS)
-		f->labels[f->n_labels++] = l;
-	return r;
-}
-
-static int process_labels(struct filling *f, const struct tracee *t, struct error *err)
-{
-	int r;
-
-	f->n_labels = 0;
-	r = label_number(f, "pid", t->pid, err);
-	return r < 0 ? r : label_text(f, "backend_type", t->kind, err);
-}
-
-static int context_labels(struct filling *f, const struct tracee *t, u64 address, struct error *err)
-{
-	const struct runtime_context *c = tracee_names_context(t, address);
-	char unknown[64];
-	int r;
-
-	if (!address)
-		return 0;
-	if (!c || !c->path[0]) {
-		/* gone before its name was read */
-		snprintf(unknown, sizeof(unknown), "[context 0x%lx]", address);
-		return label_text(f, "context", unknown, err);
-	}
-	r = label_text(f, "context", c->path, err);
-	if (r == 0)
-		r = label_text(f, "ident", c->ident, err);
-	if (r == 0)
-		r = label_text(f, "class", c->class_name, err);
-	return r;
-}
 
 static int add_sample(struct filling *f, struct tracee *t, u32 stack, const int64_t *values,
                       struct error *err)
@@ -96,7 +41,7 @@ static int add_sample(struct filling *f, struct tracee *t, u32 stack, const int6
 
 	if (n < 0)
 		return n;
-	return profile_add(f->p, ids, n, f->labels, f->n_labels, values, err);
+	return profile_add(f->p, ids, n, f->labels.items, f->labels.n, values, err);
 }
 
 static int add_group(struct filling *f, const struct recorder_group *g, struct error *err)
@@ -114,11 +59,12 @@ static int add_group(struct filling *f, const struct recorder_group *g, struct e
 	                &g->estimated_bytes, sums);
 	memcpy(&values[RESULT_INTERVAL], &sums[INTERVAL_OF_HELD],
 	       sizeof(sums) - INTERVAL_OF_HELD * sizeof(*sums));
-	r = process_labels(f, t, err);
+	r = result_labels_process(&f->labels, f->p, t, err);
 	if (r == 0)
-		r = label_text(f, "thread", thread_names_get(&t->threads, g->tid, buf), err);
+		r = result_labels_text(&f->labels, f->p, "thread",
+		                       thread_names_get(&t->threads, g->tid, buf), err);
 	if (r == 0)
-		r = context_labels(f, t, g->context, err);
+		r = result_labels_context(&f->labels, f->p, t, g->context, err);
 	if (r < 0)
 		return r;
 	f->live[g->stack].objects += g->objects;
@@ -142,7 +88,7 @@ static int add_churn(struct filling *f, u32 id, struct error *err)
 	values[PROFILE_ALLOC_OBJECTS] = s->alloc_objects - f->live[id].objects;
 	if (s->alloc_bytes > f->live[id].bytes)
 		values[PROFILE_ALLOC_SPACE] = s->alloc_bytes - f->live[id].bytes;
-	r = process_labels(f, t, err);
+	r = result_labels_process(&f->labels, f->p, t, err);
 	return r < 0 ? r : add_sample(f, t, id, values, err);
 }
 
