@@ -412,18 +412,6 @@ static int wait_until_all_are_out(struct inject *in, struct error *err)
 	return r;
 }
 
-/* A cave that is not all zeros was used by a memwho that was killed. */
-static int prepare_cave(struct inject *in, struct error *err)
-{
-	uint8_t bytes[PAGE];
-	bool used = false;
-	int r = inject_read(in, in->cave.start, bytes, in->cave.bytes, err);
-
-	for (uint64_t i = 0; r == 0 && i < in->cave.bytes; i++)
-		used |= bytes[i] != 0;
-	return r < 0 || !used ? r : wait_until_all_are_out(in, err);
-}
-
 /* What the file has where the cave is; false: it cannot be had. */
 static bool read_file(const struct inject *in, uint8_t *bytes)
 {
@@ -438,6 +426,24 @@ static bool read_file(const struct inject *in, uint8_t *bytes)
 	return m && maps_open_file(in->target, m, &fd, &unused) == 0 &&
 	       pread(fd, bytes, in->cave.bytes, (off_t)(m->offset + (in->cave.start - m->start))) ==
 	               (ssize_t)in->cave.bytes;
+}
+
+/* What is there when nobody uses it: zeros, or what the file has behind the code in the
+ * same page (the beginning of its data, where segments are not parted by a page). */
+static void rest_of_file(const struct inject *in, uint8_t *bytes)
+{
+	if (!read_file(in, bytes))
+		memset(bytes, 0, in->cave.bytes);
+}
+
+/* A cave that is not as it was has been used by a memwho that was killed. */
+static int prepare_cave(struct inject *in, struct error *err)
+{
+	uint8_t now[PAGE], before[PAGE];
+	int r = inject_read(in, in->cave.start, now, in->cave.bytes, err);
+
+	rest_of_file(in, before);
+	return r < 0 || !memcmp(now, before, in->cave.bytes) ? r : wait_until_all_are_out(in, err);
 }
 
 int transaction_restore_cave(struct inject *in, struct error *err)
@@ -455,10 +461,11 @@ int transaction_restore_cave(struct inject *in, struct error *err)
 
 static int clear_cave(struct inject *in, pid_t tid, struct error *err)
 {
-	const uint8_t zeros[PAGE] = { 0 };
+	uint8_t before[PAGE];
 	int r = wait_until_out(in, tid, in->cave.start, in->cave.start + in->cave.bytes, err);
 
-	return r < 0 ? r : inject_write(in, in->cave.start, zeros, in->cave.bytes, err);
+	rest_of_file(in, before);
+	return r < 0 ? r : inject_write(in, in->cave.start, before, in->cave.bytes, err);
 }
 
 int transaction_raw(struct inject *in, const struct stub_call *calls, size_t n,
