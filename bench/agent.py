@@ -12,7 +12,7 @@ from common import Hot, Memwho, figure, keep, span, table
 WINDOW_MS = 100 if common.QUICK else 500
 SYS_PERF_EVENT_OPEN = 298
 COUNTERS = {"instructions": 1, "cycles": 0}  # PERF_COUNT_HW_*
-SAMPLES = ("512K", "64K")
+SAMPLES = ("512K", "64K", "all")  # all: exact mode, each with its stack
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -40,7 +40,9 @@ def per_pair(hot, counters):
 
 def measure(sample):
     """Off and on in turn, in one process. The counters miss nothing: one thread."""
-    recorder = Memwho("--engine", "agent", "--sample", sample, name=f"agent, {sample}")
+    exact = sample == "all"
+    how = ("--exact",) if exact else ("--sample", sample)
+    recorder = Memwho("--engine", "agent", *how, name=f"agent, {sample}")
     with Hot() as hot:
         counters = {}
         for name in COUNTERS:
@@ -50,7 +52,8 @@ def measure(sample):
                 print(f"# {e}")
         per_pair(hot, counters)
         rows = common.paired(lambda: per_pair(hot, counters), recorder, hot.pid)
-    samples = recorder.result["samples"]
+    samples = recorder.result["allocations" if exact else "samples"]
+    assert not exact or recorder.result["lost_events"] == 0, recorder.result
     recorder.close()
     pairs = [r for r in rows if "on" in r]
     out = {}

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Exact mode's tables as the agent keeps them, with no target: threads that record and take
+ * blocks at once, a set that overflows into its levels and at last is full, and stacks that
+ * are stored once. What is held is known to the byte at each end. */
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "agent/agent_exact.h"
+
+enum {
+	LEVELS = 2,
+	PLACES = 7 * ((1 << AGENT_EXACT_FIRST_BITS) +
+	              (1 << (AGENT_EXACT_FIRST_BITS + AGENT_EXACT_STEP_BITS))),
+	MAX_STACKS = 64,
+	MAX_PCS = 256,
+	N_IDS = 128,
+	N_THREADS = 8,
+	N_BLOCKS = 4000, /* of a thread at once */
+	ROUNDS = 60,
+};
+
+struct memory {
+	struct agent_exact x;
+	struct agent_exact_counters counters;
+	struct agent_exact_thread threads[AGENT_SLOTS];
+	struct agent_exact_work works[AGENT_EXACT_WORKS];
+	agent_u64 rules[1 << AGENT_EXACT_RULE_BITS];
+	agent_u32 ids[N_IDS];
+	struct agent_exact_stack stacks[MAX_STACKS];
+	agent_u64 pcs[MAX_PCS];
+	struct agent_exact_span spans[2 * AGENT_EXACT_MAX_SPANS];
+	agent_u64 level0[(sizeof(struct agent_exact_bucket) << AGENT_EXACT_FIRST_BITS) / 8]
+		__attribute__((aligned(64)));
+	agent_u64 level1[(sizeof(struct agent_exact_bucket)
+	                  << (AGENT_EXACT_FIRST_BITS + AGENT_EXACT_STEP_BITS)) /
+	                 8];
+};
+
+static struct memory *m;
+
+static int make(void **state)
+{
+	m = aligned_alloc(4096, (sizeof(*m) + 4095) / 4096 * 4096);
+	assert_non_null(m);
+	memset(m, 0, sizeof(*m));
+	m->x.counters = offsetof(struct memory, counters);
+	m->x.threads = offsetof(struct memory, threads);
+	m->x.works = offsetof(struct memory, works);
+	m->x.rules = offsetof(struct memory, rules);
+	m->x.ids = offsetof(struct memory, ids);
+	m->x.id_mask = N_IDS - 1;
+	m->x.stacks = offsetof(struct memory, stacks);
+	m->x.max_stacks = MAX_STACKS;
+	m->x.pcs = offsetof(struct memory, pcs);
+	m->x.max_pcs = MAX_PCS;
+	m->x.spans = offsetof(struct memory, spans);
+	m->x.n_levels = LEVELS;
+	m->x.levels[0] = offsetof(struct memory, level0);
+	m->x.levels[1] = offsetof(struct memory, level1);
+	m->x.published = agent_exact_published(1, 0, 0, 0);
+	return 0;
+}
+
+static int give_back(void **state)
+{
+	free(m);
+	return 0;
+}
+
+/* No code is known, so a stack is its first pc. */
+static void record_at(agent_u64 ptr, agent_u64 size, agent_u64 pc, agent_u32 slot)
+{
+	agent_u64 stack[4] = { 0 };
+	const struct agent_exact_call c = { .ptr = ptr,
+		                            .size = size,
+		                            .ret = pc,
+		                            .sp = (uintptr_t)stack,
+		                            .slot = slot,
+		                            .whole = 1,
+		                            .here = { (uintptr_t)stack, (uintptr_t)(stack + 4) } };
+
+	agent_exact_record(&m->x, &c);
+}
+
+static size_t held(const agent_u64 *level, unsigned bits, agent_u64 *bytes)
+{
+	const struct agent_exact_bucket *b = (const void *)level;
+	size_t n = 0;
+
+	for (size_t i = 0; i < 7ull << bits; i++) {
+		const agent_u64 ptr = b[i / 7].ptrs[i % 7];
+		const struct agent_exact_value *v = &b[i / 7].values[i % 7];
+		const agent_u64 size = v->size & AGENT_EXACT_MAX_SIZE;
+
+		if (ptr <= AGENT_BUSY)
+			continue;
+		assert_int_equal(v->size, size | agent_exact_check(ptr, size, v->stack, v->birth));
+		*bytes += size;
+		n++;
+	}
+	return n;
+}
+
+static size_t all_held(agent_u64 *bytes)
+{
+	*bytes = 0;
+	return held(m->level0, AGENT_EXACT_FIRST_BITS, bytes) +
+	       held(m->level1, AGENT_EXACT_FIRST_BITS + AGENT_EXACT_STEP_BITS, bytes);
+}
+
+static agent_u64 n_elsewhere(const agent_u64 *level, unsigned bits)
+{
+	const struct agent_exact_bucket *b = (const void *)level;
+	agent_u64 n = 0;
+
+	for (size_t i = 0; i < 1ull << bits; i++)
+		n += b[i].elsewhere;
+	return n;
+}
+
+static void a_full_set_is_counted_and_emptied(void **state)
+{
+	enum { N = PLACES + PLACES / 4 };
+	struct agent_exact_value v;
+	size_t n = 0, taken = 0;
+	agent_u64 bytes;
+
+	for (size_t i = 1; i <= N; i++)
+		record_at(i * 32, i % 1000, 0x1000, 0);
+	n = all_held(&bytes);
+	assert_int_equal(n + m->counters.set_full, N);
+	assert_true(n > PLACES * 0.9);
+	assert_int_equal(m->threads[0].objects, n);
+	assert_int_equal(m->threads[0].bytes, bytes);
+	assert_int_equal(m->counters.top, 1);
+	for (size_t i = 1; i <= N; i++) {
+		if (!agent_exact_take(&m->x, 0, i * 32, &v))
+			continue;
+		taken++;
+		assert_int_equal(v.size & AGENT_EXACT_MAX_SIZE, i % 1000);
+	}
+	assert_int_equal(taken, n);
+	assert_int_equal(all_held(&bytes), 0);
+	/* nobody looks further any more for what is not there */
+	assert_int_equal(n_elsewhere(m->level0, AGENT_EXACT_FIRST_BITS), 0);
+	assert_int_equal(n_elsewhere(m->level1, AGENT_EXACT_FIRST_BITS + AGENT_EXACT_STEP_BITS), 0);
+	assert_int_equal(m->threads[0].freed_bytes, m->threads[0].bytes);
+}
+
+static void others_blocks_are_not_taken(void **state)
+{
+	struct agent_exact_value v;
+
+	record_at(0x5000, 10, 0x1000, 1);
+	assert_int_equal(agent_exact_take(&m->x, 1, 0x5010, &v), 0);
+	assert_int_equal(agent_exact_take(&m->x, 1, 0, &v), 0);
+	assert_int_equal(agent_exact_take(&m->x, 1, 0x5000, &v), 1);
+	assert_int_equal(agent_exact_take(&m->x, 1, 0x5000, &v), 0);
+	agent_exact_put_back(&m->x, 1, 0x5000, &v);
+	assert_int_equal(agent_exact_take(&m->x, AGENT_SLOTS, 0x5000, &v), 1);
+	assert_int_equal(m->counters.others.freed_bytes, 10);
+}
+
+/* ---- threads ---- */
+
+/* Each has addresses of its own, as an allocator gives them; at the end it keeps a third. */
+static void *work(void *arg)
+{
+	const uintptr_t me = (uintptr_t)arg;
+	struct agent_exact_value v;
+
+	for (int round = 0; round < ROUNDS; round++) {
+		for (size_t i = 0; i < N_BLOCKS; i++)
+			record_at((i * N_THREADS + me + 1) * 16, i % 100 + 1, 0x1000 + i % 10, me);
+		for (size_t i = 0; i < N_BLOCKS; i++) {
+			const agent_u64 ptr = (i * N_THREADS + me + 1) * 16;
+
+			if (round == ROUNDS - 1 && i % 3 == 0)
+				continue;
+			if (!agent_exact_take(&m->x, me, ptr, &v) ||
+			    (v.size & AGENT_EXACT_MAX_SIZE) != i % 100 + 1)
+				return arg;
+		}
+	}
+	return NULL;
+}
+
+static void threads_lose_nothing(void **state)
+{
+	pthread_t threads[N_THREADS];
+	agent_u64 bytes, truth = 0;
+	size_t n = 0;
+
+	for (uintptr_t i = 0; i < N_THREADS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, work, (void *)i), 0);
+	for (int i = 0; i < N_THREADS; i++) {
+		void *failed;
+
+		pthread_join(threads[i], &failed);
+		assert_null(failed);
+	}
+	for (size_t i = 0; i < N_BLOCKS; i += 3, n += N_THREADS)
+		truth += N_THREADS * (i % 100 + 1);
+	assert_int_equal(all_held(&bytes), n);
+	assert_int_equal(bytes, truth);
+	assert_int_equal(m->counters.set_full, 0);
+	assert_int_equal(m->counters.no_stack, 0);
+	assert_in_range(m->counters.used_stacks, 10, MAX_STACKS - 1);
+}
+
+/* ---- stacks ---- */
+
+static void stacks_are_stored_once_until_there_is_no_room(void **state)
+{
+	agent_u64 objects = 0, bytes = 0;
+
+	for (int turn = 0; turn < 3; turn++) {
+		for (agent_u64 i = 0; i < 10; i++)
+			record_at((turn * 10 + i + 1) * 16, 5, 0x1000 + i, 0);
+	}
+	assert_int_equal(m->counters.used_stacks, 10);
+	for (agent_u32 id = 1; id <= 10; id++) {
+		assert_int_equal(m->stacks[id].objects, 3);
+		assert_int_equal(m->pcs[m->stacks[id].first], 0xfff + id);
+		assert_int_equal(m->stacks[id].stop, UNWIND_STOP_NO_MODULE);
+	}
+	for (agent_u64 i = 0; i < 500; i++)
+		record_at((i + 100) * 16, 7, 0x2000 + i, 0);
+	for (agent_u32 id = 1; id < MAX_STACKS; id++) {
+		objects += m->stacks[id].objects;
+		bytes += m->stacks[id].bytes;
+	}
+	assert_int_equal(objects + m->counters.no_stack, 530);
+	assert_int_equal(bytes + m->counters.no_stack_bytes, 150 + 3500);
+	assert_in_range(m->counters.used_stacks, MAX_STACKS - 1, MAX_STACKS);
+	/* the blocks are there, also without */
+	assert_int_equal(all_held(&bytes), 530);
+	assert_int_equal(bytes, 150 + 3500);
+}
+
+static void another_epoch_is_another_stack(void **state)
+{
+	record_at(16, 1, 0x1000, 0);
+	m->x.published = agent_exact_published(2, 1, 0, 1);
+	record_at(32, 1, 0x1000, 0);
+	assert_int_equal(m->counters.used_stacks, 2);
+	assert_int_equal(m->stacks[2].epoch, 1);
+}
+
+static void who_is_late_is_told_once(void **state)
+{
+	m->x.alive = 1000;
+	assert_int_equal(agent_exact_late(&m->x, 7, 10), 0);
+	assert_int_equal(agent_exact_late(&m->x, 7, 1001), 1);
+	assert_int_equal(agent_exact_late(&m->x, 7, 1002), 0);
+	assert_int_equal(m->counters.late, 3);
+	assert_int_equal(m->counters.late_bytes, 21);
+}
+
+/* What a child has that is forked in the middle of a call: it must not fault. */
+static void wiped_tables_take_nothing(void **state)
+{
+	struct agent_exact_value v;
+
+	memset(&m->x, 0, sizeof(m->x));
+	record_at(16, 1, 0x1000, 0);
+	record_at(32, 1, 0x1000, AGENT_SLOTS);
+	assert_int_equal(agent_exact_take(&m->x, 0, 16, &v), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_full_set_is_counted_and_emptied, make, give_back),
+		cmocka_unit_test_setup_teardown(others_blocks_are_not_taken, make, give_back),
+		cmocka_unit_test_setup_teardown(threads_lose_nothing, make, give_back),
+		cmocka_unit_test_setup_teardown(stacks_are_stored_once_until_there_is_no_room, make,
+		                                give_back),
+		cmocka_unit_test_setup_teardown(another_epoch_is_another_stack, make, give_back),
+		cmocka_unit_test_setup_teardown(who_is_late_is_told_once, make, give_back),
+		cmocka_unit_test_setup_teardown(wiped_tables_take_nothing, make, give_back),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
