@@ -283,15 +283,76 @@ static void note_end(struct agent_exact *x, const struct agent_exact_call *c, u3
 		count(&counters_of(x)->unknown, 1);
 }
 
-static u32 stack_of(struct agent_exact *x, const struct agent_exact_call *c)
+/* ---- walks that are remembered ---- */
+
+static struct agent_exact_memo *memo_of(struct agent_exact *x, const struct agent_exact_call *c)
+{
+	struct agent_exact_memo *memos = at(x, x->memos);
+	const u64 hash = (c->ret ^ c->sp) * 0x9e3779b97f4a7c15ull;
+
+	return &memos[c->slot * AGENT_EXACT_MEMOS + (hash >> 32) % AGENT_EXACT_MEMOS];
+}
+
+/* The stack, if a walk now would read what it has read then; else 0. It is a signal handler
+ * of this thread, or who had its slot before, that may write the memo meanwhile. */
+static u32 recall(struct agent_exact *x, const struct agent_exact_memo *m,
+                  const struct agent_exact_call *c)
+{
+	const u64 lock = __atomic_load_n(&m->lock, __ATOMIC_ACQUIRE);
+	const u32 n = m->n, stack = m->stack;
+
+	if (lock & 1 || m->pc != c->ret || m->sp != c->sp || (m->uses_bp && m->bp != c->bp) ||
+	    m->published != __atomic_load_n(&x->published, __ATOMIC_ACQUIRE) ||
+	    m->end > c->here.end || n > AGENT_EXACT_MEMO_WORDS)
+		return 0;
+	for (u32 i = 0; i < n; i++) {
+		const u64 from = m->words[i].at;
+
+		/* a word of another memo, if it is being written */
+		if (from < c->here.start || from > c->here.end - 8 ||
+		    *(const u64 *)from != m->words[i].value)
+			return 0;
+	}
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return __atomic_load_n(&m->lock, __ATOMIC_RELAXED) == lock ? stack : 0;
+}
+
+static void memorise(struct agent_exact_memo *m, const struct agent_exact_call *c,
+                     const struct agent_unwind *w, u32 stack)
+{
+	u64 lock = __atomic_load_n(&m->lock, __ATOMIC_RELAXED), end = 0;
+
+	if (!stack || !w->published || w->has_signal || w->stop != UNWIND_STOP_END ||
+	    w->n_words > AGENT_EXACT_MEMO_WORDS || lock & 1 ||
+	    !__atomic_compare_exchange_n(&m->lock, &lock, lock + 1, 0, __ATOMIC_ACQ_REL,
+	                                 __ATOMIC_RELAXED))
+		return;
+	m->published = w->published;
+	m->pc = c->ret;
+	m->sp = c->sp;
+	m->bp = c->bp;
+	m->uses_bp = w->uses_bp;
+	m->n = w->n_words;
+	m->stack = stack;
+	for (u32 i = 0; i < w->n_words; i++) {
+		m->words[i].at = w->words[i].at;
+		m->words[i].value = w->words[i].value;
+		if (end < w->words[i].at + 8)
+			end = w->words[i].at + 8;
+	}
+	m->end = end;
+	__atomic_store_n(&m->lock, lock + 2, __ATOMIC_RELEASE);
+}
+
+static u32 walk(struct agent_exact *x, const struct agent_exact_call *c)
 {
 	struct agent_exact_work *work = claim_work(x, c->slot);
-	struct agent_exact_stack *s;
 	struct agent_unwind w;
 	u32 id;
 
 	if (!work)
 		return 0;
+	w.words = work->words;
 	w.pc = c->ret;
 	w.sp = c->sp;
 	w.bp = c->bp;
@@ -301,9 +362,21 @@ static u32 stack_of(struct agent_exact *x, const struct agent_exact_call *c)
 	w.others[1] = c->others[1];
 	agent_unwind_walk(x, &w, work->pcs);
 	id = intern(x, &w, work->pcs);
+	if (c->slot < AGENT_SLOTS)
+		memorise(memo_of(x, c), c, &w, id);
 	__atomic_store_n(&work->lock, 0, __ATOMIC_RELEASE);
 	if (w.stop != UNWIND_STOP_END)
 		note_end(x, c, w.stop);
+	return id;
+}
+
+static u32 stack_of(struct agent_exact *x, const struct agent_exact_call *c)
+{
+	u32 id = c->slot < AGENT_SLOTS ? recall(x, memo_of(x, c), c) : 0;
+	struct agent_exact_stack *s;
+
+	if (!id)
+		id = walk(x, c);
 	if (!id)
 		return 0;
 	s = (struct agent_exact_stack *)at(x, x->stacks) + id;

@@ -7,7 +7,7 @@
  * it away). Anonymous, private, MADV_WIPEONFORK:
  *
  *	struct agent_exact, then what its offsets say:
- *	rw-	counters, slots, threads, works, rules, ids, stacks, pcs, levels of the set
+ *	rw-	counters, slots, threads, works, memos, rules, ids, stacks, pcs, levels of the set
  *	r--	spans (two lists), index, rows: memwho's, the agent only reads them
  *
  * All offsets count from struct agent_exact. In a child that a signal handler
@@ -33,6 +33,8 @@ enum {
 	AGENT_EXACT_WORKS = 256,
 	AGENT_EXACT_WORK_TRIES = 64,
 	AGENT_EXACT_ID_TRIES = 32,
+	AGENT_EXACT_MEMOS = 4, /* of a thread */
+	AGENT_EXACT_MEMO_WORDS = 60,
 
 	/* the set: levels of buckets, each four times as large as the one before */
 	AGENT_EXACT_LEVELS = 5,
@@ -94,10 +96,28 @@ struct agent_exact_stack {
 };
 #define AGENT_EXACT_PC_EXACT (1ull << 62) /* as STACK_PC_EXACT */
 
+/* A word of a stack that a walk has read. */
+struct agent_exact_word {
+	agent_u64 at, value;
+};
+
 struct agent_exact_work {
 	agent_u32 lock, pad[15];
 	agent_u64 pcs[UNWIND_MAX_FRAMES];
+	struct agent_exact_word words[AGENT_EXACT_MEMO_WORDS];
 };
+
+/* A walk of a thread: from the same registers, by the same list of code, over the same words
+ * at the same places it comes to the same stack. */
+struct agent_exact_memo {
+	agent_u64 lock; /* odd while it is written; other than before: it was */
+	agent_u64 published, pc, sp, bp;
+	agent_u64 end; /* behind the highest word */
+	agent_u32 n, stack;
+	agent_u64 uses_bp; /* 0: it is only handed on */
+	struct agent_exact_word words[AGENT_EXACT_MEMO_WORDS];
+};
+_Static_assert(sizeof(struct agent_exact_memo) == 1024, "whole pages");
 
 /* Of the thread whose slot has the same number. */
 struct agent_exact_thread {
@@ -122,7 +142,7 @@ struct agent_exact {
 	agent_u64 magic, bytes; /* of the whole mapping */
 	agent_u64 published;
 	agent_u64 alive; /* ticks behind the deadline until it gives up */
-	agent_u64 counters, slots, threads, works, rules;
+	agent_u64 counters, slots, threads, works, memos, rules;
 	agent_u64 ids, stacks, pcs;
 	agent_u32 id_mask, max_stacks, max_pcs, n_levels;
 	agent_u64 levels[AGENT_EXACT_LEVELS];

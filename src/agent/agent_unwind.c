@@ -164,11 +164,19 @@ static inline u32 rule_at(struct agent_unwind *w, const struct tables *t, u8 *rb
 
 /* ---- steps ---- */
 
-static inline int read_word(const struct agent_unwind *w, u64 address, u64 *ret)
+static inline int read_word(struct agent_unwind *w, u64 address, u64 *ret)
 {
+	u64 value;
+
 	if (address & 7 || address < w->here.start || address > w->here.end - 8)
 		return 0;
-	*ret = *(const u64 *)address;
+	value = *(const u64 *)address;
+	*ret = value;
+	if (w->words && w->n_words < AGENT_EXACT_MEMO_WORDS) {
+		w->words[w->n_words].at = address;
+		w->words[w->n_words].value = value;
+	}
+	w->n_words++;
 	return 1;
 }
 
@@ -192,6 +200,7 @@ static int step_signal(struct agent_unwind *w)
 	const u64 from = w->sp + UCONTEXT_RBP;
 	u64 regs[N_GREGS];
 
+	w->has_signal = 1;
 	for (u32 i = 0; i < N_GREGS; i++) {
 		if (!read_word(w, from + 8 * i, &regs[i]))
 			return 0;
@@ -203,8 +212,10 @@ static int step_signal(struct agent_unwind *w)
 	return move_to(w, w->sp);
 }
 
-static inline int cfa_of(const struct agent_unwind *w, u32 type, short offset, u64 *cfa)
+static inline int cfa_of(struct agent_unwind *w, u32 type, short offset, u64 *cfa)
 {
+	if (type == UNWIND_RBP || type == UNWIND_RBP_DEREF)
+		w->uses_bp |= !w->bp_was_read;
 	if (type == UNWIND_RSP)
 		*cfa = w->sp + (long long)offset;
 	else if (type == UNWIND_RBP)
@@ -236,6 +247,7 @@ static inline int step(struct agent_unwind *w, u32 rule, u8 rbp_slot)
 	} else if (rbp_slot && !read_word(w, cfa - 8 * (u64)rbp_slot, &bp)) {
 		return 0;
 	}
+	w->bp_was_read |= rbp_slot || type == UNWIND_RBP_DEREF;
 	w->bp = bp;
 	w->sp = cfa;
 	w->exact = 0;
@@ -282,12 +294,15 @@ void agent_unwind_walk(const struct agent_exact *x, struct agent_unwind *w, u64 
 
 	for (u32 i = 0; i < TRIES; i++) {
 		*w = begin;
+		w->n_words = w->has_signal = w->bp_was_read = w->uses_bp = 0;
 		open_tables(x, &t);
 		walk(&t, w, pcs);
+		w->published = t.published;
 		if (published(x) == t.published)
 			return;
 	}
 	/* what was seen is a mixture: only where it began is known */
+	w->published = 0;
 	w->n = 1;
 	w->stop = UNWIND_STOP_NO_MODULE;
 	w->hash = (pcs[0] ^ t.epoch) * ODD;

@@ -27,7 +27,12 @@ struct agent_unwind {
 	agent_u64 hash;                      /* of all that */
 	struct agent_unwind_range here;      /* which @sp lies in */
 	struct agent_unwind_range others[2]; /* where a signal's frame may lead to */
+	struct agent_exact_word *words;      /* what was read; room for AGENT_EXACT_MEMO_WORDS */
+	agent_u32 n_words;                   /* more than that: not all are there */
+	agent_u32 has_signal;                /* it goes through a signal's frame */
+	agent_u32 bp_was_read, uses_bp; /* @bp is of the stack; the first one has a part in it */
+	agent_u64 published;            /* the list of code; 0: it has changed meanwhile */
 };
 
-/* Walk from w->pc, sp, bp; @pcs has room for UNWIND_MAX_FRAMES. */
+/* Walk from w->pc, sp, bp; @pcs has room for UNWIND_MAX_FRAMES. w->words may be NULL. */
 void agent_unwind_walk(const struct agent_exact *x, struct agent_unwind *w, agent_u64 *pcs);

@@ -53,6 +53,7 @@ static u64 lay_out(struct agent_exact *h, const struct agent_tables *t, unsigned
 	h->slots = room(&end, AGENT_SLOTS * sizeof(struct agent_slot));
 	h->threads = room(&end, AGENT_SLOTS * sizeof(struct agent_exact_thread));
 	h->works = room(&end, AGENT_EXACT_WORKS * sizeof(struct agent_exact_work));
+	h->memos = room(&end, AGENT_SLOTS * AGENT_EXACT_MEMOS * sizeof(struct agent_exact_memo));
 	h->rules = room(&end, sizeof(u64) << AGENT_EXACT_RULE_BITS);
 	h->ids = room(&end, sizeof(u32) << ID_BITS);
 	h->id_mask = (1u << ID_BITS) - 1;

@@ -21,7 +21,7 @@ enum {
 	PLACES = 7 * ((1 << AGENT_EXACT_FIRST_BITS) +
 	              (1 << (AGENT_EXACT_FIRST_BITS + AGENT_EXACT_STEP_BITS))),
 	MAX_STACKS = 64,
-	MAX_PCS = 256,
+	MAX_PCS = 1024,
 	N_IDS = 128,
 	N_THREADS = 8,
 	N_BLOCKS = 4000, /* of a thread at once */
@@ -33,11 +33,14 @@ struct memory {
 	struct agent_exact_counters counters;
 	struct agent_exact_thread threads[AGENT_SLOTS];
 	struct agent_exact_work works[AGENT_EXACT_WORKS];
+	struct agent_exact_memo memos[AGENT_SLOTS * AGENT_EXACT_MEMOS];
 	agent_u64 rules[1 << AGENT_EXACT_RULE_BITS];
 	agent_u32 ids[N_IDS];
 	struct agent_exact_stack stacks[MAX_STACKS];
 	agent_u64 pcs[MAX_PCS];
 	struct agent_exact_span spans[2 * AGENT_EXACT_MAX_SPANS];
+	agent_u64 index[256];
+	struct unwind_row rows[2];
 	agent_u64 level0[(sizeof(struct agent_exact_bucket) << AGENT_EXACT_FIRST_BITS) / 8]
 		__attribute__((aligned(64)));
 	agent_u64 level1[(sizeof(struct agent_exact_bucket)
@@ -55,6 +58,7 @@ static int make(void **state)
 	m->x.counters = offsetof(struct memory, counters);
 	m->x.threads = offsetof(struct memory, threads);
 	m->x.works = offsetof(struct memory, works);
+	m->x.memos = offsetof(struct memory, memos);
 	m->x.rules = offsetof(struct memory, rules);
 	m->x.ids = offsetof(struct memory, ids);
 	m->x.id_mask = N_IDS - 1;
@@ -256,6 +260,128 @@ static void another_epoch_is_another_stack(void **state)
 	assert_int_equal(m->stacks[2].epoch, 1);
 }
 
+/* ---- walks that are remembered ---- */
+
+enum { CODE = 0x10000, OUTERMOST = CODE + 0xff00 };
+
+/* Frames of one word each, up to a function that nobody has called. */
+static void make_code(void)
+{
+	m->x.index = offsetof(struct memory, index);
+	m->x.rows = offsetof(struct memory, rows);
+	m->x.n_index = 256;
+	m->x.n_rows = 2;
+	m->rows[0] = (struct unwind_row){ .pc = 0, .cfa_offset = 8, .type = UNWIND_RSP };
+	m->rows[1] = (struct unwind_row){ .pc = 0xff00 - 1, .type = UNWIND_END };
+	for (int i = 0; i < 256; i++)
+		m->index[i] = 1ull << 32;
+	m->spans[0] = (struct agent_exact_span){
+		.start = CODE, .end = CODE + 0x10000, .text = CODE, .n_rows = 2, .n_index = 256
+	};
+	m->x.published = agent_exact_published(1, 0, 1, 0);
+}
+
+static agent_u64 bp;
+
+static void record_on(agent_u64 ptr, const agent_u64 *stack, size_t n)
+{
+	const struct agent_exact_call c = { .ptr = ptr,
+		                            .size = 1,
+		                            .ret = CODE + 0x10,
+		                            .sp = (uintptr_t)stack,
+		                            .bp = bp,
+		                            .slot = 3,
+		                            .whole = 1,
+		                            .here = { (uintptr_t)stack, (uintptr_t)(stack + n) } };
+
+	agent_exact_record(&m->x, &c);
+}
+
+static agent_u64 n_written(void)
+{
+	agent_u64 n = 0;
+
+	for (int i = 0; i < AGENT_EXACT_MEMOS; i++)
+		n += m->memos[3 * AGENT_EXACT_MEMOS + i].lock / 2;
+	return n;
+}
+
+static void a_walk_is_remembered_as_long_as_its_words_are_the_same(void **state)
+{
+	agent_u64 stack[40];
+
+	make_code();
+	for (int i = 0; i < 40; i++)
+		stack[i] = CODE + 0x100 + 16 * i;
+	stack[20] = OUTERMOST;
+	record_on(16, stack, 40);
+	record_on(32, stack, 40);
+	assert_int_equal(m->stacks[1].n, 22);
+	assert_int_equal(m->stacks[1].stop, UNWIND_STOP_END);
+	assert_int_equal(m->stacks[1].objects, 2);
+	assert_int_equal(n_written(), 1);
+	/* each of them counts */
+	for (int i = 0; i < 20; i++) {
+		stack[i] += 8;
+		record_on(48, stack, 40);
+		assert_int_equal(m->counters.used_stacks, i + 2);
+		assert_int_equal(m->pcs[m->stacks[i + 2].first + i + 1], stack[i]);
+	}
+	/* but none that was not read */
+	stack[21] = 1;
+	record_on(64, stack, 40);
+	assert_int_equal(n_written(), 21);
+	assert_int_equal(m->stacks[21].objects, 2);
+	/* it does not go further than is proven, whatever was there before */
+	record_on(80, stack, 10);
+	assert_int_equal(m->stacks[22].stop, UNWIND_STOP_BAD_STACK);
+	assert_int_equal(n_written(), 21);
+	/* nor by a list of code that is over */
+	m->x.published = agent_exact_published(2, 1, 0, 0);
+	record_on(96, stack, 40);
+	assert_int_equal(m->stacks[23].stop, UNWIND_STOP_NO_MODULE);
+}
+
+/* A register of any value, until a frame is found by it. */
+static void the_frame_pointer_counts_where_it_is_used(void **state)
+{
+	agent_u64 stack[8] = { OUTERMOST, OUTERMOST, OUTERMOST, OUTERMOST };
+
+	make_code();
+	for (bp = 1; bp < 5; bp++)
+		record_on(16 * bp, stack, 8);
+	assert_int_equal(n_written(), 1);
+	m->rows[0] = (struct unwind_row){ .pc = 0, .cfa_offset = 16, .type = UNWIND_RBP };
+	memset(m->rules, 0, sizeof(m->rules));
+	m->x.published = agent_exact_published(2, 0, 1, 0);
+	stack[1] = CODE + 0x30;
+	stack[3] = OUTERMOST + 1;
+	bp = (uintptr_t)stack;
+	record_on(160, stack, 8);
+	bp = (uintptr_t)(stack + 2);
+	record_on(176, stack, 8);
+	assert_int_equal(n_written(), 2);
+	assert_int_equal(m->counters.used_stacks, 3);
+	assert_int_equal(m->pcs[m->stacks[3].first + 1], OUTERMOST + 1);
+	bp = 0;
+}
+
+static void a_memo_that_is_being_written_is_not_believed(void **state)
+{
+	agent_u64 stack[4] = { OUTERMOST };
+
+	make_code();
+	record_on(16, stack, 4);
+	assert_int_equal(n_written(), 1);
+	for (int i = 0; i < AGENT_EXACT_MEMOS; i++) {
+		m->memos[3 * AGENT_EXACT_MEMOS + i].lock |= 1;
+		m->memos[3 * AGENT_EXACT_MEMOS + i].stack = 7;
+	}
+	record_on(32, stack, 4);
+	assert_int_equal(m->stacks[1].objects, 2);
+	assert_int_equal(m->stacks[7].objects, 0);
+}
+
 static void who_is_late_is_told_once(void **state)
 {
 	m->x.alive = 1000;
@@ -286,6 +412,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(stacks_are_stored_once_until_there_is_no_room, make,
 		                                give_back),
 		cmocka_unit_test_setup_teardown(another_epoch_is_another_stack, make, give_back),
+		cmocka_unit_test_setup_teardown(
+			a_walk_is_remembered_as_long_as_its_words_are_the_same, make, give_back),
+		cmocka_unit_test_setup_teardown(the_frame_pointer_counts_where_it_is_used, make,
+		                                give_back),
+		cmocka_unit_test_setup_teardown(a_memo_that_is_being_written_is_not_believed, make,
+		                                give_back),
 		cmocka_unit_test_setup_teardown(who_is_late_is_told_once, make, give_back),
 		cmocka_unit_test_setup_teardown(wiped_tables_take_nothing, make, give_back),
 	};
