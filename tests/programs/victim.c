@@ -12,8 +12,8 @@
  *	q  increments per-CPU counters in restartable sequences
  *	s  prints to /dev/null
  *	v  waits for a vfork child that sleeps 1.5 s
- *	A  allocates, and sleeps 2 ms; and besides that: F forks a child that allocates, d loads
- *	   and unloads a library, k sends signals to the others (all four: victim-busy only)
+ *	A  allocates a little, and sleeps 8 ms; and besides that: F forks a child that allocates, d
+ *loads and unloads a library, k sends signals to the others (all four: victim-busy only)
  *
  * Further arguments make the process an odd one (odd(), below).
  */
@@ -46,7 +46,7 @@
 #define HAS_RSEQ 1
 #endif
 
-enum { MAX_THREADS = 64, BLOCKS = 512 };
+enum { MAX_THREADS = 64, BLOCKS = 512, TIMES = 2000 };
 
 struct board {
 	uint64_t rounds[MAX_THREADS];
@@ -151,12 +151,12 @@ static void compute(void)
 
 /* ---- a ---- */
 
-static void allocate(uint64_t *seed)
+static void allocate(uint64_t *seed, int times)
 {
 	static __thread unsigned char *blocks[BLOCKS];
 	static __thread size_t sizes[BLOCKS];
 
-	for (int i = 0; i < 2000; i++) {
+	for (int i = 0; i < times; i++) {
 		size_t k, size;
 
 		*seed = *seed * 6364136223846793005ull + 1442695040888963407ull;
@@ -339,7 +339,7 @@ static void fork_child(uint64_t *seed)
 	if (child == 0) {
 		uint64_t bad = board->bad;
 
-		allocate(seed);
+		allocate(seed, TIMES);
 		_exit(board->bad != bad);
 	}
 	if (child < 0 || waitpid(child, &status, 0) != child || status)
@@ -370,14 +370,14 @@ static void send_signals(uint64_t *seed)
 
 static void be_busy_as(char how, uint64_t *seed)
 {
-	allocate(seed);
+	allocate(seed, TIMES / 20);
 	if (how == 'F')
 		fork_child(seed);
 	else if (how == 'd')
 		load_library();
 	else if (how == 'k')
 		send_signals(seed);
-	usleep(2000);
+	usleep(8000); /* so that 64 of them leave something of two processors */
 }
 #else
 static pthread_t threads[MAX_THREADS];
@@ -404,7 +404,7 @@ static void *work(void *arg)
 		victim_rounds[i]++;
 		switch (modes[i]) {
 		case 'c': compute(); break;
-		case 'a': allocate(&seed); break;
+		case 'a': allocate(&seed, TIMES); break;
 		case 'n': sleep_for(20); break;
 		case 'N': sleep_for(300); break;
 		case 'e': wait_epoll(epoll); break;
