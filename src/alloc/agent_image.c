@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc/agent_ends.h"
 #include "base/cleanup.h"
 
 #if defined(__x86_64__)
@@ -47,29 +48,61 @@ static void drop(struct agent_image *i, size_t k)
 	memmove(&i->patches[k], &i->patches[k + 1], (--i->n_patches - k) * sizeof(i->patches[0]));
 }
 
-/* A function that allocates is named; one that frees is the end of it. */
+/* A function that allocates is named; one that frees is the end of it, but where another
+ * one, which it calls, does its work, and is looked at. */
+static int refuse_or_leave_out(struct agent_image *i, size_t probe, const struct error *why,
+                               struct error *err)
+{
+	const struct runtime_probe *p = &i->tracee->probes.probes[probe];
+	char text[sizeof(i->tracee->probes.gaps->reason)];
+	const struct runtime_probe *other = NULL;
+
+	if (is_alloc(p))
+		return leave_out(i, probe, why->message, err);
+	other = agent_ends_calls(i->tracee, symbol_module_elf(p->module), p->vaddr, p->size,
+	                         p->code.role);
+	if (!other) {
+		*err = *why;
+		return err->code;
+	}
+	snprintf(text, sizeof(text), "%s; but %s, which it calls, is recorded", why->message,
+	         other->name);
+	return leave_out(i, probe, text, err);
+}
+
 static int drop_for(struct agent_image *i, size_t k, const char *why, struct error *err)
 {
-	const struct runtime_probe *p = i->patches[k].probe;
+	struct error reason;
 	int r;
 
-	if (!is_alloc(p))
-		return error_set(err, ENOTSUP, "%s cannot be patched: %s", p->name, why);
-	r = leave_out(i, probe_of(i, &i->patches[k]), why, err);
-	drop(i, k);
+	error_set(&reason, ENOTSUP, "%s cannot be patched: %s", i->patches[k].probe->name, why);
+	r = refuse_or_leave_out(i, probe_of(i, &i->patches[k]), &reason, err);
+	if (r == 0)
+		drop(i, k);
 	return r;
 }
 
 /* ---- a function that does not throw, in place of one that may ---- */
 
-static const struct agent_patch *quiet_of(const struct agent_image *i, const struct agent_patch *p)
+static const struct agent_patch *quiet_patch(const struct agent_image *i,
+                                             const struct agent_patch *p)
 {
-	for (size_t k = 0; p->probe->quiet && k < i->n_patches; k++) {
+	for (size_t k = 0; k < i->n_patches; k++) {
 		if (i->patches[k].probe->module == p->probe->module &&
 		    i->patches[k].probe->vaddr == p->probe->quiet)
 			return &i->patches[k];
 	}
 	return NULL;
+}
+
+/* It is patched itself, or ends in a function that is and that takes the call for one of
+ * the allocator's own, as it returns to the agent. */
+static bool has_quiet(const struct agent_image *i, const struct agent_patch *p)
+{
+	return p->probe->quiet &&
+	       (quiet_patch(i, p) ||
+	        agent_ends_straight(i->tracee, symbol_module_elf(p->probe->module),
+	                            p->probe->quiet));
 }
 
 static int drop_throwing(struct agent_image *i, struct error *err)
@@ -79,7 +112,7 @@ static int drop_throwing(struct agent_image *i, struct error *err)
 	for (size_t k = i->n_patches; r == 0 && k-- > 0;) {
 		const struct agent_patch *p = &i->patches[k];
 
-		if (!(p->probe->code.flags & PLAN_THROWS) || quiet_of(i, p))
+		if (!(p->probe->code.flags & PLAN_THROWS) || has_quiet(i, p))
 			continue;
 		r = drop_for(i, k, "it may throw, and has no counterpart that does not", err);
 	}
@@ -197,12 +230,10 @@ static int plan_all(struct agent_image *i, struct error *why, struct error *err)
 	int r = 0;
 
 	for (size_t k = 0; r >= 0 && k < n; k++) {
-		const struct runtime_probe *p = &i->tracee->probes.probes[k];
-
 		r = agent_patch_plan(i->tracee, k, &i->patches[i->n_patches], why);
 		i->n_patches += r == 1;
-		if (r == -ENOTSUP && is_alloc(p))
-			r = leave_out(i, k, why->message, err);
+		if (r == -ENOTSUP)
+			r = refuse_or_leave_out(i, k, why, err);
 		else if (r < 0)
 			*err = *why;
 	}
@@ -265,11 +296,15 @@ static void add_quiet(struct agent_image *i)
 	struct agent_table *t = table_of(i);
 
 	for (size_t k = 0; k < i->n_patches; k++) {
-		const struct agent_patch *q = NULL;
+		const struct agent_patch *p = &i->patches[k], *q;
+		uint64_t bias = 0;
 
-		if (i->patches[k].probe->code.flags & PLAN_THROWS)
-			q = quiet_of(i, &i->patches[k]);
-		t->functions[k].quiet = q ? t->functions[q - i->patches].original : 0;
+		if (!(p->probe->code.flags & PLAN_THROWS))
+			continue;
+		q = quiet_patch(i, p);
+		tracee_find_bias(i->tracee, p->probe->module, &bias);
+		t->functions[k].quiet = q ? t->functions[q - i->patches].original
+		                          : p->probe->quiet + bias;
 	}
 }
 

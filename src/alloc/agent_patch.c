@@ -6,14 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc/agent_ends.h"
 #include "alloc/agent_place.h"
 #include "base/cleanup.h"
 #include "runtime/code.h"
 #include "runtime/plan.h"
-#include "runtime/plt.h"
 
 enum {
-	JUMPS_DEEP = 3,
 	PAGE = 4096,
 	MAX_SEGMENT = 64 << 20,
 	BREAKPOINT = 0xcc,
@@ -132,95 +131,6 @@ int agent_patch_head(const struct runtime_probe *p, const struct code_function *
 	return 0;
 }
 
-/* ---- functions that end in others ---- */
-
-static bool is_probed(const struct tracee *t, uint64_t vaddr)
-{
-	for (size_t i = 0; i < t->probes.n_probes; i++) {
-		if (t->probes.probes[i].vaddr == vaddr)
-			return true;
-	}
-	return false;
-}
-
-/* By the PLT, libc's memset() is called, which allocates nothing, or its own malloc. */
-static bool is_probed_by_plt(const struct tracee *t, struct elf_file *f, uint64_t vaddr)
-{
-	const uint64_t own = plt_contains(f, vaddr) ? plt_own_function(f, vaddr) : 0;
-
-	return own && is_probed(t, own);
-}
-
-/* May the function at @vaddr end by a jump to one that is patched, too? Then the
- * fast way would charge one allocation twice. What is not known is a yes. */
-static bool may_end_in_another(const struct tracee *t, struct elf_file *f, uint64_t vaddr,
-                               uint64_t size, unsigned deep)
-{
-	cleanup(code_function_clear) struct code_function c = { 0 };
-	struct error unused;
-	struct code_insn in;
-
-	if (!deep || code_function_read(f, vaddr, size, &c, &unused) < 0 || !c.whole)
-		return true;
-	for (size_t at = 0; at < c.len; at += in.length) {
-		if (!code_decode(c.bytes + at, c.len - at, c.vaddr + at, &in))
-			return true;
-		if (in.flow == CODE_JUMP && !in.direct)
-			return true;
-		if ((in.flow != CODE_JUMP && in.flow != CODE_BRANCH) || !in.direct ||
-		    in.target - c.vaddr < c.len)
-			continue;
-		if (is_probed(t, in.target) || is_probed_by_plt(t, f, in.target))
-			return true;
-		if (!plt_contains(f, in.target) && may_end_in_another(t, f, in.target, 0, deep - 1))
-			return true;
-	}
-	return false;
-}
-
-/* The run-time address that a jump through a word of the module's leads to now. */
-static uint64_t jump_target(const struct tracee *t, const struct code_insn *in, uint64_t bias)
-{
-	uint64_t to = 0;
-
-	if (in->direct)
-		return in->target + bias;
-	if (!in->disp_at || agent_place_read(t->target, in->names[0] + bias, &to, sizeof(to)) !=
-	                            (ssize_t)sizeof(to))
-		return 0;
-	return to;
-}
-
-static bool is_probed_at(const struct tracee *t, uint64_t at)
-{
-	uint64_t bias;
-
-	for (size_t i = 0; i < t->probes.n_probes; i++) {
-		const struct runtime_probe *p = &t->probes.probes[i];
-
-		if (at && tracee_find_bias(t, p->module, &bias) && p->vaddr + bias == at)
-			return true;
-	}
-	return false;
-}
-
-/* Is it nothing but "jmp other", where the other is probed? By a word that the dynamic
- * linker has not filled so far, what the relocation says. */
-static bool only_jumps_on(const struct tracee *t, struct elf_file *f, const struct code_function *c,
-                          uint64_t bias)
-{
-	struct code_insn in;
-	size_t at = 0;
-
-	if (code_decode(c->bytes, c->len, c->vaddr, &in) && in.endbr)
-		at = in.length;
-	if (!code_decode(c->bytes + at, c->len - at, c->vaddr + at, &in) || in.flow != CODE_JUMP)
-		return false;
-	if (is_probed_at(t, jump_target(t, &in, bias)))
-		return true;
-	return in.direct && is_probed_by_plt(t, f, in.target);
-}
-
 int agent_patch_plan(const struct tracee *t, size_t i, struct agent_patch *ret, struct error *err)
 {
 	const struct runtime_probe *p = &t->probes.probes[i];
@@ -237,7 +147,7 @@ int agent_patch_plan(const struct tracee *t, size_t i, struct agent_patch *ret, 
 		return r == -ENOMEM ? r : refuse(p, "its code cannot be read", err);
 	if (!c.whole)
 		return refuse(p, "its code is not understood", err);
-	if (only_jumps_on(t, elf, &c, bias))
+	if (agent_ends_at_once(t, elf, &c, bias))
 		return 0;
 	r = check_memory(t, p, &c, bias, err);
 	if (r == 0)
@@ -246,7 +156,7 @@ int agent_patch_plan(const struct tracee *t, size_t i, struct agent_patch *ret, 
 		return r;
 	patch.fast = agent_stub_understand(&p->entry);
 	if (patch.fast.kind == AGENT_STUB_ALLOC &&
-	    may_end_in_another(t, elf, p->vaddr, p->size, JUMPS_DEEP))
+	    agent_ends_in_another(t, elf, p->vaddr, p->size, bias))
 		patch.fast.kind = AGENT_STUB_SLOW;
 	*ret = patch;
 	return 1;

@@ -10,8 +10,8 @@
  *	  too). Only its first byte may be another's breakpoint;
  *	- the first instruction stays where it is, so that a uprobe at the entry goes
  *	  on working. It can be taken back, or done twice;
- *	- the instructions that five bytes of jump replace can be moved: no call, no
- *	  return, no branch but the common ones;
+ *	- the instructions that five bytes of jump replace can be moved: no return, no
+ *	  branch or call but the common ones;
  *	- the jump lies in one page, so that it is written in one piece;
  *	- nothing in the function, and nothing else in the module's code, jumps into
  *	  them.

@@ -343,6 +343,25 @@ static int put_times(struct alloc_recorder *r, enum alloc_ended ended,
 	return rc == 0 ? report_text(to, "ended_by", NULL, alloc_ended_text(ended), err) : rc;
 }
 
+/* Those of which anything is patched. */
+static int put_allocators(const struct tracee *t, struct report *to, struct error *err)
+{
+	char text[128] = "";
+	size_t len = 0;
+
+	for (size_t i = 0; i < t->n_runtimes && len < sizeof(text); i++) {
+		bool is_recorded = false;
+
+		for (size_t k = 0; k < t->probes.n_probes; k++)
+			is_recorded |= t->probes.probes[k].owner == t->runtimes[i] &&
+			               !t->probes.probes[k].left_out;
+		if (is_recorded)
+			len += snprintf(text + len, sizeof(text) - len, "%s%s", len ? ", " : "",
+			                t->runtimes[i]->name);
+	}
+	return report_text(to, "allocators", "allocators", text, err);
+}
+
 static int put_report(struct alloc_recorder *r, const struct held *all, enum alloc_ended ended,
                       const struct alloc_filter *filter, struct report *to, struct error *err)
 {
@@ -360,7 +379,7 @@ static int put_report(struct alloc_recorder *r, const struct held *all, enum all
 	if (rc == 0)
 		rc = report_text(to, "engine", NULL, "agent", err);
 	if (rc == 0)
-		rc = report_text(to, "allocators", "allocators", t->runtimes[0]->name, err);
+		rc = put_allocators(t, to, err);
 	if (rc == 0)
 		rc = put_counts(r, all, to, err);
 	if (rc == 0)

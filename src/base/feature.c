@@ -21,6 +21,7 @@ static const char *const names[] = {
 	"map_files",      /* /proc/PID/map_files: CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN */
 	"debuginfod",     /* libdebuginfod.so.1 */
 	"code_tail",      /* room for a first stub behind a program's code */
+	"vdso_tail",      /* the same behind the vdso's, where it is needed */
 	"cache",          /* unwind tables on disk */
 	"table_growth",   /* memory for more than the first level of the live table */
 	NULL,

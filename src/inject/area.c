@@ -3,8 +3,10 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/feature.h"
@@ -111,6 +113,32 @@ static struct area_cave head_of(const struct elf_file *f, const struct mapping *
 	return best;
 }
 
+/* What is behind the kernel's own piece of code, which most processes have: zeros, whatever a
+ * memwho that was killed has left there. It has no file; the ELF image in it ends with section
+ * headers. */
+static struct area_cave vdso_of(const struct target *t, const struct maps *m)
+{
+	for (size_t i = 0; i < m->n_items; i++) {
+		const struct mapping *k = &m->items[i];
+		cleanup_close int fd = -1;
+		Elf64_Ehdr h;
+		uint64_t end;
+
+		if (strcmp(k->name, "[vdso]") || !(k->prot & MAPS_EXEC))
+			continue;
+		fd = openat(t->proc_fd, "mem", O_RDONLY | O_CLOEXEC);
+		if (fd < 0 || pread(fd, &h, sizeof(h), (off_t)k->start) != sizeof(h) ||
+		    memcmp(h.e_ident, ELFMAG, SELFMAG) || !h.e_shoff ||
+		    h.e_shoff >= k->end - k->start)
+			continue;
+		end = k->start + h.e_shoff + h.e_shnum * sizeof(Elf64_Shdr);
+		end = (end + CAVE_ALIGN - 1) / CAVE_ALIGN * CAVE_ALIGN;
+		if (end < k->end && k->end - end < PAGE)
+			return (struct area_cave){ end, k->end - end };
+	}
+	return (struct area_cave){ 0 };
+}
+
 int area_find_cave(const struct target *t, const struct maps *m, uint64_t need,
                    struct area_cave *ret, struct error *err)
 {
@@ -135,6 +163,8 @@ int area_find_cave(const struct target *t, const struct maps *m, uint64_t need,
 		if (c.bytes > best.bytes)
 			best = c;
 	}
+	if (best.bytes < need && feature_allowed("vdso_tail"))
+		best = vdso_of(t, m);
 	if (best.bytes < need)
 		return error_set(err, ENOSPC,
 		                 "no code page of process %d has room for a first stub",

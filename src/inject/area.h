@@ -26,7 +26,7 @@ uint64_t area_find(const struct maps *m);
 uint64_t area_choose(const struct maps *m, uint64_t random);
 
 /* Unused bytes at the end of the last page of some file's code, or behind its
- * headers: zeros that are mapped executable. */
+ * headers, or else at the end of the vdso: zeros that are mapped executable. */
 struct area_cave {
 	uint64_t start, bytes;
 };

@@ -412,7 +412,7 @@ static int wait_until_all_are_out(struct inject *in, struct error *err)
 	return r;
 }
 
-/* What the file has where the cave is; false: it cannot be had. */
+/* What the file has where the cave is, or the kernel's code, zeros; false: it cannot be had. */
 static bool read_file(const struct inject *in, uint8_t *bytes)
 {
 	cleanup(maps_clear) struct maps maps = { 0 };
@@ -423,6 +423,10 @@ static bool read_file(const struct inject *in, uint8_t *bytes)
 	if (maps_read(in->target, &maps, &unused) < 0)
 		return false;
 	m = maps_find(&maps, in->cave.start);
+	if (m && !strcmp(m->name, "[vdso]")) {
+		memset(bytes, 0, in->cave.bytes);
+		return true;
+	}
 	return m && maps_open_file(in->target, m, &fd, &unused) == 0 &&
 	       pread(fd, bytes, in->cave.bytes, (off_t)(m->offset + (in->cave.start - m->start))) ==
 	               (ssize_t)in->cave.bytes;

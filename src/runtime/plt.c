@@ -79,6 +79,11 @@ static uint64_t defined_value(const struct elf_file *f, uint32_t index)
 	return sym.st_value;
 }
 
+uint64_t plt_slot(const struct elf_file *f, uint64_t vaddr)
+{
+	return plt_contains(f, vaddr) ? stub_slot(f, vaddr) : 0;
+}
+
 uint64_t plt_own_function(struct elf_file *f, uint64_t vaddr)
 {
 	uint64_t slot;

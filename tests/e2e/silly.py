@@ -35,8 +35,8 @@ exec unshare --user --map-root-user --pid --fork --kill-child --cgroup --mount "
 """
 
 
-def build(folder):
-    """A server with glibc's malloc and, renamed to je_, Debian's jemalloc."""
+def renamed_jemalloc(folder):
+    """Debian's jemalloc, its names renamed to je_..., as an archive: -> its path."""
     archive = pathlib.Path("/usr/lib/x86_64-linux-gnu/libjemalloc_pic.a")
     if not archive.exists() or not shutil.which("cc") or not shutil.which("objcopy"):
         pytest.skip("needs libjemalloc-dev, a C compiler and binutils")
@@ -47,9 +47,15 @@ def build(folder):
                                           if not s.startswith(("je_", "_Z"))))
     subprocess.run(["objcopy", f"--redefine-syms={folder / 'names'}", archive,
                     folder / "libje.a"], check=True)
+    return folder / "libje.a"
+
+
+def build(folder):
+    """A server with glibc's malloc and a jemalloc of its own."""
+    archive = renamed_jemalloc(folder)
     program = folder / "silly"
     subprocess.run(["cc", "-O2", "-g", "-D_GNU_SOURCE", "-fno-omit-frame-pointer", "-o", program,
-                    SOURCE / "tests" / "programs" / "silly.c", folder / "libje.a", "-lpthread",
+                    SOURCE / "tests" / "programs" / "silly.c", archive, "-lpthread",
                     "-ldl", "-lm"], check=True)
     return program
 

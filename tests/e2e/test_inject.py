@@ -156,16 +156,19 @@ KILLS = [("cane", "victim", None, ("getpid",)),
          ("aaaaaaaa", "victim", None, TRIM),
          ("acnef", "victim", JEMALLOC, PURGE),
          ("can", "victim-static", None, TRIM),
-         ("can", "victim-headers", None, TRIM)]
+         ("can", "victim-headers", None, TRIM),
+         ("can", "victim-static-vdso", None, TRIM)]
 
 
 @pytest.mark.parametrize("modes,program,preload,call", KILLS,
-                         ids=["syscall", "mixed", "allocating", "jemalloc", "static", "headers"])
+                         ids=["syscall", "mixed", "allocating", "jemalloc", "static", "headers", "vdso"])
 def test_killed_before_every_step(victim, monkeypatch, modes, program, preload, call):
     """After the kill the target works on, a second memwho gets its call through, and
     takes away what both have left. Once where the area is made, once where it is there."""
-    if program == "victim-headers":
+    if program in ("victim-headers", "victim-static-vdso"):
+        # behind its headers; or, where there is no room at all in its pages, behind the vdso
         monkeypatch.setenv("MEMWHO_WITHOUT", "code_tail")
+        program = program.removesuffix("-vdso")
     v = victim(modes, program=program, preload=preload)
     killed = 0
     for cleans in (True, False):
@@ -192,7 +195,8 @@ def test_killed_before_every_step(victim, monkeypatch, modes, program, preload, 
     assert v.eintr <= killed
 
 
-@pytest.mark.parametrize("program,environment", [("victim", {}), ("victim-headers", {"MEMWHO_WITHOUT": "code_tail"})])
+@pytest.mark.parametrize("program,environment", [("victim", {}), ("victim-headers", {"MEMWHO_WITHOUT": "code_tail"}),
+                                                 ("victim-static", {"MEMWHO_WITHOUT": "code_tail"})])
 def test_detach_after_a_kill_before_every_step(memwho, victim, monkeypatch, program, environment):
     """Nothing but detach comes after the kill, and nothing is left then: no area, no byte of code."""
     for name, value in environment.items():

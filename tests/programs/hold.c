@@ -215,7 +215,7 @@ SITE void site_12(struct visit *v)
 	NO_TAIL_CALL();
 }
 
-#ifdef __GLIBC__
+#if defined(__GLIBC__) && !defined(HOLD_NO_PVALLOC)
 /* never freed: a preloaded allocator without a pvalloc leaves it to glibc */
 SITE void site_13(struct visit *v)
 {
@@ -363,6 +363,16 @@ OWN void *mi_zalloc_aligned(size_t size, size_t alignment);
 OWN void *mi_heap_malloc(void *heap, size_t size);
 OWN void *mi_heap_get_default(void);
 OWN void mi_free_size(void *p, size_t size);
+/* a second allocator, linked in under other names */
+OWN void *je_malloc(size_t size);
+OWN void *je_calloc(size_t count, size_t size);
+OWN void *je_realloc(void *p, size_t size);
+OWN int je_posix_memalign(void **p, size_t alignment, size_t size);
+OWN void *je_mallocx(size_t size, int flags);
+OWN void *je_rallocx(void *p, size_t size, int flags);
+OWN void je_sdallocx(void *p, size_t size, int flags);
+OWN void je_dallocx(void *p, int flags);
+OWN void je_free(void *p);
 
 SITE void site_50(struct visit *v)
 {
@@ -420,8 +430,37 @@ SITE void site_53(struct visit *v)
 	NO_TAIL_CALL();
 }
 
+SITE void site_54(struct visit *v)
+{
+	void *p = je_malloc(300 + v->extra), *q = NULL;
+
+	hold_keep(v, 54, je_realloc(p, 4000 + v->extra), 4000 + v->extra, je_free);
+	if (je_posix_memalign(&q, 128, 1000 + v->extra))
+		hold_fail("je_posix_memalign");
+	hold_keep(v, 54, q, 1000 + v->extra, je_free);
+	NO_TAIL_CALL();
+}
+
+SITE void site_55(struct visit *v)
+{
+	void *p = je_mallocx(100, 0);
+
+	hold_keep(v, 55, je_rallocx(p, 2000 + v->extra, 0), 2000 + v->extra, je_free);
+	hold_keep(v, 55, je_calloc(20, 100), 2000, je_free);
+	p = je_mallocx(500, 0);
+	je_sdallocx(p, 500, 0);
+	p = je_mallocx(500, 0);
+	je_dallocx(p, 0);
+	NO_TAIL_CALL();
+}
+
 static void own_functions(struct visit *v)
 {
+	if (je_malloc && je_calloc && je_realloc && je_posix_memalign && je_mallocx && je_rallocx &&
+	    je_sdallocx && je_dallocx && je_free) {
+		site_54(v);
+		site_55(v);
+	}
 	if (mallocx && rallocx && xallocx && dallocx && sdallocx) {
 		site_50(v);
 		site_51(v);

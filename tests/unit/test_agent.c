@@ -70,8 +70,9 @@ static void what_may_be_patched(void **state)
 	ACCEPTED(SUB_24 NOPS ADD_24 RET, 4, 9);
 	ACCEPTED(PUSH_RBP MOV_BX "\xe8\x00\x00\x00\x00" NOPS RET, 1, 9); /* call */
 	/* tcmalloc's malloc, jemalloc's free */
-	ACCEPTED("\x48\x8b\x05\x39\x3b\x01\x00" NOPS RET, 7, 12); /* mov rax, [rip+n] */
-	ACCEPTED("\x48\x89\xf8" NOPS RET, 3, 8);                  /* mov rax, rdi */
+	ACCEPTED("\x48\x8b\x05\x39\x3b\x01\x00" NOPS RET, 7, 12);       /* mov rax, [rip+n] */
+	ACCEPTED(PUSH_RBP MOV_BX "\xe8\x00\x00\x00\x00\x5d" RET, 1, 9); /* a call, the last */
+	ACCEPTED("\x48\x89\xf8" NOPS RET, 3, 8);                        /* mov rax, rdi */
 }
 
 static void what_may_not(void **state)
