@@ -147,8 +147,9 @@ static void what_stubs_understand(void **state)
 
 #if defined(__x86_64__)
 
-enum { FUNCTIONS = 4, FUNCTION_BYTES = 64 };
-enum { ALLOC, ALLOC_TWO, RESIZE, RELEASE };
+enum { FUNCTIONS = 7, FUNCTION_BYTES = 64 };
+enum { ALLOC, ALLOC_TWO, RESIZE, RELEASE, POOL_ALLOC, POOL_RESIZE, POOL_RESET };
+enum { POOL = 4096 }; /* where POOL_RESIZE has its blocks from */
 
 static struct {
 	uint8_t *base, *code;
@@ -161,6 +162,7 @@ static const struct {
 	enum plan_role role;
 	const char *plan;
 	uint8_t code[FUNCTION_BYTES];
+	unsigned asked, flags;
 } functions[FUNCTIONS] = {
 	{ PLAN_ALLOC, "RET PTR ARG0 SIZE END", /* (n) -> n + 0x100000 */
 	  PUSH_R12 PUSH_RBP PUSH_RBX MOV_BX "\x48\x8d\x83\x00\x00\x10\x00\x5b\x5d\x41\x5c" RET },
@@ -170,6 +172,13 @@ static const struct {
 	  PUSH_RBP "\x48\x8d\x04\x37\x48\x83\xfe\x01\x75\x02\x31\xc0\x5d" RET },
 	{ PLAN_FREE, "ARG0 PTR END", /* (p) -> p + 1, 7 for none */
 	  TEST_DI "\x0f\x84\x06\x00\x00\x00\x90\x48\x8d\x47\x01" RET "\xb8\x07\x00\x00\x00" RET },
+	/* (pool, n) -> pool + n + 0x300000, by another function that it begins with a call of */
+	{ PLAN_ALLOC, "RET PTR ARG1 ADDI16 SIZE ARG0 CTX END",
+	  "\x53\xe8\x02\x00\x00\x00\x5b" RET "\x48\x8d\x84\x37\x00\x00\x30\x00" RET, 2 },
+	{ PLAN_REALLOC, "ARG0 OLD END RET PTR ARG1 SIZE IMM4096 CTX END", /* as above */
+	  PUSH_RBP "\x48\x8d\x04\x37\x48\x83\xfe\x01\x75\x02\x31\xc0\x5d" RET, 2, PLAN_JUMPS },
+	{ PLAN_RESET, "ARG0 CTX END", /* (pool) -> pool + 2 */
+	  "\x48\x89\xf8\x48\x83\xc0\x02\x90\x90\x90" RET },
 };
 
 static uint64_t call(unsigned i, uint64_t a, uint64_t b)
@@ -185,7 +194,10 @@ static uint64_t truth(unsigned i, uint64_t a, uint64_t b)
 	switch (i) {
 	case ALLOC: return a + 0x100000;
 	case ALLOC_TWO: return a + b + 0x200000;
-	case RESIZE: return b == 1 ? 0 : a + b;
+	case RESIZE:
+	case POOL_RESIZE: return b == 1 ? 0 : a + b;
+	case POOL_ALLOC: return a + b + 0x300000;
+	case POOL_RESET: return a + 2;
 	default: return a ? a + 1 : 7;
 	}
 }
@@ -246,6 +258,8 @@ static int set_up(void **state)
 		patches[i].probe = &probes[i];
 		if (plan_compile(functions[i].role, functions[i].plan, &probes[i].code, &err) < 0)
 			return -1;
+		probes[i].code.asked = functions[i].asked;
+		probes[i].code.flags = functions[i].flags;
 		probes[i].entry = probes[i].code;
 		if (agent_patch_head(&probes[i], &c, 0, &patches[i], &err) < 0) {
 			error_print(&err, stderr);
@@ -338,6 +352,110 @@ static void a_full_set_is_counted(void **state)
 	assert_int_equal(held(p), AGENT_BUCKET_ENTRIES);
 	assert_int_equal(at.data->counters.set_full, 5);
 	assert_int_equal(at.data->counters.set_full_bytes, 5 * (1000 + 1));
+}
+
+static unsigned pools(void)
+{
+	unsigned n = 0;
+
+	for (unsigned b = 0; b < AGENT_CONTEXT_BUCKETS; b++) {
+		unsigned here = 0;
+
+		for (unsigned i = 0; i < AGENT_CONTEXT_ENTRIES; i++)
+			here += at.data->contexts[b][i].context != 0;
+		assert_int_equal(at.data->context_filter[b], here);
+		n += here;
+	}
+	return n;
+}
+
+static void a_reset_takes_its_own(void **state)
+{
+	turn_on(1);
+	patch(true);
+	for (uint64_t n = 100; n < 150; n++) {
+		call(POOL_ALLOC, 0x10000, n);
+		call(POOL_ALLOC, 0x20000, n);
+	}
+	assert_int_equal(held(0), 100);
+	assert_int_equal(pools(), 2);
+	assert_int_equal(at.data->records[0].size, 116);
+	assert_int_equal(at.data->records[0].asked, 100 + AGENT_ASKED_MORE);
+	call(POOL_RESET, 0x10000, 0);
+	assert_int_equal(held(0), 50);
+	assert_int_equal(held(0x10000 + 120 + 0x300000), 0);
+	assert_int_equal(held(0x20000 + 120 + 0x300000), 1);
+	assert_int_equal(at.data->counters.reset, 50);
+	call(POOL_RESET, 0x10000, 0);
+	for (uint64_t n = 100; n < 150; n++)
+		call(RELEASE, 0x20000 + n + 0x300000, 0);
+	assert_int_equal(held(0), 0);
+	assert_int_equal(pools(), 0);
+	/* what is given back is used again */
+	for (unsigned i = 0; i < 100; i++)
+		call(POOL_ALLOC, 0x10000, 100 + i);
+	assert_true(at.data->n_links <= 100);
+	call(POOL_RESET, 0x10000, 0);
+	patch(false);
+	assert_int_equal(held(0), 0);
+}
+
+/* A pool that is never reset, with blocks that come and go. */
+static void links_do_not_pile_up(void **state)
+{
+	turn_on(1);
+	patch(true);
+	call(POOL_ALLOC, POOL, 100);
+	for (unsigned i = 0; i < 10000; i++) {
+		const uint64_t p = call(POOL_ALLOC, POOL, 200 + i % 7);
+
+		call(RELEASE, p, 0);
+	}
+	assert_true(at.data->n_links < 100);
+	assert_int_equal(held(0), 1);
+	call(POOL_RESET, POOL, 0);
+	patch(false);
+	assert_int_equal(held(0), 0);
+}
+
+/* One that fails may as well not return at all: the old block is never out of the set. */
+static void a_resize_in_a_pool(void **state)
+{
+	uint64_t p;
+
+	turn_on(1);
+	patch(true);
+	p = call(POOL_ALLOC, POOL, 100);
+	assert_int_equal(call(POOL_RESIZE, p, 1), 0);
+	assert_int_equal(held(p), 1);
+	call(POOL_RESIZE, p, 500);
+	assert_int_equal(held(p), 0);
+	assert_int_equal(held(p + 500), 1);
+	assert_int_equal(held(0), 1);
+	call(POOL_RESET, POOL, 0);
+	patch(false);
+	assert_int_equal(held(0), 0);
+	assert_int_equal(pools(), 0);
+}
+
+static void too_many_pools_are_counted(void **state)
+{
+	const uint64_t n = AGENT_CONTEXT_BUCKETS * AGENT_CONTEXT_ENTRIES + 10000;
+	const struct agent_counters *c = &at.data->counters;
+
+	turn_on(1);
+	patch(true);
+	for (uint64_t i = 0; i < n; i++)
+		call(POOL_ALLOC, 0x1000000 + i * 1024, 100);
+	assert_int_equal(c->samples, n);
+	assert_true(c->contexts_full >= 10000 && c->set_full >= c->contexts_full);
+	assert_int_equal(held(0), n - c->set_full);
+	assert_int_equal(pools(), held(0));
+	for (uint64_t i = 0; i < n; i++)
+		call(POOL_RESET, 0x1000000 + i * 1024, 0);
+	patch(false);
+	assert_int_equal(held(0), 0);
+	assert_int_equal(pools(), 0);
 }
 
 static volatile int ended;
@@ -472,6 +590,10 @@ int main(void)
 		cmocka_unit_test(functions_do_what_they_did),
 		cmocka_unit_test(every_block_is_followed),
 		cmocka_unit_test(a_full_set_is_counted),
+		cmocka_unit_test(a_reset_takes_its_own),
+		cmocka_unit_test(links_do_not_pile_up),
+		cmocka_unit_test(a_resize_in_a_pool),
+		cmocka_unit_test(too_many_pools_are_counted),
 		cmocka_unit_test(weights_stay_right),
 		cmocka_unit_test(a_pause_is_no_sample),
 		cmocka_unit_test(nothing_after_the_deadline),
