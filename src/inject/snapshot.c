@@ -442,6 +442,7 @@ static int open_copy(struct inject *in, struct snapshot *s, struct error *err)
 	r = target_open(pid, &s->copy, err);
 	if (r < 0)
 		return error_context(err, "the copy");
+	s->copy->stands_still = true;
 	offer_to_oom(s->copy);
 	return heartbeat_start(s, err);
 }

@@ -21,8 +21,10 @@ enum {
 	WINDOW_PAGES = 64, /* one bit each in struct window */
 	N_WINDOWS = 256,
 	FRESH_NS = 2000000,
-	MAX_REGIONS = 64,
-	SCAN_PAGES = 1 << 16, /* pagemap entries read at once in a sparse range */
+	/* of what stands still */
+	N_STILL_WINDOWS = 1 << 14, /* 4 GiB */
+	BLOCK = 8,                 /* windows asked for at once: one page table */
+	SCAN_PAGES = 1 << 16,      /* pagemap entries read at once in a sparse range */
 };
 
 /* Documentation/admin-guide/mm/pagemap.rst: bit 63 of an entry. */
@@ -38,7 +40,9 @@ struct reader_state {
 	int pagemap_fd, mem_fd, maps_fd;
 	uint64_t page;
 	bool no_scan, no_query; /* the kernel has no such ioctl */
-	struct window windows[N_WINDOWS];
+	bool is_still;          /* what is present stays so */
+	struct window *windows; /* n_windows, a power of two; owned */
+	size_t n_windows;
 };
 
 static void close_fds(struct reader_state *s)
@@ -57,6 +61,7 @@ void reader_state_free(struct reader_state *s)
 	if (!s)
 		return;
 	close_fds(s);
+	free(s->windows);
 	free(s);
 }
 
@@ -82,7 +87,7 @@ static int reopen(struct reader_state *s, const struct target *t)
 	int r;
 
 	close_fds(s);
-	memset(s->windows, 0, sizeof(s->windows));
+	memset(s->windows, 0, s->n_windows * sizeof(*s->windows));
 	r = open_fds(s, t);
 	if (r < 0)
 		close_fds(s);
@@ -109,6 +114,11 @@ static int get_state(const struct target *t, struct reader_state **ret)
 		return -ENOMEM;
 	s->pagemap_fd = s->mem_fd = s->maps_fd = -1;
 	s->page = sysconf(_SC_PAGESIZE);
+	s->is_still = t->stands_still;
+	s->n_windows = s->is_still ? N_STILL_WINDOWS : N_WINDOWS;
+	s->windows = calloc(s->n_windows, sizeof(*s->windows));
+	if (!s->windows)
+		return -ENOMEM;
 	s->no_scan = !feature_allowed("pagemap_scan");
 	s->no_query = !feature_allowed("procmap_query");
 	r = reopen(s, t);
@@ -149,70 +159,95 @@ static int scan(struct reader_state *s, uint64_t start, uint64_t end, struct pm_
 	return n < 0 ? -errno : n;
 }
 
-static uint64_t scan_bits(const struct reader_state *s, uint64_t start,
-                          const struct pm_region *regions, int n)
+static void note_present(const struct reader_state *s, uint64_t start,
+                         const struct pm_region *region, uint64_t *bits)
 {
-	uint64_t bits = 0;
+	for (uint64_t a = region->start; a < region->end; a += s->page) {
+		const uint64_t i = (a - start) / s->page;
 
-	for (int i = 0; i < n; i++) {
-		for (uint64_t a = regions[i].start; a < regions[i].end; a += s->page)
-			bits |= 1ull << ((a - start) / s->page);
+		bits[i / WINDOW_PAGES] |= 1ull << i % WINDOW_PAGES;
 	}
-	return bits;
 }
 
 /* pagemap itself: 8 bytes a page. Behind the end of the address space there is
  * nothing to read; an address space that is gone reads as nothing at all. */
-static int read_bits(const struct reader_state *s, uint64_t start, uint64_t *ret)
+static int read_bits(const struct reader_state *s, uint64_t start, size_t n, uint64_t *bits)
 {
-	uint64_t entries[WINDOW_PAGES], bits = 0;
-	ssize_t n = pread(s->pagemap_fd, entries, sizeof(entries), start / s->page * 8);
+	uint64_t entries[BLOCK * WINDOW_PAGES];
+	ssize_t got = pread(s->pagemap_fd, entries, n * WINDOW_PAGES * 8, start / s->page * 8);
 
-	if (n < 0)
+	if (got < 0)
 		return errno == EINVAL || errno == EFAULT || errno == EOVERFLOW ? -EFAULT : -errno;
-	for (ssize_t i = 0; i < n / 8; i++)
-		bits |= entries[i] & PAGEMAP_PRESENT ? 1ull << i : 0;
-	*ret = bits;
+	for (ssize_t i = 0; i < got / 8; i++) {
+		if (entries[i] & PAGEMAP_PRESENT)
+			bits[i / WINDOW_PAGES] |= 1ull << i % WINDOW_PAGES;
+	}
 	return 0;
 }
 
-/* The scan of an address space that is gone (exec, exit) says ESRCH or finds
- * nothing, as pagemap does: then nothing is present. */
-static int ask_window(struct reader_state *s, uint64_t start, uint64_t *ret)
+/* Which pages of @n windows (at most BLOCK) are present. The scan of an address space that is gone
+ * (exec, exit) says ESRCH or finds nothing, as pagemap does: then nothing is present. */
+static int ask_windows(struct reader_state *s, uint64_t start, size_t n, uint64_t *bits)
 {
-	struct pm_region regions[MAX_REGIONS];
+	struct pm_region regions[BLOCK * WINDOW_PAGES / 2]; /* every other page */
 	uint64_t walk_end;
-	int n = scan(s, start, start + WINDOW_PAGES * s->page, regions, MAX_REGIONS, &walk_end);
+	const int found = scan(s, start, start + n * WINDOW_PAGES * s->page, regions,
+	                       ARRAY_SIZE(regions), &walk_end);
 
-	if (n == -ENOTTY)
-		return read_bits(s, start, ret);
-	if (n < 0)
-		return n;
-	*ret = scan_bits(s, start, regions, n);
-	return 0;
+	memset(bits, 0, n * sizeof(*bits));
+	if (found == -ENOTTY)
+		return read_bits(s, start, n, bits);
+	for (int i = 0; i < found; i++)
+		note_present(s, start, &regions[i], bits);
+	return found < 0 ? found : 0;
 }
 
 static struct window *window_of(struct reader_state *s, uint64_t start)
 {
-	return &s->windows[start / (WINDOW_PAGES * s->page) % N_WINDOWS];
+	return &s->windows[start / (WINDOW_PAGES * s->page) & (s->n_windows - 1)];
+}
+
+/* What is known of the window at @start; NULL: nothing that still holds. */
+static const struct window *known(struct reader_state *s, uint64_t start, uint64_t now)
+{
+	const struct window *w = window_of(s, start);
+
+	return w->asked_ns && w->addr == start && (s->is_still || now - w->asked_ns < FRESH_NS)
+	               ? w
+	               : NULL;
+}
+
+/* Ask about @n windows, of which that at @start is one. */
+static int ask_around(struct reader_state *s, uint64_t start, size_t n, uint64_t now)
+{
+	const uint64_t bytes = WINDOW_PAGES * s->page;
+	uint64_t bits[BLOCK];
+	int r;
+
+	start -= start / bytes % n * bytes;
+	r = ask_windows(s, start, n, bits);
+	for (size_t i = 0; r == 0 && i < n; i++, start += bytes)
+		*window_of(s, start) = (struct window){ start, bits[i], now };
+	return r;
 }
 
 /* Are the pages @first to @last (bits of the window at @start) present? Only a
  * yes is believed from the cache: a no costs a question. */
 static int present(struct reader_state *s, uint64_t start, uint64_t want)
 {
-	struct window *w = window_of(s, start);
-	uint64_t now = clock_now_ns(), bits;
-	int r;
+	const uint64_t now = s->is_still ? 1 : clock_now_ns();
+	const struct window *w = known(s, start, now);
+	int r = -EFAULT; /* the last windows of the address space have no such neighbours */
 
-	if (w->asked_ns && w->addr == start && now - w->asked_ns < FRESH_NS &&
-	    (w->present & want) == want)
+	if (w && (w->present & want) == want)
 		return 0;
-	r = ask_window(s, start, &bits);
+	if (s->is_still && !w)
+		r = ask_around(s, start, BLOCK, now);
+	if (r == -EFAULT)
+		r = ask_around(s, start, 1, now);
 	if (r < 0)
 		return r;
-	*w = (struct window){ start, bits, now };
-	return (bits & want) == want ? 0 : -ENODATA;
+	return (window_of(s, start)->present & want) == want ? 0 : -ENODATA;
 }
 
 /* An address space that is gone (exec, exit) reads as empty; else any address

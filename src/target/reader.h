@@ -12,7 +12,9 @@
  * Which pages are present is asked for 64 pages at once and believed for
  * 2 ms, so a walk of small reads costs one system call each. A page that goes
  * away within that time is faulted in again: stop the target, or read a
- * snapshot, where that matters. Not for two threads on one target.
+ * snapshot, where that matters. Of a target that stands still (a snapshot) it is
+ * asked for 512 pages at once and believed for good. Not for two threads on one
+ * target.
  */
 
 #include <stddef.h>

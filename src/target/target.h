@@ -29,7 +29,8 @@ struct target {
 	                         unreadable */
 	bool exe_deleted;
 	bool same_mount_ns;
-	uint16_t machine;            /* e_machine of the running program */
+	uint16_t machine;  /* e_machine of the running program */
+	bool stands_still; /* set by who knows, before the first read: a copy that runs nothing */
 	struct reader_state *reader; /* reader.c's own, made at the first read */
 };
 

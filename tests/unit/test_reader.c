@@ -247,6 +247,39 @@ static void older_kernels_answer_the_same(void **state)
 	the_same_by("pagemap_scan,procmap_query");
 }
 
+/* What is present is asked for in larger pieces then, and believed for good. */
+static void what_stands_still_answers_the_same(void **state)
+{
+	char byte;
+
+	child.t->stands_still = true;
+	the_same_by("");
+	the_same_by("pagemap_scan");
+	assert_int_equal(reader_try(child.t, (uintptr_t)child.shared + 10 * PAGE, &byte, 1), 0);
+	assert_int_equal(byte, 'a');
+	/* the page goes, which it can't in a copy: nobody asks again, and it comes back empty */
+	assert_int_equal(fallocate(child.shared_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+	                           10 * PAGE, PAGE),
+	                 0);
+	usleep(10000);
+	assert_int_equal(reader_try(child.t, (uintptr_t)child.shared + 10 * PAGE, &byte, 1), 0);
+	assert_int_equal(byte, 0);
+}
+
+/* The control: of what runs it is asked again. */
+static void a_page_that_went_is_noticed(void **state)
+{
+	char byte;
+
+	assert_int_equal(reader_try(child.t, (uintptr_t)child.shared + 10 * PAGE, &byte, 1), 0);
+	assert_int_equal(fallocate(child.shared_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+	                           10 * PAGE, PAGE),
+	                 0);
+	usleep(10000);
+	assert_int_equal(reader_try(child.t, (uintptr_t)child.shared + 10 * PAGE, &byte, 1),
+	                 -ENODATA);
+}
+
 static void the_end_is_noticed(void **state)
 {
 	struct error err = { 0 };
@@ -326,6 +359,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(what_is_not_mapped_is_said, setup, teardown),
 		cmocka_unit_test_setup_teardown(strings_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(older_kernels_answer_the_same, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_stands_still_answers_the_same, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(a_page_that_went_is_noticed, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_end_is_noticed, setup, teardown),
 		cmocka_unit_test(exec_is_followed),
 	};

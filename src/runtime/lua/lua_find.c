@@ -14,9 +14,10 @@ enum {
 	MAX_STATES = 1000, /* more are counted by nobody */
 	RODATA_MAX = 16 << 20,
 };
-#define MAX_STACK  (8ull << 20)
-#define MAX_DATA   (64ull << 20)
-#define MAX_MEMORY (2ull << 30)
+#define MAX_STACK        (8ull << 20)
+#define MAX_THREAD_STACK (1ull << 20)
+#define MAX_DATA         (64ull << 20)
+#define MAX_MEMORY       (2ull << 30)
 
 struct finder {
 	struct peek *peek;
@@ -135,7 +136,7 @@ static int look_at_stacks(struct finder *f, const struct regions_input *in, stru
 	}
 	for (size_t i = 0; i < in->threads->n_items && r == 0; i++) {
 		const struct thread *t = &in->threads->items[i];
-		uint64_t left = 1 << 20;
+		uint64_t left = MAX_THREAD_STACK;
 
 		/* the main thread's was the first */
 		if (t->sp >= t->stack_start && t->sp < t->stack_end)
@@ -260,6 +261,15 @@ static void clear_items(struct maps *m)
 	free(m->items);
 }
 
+/* Of a stack, or of another runtime's heap that has stacks in it. */
+static uint64_t most_of_stack(const struct image *i, size_t thread, const struct image_segment *s)
+{
+	const bool is_main = image_kind(i) == IMAGE_PROCESS ? s && !strcmp(s->path, "[stack]")
+	                                                    : thread == 0;
+
+	return is_main ? MAX_STACK : MAX_THREAD_STACK;
+}
+
 static int look_at_image_stacks(struct finder *f, const struct image *i, struct error *err)
 {
 	int r = 0;
@@ -267,7 +277,7 @@ static int look_at_image_stacks(struct finder *f, const struct image *i, struct 
 	for (size_t k = 0; k < image_n_threads(i) && r == 0; k++) {
 		const uint64_t sp = image_thread(i, k)->sp;
 		const struct image_segment *s = image_find(i, sp);
-		uint64_t left = MAX_STACK;
+		uint64_t left = most_of_stack(i, k, s);
 
 		if (s)
 			r = scan(f, sp / 4096 * 4096, s->end, look_pointers, &left, err);
