@@ -115,23 +115,6 @@ static int root_place(struct paths *p, const struct object_graph *g, size_t root
 	return r < 0 ? r : add_place(p, UINT32_MAX, frame, ret, err);
 }
 
-/* What a root has in common with others: "shared by A, B", then what it is. */
-static int shared_place(struct paths *p, const struct object_graph *g, const struct shared *s,
-                        uint32_t node, uint32_t label, uint32_t *ret, struct error *err)
-{
-	char text[FRAME_BYTES];
-	uint32_t frame, at;
-	int r;
-
-	shared_name(s, g, s->set[node], text, sizeof(text));
-	r = text_frame(p, text, &frame, err);
-	if (r == 0)
-		r = add_place(p, UINT32_MAX, frame, &at, err);
-	if (r == 0)
-		r = edge_frame(p, g, label, node, &frame, err);
-	return r < 0 ? r : go_down(p, at, frame, ret, err);
-}
-
 /* ---- breadth first ---- */
 
 struct walk {
@@ -147,6 +130,8 @@ struct walk {
 	struct step {
 		uint32_t at, label, type, place; /* place: + 1; 0: none */
 	} lately[LATELY];
+	uint32_t *of_set; /* place of what each set of roots shares; UINT32_MAX: none so far; owned
+	                   */
 };
 
 /* The place that edge @label to @node leads to from @at. */
@@ -168,6 +153,30 @@ static int step(struct walk *w, uint32_t at, uint32_t label, uint32_t node, uint
 	if (r == 0)
 		*s = (struct step){ at, label, type, *ret + 1 };
 	return r;
+}
+
+/* "shared by A, B". */
+static int set_place(struct walk *w, uint32_t set, struct error *err)
+{
+	char text[FRAME_BYTES];
+	uint32_t frame;
+	int r;
+
+	if (w->of_set[set] != UINT32_MAX)
+		return 0;
+	shared_name(w->s, w->g, set, text, sizeof(text));
+	r = text_frame(w->p, text, &frame, err);
+	return r < 0 ? r : add_place(w->p, UINT32_MAX, frame, &w->of_set[set], err);
+}
+
+/* What a root has in common with others: then what it is. */
+static int shared_place(struct walk *w, uint32_t node, uint32_t label, uint32_t *ret,
+                        struct error *err)
+{
+	const uint32_t set = w->s->set[node];
+	int r = set_place(w, set, err);
+
+	return r < 0 ? r : step(w, w->of_set[set], label, node, ret, err);
 }
 
 /* Is it shown where its holder is? Insides, and what a variable is itself: main.list *main.node
@@ -197,7 +206,7 @@ static int meet(struct walk *w, const struct object_root *root, uint32_t at, uin
 	if (p->place[to] != UINT32_MAX)
 		return 0;
 	if (!w->first_come && w->d->idom[to] == common) {
-		r = shared_place(p, w->g, w->s, to, label, &place, err);
+		r = shared_place(w, to, label, &place, err);
 	} else if (is_in_place(w->g, root, to, label)) {
 		place = at;
 		r = 0;
@@ -279,18 +288,21 @@ int paths_compute(const struct object_graph *g, const struct dominators *d, cons
 	cleanup(paths_clear) struct paths p = { .is_plain = ret->is_plain };
 	const uint32_t first_leaf = object_graph_first_leaf(g);
 	cleanup_free uint32_t *queue = malloc(((size_t)first_leaf + 1) * sizeof(*queue));
+	cleanup_free uint32_t *of_set = malloc((s->n_sets + 1) * sizeof(*of_set));
 	struct walk w = { .g = g,
 		          .d = d,
 		          .s = s,
 		          .p = &p,
 		          .first_come = view == REFS_FIRST_COME,
 		          .first_leaf = first_leaf,
-		          .queue = queue };
+		          .queue = queue,
+		          .of_set = of_set };
 	int r = 0;
 
 	p.place = malloc((g->n_nodes + 1) * sizeof(*p.place));
-	if (!queue || !p.place)
+	if (!queue || !of_set || !p.place)
 		return error_oom(err);
+	memset(of_set, 0xff, (s->n_sets + 1) * sizeof(*of_set));
 	memset(p.place, 0xff, (g->n_nodes + 1) * sizeof(*p.place));
 	for (size_t k = 0; r == 0 && k < g->n_roots; k++) {
 		if (!wanted || wanted[k])

@@ -8,6 +8,14 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 
+enum { LATELY = 256 };
+
+/* Sets. */
+struct joined {
+	uint32_t a, b, both;
+	bool is_known;
+};
+
 void shared_clear(struct shared *s)
 {
 	free(s->set);
@@ -49,19 +57,13 @@ static int intern(struct shared *s, const uint32_t *ids, uint32_t n, bool more, 
 	return 0;
 }
 
-static int join(struct shared *s, uint32_t a, uint32_t b, uint32_t *ret, struct error *err)
+static int join_two(struct shared *s, uint32_t a, uint32_t b, uint32_t *ret, struct error *err)
 {
 	uint32_t ids[2 * SHARED_MAX_ROOTS];
-	const struct shared_set *x, *y;
+	const struct shared_set *x = &s->sets[a], *y = &s->sets[b];
 	uint32_t i = 0, k = 0, n = 0;
 	bool more;
 
-	if (a == b || a == UINT32_MAX || b == UINT32_MAX) {
-		*ret = a == UINT32_MAX ? b : a;
-		return 0;
-	}
-	x = &s->sets[a];
-	y = &s->sets[b];
 	while (i < x->n || k < y->n) {
 		uint32_t p = i < x->n ? s->roots[x->first + i] : UINT32_MAX;
 		uint32_t q = k < y->n ? s->roots[y->first + k] : UINT32_MAX;
@@ -72,6 +74,27 @@ static int join(struct shared *s, uint32_t a, uint32_t b, uint32_t *ret, struct 
 	}
 	more = x->more || y->more || n > SHARED_MAX_ROOTS;
 	return intern(s, ids, n > SHARED_MAX_ROOTS ? SHARED_MAX_ROOTS : n, more, ret, err);
+}
+
+/* Most often it is two that were joined lately. */
+static int join(struct shared *s, struct joined *lately, uint32_t a, uint32_t b, uint32_t *ret,
+                struct error *err)
+{
+	struct joined *k = &lately[(a * 31 + b) % LATELY];
+	int r = 0;
+
+	if (a == b || a == UINT32_MAX || b == UINT32_MAX) {
+		*ret = a == UINT32_MAX ? b : a;
+		return 0;
+	}
+	if (!k->is_known || k->a != a || k->b != b) {
+		*k = (struct joined){ .a = a, .b = b };
+		r = join_two(s, a, b, &k->both, err);
+		k->is_known = r == 0;
+	}
+	if (r == 0)
+		*ret = k->both;
+	return r;
 }
 
 /* ---- from tops to tops ---- */
@@ -144,13 +167,14 @@ static int find_links(const struct object_graph *g, const struct dominators *d, 
  * SHARED_MAX_ROOTS, so it ends. */
 static int spread(struct shared *s, const struct links *l, struct error *err)
 {
+	struct joined lately[LATELY] = { 0 };
 	bool changed = true;
 
 	while (changed) {
 		changed = false;
 		for (size_t i = 0; i < l->n; i++) {
 			uint32_t *to = &s->set[l->items[i][1]], before = *to;
-			int r = join(s, before, s->set[l->items[i][0]], to, err);
+			int r = join(s, lately, before, s->set[l->items[i][0]], to, err);
 
 			if (r < 0)
 				return r;

@@ -305,6 +305,37 @@ static void test_what_two_share_is_nobodys(void **state)
 	assert_true(has_stack(first, "a;A;.s S;.t T", 80));
 }
 
+/* An object for each two of many roots, and one for all: each under its own name, though more sets
+ * of roots are joined than are remembered at once. */
+static void test_each_two_share_something(void **state)
+{
+	enum { ROOTS = 40 };
+	cleanup(object_graph_clear) struct object_graph g = { 0 };
+	cleanup(profile_freep) struct profile *p = NULL;
+	const struct refs_options o = { 0 };
+	char text[64];
+
+	for (uint32_t i = 0; i < ROOTS * ROOTS + 1; i++)
+		node(&g, 1 + i, "T");
+	for (uint32_t i = 0; i < ROOTS; i++) {
+		snprintf(text, sizeof(text), "r%02u", i);
+		root(&g, text, OBJECT_TIER_GLOBAL);
+		for (uint32_t k = 0; k < ROOTS; k++)
+			root_edge(&g, i < k ? i * ROOTS + k : k * ROOTS + i);
+		root_edge(&g, ROOTS * ROOTS);
+	}
+	done(&g);
+	assert_int_equal(refs_profile(&g, &o, &p, &err), 0);
+	for (uint32_t i = 0; i < ROOTS; i++) {
+		for (uint32_t k = i + 1; k < ROOTS; k++) {
+			snprintf(text, sizeof(text), "shared by r%02u, r%02u;T", i, k);
+			assert_true(has_stack(p, text, 1 + i * ROOTS + k));
+		}
+	}
+	snprintf(text, sizeof(text), "shared by r00, r01, r02 +%u;T", ROOTS - 3);
+	assert_true(has_stack(p, text, 1 + ROOTS * ROOTS));
+}
+
 static void test_a_stack_shares_nothing_with_a_global(void **state)
 {
 	cleanup(object_graph_clear) struct object_graph g = { 0 };
@@ -501,6 +532,7 @@ int main(void)
 		cmocka_unit_test(test_places_add_up),
 		cmocka_unit_test(test_a_list_is_one_tower),
 		cmocka_unit_test(test_what_two_share_is_nobodys),
+		cmocka_unit_test(test_each_two_share_something),
 		cmocka_unit_test(test_a_stack_shares_nothing_with_a_global),
 		cmocka_unit_test(test_types_count_nested_ones_once),
 		cmocka_unit_test(test_saved_and_damaged),
