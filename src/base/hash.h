@@ -15,7 +15,16 @@
 
 #include "base/error.h"
 
-uint64_t hash_u64(uint64_t x);
+/* splitmix64's finaliser */
+static inline uint64_t hash_u64(uint64_t x)
+{
+	x ^= x >> 30;
+	x *= 0xbf58476d1ce4e5b9ULL;
+	x ^= x >> 27;
+	x *= 0x94d049bb133111ebULL;
+	return x ^ x >> 31;
+}
+
 uint64_t hash_bytes(const void *data, size_t len, uint64_t seed);
 
 struct hash_map {

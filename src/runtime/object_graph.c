@@ -144,11 +144,12 @@ uint64_t object_graph_far(const struct object_far *items, size_t n, uint32_t of)
 /* The size's number of two bytes, made when it is met first. */
 static int code_of_size(struct object_graph *g, uint64_t size, uint16_t *ret, struct error *err)
 {
+	const size_t at = size / 16 % ARRAY_SIZE(g->sizes_lately);
 	uint64_t *found;
 	int r;
 
-	if (size == g->last_size && g->n_sizes) {
-		*ret = g->last_size_code;
+	if (size && size == g->sizes_lately[at].size) {
+		*ret = g->sizes_lately[at].code;
 		return 0;
 	}
 	found = hash_map_get(&g->size_codes, size);
@@ -166,8 +167,8 @@ static int code_of_size(struct object_graph *g, uint64_t size, uint16_t *ret, st
 			return r;
 		g->sizes[g->n_sizes++] = size;
 	}
-	g->last_size = size;
-	g->last_size_code = *ret;
+	g->sizes_lately[at].size = size;
+	g->sizes_lately[at].code = *ret;
 	return 0;
 }
 

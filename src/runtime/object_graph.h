@@ -116,8 +116,10 @@ struct object_graph {
 
 	/* while it is made */
 	struct hash_map size_codes;
-	uint64_t last_size;
-	uint16_t last_size_code;
+	struct {
+		uint64_t size;
+		uint16_t code;
+	} sizes_lately[64];   /* 0: none */
 	uint16_t *text_codes; /* of each text that is a label: its code + 1; 0 none */
 	size_t n_text_codes, cap_text_codes;
 

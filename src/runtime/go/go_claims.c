@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "base/search.h"
 #include "runtime/go/go_code.h"
 
@@ -180,15 +181,39 @@ static int compare_word(void *arg, uint32_t offset, uint64_t value)
 	return go_types_slot_at(k->type, offset % k->type->size) ? 0 : 1;
 }
 
-/* Do the words that the collector takes for pointers stand where @t has some, @n times? */
-static bool pointers_agree(struct go_claims *c, const struct go_types_type *t, uint64_t n,
-                           size_t span, uint32_t slot)
+/* The same for a small object, whose pointer words are @mask. There are few kinds of them. */
+static bool mask_agrees(struct go_claims *c, uint32_t type, const struct go_types_type *t,
+                        uint64_t n, uint64_t mask)
+{
+	const size_t at = hash_u64(mask * 31 + type) % ARRAY_SIZE(c->compared_lately);
+	struct comparing k = { t, 0 };
+
+	if (c->compared_lately[at].type != type || c->compared_lately[at].mask != mask) {
+		bool agrees = t->n_slots && t->is_whole;
+
+		for (uint64_t set = mask; set && agrees; set &= set - 1)
+			agrees = !compare_word(&k, (uint32_t)__builtin_ctzll(set) * WORD, 0);
+		agrees = agrees && k.n % t->n_slots == 0;
+		c->compared_lately[at].type = type;
+		c->compared_lately[at].mask = mask;
+		c->compared_lately[at].times = agrees ? (uint32_t)(k.n / t->n_slots) : 0;
+	}
+	return c->compared_lately[at].times && c->compared_lately[at].times >= n;
+}
+
+/* Do the words that the collector takes for pointers stand where @type has some, @n times? */
+static bool pointers_agree(struct go_claims *c, uint32_t type, uint64_t n, size_t span,
+                           uint32_t slot)
 {
 	const struct go_objects_span *s = &c->objects->spans[span];
+	const struct go_types_type *t = go_types_get(c->types, type);
 	struct comparing k = { t, 0 };
+	uint64_t mask;
 
 	if (s->no_scan)
 		return t->n_slots == 0;
+	if (type && go_objects_mask(c->objects, span, slot - s->first, &mask))
+		return mask_agrees(c, type, t, n, mask);
 	if (s->elemsize > LARGE) {
 		if (c->compared > COMPARED_LEAST + c->objects->taken_bytes)
 			return false;
@@ -233,12 +258,13 @@ static bool is_object(struct go_claims *c, const struct claim *k, uint64_t offse
 {
 	const struct go_objects_span *s = &c->objects->spans[span];
 	const struct go_types_type *t = go_types_get(c->types, k->type);
-	uint64_t before = t->size ? offset / t->size : 0, n = k->n;
+	uint64_t before = offset && t->size ? offset / t->size : 0, n = k->n;
 
 	if (n == GO_CLAIMS_UNKNOWN && t->size) /* as many as there is room for */
 		n = (s->elemsize - (s->has_header ? HEADER : 0)) / t->size - before;
 	*many = false;
-	if (!t->size || t->size > s->elemsize || offset % t->size || !n || n > s->elemsize)
+	if (!t->size || t->size > s->elemsize || offset != before * t->size || !n ||
+	    n > s->elemsize)
 		return false;
 	if (t->is_channel && s->no_scan) /* its elements are behind it, all without pointers */
 		return !offset && is_channel(c, go_objects_address(s, slot), s);
@@ -247,11 +273,11 @@ static bool is_object(struct go_claims *c, const struct claim *k, uint64_t offse
 	if (t->repeats && k->what == OBJECT) {
 		n = s->elemsize / t->size;
 		*many = n > 1;
-		return pointers_agree(c, t, 1, span, slot);
+		return pointers_agree(c, k->type, 1, span, slot);
 	}
 	n += before;
 	*many = n > 1;
-	return size_agrees(n * t->size, s) && pointers_agree(c, t, n, span, slot);
+	return size_agrees(n * t->size, s) && pointers_agree(c, k->type, n, span, slot);
 }
 
 bool go_claims_is(struct go_claims *c, uint32_t type, uint64_t n, size_t span, uint32_t slot)

@@ -20,6 +20,12 @@ struct go_claims {
 	struct {
 		uint32_t name, many; /* texts: "T", "[]T" */
 	} lately[64];
+	/* Small objects lately compared with types: how many of the type their pointer words are;
+	 * 0: they are of something else. */
+	struct {
+		uint64_t mask;
+		uint32_t type, times;
+	} compared_lately[512];
 	uint64_t rejected;    /* claims that the heap contradicted */
 	uint64_t conflicting; /* those that came when the object had another type, by header or the
 	                         first */

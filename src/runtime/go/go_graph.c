@@ -51,7 +51,11 @@ struct making {
 	size_t n_looked;           /* of late */
 	struct hash_map joined;    /* texts of a variable and a field -> text */
 	struct hash_map described; /* span's size and descriptor -> text << 32 | layout */
-	uint32_t *late;            /* nodes whose type was known only behind their turn; owned */
+	struct described {
+		uint64_t key, value;
+		bool is_known;
+	} described_lately[64];
+	uint32_t *late; /* nodes whose type was known only behind their turn; owned */
 	size_t n_late, cap_late;
 	uint64_t at; /* address of its data */
 	uint32_t layout_of_from;
@@ -96,19 +100,22 @@ static int set_described(struct making *m, uint32_t node, size_t span, uint32_t 
 	                        ? 0
 	                        : go_objects_type(&m->o, span, slot - m->o.spans[span].first);
 	uint64_t key = hash_u64(type) ^ m->o.spans[span].elemsize, *found;
+	struct described *lately = &m->described_lately[key % ARRAY_SIZE(m->described_lately)];
 	struct go_claims_type t;
 	int r = 0;
 
 	m->layout[node] = 0;
 	if (!type)
 		return 0;
-	found = hash_map_get(&m->described, key);
+	found = lately->is_known && lately->key == key ? &lately->value
+	                                               : hash_map_get(&m->described, key);
 	if (found) {
 		t = (struct go_claims_type){ (uint32_t)(*found >> 32), (uint32_t)*found };
 	} else {
 		go_claims_described(&m->claims, type, span, &t);
 		r = hash_map_put(&m->described, key, (uint64_t)t.text << 32 | t.layout, m->err);
 	}
+	*lately = (struct described){ key, (uint64_t)t.text << 32 | t.layout, true };
 	if (t.text)
 		object_graph_set_type(&m->g, node, t.text, OBJECT_TYPED);
 	m->layout[node] = t.layout;
@@ -473,7 +480,8 @@ static int guess(struct making *m, struct go_shapes *s, size_t *ret_n)
 		struct met at = { .node = node };
 		struct go_claims_type t;
 
-		if (m->layout[node])
+		/* one without pointers has no turn, and no shape */
+		if (m->layout[node] || (!m->g.partial && !go_queue_was_taken(&m->queue, node)))
 			continue;
 		at.slot = go_objects_find(&m->o, m->g.address[node], &at.span);
 		if (m->o.spans[at.span].no_scan || !guess_one(m, s, &at, &t))

@@ -24,6 +24,7 @@ enum {
 	HELD_LEAST = 40 << 20,
 	HELD_EACH = 2,
 	SPAN_BYTES = 136, /* the shortest mspan */
+	SOME = 56,        /* bits that are in 8 bytes wherever they begin */
 };
 
 void go_objects_close(struct go_objects *o)
@@ -260,26 +261,6 @@ int go_objects_open(struct image *i, const struct go_module *m, struct go_object
 
 /* ---- objects ---- */
 
-uint32_t go_objects_find(const struct go_objects *o, uint64_t addr, size_t *ret_span)
-{
-	const uint64_t offset = go_objects_offset(o, addr);
-	const struct go_objects_span *s;
-	uint32_t k;
-	uint64_t n;
-
-	if (offset == UINT64_MAX)
-		return UINT32_MAX;
-	k = o->page[offset / GO_HEAP_PAGE];
-	if (!k)
-		return UINT32_MAX;
-	s = &o->spans[k - 1];
-	n = (uint64_t)(((unsigned __int128)(addr - s->start) * s->reciprocal) >> 64);
-	if (n >= s->n)
-		return UINT32_MAX;
-	*ret_span = k - 1;
-	return s->first + (uint32_t)n;
-}
-
 uint64_t go_objects_address(const struct go_objects_span *s, uint32_t slot)
 {
 	return s->start + (uint64_t)(slot - s->first) * s->elemsize;
@@ -385,7 +366,7 @@ static uint64_t value_at(const uint8_t *memory)
 	return v;
 }
 
-/* Bits [@first, @first + @n), at most 56. */
+/* Bits [@first, @first + @n), at most SOME. */
 static uint64_t some_bits(const uint8_t *bits, uint64_t first, uint64_t n)
 {
 	uint64_t set = 0;
@@ -399,8 +380,8 @@ static uint64_t some_bits(const uint8_t *bits, uint64_t first, uint64_t n)
 static int scan_bits(const uint8_t *memory, const uint8_t *bits, uint64_t first, uint64_t words,
                      uint32_t offset, go_objects_fn fn, void *arg)
 {
-	for (uint64_t w = 0; w < words; w += 56) {
-		uint64_t set = some_bits(bits, first + w, words - w < 56 ? words - w : 56);
+	for (uint64_t w = 0; w < words; w += SOME) {
+		uint64_t set = some_bits(bits, first + w, words - w < SOME ? words - w : SOME);
 
 		for (; set; set &= set - 1) {
 			uint64_t at = (w + (uint64_t)__builtin_ctzll(set)) * WORD;
@@ -551,6 +532,20 @@ int go_objects_offsets(struct go_objects *o, size_t s, uint32_t slot, go_objects
 		return go_objects_scan(o, s, slot, fn, arg);
 	return scan_bits(NULL, x->bits, (uint64_t)slot * x->elemsize / WORD, x->elemsize / WORD, 0,
 	                 fn, arg);
+}
+
+bool go_objects_mask(struct go_objects *o, size_t s, uint32_t slot, uint64_t *ret)
+{
+	const struct go_objects_span *x = &o->spans[s];
+	const uint64_t words = x->elemsize / WORD, first = slot * words;
+	const uint8_t *bits = go_objects_bits(o, s);
+
+	if (!bits || words > 64)
+		return false;
+	*ret = some_bits(bits, first, words < SOME ? words : SOME);
+	if (words > SOME)
+		*ret |= some_bits(bits, first + SOME, words - SOME) << SOME;
+	return true;
 }
 
 uint64_t go_objects_word(struct go_objects *o, uint64_t at)

@@ -84,7 +84,25 @@ static inline uint64_t go_objects_offset(const struct go_objects *o, uint64_t ad
 }
 
 /* The slot that @addr points into: its number; UINT32_MAX: none. Sets *ret_span. */
-uint32_t go_objects_find(const struct go_objects *o, uint64_t addr, size_t *ret_span);
+static inline uint32_t go_objects_find(const struct go_objects *o, uint64_t addr, size_t *ret_span)
+{
+	const uint64_t offset = go_objects_offset(o, addr);
+	const struct go_objects_span *s;
+	uint32_t k;
+	uint64_t n;
+
+	if (offset == UINT64_MAX)
+		return UINT32_MAX;
+	k = o->page[offset / GO_HEAP_PAGE];
+	if (!k)
+		return UINT32_MAX;
+	s = &o->spans[k - 1];
+	n = (uint64_t)(((unsigned __int128)(addr - s->start) * s->reciprocal) >> 64);
+	if (n >= s->n)
+		return UINT32_MAX;
+	*ret_span = k - 1;
+	return s->first + (uint32_t)n;
+}
 /* Address of slot @n of span @s. */
 uint64_t go_objects_address(const struct go_objects_span *s, uint32_t slot);
 
@@ -111,6 +129,9 @@ typedef int (*go_objects_fn)(void *arg, uint32_t offset, uint64_t value);
 int go_objects_scan(struct go_objects *o, size_t s, uint32_t slot, go_objects_fn fn, void *arg);
 /* Which words of it are pointers; the values are not looked at and said to be 0. */
 int go_objects_offsets(struct go_objects *o, size_t s, uint32_t slot, go_objects_fn fn, void *arg);
+/* The same as bits, the lowest for the first word, of an object whose span has heap bits (up to 512
+ * bytes); false: it has none, or they are not there. */
+bool go_objects_mask(struct go_objects *o, size_t s, uint32_t slot, uint64_t *ret);
 /* The word at @at, wherever it is; 0: it is not there. */
 uint64_t go_objects_word(struct go_objects *o, uint64_t at);
 /* The runtime's own type of an object (malloc header, largeType); 0: not known. */
