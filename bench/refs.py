@@ -141,6 +141,16 @@ class Memwho(Tool):
                 "pause_ms": r.get("pause_ms")}
 
 
+class OneProcessor(Memwho):
+    """What the second thread is worth: both take turns on one processor."""
+
+    def __init__(self):
+        super().__init__("memwho refs, one processor")
+
+    def argv(self, heap, core, folder):
+        return ["taskset", "-c", "0", *super().argv(heap, core, folder)]
+
+
 class Saved(Memwho):
     """The graph alone, as it was saved."""
 
@@ -266,7 +276,7 @@ def main():
         lean = os.environ.get("BENCH_LEAN")  # no cores: for heaps of many GiB
         tools = [Memwho("memwho refs")]
         if not lean:
-            tools += [Memwho("memwho refs core"), Saved(), Goref(False), Goref(True), Viewcore("viewcore histogram")]
+            tools += [OneProcessor(), Memwho("memwho refs core"), Saved(), Goref(False), Goref(True), Viewcore("viewcore histogram")]
         data[word] = bench(word, list(usable(tools)))
     keep("refs", data)
 
