@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=600
+"""Are the sampling engine's figures true, and do their intervals hold the truth as often as they
+say? A truth program is recorded again and again; what each of its call sites holds is compared with
+what the program knows. ./dev matrix accuracy does it 200 times on every allocator.
+
+What is asked of N recordings (all standard errors are Horvitz's and Thompson's, of the truth, not of
+what was seen):
+  the mean of estimate / truth	of the sum, and of each site, within 4.5 standard errors; of the
+				sites as many within 2 as of an honest sampler, which are 95.4 %
+				(4 standard errors of that count); of the sum within 1 %
+  the intervals			95 % hold their truth: at most 2 % off, or 3.5 standard errors of the
+				count where recordings are few"""
+import math
+import os
+import platform
+import time
+
+import pytest
+from conftest import PROGRAMS
+from hold import Hold, library, path_of
+from test_agent import agenter, done, untouched
+
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the agent is for x86-64")
+
+RUNS = int(os.environ.get("ACCURACY_RUNS", "6"))
+MEAN = 1024
+STEPS, ROUNDS = 24, 4       # rounds of all sites in one step; then the recorder gets time
+LARGE = 16 * MEAN           # blocks that are always samples: nothing is left to chance
+UNSEEN = 3.688879 * MEAN    # as much without a sample is no surprise (interval.h)
+
+# program, preloaded, allocator as the report says it
+CASES = {
+    "glibc": ("hold", None, "libc"),
+    "glibc static": ("hold-static", None, "libc"),
+    "jemalloc": ("hold", "libjemalloc.so.2", "jemalloc"),
+    "tcmalloc": ("hold", "libtcmalloc.so.4", "tcmalloc"),
+}
+
+
+def deviation(row):
+    """Standard deviation of the estimate of a site's bytes; its blocks are of like sizes."""
+    size = row["bytes"] / row["count"]
+    p = -math.expm1(-size / MEAN)
+    return size * math.sqrt(row["count"] * (1 - p) / p)
+
+
+def sites_of(got):
+    """{"caller;site": (bytes, low, high)}. Of a site with several stacks the variances add, not
+    the ends: here by the ends' distances, which is nearly the same."""
+    rows = {}
+    for s in got["stacks"]:
+        path = path_of(list(reversed(s["frames"])), frozenset())
+        old = rows.get(path, (0, 0, 0))
+        rows[path] = (old[0] + s["bytes"], old[1] + (s["bytes"] - s["bytes_low"]) ** 2,
+                      old[2] + (s["bytes_high"] - s["bytes"]) ** 2)
+    return {k: (b, b - math.sqrt(low), b + math.sqrt(high)) for k, (b, low, high) in rows.items()}
+
+
+class Truth:
+    """Sums over recordings."""
+
+    def __init__(self):
+        self.sites, self.covered, self.intervals, self.runs, self.sums = {}, 0, 0, 0, 0
+        self.total = [0, 0, 0.0]
+
+    def add(self, got, truth):
+        found = sites_of(got)
+        self.runs += 1
+        # with what is not the program's own
+        whole = sum(row["bytes"] for row in truth["sites"].values()) + found.get(None, [0])[0]
+        self.sums += got["held_bytes_low"] - 64 <= whole <= got["held_bytes_high"] + 64
+        for path, row in truth["sites"].items():
+            # deeper than is copied: the caller is not known
+            if not row["bytes"] or path.endswith("site_18"):
+                continue
+            size, low, high = found.get(path, (0, 0, UNSEEN))
+            if row["bytes"] / row["count"] >= LARGE:
+                assert abs(size - row["bytes"]) < 0.001 * row["bytes"], (path, size, row)
+                continue
+            for to in (self.sites.setdefault(path, [0, 0, 0.0]), self.total):
+                to[0] += size
+                to[1] += row["bytes"]
+                to[2] += deviation(row) ** 2
+            self.intervals += 1
+            self.covered += low - 1 <= row["bytes"] <= high + 1
+
+    def check(self, sites):
+        z, lines = {}, []
+        for path, (got, true, variance) in sorted(self.sites.items()):
+            # rounding of each figure; blocks of a site that are not of one size
+            z[path] = max(0, abs(got - true) - self.runs - 0.001 * true) / math.sqrt(variance)
+            lines.append(f"{path}: {got / true:.4f}, {z[path]:.2f} standard errors")
+        ratio, error = self.total[0] / self.total[1], math.sqrt(self.total[2]) / self.total[1]
+        within = sum(v < 2 for v in z.values()) / len(z)
+        covered, sums = self.covered / self.intervals, self.sums / self.runs
+        lines.insert(0, f"{self.runs} recordings: sum {ratio:.4f} +- {error:.4f}; of {len(z)} sites "
+                     f"{within:.1%} within 2 standard errors, worst {max(z.values()):.2f}; of "
+                     f"{self.intervals} intervals {covered:.2%} hold the truth, of sums {sums:.1%}")
+        print(lines[0])
+        explain = "\n".join(lines)
+        assert len(self.sites) >= sites, explain
+        assert abs(ratio - 1) < 4.5 * error, explain
+        assert abs(ratio - 1) < 0.01 or self.runs < 100, explain
+        assert max(z.values()) < 4.5, explain
+        # sums of few samples have longer tails than a normal variable
+        assert within >= (0.954 - 4 * math.sqrt(0.954 * 0.046 / len(z)) if self.runs >= 100 else 0.75), explain
+        for share, n in ((covered, self.intervals), (sums, self.runs)):
+            if n >= 100:
+                assert abs(share - 0.95) <= max(0.02, 3.5 * math.sqrt(0.95 * 0.05 / n)), explain
+
+
+def recording(record, hold, child=False):
+    """One -> (its result, the truth), or None where memwho got no processor for so long that
+    stacks were lost: then nothing can be said of sites."""
+    pid = child or hold.pid
+    say = "child " if child else ""
+    r = record("alloc", pid, "--engine", "agent", "--sample", str(MEAN), "--json")
+    hold.command(say + "mark")
+    for step in range(STEPS):
+        hold.command(f"{say}go {ROUNDS}")
+        if step == STEPS // 2:
+            hold.command(say + "free 10")  # older blocks, too
+        time.sleep(0.008)
+    truth = hold.truth(child=bool(child))
+    got = r.interrupt().json()
+    hold.command(say + "free 100")
+    assert got["lost_events"] == 0, got
+    return None if got["stacks_not_stored"] or got["pauses"] else (got, truth)
+
+
+def measure(record, hold, runs, sites, child=False, allocator=None):
+    truth, tries = Truth(), 0
+    while truth.runs < runs:
+        tries += 1
+        assert tries < 4 * runs + 10, "memwho does not get enough of the processor"
+        one = recording(record, hold, child)
+        if one:
+            truth.add(*one)
+            assert allocator in (None, *one[0]["allocators"].replace(",", " ").split()), one[0]["allocators"]
+    truth.check(sites)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_sites_and_intervals(record, case):
+    program, preload, allocator = CASES[case]
+    if preload and not library(preload):
+        pytest.skip(f"{preload} is not installed")
+    with Hold(PROGRAMS / program, preload=preload) as hold:
+        hold.command("warm 3")
+        measure(record, hold, RUNS, 40, allocator=allocator)
+        assert hold.alive()
+        untouched(hold.pid)
+
+
+def test_after_fifty_attaches_and_a_fork(record):
+    """What 50 earlier agents have left in the process changes nothing; nor what a child has
+    inherited, which is recorded itself."""
+    with Hold(PROGRAMS / "hold") as hold:
+        hold.command("warm 3")
+        for _ in range(50):
+            done(agenter(hold.pid, "record", 5, options=("-m", MEAN)))
+        measure(record, hold, max(RUNS // 2, 4), 40)
+        r = record("alloc", hold.pid, "--engine", "agent", "--sample", str(MEAN), "--json")
+        child = int(hold.command("fork"))
+        r.interrupt()
+        measure(record, hold, max(RUNS // 2, 4), 40, child=child)
+        measure(record, hold, max(RUNS // 2, 4), 40)
+        untouched(hold.pid)
