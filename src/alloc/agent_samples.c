@@ -169,6 +169,18 @@ static int read_chunk(struct engine_agent *e, size_t bucket, struct error *err)
 	return r;
 }
 
+static u64 highest_sample(const struct engine_agent *e)
+{
+	u64 highest = 0;
+
+	for (size_t i = 0; i < e->n_blocks; i++) {
+		const u64 n = e->blocks[i].seq & ((1ull << AGENT_SEQ_RATE) - 1);
+
+		highest = n > highest ? n : highest;
+	}
+	return highest;
+}
+
 /* Samples of blocks that are gone are forgotten once they are many. */
 static int prune(struct engine_agent *e, struct error *err)
 {
@@ -204,6 +216,7 @@ int agent_samples_look(struct engine_agent *e, struct error *err)
 		return r;
 	e->n_blocks = 0;
 	e->held = 0;
+	e->torn = 0;
 	for (size_t b = 0; r == 0 && b < AGENT_BUCKETS; b += CHUNK) {
 		static const u8 none[CHUNK];
 
@@ -213,6 +226,8 @@ int agent_samples_look(struct engine_agent *e, struct error *err)
 	e->looked_ns = clock_now_ns();
 	if (r == 0)
 		r = agent_samples_drain(e, err);
+	if (r == 0)
+		agent_health_looked(&e->health, e->torn, highest_sample(e), &e->counters);
 	find_stacks(e);
 	if (r == 0 && e->held > (double)e->peak)
 		e->peak = (u64)e->held;

@@ -354,6 +354,12 @@ static bool slots_want_care(const struct engine_agent *e, u64 now)
 	       since > CHECK_MS * MS;
 }
 
+static int check_slots(struct engine_agent *e, struct error *err)
+{
+	return agent_health_check_slots(&e->health, &e->rate, e->inject, e->base + AGENT_CODE_BYTES,
+	                                err);
+}
+
 /* The agent has given us up: what was allocated since then is not known. */
 static bool came_too_late(struct engine_agent *e, enum alloc_ended *ended)
 {
@@ -388,7 +394,9 @@ static int round_of(struct engine_agent *e, enum alloc_ended *ended, struct erro
 		r = e->exact ? engine_agent_exact_pulse(e, err) : agent_samples_look(e, err);
 	if (r == 0 && now - e->checked_ns > CHECK_MS * MS) {
 		e->checked_ns = now;
-		r = check_patches(e, ended, err);
+		r = e->exact ? 0 : check_slots(e, err);
+		if (r == 0)
+			r = check_patches(e, ended, err);
 	}
 	return r;
 }

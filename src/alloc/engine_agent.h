@@ -18,6 +18,7 @@
 
 #include "agent/agent_format.h"
 #include "alloc/agent_exact.h"
+#include "alloc/agent_health.h"
 #include "alloc/agent_rate.h"
 #include "alloc/agent_stacks.h"
 #include "alloc/alloc.h"
@@ -56,6 +57,7 @@ struct engine_agent {
 	u64 looked_ns;
 	double held; /* bytes that they stand for */
 	u64 torn;    /* entries that could not be read whole */
+	struct agent_health health;
 
 	struct agent_counters counters; /* as last read */
 	u64 begun_ns, begun_tsc;        /* to know how fast the time stamp counter goes */

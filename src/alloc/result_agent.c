@@ -319,6 +319,7 @@ static int put_times(struct alloc_recorder *r, enum alloc_ended ended,
                      const struct alloc_filter *filter, struct report *to, struct error *err)
 {
 	const struct engine_agent *e = r->agent;
+	char damage[256];
 	int rc = report_double(to, "complete_stacks_percent", NULL, complete_percent(r), "percent",
 	                       err);
 
@@ -338,6 +339,8 @@ static int put_times(struct alloc_recorder *r, enum alloc_ended ended,
 	if (rc == 0 && e->patch_lost[0])
 		rc = report_text(to, "changed_by_others", "ended, for somebody changed",
 		                 e->patch_lost, err);
+	if (rc == 0 && *agent_health_text(&e->health, damage, sizeof(damage)))
+		rc = report_text(to, "damaged_in_target", "DAMAGED in the target", damage, err);
 	if (rc == 0 && e->left)
 		rc = report_text(to, "left_in_target", "left", "the agent's memory, unused", err);
 	return rc == 0 ? report_text(to, "ended_by", NULL, alloc_ended_text(ended), err) : rc;

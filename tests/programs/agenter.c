@@ -197,8 +197,11 @@ static int look(const struct target *t)
 	    agent_place_read(t, data + offsetof(struct agent_data, counters), &c, sizeof(c)) < 0)
 		return 5;
 	printf("base 0x%" PRIx64 "\nstate %u\nsamples %llu\nexpired %llu\nslow_calls %llu\n"
-	       "claims %llu\n",
-	       base, control.state, c.samples, c.expired, c.slow_calls, c.claims);
+	       "claims %llu\nslots 0x%zx\nentries 0x%zx\ncounters 0x%zx\n",
+	       base, control.state, c.samples, c.expired, c.slow_calls, c.claims,
+	       data + offsetof(struct agent_data, slots),
+	       data + offsetof(struct agent_data, entries),
+	       data + offsetof(struct agent_data, counters));
 	return 0;
 }
 

@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "alloc/agent_health.h"
 #include "alloc/agent_image.h"
 #include "base/array.h"
 #include "base/cleanup.h"
@@ -579,6 +580,32 @@ static void samples_are_as_many_as_they_should_be(void **state)
 }
 #endif
 
+/* What no draw can be, and what is only long. */
+static void damaged_countdowns(void **state)
+{
+	static struct agent_rate r;
+	struct agent_slot s = { .owner = 1, .rate = AGENT_RATE_FIRST };
+	const long long mean = 64 * 1024;
+
+	agent_rate_init(&r, (uint64_t)mean, 1);
+	for (s.left = -(1ll << 62); s.left < 0; s.left /= 2)
+		assert_false(agent_health_is_damaged(&r, &s));
+	s.left = 44 * mean;
+	assert_false(agent_health_is_damaged(&r, &s));
+	s.left = 46 * mean;
+	assert_true(agent_health_is_damaged(&r, &s));
+	s.rate = AGENT_NO_RATE;
+	assert_false(agent_health_is_damaged(&r, &s));
+	s.left = 1ll << 36;
+	assert_false(agent_health_is_damaged(&r, &s));
+	s.left = 1ll << 37;
+	assert_true(agent_health_is_damaged(&r, &s));
+	s.owner = 0;
+	assert_false(agent_health_is_damaged(&r, &s));
+	s = (struct agent_slot){ .owner = 1, .rate = AGENT_RATES };
+	assert_true(agent_health_is_damaged(&r, &s));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -586,6 +613,7 @@ int main(void)
 		cmocka_unit_test(what_may_not),
 		cmocka_unit_test(not_across_pages),
 		cmocka_unit_test(what_stubs_understand),
+		cmocka_unit_test(damaged_countdowns),
 #if defined(__x86_64__)
 		cmocka_unit_test(functions_do_what_they_did),
 		cmocka_unit_test(every_block_is_followed),
