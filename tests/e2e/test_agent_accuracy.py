@@ -23,18 +23,23 @@ from test_agent import agenter, done, untouched
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the agent is for x86-64")
 
-RUNS = int(os.environ.get("ACCURACY_RUNS", "6"))
+RUNS = int(os.environ.get("ACCURACY_RUNS", "4"))
 MEAN = 1024
 STEPS, ROUNDS = 24, 4       # rounds of all sites in one step; then the recorder gets time
-LARGE = 16 * MEAN           # blocks that are always samples: nothing is left to chance
+LARGE = 6 * MEAN            # one in 400 is missed: too few for a standard error
 UNSEEN = 3.688879 * MEAN    # as much without a sample is no surprise (interval.h)
 
-# program, preloaded, allocator as the report says it
+# program, preloaded, allocator as the report says it, sites at two callers
 CASES = {
-    "glibc": ("hold", None, "libc"),
-    "glibc static": ("hold-static", None, "libc"),
-    "jemalloc": ("hold", "libjemalloc.so.2", "jemalloc"),
-    "tcmalloc": ("hold", "libtcmalloc.so.4", "tcmalloc"),
+    "glibc": ("hold", None, "libc", 40),
+    "glibc static": ("hold-static", None, "libc", 40),
+    "musl": ("hold-musl", None, "musl", 24),
+    "musl dynamic": ("hold-musl-dynamic", None, "musl", 24),
+    "jemalloc": ("hold", "libjemalloc.so.2", "jemalloc", 40),
+    "jemalloc static": ("hold-jemalloc-static", None, "jemalloc", 40),
+    "tcmalloc": ("hold", "libtcmalloc.so.4", "tcmalloc", 40),
+    "tcmalloc static": ("hold-tcmalloc_minimal-static", None, "tcmalloc", 40),
+    "mimalloc": ("hold", "libmimalloc.so.2", "mimalloc", 40),
 }
 
 
@@ -76,7 +81,7 @@ class Truth:
                 continue
             size, low, high = found.get(path, (0, 0, UNSEEN))
             if row["bytes"] / row["count"] >= LARGE:
-                assert abs(size - row["bytes"]) < 0.001 * row["bytes"], (path, size, row)
+                assert abs(size - row["bytes"]) < 0.1 * row["bytes"], (path, size, row)
                 continue
             for to in (self.sites.setdefault(path, [0, 0, 0.0]), self.total):
                 to[0] += size
@@ -143,12 +148,14 @@ def measure(record, hold, runs, sites, child=False, allocator=None):
 
 @pytest.mark.parametrize("case", CASES)
 def test_sites_and_intervals(record, case):
-    program, preload, allocator = CASES[case]
+    program, preload, allocator, sites = CASES[case]
     if preload and not library(preload):
         pytest.skip(f"{preload} is not installed")
+    if not (PROGRAMS / program).exists():
+        pytest.skip(f"{program} could not be built")
     with Hold(PROGRAMS / program, preload=preload) as hold:
         hold.command("warm 3")
-        measure(record, hold, RUNS, 40, allocator=allocator)
+        measure(record, hold, RUNS, sites, allocator=allocator)
         assert hold.alive()
         untouched(hold.pid)
 
