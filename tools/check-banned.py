@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Fail on calls that have no safe use, and on printing or leaving below cli/."""
+"""Fail on calls that have no safe use, on printing or leaving below cli/, and on the marks
+that a merge leaves."""
 import re
+import subprocess
 import sys
 
 import tree
@@ -23,9 +25,15 @@ FORKS = ("src/symbol/inlines.c", "src/alloc/calibrate.c", "src/capture/launch.c"
 PRINTS = ("src/cli/", "src/serve/", "src/bpf/")  # bpf/: may not exist there anyway
 
 
+def marks_of_a_merge(root):
+    found = subprocess.run(["git", "-C", root, "grep", "-nIE", r"^(<{7}|>{7}) "], text=True,
+                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    return [":".join(line.split(":", 2)[:2]) + ": a mark of a merge" for line in found.splitlines()]
+
+
 def main():
     root = sys.argv[1]
-    bad = []
+    bad = marks_of_a_merge(root)
     for path in tree.files(root, ".c", ".h"):
         name = str(path.relative_to(root))
         banned = dict(EVERYWHERE)
