@@ -20,12 +20,16 @@
 #include "symbol/symbol.h"
 
 struct alloc_options {
-	const char *allocators;      /* "postgres,libc", NULL: chosen by what the target is */
-	const char *engine;          /* a name in engine.c's table; NULL: chosen by what is there */
-	double max_slowdown;         /* 1.5 = half as slow again; 0: the default */
-	bool follow;                 /* take children in */
-	bool peak;                   /* keep what was held at the maximum */
-	bool no_stacks;              /* count only */
+	const char *allocators; /* "postgres,libc", NULL: chosen by what the target is */
+	const char *engine;     /* a name in engine.c's table; NULL: chosen by what is there */
+	double max_slowdown;    /* 1.5 = half as slow again; 0: the default */
+	bool follow;            /* take children in */
+	bool peak;              /* keep what was held at the maximum */
+	bool no_stacks;         /* count only */
+	/* rows for what the allocator holds beside what was recorded (before.h): the agent's.
+	 * Where nothing is said: with samples, not with exact recordings, whose rows are what
+	 * the program asked for to the byte. */
+	bool before, no_before;
 	uint64_t min_size, max_size; /* requested bytes; max 0: no limit */
 	struct symbol_options symbols;
 	uint64_t table_entries; /* first size of the live table; 0: from the target */

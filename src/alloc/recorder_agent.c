@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "alloc/agent_before.h"
 #include "alloc/agent_samples.h"
 #include "alloc/engine_possible.h"
 #include "alloc/recorder.h"
@@ -60,7 +61,10 @@ static void learn(struct alloc_recorder *r)
 static int poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ended,
                 struct error *err)
 {
-	int rc = r->ended ? 0 : engine_agent_poll(r->agent, timeout_ms, &r->ended, err);
+	int rc;
+
+	agent_before_tend(r);
+	rc = r->ended ? 0 : engine_agent_poll(r->agent, timeout_ms, &r->ended, err);
 
 	if (r->ended && !r->tracees[0]->ended) {
 		r->tracees[0]->ended = r->ended;
@@ -83,9 +87,11 @@ static void detach(struct alloc_recorder *r)
 
 	/* what is held lies in the target: read it as long as it is there (exact mode
 	 * does when nothing moves any more) */
-	if (r->agent->attached && !r->agent->exact)
-		agent_samples_look(r->agent, &ignored);
+	if (r->agent->attached && !r->agent->exact && agent_samples_look(r->agent, &ignored) == 0)
+		agent_before_look(r);
 	engine_agent_detach(r->agent);
+	if (r->agent->exact && !r->tracees[0]->ended)
+		agent_before_look(r);
 }
 
 static void close_it(struct alloc_recorder *r)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc/agent_before.h"
 #include "alloc/agent_samples.h"
 #include "alloc/result_agent_exact.h"
 #include "alloc/result_labels.h"
@@ -25,6 +26,7 @@ enum {
 struct held { /* of one stack, or of it in one context, or of all */
 	struct interval_sum objects, bytes;
 	double age_ns;
+	double rounding; /* of all: what the allocator takes beyond bytes, as far as known */
 };
 
 static bool is_wanted(const struct alloc_options *o, const struct alloc_filter *f, u64 now_ns,
@@ -154,6 +156,17 @@ static int add_stack(struct filling *f, u32 id, const struct group *groups, size
 	return add_sample(f, id, 0, &objects, &bytes, plain, err);
 }
 
+/* It has no size and no age: a filter of these leaves it out. */
+static int add_before(struct alloc_recorder *r, double rounding, const struct alloc_filter *filter,
+                      struct profile *p, struct error *err)
+{
+	const struct alloc_options *o = &r->options;
+
+	if (o->min_size || o->max_size || filter->older_than_ns)
+		return 0;
+	return before_fill(r->tracees[0], rounding, p, err);
+}
+
 /* @groups in the order of their stacks, then contexts. */
 static int fill(struct alloc_recorder *r, const struct group *groups, size_t n, struct profile *p,
                 struct error *err)
@@ -202,6 +215,8 @@ static size_t make_groups(struct alloc_recorder *r, const struct alloc_filter *f
 			groups[n++] = (struct group){ .stack = b->stack, .context = b->context };
 		add_to(&groups[n - 1].held, e, b, e->looked_ns);
 		add_to(all, e, b, e->looked_ns);
+		all->rounding += agent_samples_weight(e, b->size, b->seq) *
+		                 (double)before_rounding(r->tracees[0], b->size);
 	}
 	return n;
 }
@@ -387,6 +402,8 @@ static int put_report(struct alloc_recorder *r, const struct held *all, enum all
 		rc = put_counts(r, all, to, err);
 	if (rc == 0)
 		rc = put_times(r, ended, filter, to, err);
+	if (rc == 0)
+		rc = before_report(t, to, err);
 	return rc < 0 ? rc : put_gaps(t, to, err);
 }
 
@@ -418,6 +435,8 @@ int result_agent_make(struct alloc_recorder *r, enum alloc_ended ended,
 	if (ended != ALLOC_RUNNING)
 		alloc_detach(r);
 	rc = e->attached ? agent_samples_look(e, err) : 0;
+	if (e->attached && rc == 0)
+		agent_before_look(r);
 	if (rc < 0 && rc != -ESRCH) /* it ended meanwhile: what was seen last is the result */
 		return rc;
 	if (result_agent_learn(r, &why) < 0)
@@ -429,6 +448,8 @@ int result_agent_make(struct alloc_recorder *r, enum alloc_ended ended,
 	rc = new_profile(e->exact, &p, err);
 	if (rc == 0)
 		rc = fill(r, groups, n, p, err);
+	if (rc == 0)
+		rc = add_before(r, all.rounding, filter, p, err);
 	if (rc == 0)
 		rc = put_report(r, &all, ended, filter, profile_report(p), err);
 	if (rc < 0)

@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "alloc/alloc.h"
+#include "alloc/before.h"
 #include "alloc/engine_bpf.h"
 #include "base/error.h"
 #include "base/hash.h"
@@ -57,6 +58,7 @@ struct tracee {
 	u64 learn_ns;       /* when to look for names next */
 	u64 used_before;    /* contexts' own account at the attach */
 	bool has_used_before;
+	struct before before; /* what its allocators held before */
 
 	/* context address -> index into contexts: names outlive the contexts */
 	struct hash_map context_index;

@@ -171,6 +171,9 @@ static int record(struct capturing *c, struct profile **ret, struct error *err)
 	pace_begin(&pace);
 	if (c->o->begun)
 		r = c->o->begun(c->o->arg, err);
+	/* what is there already has not grown */
+	if (r == 0 && c->o->every_s > 0 && c->o->look)
+		r = alloc_result(c->recorder, ALLOC_RUNNING, &c->o->filter, &c->previous, err);
 	if (r == 0)
 		r = capture_make_ready_file(c->o->ready_file, err);
 	if (r == 0)

@@ -87,6 +87,8 @@ static int parse_held(const struct cli_args *args, struct capture_options *c, st
 	c->filter.peak = c->alloc.peak = cli_flag(args, "peak");
 	c->alloc.allocators = cli_value(args, "allocator");
 	c->alloc.no_stacks = cli_flag(args, "no-stacks");
+	c->alloc.before = cli_flag(args, "before");
+	c->alloc.no_before = cli_flag(args, "no-before");
 	c->alloc.symbols.no_debuginfod = cli_flag(args, "no-debuginfod");
 	return 0;
 }

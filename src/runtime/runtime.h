@@ -211,6 +211,10 @@ struct runtime_ops {
 	int (*heap_profile)(struct image *i, struct profile **ret, uint64_t *ret_fingerprint,
 	                    struct error *err);
 
+	/* Bytes that a block of @size takes of in_use_bytes of its heap, headers and rounding
+	 * included; as good as its size alone can tell. NULL: not known. */
+	uint64_t (*block_bytes)(uint64_t size);
+
 	/* The block around @addr: 1 filled, 0 not this runtime's, -errno. May be NULL. */
 	int (*find_block)(const struct runtime_view *v, const struct regions_input *in,
 	                  uint64_t addr, struct regions_block *ret, struct error *err);

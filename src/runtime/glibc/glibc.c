@@ -91,11 +91,24 @@ static int find_block(const struct runtime_view *v, const struct regions_input *
 	return r < 0 ? r : glibc_heap_find_block(&p, v->target->exe, in, addr, ret, err);
 }
 
+/* A chunk (malloc.c, request2size): a word for its size, multiples of 16, 32 at least. Blocks
+ * of M_MMAP_THRESHOLD and more are mappings of their own, in whole pages; the threshold moves
+ * between 128 KiB and 32 MiB, so between these the last page's rest is not counted. */
+static uint64_t block_bytes(uint64_t size)
+{
+	const uint64_t chunk = (size + 8 + 15) & ~15ull;
+
+	if (size >= 32ull << 20)
+		return (size + 16 + 4095) & ~4095ull;
+	return chunk < 32 ? 32 : chunk;
+}
+
 const struct runtime_ops glibc_runtime = {
 	.name = "libc",
 	.title = "glibc's malloc",
 	.detect = detect,
 	.alloc_probes = alloc_probes,
 	.label_regions = label_regions,
+	.block_bytes = block_bytes,
 	.find_block = find_block,
 };

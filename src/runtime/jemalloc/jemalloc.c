@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "runtime/family.h"
 #include "runtime/jemalloc/jemalloc_label.h"
+#include "runtime/jemalloc/jemalloc_layout.h"
 
 enum { MAX_PREFIXES = 4, PREFIX_BYTES = 64 };
 
@@ -140,11 +141,21 @@ static int alloc_probes(const struct runtime_view *v, struct runtime_probes *to,
 	return r;
 }
 
+static uint64_t block_bytes(uint64_t size)
+{
+	for (unsigned i = 0; i < JEMALLOC_LAYOUT_CLASSES; i++) {
+		if (jemalloc_layout_class_bytes(i) >= size)
+			return jemalloc_layout_class_bytes(i);
+	}
+	return size;
+}
+
 const struct runtime_ops jemalloc_runtime = {
 	.name = "jemalloc",
 	.title = "jemalloc",
 	.detect = detect,
 	.alloc_probes = alloc_probes,
 	.label_regions = jemalloc_label_regions,
+	.block_bytes = block_bytes,
 	.find_block = jemalloc_label_block,
 };
