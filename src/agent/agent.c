@@ -42,8 +42,10 @@ extern const char agent_start[] __attribute__((visibility("hidden")));
 #define D agent_data
 
 enum {
-	OFF_BITS = 36,      /* countdown of who is not to come again soon: 64 GiB */
-	EXPIRED_MEANS = 64, /* of a reader that is late or gone */
+	OFF_BITS = 36,        /* countdown of who is not to come again soon: 64 GiB */
+	EXPIRED_MEANS = 64,   /* of a reader that is late or gone */
+	METER_MOST = 1 << 17, /* cycles of one visit: the thread may not have run meanwhile */
+	METER_AROUND = 40,    /* of registers saved and loaded again */
 };
 
 /* Of the call's size: not taken from the countdown yet, or what came of it. */
@@ -203,11 +205,30 @@ static u64 mean_of(u32 rate)
 	return D.control.means[rate % AGENT_RATES];
 }
 
+/* Which rate to draw by: memwho's, or coarser where memwho is too slow to see that more
+ * is spent than it has granted. What has been spent is known before the next block comes,
+ * so the weights stay right. */
+static u32 rate_of_now(void)
+{
+	u32 rate = __atomic_load_n(&D.control.rate, __ATOMIC_RELAXED) % AGENT_RATES;
+	const u64 spent = __atomic_load_n(&D.counters.cycles, __ATOMIC_RELAXED);
+	const u64 grant = D.control.grant, step = D.control.grant_step;
+
+	if (spent <= grant || !step)
+		return rate;
+	for (u64 over = spent - grant; rate < AGENT_RATES - AGENT_RATES_OF_TWO; over -= step) {
+		rate += AGENT_RATES_OF_TWO;
+		if (over <= step)
+			break;
+	}
+	return rate;
+}
+
 /* The integer part of an exponential variable with the mean that is set, by
  * integers only: -ln u = ln 2 * -log2 u, 24 bits of it by repeated squaring. */
 static void draw(struct agent_slot *s)
 {
-	const u32 rate = __atomic_load_n(&D.control.rate, __ATOMIC_RELAXED) % AGENT_RATES;
+	const u32 rate = rate_of_now();
 	const u64 u = random_of(s) | 1;
 	const unsigned zeros = __builtin_clzll(u);
 	u64 m = (u << zeros) >> 32, bits = 0, log2;
@@ -679,14 +700,13 @@ static int before_alloc(struct frame *f, const struct agent_function *fn)
 	return 1;
 }
 
-__attribute__((used)) struct verdict agent_enter(struct frame *f, u64 bp)
+static struct verdict enter(struct frame *f)
 {
 	const struct agent_function *fn = &agent_table.functions[f->word & AGENT_FUNCTION_MASK];
 	struct verdict v = { fn->original, 0 };
 	struct operands o = { 0, 0, 0, 0 };
 	struct agent_entry e;
 
-	(void)bp;
 	if (fn->code.role == PLAN_FREE || fn->code.role == PLAN_RESET) {
 		run_plan(&fn->code, 0, f->arg, 0, &o);
 		if (fn->code.role == PLAN_RESET)
@@ -700,6 +720,37 @@ __attribute__((used)) struct verdict agent_enter(struct frame *f, u64 bp)
 	v.watched = before_alloc(f, fn);
 	if (v.watched && fn->quiet)
 		v.original = fn->quiet;
+	return v;
+}
+
+/* ---- what it costs ---- */
+
+/* How many visits the one that begins at @now stands for. */
+static u64 meter_weight(u64 now, int always)
+{
+	if (always)
+		return 1;
+	return ((u32)now * AGENT_HASH) >> 29 ? 0 : AGENT_METER_ONE_IN;
+}
+
+static void meter(u64 since, u64 weight)
+{
+	u64 n;
+
+	if (!weight || D.control.state != AGENT_ON)
+		return;
+	n = time_stamp() - since + METER_AROUND;
+	count(&D.counters.cycles, (n < METER_MOST ? n : METER_MOST) * weight);
+}
+
+__attribute__((used)) struct verdict agent_enter(struct frame *f, u64 bp)
+{
+	const u64 since = exact_mode() ? 0 : time_stamp();
+	const struct verdict v = enter(f);
+
+	(void)bp;
+	if (since)
+		meter(since, meter_weight(since, (f->word & AGENT_CHARGED) != 0));
 	return v;
 }
 
@@ -755,9 +806,12 @@ __attribute__((used)) u64 agent_leave(struct frame *f, u64 bp)
 	const struct agent_function *fn = &agent_table.functions[f->word & AGENT_FUNCTION_MASK];
 	/* one that began before the last detach: nothing of that time is there any more */
 	const int is_ours = D.control.state == AGENT_ON && f->seed == D.control.seed;
+	const u64 since = is_ours && !exact_mode() ? time_stamp() : 0;
 
 	if (is_ours)
 		after_alloc(f, fn, bp);
+	if (since)
+		meter(since, meter_weight(since, f->charged >= SAMPLE));
 	/* Out of memory. The function itself asks the new_handler, or throws. */
 	if (!fn->quiet || f->result)
 		return 0;

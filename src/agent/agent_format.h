@@ -26,7 +26,7 @@ typedef unsigned char agent_u8;
 typedef unsigned int agent_u32;
 typedef unsigned long long agent_u64;
 
-#define AGENT_MAGIC 0x34746e6577686d41ull /* "Amhwent4": one more with each layout */
+#define AGENT_MAGIC 0x35746e6577686d41ull /* "Amhwent5": one more with each layout */
 
 enum {
 	AGENT_CODE_BYTES = 0x30000,
@@ -45,6 +45,8 @@ enum {
 	AGENT_BUCKETS = 1 << AGENT_BUCKET_BITS,
 	AGENT_BUCKET_ENTRIES = 8,
 	AGENT_RATES = 128,
+	AGENT_RATES_OF_TWO = 4, /* lines of the table of rates until the mean has doubled */
+	AGENT_METER_ONE_IN = 8,
 	AGENT_NO_RATE = 0xff, /* of a countdown that is only a pause */
 	AGENT_SEQ_RATE = 56,  /* a sample's number has that of its rate from this bit on */
 	AGENT_LEFT_BITS = 56, /* of a countdown; the byte above them is its sign, or: */
@@ -173,6 +175,9 @@ struct agent_control { /* memwho's */
 	agent_u64 deadline; /* time stamp counter: nothing is sampled after it */
 	agent_u32 rate;     /* of the countdowns that are drawn: index into @means */
 	agent_u32 pad;
+	/* once agent_counters.cycles is above @grant the mean is doubled, and again for
+	 * each @grant_step, until memwho grants more; all ones: no budget */
+	agent_u64 grant, grant_step;
 	agent_u64 seed; /* random, and different each time: the calls of one attach know it */
 	agent_u64 main_low, main_high; /* the first thread's stack: [stack] */
 	agent_u64 means[AGENT_RATES];  /* bytes between two samples; fixed at the attach */
@@ -189,6 +194,9 @@ struct agent_counters {    /* the agent's */
 	agent_u64 contexts_full; /* of set_full: no room to know the block's context */
 	agent_u64 resets, reset; /* of contexts that had samples; samples that went with them */
 	agent_u64 stacks_lost, expired;
+	/* of the time stamp counter, in here: of samples all, of other calls one in
+	 * AGENT_METER_ONE_IN that stands for as many */
+	agent_u64 cycles;
 	agent_u64 passed_on; /* samples that were none: the quiet function had no memory */
 };
 

@@ -14,7 +14,7 @@ void agent_rate_init(struct agent_rate *r, uint64_t mean, uint64_t now_ns)
 {
 	*r = (struct agent_rate){ .now = AGENT_RATE_FIRST, .coarsest = AGENT_RATE_FIRST };
 	for (int i = 0; i < AGENT_RATES; i++) {
-		const double steps = (double)(i - AGENT_RATE_FIRST) / AGENT_RATE_STEPS_OF_TWO;
+		const double steps = (double)(i - AGENT_RATE_FIRST) / AGENT_RATES_OF_TWO;
 
 		r->means[i] = (uint64_t)fmin(fmax((double)mean * exp2(steps), LEAST_MEAN),
 		                             MOST_MEAN);
@@ -33,20 +33,16 @@ uint64_t agent_rate_coarsest(const struct agent_rate *r)
 	return r->means[r->coarsest];
 }
 
-unsigned agent_rate_line(const struct agent_rate *r, double mean)
+void agent_rate_seen(struct agent_rate *r, unsigned line)
 {
-	unsigned i = 0;
-
-	while (i < AGENT_RATES - 1 && (double)r->means[i] < mean)
-		i++;
-	return i;
+	if (line < AGENT_RATES && r->means[line] > r->means[r->coarsest])
+		r->coarsest = line;
 }
 
 static void note(struct agent_rate *r, unsigned line, uint64_t now_ns)
 {
 	r->now = line;
-	if (r->means[line] > r->means[r->coarsest])
-		r->coarsest = line;
+	agent_rate_seen(r, line);
 	if (r->n_history < AGENT_RATE_HISTORY)
 		r->history[r->n_history++] = (struct agent_rate_change){ now_ns, r->means[line] };
 	else

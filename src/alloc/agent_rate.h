@@ -19,8 +19,7 @@
 #include "inject/inject.h"
 
 enum {
-	AGENT_RATE_STEPS_OF_TWO = 4, /* lines until the mean has doubled */
-	AGENT_RATE_FIRST = 40,       /* line of the mean that was asked for */
+	AGENT_RATE_FIRST = 40, /* line of the mean that was asked for */
 	AGENT_RATE_HISTORY = 4096,
 };
 
@@ -42,8 +41,8 @@ void agent_rate_init(struct agent_rate *r, uint64_t mean, uint64_t now_ns);
 /* Of a line of the table, in bytes; 0: there is no such line. */
 uint64_t agent_rate_mean(const struct agent_rate *r, unsigned line);
 uint64_t agent_rate_coarsest(const struct agent_rate *r);
-/* The line whose mean is the least that is not below @mean; the last if all are. */
-unsigned agent_rate_line(const struct agent_rate *r, double mean);
+/* A sample of this line has come: the agent may have taken a coarser one by itself. */
+void agent_rate_seen(struct agent_rate *r, unsigned line);
 
 /* Countdowns are drawn by this line from now on, in the agent whose data is at @data.
  * Threads in the middle of a longer one get a new one, too. */

@@ -52,6 +52,9 @@ static int add_sample(struct engine_agent *e, const struct agent_record *r, stru
 	if (rc < 0)
 		return rc;
 	e->samples[e->n_samples++] = s;
+	e->n_read++;
+	e->calls += weight;
+	agent_rate_seen(&e->rate, (unsigned)(r->seq >> AGENT_SEQ_RATE));
 	interval_add_blocks(&agent_stacks_at(e->stacks, s.stack)->objects, weight);
 	interval_add_bytes(&agent_stacks_at(e->stacks, s.stack)->bytes, (double)s.size, weight);
 	return 0;

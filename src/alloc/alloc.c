@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "alloc/alloc.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,6 +9,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/log.h"
 
 volatile sig_atomic_t alloc_interrupted;
 
@@ -19,28 +21,90 @@ const char *alloc_ended_text(enum alloc_ended e)
 	return (size_t)e < ARRAY_SIZE(texts) ? texts[e] : "unknown";
 }
 
-int alloc_start(const pid_t *pids, size_t n_pids, const struct alloc_options *o,
-                bool started_stopped, struct alloc_recorder **ret, struct error *err)
+static int start(const struct engine_request *q, const struct engine_ops *ops,
+                 struct alloc_recorder **ret, struct error *err)
 {
-	cleanup(alloc_freep) struct alloc_recorder *r = NULL;
-	const struct engine_request q = { o, pids, n_pids, started_stopped };
-	const struct engine_ops *ops;
-	int rc = engine_choose(&q, &ops, err);
+	cleanup(alloc_freep) struct alloc_recorder *r = calloc(1, sizeof(*r));
+	const struct alloc_options *o = q->options;
+	int rc;
 
-	if (rc < 0)
-		return rc;
-	r = calloc(1, sizeof(*r));
 	if (!r)
 		return error_oom(err);
 	r->ops = ops;
 	r->options = *o;
 	if (o->allocators && !(r->allocators = strdup(o->allocators)))
 		return error_oom(err);
-	rc = ops->open(r, &q, err);
+	rc = ops->open(r, q, err);
+	/* one that costs too much is the caller's to look at */
+	if (rc == 0 || r->over_budget)
+		*ret = take_ptr(r);
+	return rc;
+}
+
+/* Exactly would cost too much: by the agent, if it costs less than that. */
+static int start_cheaper(const struct engine_request *q, const struct alloc_recorder *counted,
+                         struct alloc_recorder **ret, struct error *err)
+{
+	const struct error exact = *err;
+	struct error why;
+	int rc = recorder_agent_ops.accepts(q, &why);
+
+	if (rc == 0 && counted->passing_share > q->options->budget)
+		rc = error_set(&why, EBUSY, "calls that pass the agent would cost %.3g %%",
+		               100 * counted->passing_share);
+	if (rc == 0)
+		rc = start(q, &recorder_agent_ops, ret, &why);
+	if (rc < 0) {
+		error_set(err, -exact.code, "%.200s; nor by --engine agent: %.170s", exact.message,
+		          why.message);
+		return error_hint(err, "%s", exact.hint);
+	}
+	log_note(LOG_INFO,
+	         "recording exactly would cost about %.3g %% of its processor time, the budget is "
+	         "%.3g %%: blocks are sampled (--engine agent)",
+	         100 * counted->exact_share, 100 * q->options->budget);
+	return 0;
+}
+
+/* The cheapest that is exact enough: exactly where that is within the budget. */
+static int start_in_budget(const struct engine_request *q, const struct engine_ops *ops,
+                           struct alloc_recorder **ret, struct error *err)
+{
+	cleanup(alloc_freep) struct alloc_recorder *r = NULL;
+	struct alloc_options exact = *q->options;
+	struct engine_request as_before = *q;
+	struct error why;
+	int rc;
+
+	/* what only one engine does is no question of the default budget */
+	if (ops == &recorder_bpf_ops && !exact.budget_asked && exact.budget > 0 &&
+	    recorder_agent_ops.accepts(q, &why) < 0) {
+		exact.budget = 0;
+		as_before.options = &exact;
+		return start(&as_before, ops, ret, err);
+	}
+	rc = start(q, ops, &r, err);
+	if (rc < 0 && r)
+		return start_cheaper(q, r, ret, err);
+	if (rc == 0)
+		*ret = take_ptr(r);
+	return rc;
+}
+
+int alloc_start(const pid_t *pids, size_t n_pids, const struct alloc_options *o,
+                bool started_stopped, struct alloc_recorder **ret, struct error *err)
+{
+	const struct engine_request q = { o, pids, n_pids, started_stopped };
+	cleanup(alloc_freep) struct alloc_recorder *r = NULL;
+	const struct engine_ops *ops;
+	int rc = engine_choose(&q, &ops, err);
+
 	if (rc < 0)
 		return rc;
-	*ret = take_ptr(r);
-	return 0;
+	rc = o->engine ? start(&q, ops, &r, err) : start_in_budget(&q, ops, &r, err);
+	if (rc == 0)
+		*ret = take_ptr(r);
+	return rc;
 }
 
 int alloc_poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ended, struct error *err)

@@ -34,6 +34,8 @@ struct alloc_options {
 	struct symbol_options symbols;
 	uint64_t table_entries; /* first size of the live table; 0: from the target */
 	uint64_t sample_bytes;  /* the agent's mean between samples; 0: the default */
+	double budget;          /* 0.02: of the target's processor time; 0: none */
+	bool budget_asked;      /* it is not only the default */
 	bool exact;             /* the agent's: every allocation, no samples */
 };
 

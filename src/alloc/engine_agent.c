@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "alloc/agent_block.h"
+#include "alloc/agent_budget.h"
 #include "alloc/agent_image.h"
 #include "alloc/agent_place.h"
 #include "alloc/agent_samples.h"
@@ -98,7 +99,8 @@ static u64 deadline(const struct engine_agent *e)
 	return tsc + (u64)(rate * ALIVE_MS * 1e6);
 }
 
-static int first_control(const struct engine_agent *e, struct agent_control *ret, struct error *err)
+static int first_control(const struct engine_agent *e, const struct alloc_options *o,
+                         struct agent_control *ret, struct error *err)
 {
 	uint64_t low = 0, high = 0;
 	int r;
@@ -109,6 +111,7 @@ static int first_control(const struct engine_agent *e, struct agent_control *ret
 		.rate = e->rate.now,
 		.deadline = deadline(e),
 	};
+	agent_budget_grant(e, o->budget, ret);
 	memcpy(ret->means, e->rate.means, sizeof(ret->means));
 	if (getrandom(&ret->seed, sizeof(ret->seed), GRND_NONBLOCK) < 0)
 		ret->seed = clock_now_ns() ^ (u64)getpid() << 32;
@@ -193,7 +196,7 @@ static int attach(struct engine_agent *e, const struct alloc_options *o, struct 
 	if (r >= 0)
 		r = find_place(e, &image, err);
 	if (r == 1)
-		r = first_control(e, &control, err);
+		r = first_control(e, o, &control, err);
 	if (r < 0)
 		return r;
 	e->table = *agent_image_table(&image);
@@ -204,6 +207,8 @@ static int attach(struct engine_agent *e, const struct alloc_options *o, struct 
 	if (r < 0)
 		agent_place_empty(e->inject, t, e->base, &ignored);
 	e->attached = r == 0;
+	e->grant = control.grant;
+	agent_budget_begin(e, o->budget);
 	return r;
 }
 
@@ -381,7 +386,11 @@ static int round_of(struct engine_agent *e, enum alloc_ended *ended, struct erro
 		e->renewed_ns = now;
 		r = renew(e, err);
 	}
-	if (r == 0 && slots_want_care(e, now)) {
+	if (r == 0 && !e->exact)
+		r = agent_budget_work(e, ended, err);
+	if (r < 0 || *ended)
+		return r;
+	if (slots_want_care(e, now)) {
 		e->claims_seen = e->counters.claims;
 		e->stacks_cut = false;
 		e->tended_ns = now;

@@ -22,6 +22,7 @@
 #include "alloc/agent_rate.h"
 #include "alloc/agent_stacks.h"
 #include "alloc/alloc.h"
+#include "alloc/budget.h"
 #include "alloc/tracee.h"
 #include "base/error.h"
 #include "inject/inject.h"
@@ -72,6 +73,13 @@ struct engine_agent {
 	/* exact mode; NULL: it samples */
 	struct agent_exact_run *exact;
 	u64 exact_look_ns, exact_look_cost_ns; /* of its set */
+
+	struct budget budget;
+	u64 grant;    /* cycles that the agent may have spent */
+	double calls; /* that the samples which were read stand for */
+	u64 n_read;
+	u64 rated_ns; /* when the rate was last thought about, and what was spent then */
+	double rated_visits_ns, rated_passing_ns, rated_cpu_ns;
 
 	bool attached;
 	char patch_lost[RUNTIME_PROBE_NAME_BYTES]; /* somebody changed this function: ended */

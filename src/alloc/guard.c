@@ -21,6 +21,11 @@ static double hit_ns(const struct calibrate_costs *costs, const struct guard_sam
 	return share * (costs->allocation + depth * costs->frame) + (1 - share) * costs->entry;
 }
 
+double guard_cost_ns(const struct calibrate_costs *costs, const struct guard_sample *s)
+{
+	return (double)s->hits * hit_ns(costs, s);
+}
+
 double guard_estimate(const struct calibrate_costs *costs, const struct guard_sample *s,
                       double *hits_per_second)
 {
@@ -119,6 +124,7 @@ void guard_count(struct guard *g, struct engine_bpf *e)
 		.walks = c.walks,
 		.frames = c.frames,
 	};
+	g->counted = sample;
 	g->estimate = guard_estimate(&g->costs, &sample, &pace);
 	g->hits_per_second = (u64)pace;
 }

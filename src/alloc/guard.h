@@ -13,11 +13,19 @@
 #include "alloc/engine_bpf.h"
 #include "base/hash.h"
 
+/* What was seen in a while; the arithmetic on it is apart so that it can be tested. */
+struct guard_sample {
+	double wall_ns;   /* in which the busiest thread had a processor or wanted none */
+	u64 busiest_hits; /* of that thread */
+	u64 hits, allocations, walks, frames;
+};
+
 struct guard {
 	struct calibrate_costs costs;
 	double limit;        /* highest slowdown that the user accepts */
 	double estimate;     /* by counting; 0: not counted */
 	u64 hits_per_second; /* of the busiest thread, when counted */
+	struct guard_sample counted;
 
 	/* the window that is being watched */
 	u64 window_ns;
@@ -33,18 +41,15 @@ struct guard {
 	u64 noted_ns; /* when that was read */
 };
 
-/* What was seen in a while; the arithmetic on it is apart so that it can be tested. */
-struct guard_sample {
-	double wall_ns;   /* in which the busiest thread had a processor or wanted none */
-	u64 busiest_hits; /* of that thread */
-	u64 hits, allocations, walks, frames;
-};
 /* The slowdown that recording would mean, from counting at costs->count a hit;
  * *hits_per_second: at the thread's own pace. */
 double guard_estimate(const struct calibrate_costs *costs, const struct guard_sample *s,
                       double *hits_per_second);
 /* The slowdown while recording. */
 double guard_recorded(const struct calibrate_costs *costs, const struct guard_sample *s);
+
+/* What recording takes of the target's processor time, in all its threads: ns. */
+double guard_cost_ns(const struct calibrate_costs *costs, const struct guard_sample *s);
 
 void guard_clear(struct guard *g);
 /* Begin to watch these threads' waiting (the busiest is only known later). */

@@ -5,6 +5,7 @@
  * result*.c. */
 
 #include "alloc/alloc.h"
+#include "alloc/budget.h"
 #include "alloc/engine.h"
 #include "alloc/engine_agent.h"
 #include "alloc/engine_bpf.h"
@@ -38,6 +39,11 @@ struct alloc_recorder {
 	struct symbol_pool *pool;
 	struct modules modules;
 	const struct engine_ops *ops;
+	/* of an engine that counts first: what it would cost, what the agent would; shares
+	 * of the target's processor time */
+	double exact_share, passing_share;
+	bool over_budget;           /* it has not begun because of that */
+	struct budget budget;       /* of recorder_bpf.c; the agent has its own */
 	struct engine_bpf *engine;  /* of recorder_bpf.c */
 	struct engine_agent *agent; /* of recorder_agent.c: samples of one process */
 	struct guard guard;

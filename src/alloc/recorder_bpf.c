@@ -3,9 +3,11 @@
 /* The exact engine in a recorder: every call of the allocators, by probes of the kernel. */
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc/agent_budget.h"
 #include "alloc/engine_possible.h"
 #include "alloc/follow.h"
 #include "alloc/recorder.h"
@@ -126,6 +128,52 @@ static void note_threads(struct alloc_recorder *r)
 	}
 }
 
+/* Of all processes that can be asked; what an ended one has used is kept. */
+static double cpu_ns(struct alloc_recorder *r)
+{
+	double sum = 0;
+
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		const double ns = budget_cpu_ns(r->tracees[i]->pid);
+
+		if (ns > r->tracees[i]->cpu_ns)
+			r->tracees[i]->cpu_ns = ns;
+		sum += r->tracees[i]->cpu_ns;
+	}
+	return sum;
+}
+
+/* The counting itself is no use that the target makes of a processor. Where hardly anything
+ * else was left of its time, what passes the agent is for the agent to measure. */
+static void estimate_shares(struct alloc_recorder *r, double cpu, double wall)
+{
+	const struct guard_sample *s = &r->guard.counted;
+	const double own = cpu - (double)s->hits * r->guard.costs.count;
+
+	wall = fmax(wall - (double)s->busiest_hits * r->guard.costs.count, wall / 100);
+	r->exact_share = budget_share(guard_cost_ns(&r->guard.costs, s), fmax(own, cpu / 100),
+	                              wall);
+	/* the busiest thread alone, at its own pace: no less than that */
+	r->exact_share = fmax(r->exact_share, r->guard.estimate - 1);
+	r->passing_share = own > cpu / 10 ? budget_share((double)s->hits / 2 * AGENT_BUDGET_PAIR_NS,
+	                                                 own, wall)
+	                                  : 0;
+}
+
+static int over_budget(struct alloc_recorder *r, struct error *err)
+{
+	r->over_budget = true;
+	error_set(err, EBUSY,
+	          "recording exactly would cost about %.3g %% of the target's processor time; the "
+	          "budget is %.3g %%",
+	          100 * r->exact_share, 100 * r->options.budget);
+	return error_hint(
+		err,
+		"--max-slowdown %.0f records exactly all the same; --budget %.0f%% allows "
+		"more",
+		r->guard.estimate + 1, ceil(100 * r->exact_share));
+}
+
 static int count_first(struct alloc_recorder *r, struct error *err)
 {
 	int rc = calibrate_run(r->engine, &r->modules, r->pool, &r->guard.costs, err);
@@ -135,8 +183,13 @@ static int count_first(struct alloc_recorder *r, struct error *err)
 		rc = forgive_ended(r, r->tracees[i], rc, err);
 	}
 	note_threads(r);
-	if (rc == 0)
+	if (rc == 0) {
+		const double cpu = cpu_ns(r);
+		const u64 begun = clock_now_ns();
+
 		guard_count(&r->guard, r->engine);
+		estimate_shares(r, cpu_ns(r) - cpu, (double)(clock_now_ns() - begun));
+	}
 	for (size_t i = 0; i < r->n_tracees; i++)
 		tracee_detach(r->tracees[i]);
 	if (rc < 0)
@@ -145,6 +198,8 @@ static int count_first(struct alloc_recorder *r, struct error *err)
 	         "%lu allocator calls a second on the busiest thread: about %.2fx slower "
 	         "while recording",
 	         (unsigned long)r->guard.hits_per_second, r->guard.estimate);
+	if (r->options.budget > 0)
+		return r->exact_share > r->options.budget ? over_budget(r, err) : 0;
 	return r->guard.estimate > r->guard.limit ? too_slow(&r->guard, err) : 0;
 }
 
@@ -164,6 +219,7 @@ static int attach_all(struct alloc_recorder *r, struct error *err)
 	recorder_begin(r, start);
 	note_threads(r);
 	guard_begin(&r->guard, r->engine);
+	budget_begin(&r->budget, r->options.budget, r->begun_ns, cpu_ns(r));
 	engine_bpf_links_preload(r->engine);
 	return 0;
 }
@@ -277,11 +333,26 @@ static void learn(struct alloc_recorder *r, u64 now)
 		learn_contexts(r, now);
 }
 
+/* What was spent so far, by what a hit is known to cost. */
+static bool passes_budget(struct alloc_recorder *r, u64 now)
+{
+	const volatile struct alloc_counters *c = engine_bpf_counters(r->engine);
+	const struct guard_sample sample = {
+		.hits = c->hits,
+		.allocations = c->allocs + c->reallocs,
+		.walks = c->walks,
+		.frames = c->frames,
+	};
+
+	return budget_note(&r->budget, now, cpu_ns(r), guard_cost_ns(&r->guard.costs, &sample));
+}
+
 static int poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ended,
                 struct error *err)
 {
 	int wait = timeout_ms < 20 ? timeout_ms : 20;
 	u64 deadline = clock_now_ns() + (u64)(timeout_ms > 0 ? timeout_ms : 0) * 1000000, now;
+	bool passed = false;
 	int rc;
 
 	do {
@@ -299,11 +370,14 @@ static int poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ende
 			if (r->options.peak)
 				watch_peak(r);
 			learn(r, now);
+			passed = passes_budget(r, now);
 		}
 		/* a child that waits to be taken in is not ended */
 		r->ended = follow_is_behind(r) ? ALLOC_RUNNING : all_ended(r);
+		if (!r->ended && passed)
+			r->ended = ALLOC_ENDED_BUDGET;
 		if (!r->ended && guard_is_due(&r->guard, now)) {
-			if (guard_watch(&r->guard, r->engine))
+			if (guard_watch(&r->guard, r->engine) && !(r->options.budget > 0))
 				r->ended = ALLOC_ENDED_GUARD;
 			note_threads(r);
 		}

@@ -330,6 +330,46 @@ static int put_gaps(const struct tracee *t, struct report *to, struct error *err
 	return rc;
 }
 
+/* Means in force, from when on; the agent's own for a moment are not among them. */
+static int put_rates(const struct alloc_recorder *r, struct report *to, struct error *err)
+{
+	static const char *const columns[] = { "ms", "sample_bytes" };
+	const struct agent_rate *rate = &r->agent->rate;
+	struct report_table *table = NULL;
+	int rc = 0;
+
+	if (rate->n_history < 2 || r->agent->exact)
+		return 0;
+	rc = report_table(to, "rates", columns, ARRAY_SIZE(columns), &table, err);
+	for (unsigned i = 0; rc == 0 && i < rate->n_history; i++) {
+		const struct agent_rate_change *c = &rate->history[i];
+		const struct report_figure cells[] = {
+			report_cell_int(c->at_ns > r->begun_ns
+			                        ? (int64_t)(c->at_ns - r->begun_ns) / 1000000
+			                        : 0),
+			report_cell_int((int64_t)c->mean),
+		};
+
+		rc = report_row(table, cells, err);
+	}
+	if (rc == 0 && rate->n_untold)
+		rc = report_int(to, "rates_left_out", NULL, rate->n_untold, "", err);
+	return rc;
+}
+
+static int put_cost(const struct alloc_recorder *r, struct report *to, struct error *err)
+{
+	int rc;
+
+	if (r->agent->exact)
+		return 0;
+	rc = budget_report(&r->agent->budget, to, err);
+	if (rc == 0)
+		rc = report_int(to, "coarsest_sample_bytes", NULL,
+		                (int64_t)agent_rate_coarsest(&r->agent->rate), "bytes", err);
+	return rc == 0 ? put_rates(r, to, err) : rc;
+}
+
 static int put_times(struct alloc_recorder *r, enum alloc_ended ended,
                      const struct alloc_filter *filter, struct report *to, struct error *err)
 {
@@ -404,6 +444,8 @@ static int put_report(struct alloc_recorder *r, const struct held *all, enum all
 		rc = put_times(r, ended, filter, to, err);
 	if (rc == 0)
 		rc = before_report(t, to, err);
+	if (rc == 0)
+		rc = put_cost(r, to, err);
 	return rc < 0 ? rc : put_gaps(t, to, err);
 }
 

@@ -334,6 +334,8 @@ int result_report_fill(struct alloc_recorder *r, const struct recorder_groups *g
 	if (rc == 0)
 		rc = put_cost(r, to, err);
 	if (rc == 0)
+		rc = budget_report(&r->budget, to, err);
+	if (rc == 0)
 		rc = put_allocators(r, to, err);
 	if (rc == 0)
 		rc = put_calls(&c, to, err);

@@ -51,6 +51,7 @@ struct tracee {
 	char kind[64]; /* what the runtime calls this process; "" */
 	enum alloc_ended ended;
 	u64 attached_ns, ended_ns;
+	double cpu_ns;      /* processor time, as last seen */
 	u64 late_ns;        /* a child's first time, which was not recorded */
 	u64 looked_ns;      /* before anything of it was read */
 	bool wants_refresh; /* its maps have changed */

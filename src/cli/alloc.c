@@ -13,6 +13,9 @@ static int run(const struct cli_args *args, struct error *err)
 	struct record record;
 	int r = record_parse(args, &record, err);
 
+	if (r == 0)
+		r = record_parse_budget(args, &record.capture.alloc, err);
+
 	if (r < 0)
 		return r;
 	if (!args->n_words) {
@@ -37,6 +40,11 @@ static const struct cli_option cores[] = {
 	{ 0, "sysroot", "DIR", "of a core: where its files are looked for" },
 	{ 0 },
 };
+static const struct cli_option budget[] = {
+	{ 0, NULL, NULL, "What it may cost" },
+	{ 0, "budget", "PERCENT", "of the target's CPU: 2%, 0.5%, none (2%)" },
+	{ 0 },
+};
 static const struct cli_option agent[] = {
 	{ 0, NULL, NULL, "With --engine agent" },
 	{ 0, "sample", "BYTES", "mean of what is allocated between two samples (512K)" },
@@ -47,7 +55,7 @@ static const struct cli_option agent[] = {
 };
 
 static const struct cli_option *const tables[] = {
-	options_recording, agent,        cores,          options_held,
+	options_recording, budget,       agent,          cores, options_held,
 	options_output,    options_view, options_common, NULL
 };
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -110,6 +111,44 @@ static int parse_sample(const struct cli_args *args, struct alloc_options *o, st
 		return error_set(err, EINVAL, "--sample is from 1K to 64G");
 	o->sample_bytes = mean;
 	return 0;
+}
+
+/* "2%", "0.5%", "2", "none". */
+static int parse_percent(const char *text, double *ret, struct error *err)
+{
+	char *end;
+	double v;
+
+	if (!strcmp(text, "none")) {
+		*ret = 0;
+		return 0;
+	}
+	errno = 0;
+	v = strtod(text, &end);
+	if (end == text || errno || (*end && strcmp(end, "%") != 0) || !(v > 0 && v <= 100)) {
+		error_set(err, EINVAL, "--budget %.20s: it is a percentage above 0", text);
+		return error_hint(err, "--budget 2%%, --budget 0.5%%, or none");
+	}
+	*ret = v / 100;
+	return 0;
+}
+
+/* Of the default engine's recordings; a slowdown that is asked for is the other way to say
+ * what may be spent. */
+int record_parse_budget(const struct cli_args *args, struct alloc_options *o, struct error *err)
+{
+	const char *asked = cli_value(args, "budget"), *usual = getenv("MEMWHO_BUDGET");
+
+	if (asked && cli_value(args, "max-slowdown"))
+		return error_set(err, EINVAL, "--budget or --max-slowdown, not both");
+	if (asked && o->exact)
+		return error_set(err, EINVAL, "--exact has one rate: it keeps no budget");
+	o->budget_asked = asked != NULL;
+	if (asked)
+		return parse_percent(asked, &o->budget, err);
+	if (o->engine || cli_value(args, "max-slowdown"))
+		return 0;
+	return parse_percent(usual && usual[0] ? usual : "2%", &o->budget, err);
 }
 
 static int parse_exact(const struct cli_args *args, struct alloc_options *o, struct error *err)

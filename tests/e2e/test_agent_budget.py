@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # meson: timeout=600
-"""The agent's rate of sampling changes while it records: its figures stay true, and a memwho
-that is killed in the middle of a change leaves a process that works on."""
+"""What a recording may cost its target: the engine is chosen by counting, the rate of sampling
+changes while it records, its figures stay true, and a memwho that is killed in the middle of a
+change leaves a process that works on."""
 import math
 import os
 import platform
@@ -11,7 +12,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import PROGRAMS, run_memwho
+from conftest import PROGRAMS, Recording, run_memwho
 from test_agent import SITES, agenter, done, truth, untouched  # noqa: F401
 from victim import victim  # noqa: F401
 
@@ -20,6 +21,10 @@ pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the agen
 # every STEP-th step is tried in one run; 1: each of them
 EVERY = int(os.environ.get("AGENT_EVERY", "97"))
 RUNS = int(os.environ.get("AGENT_RUNS", "8"))
+# how long the quiet and the busy phases are: the windows of 5 s see several of them
+PACE_MS = os.environ.get("AGENT_PACE_MS", "1500")
+# what `memwho alloc PID` is for people (conftest.py asks for the exact engine)
+DEFAULT = {"MEMWHO_BUDGET": ""}
 
 
 def sites_of(text):
@@ -28,10 +33,10 @@ def sites_of(text):
     for line in text.splitlines():
         words = line.split()
         if words[:1] == ["site"]:
-            estimate, low, high = map(int, words[2:])
+            estimate, variance = map(int, words[2:])
             site = found.setdefault("site_" + words[1], [0, 0])
             site[0] += estimate
-            site[1] += ((high - low) / 3.92) ** 2
+            site[1] += variance
     return found
 
 
@@ -92,3 +97,106 @@ def test_killed_while_the_rate_changes(victim, modes, program):
     assert killed >= 3
     v.check()
     assert not v.tracers()
+
+
+# ---- the budget ----
+
+def kept(t):
+    """It stands still then, until it is told to go on."""
+    t.say("?")
+    return int(t.line().split()[1])
+
+
+def test_within_the_budget_whatever_the_pace(truth, tmp_path):
+    """A target whose allocator becomes 100 times as busy and quiet again: no window of 5 s is
+    above 1.2 budgets, and what is held is what the target counted."""
+    t = truth(PACE_MS, program="agent_pace")
+    before = kept(t)
+    r = Recording(["alloc", t.pid, "--engine", "agent", "--budget", "2%", "--sample", "16K", "--json"],
+                  tmp_path / "ready").wait_ready()
+    t.say("go on")
+    time.sleep(9)
+    held = kept(t) - before
+    r.interrupt()
+    got = r.wait().json()
+    assert got["engine"] == "agent" and got["ended_by"] == "signal" and got["budget_percent"] == 2
+    assert got["duration_seconds"] > 8 and 0 < got["cost_percent"] <= got["worst_cost_percent"] <= 2.4, got
+    means = [rate["sample_bytes"] for rate in got["rates"]]
+    assert means[0] == 16384 == min(means) and max(means) > 8 * 16384, means
+    assert got["coarsest_sample_bytes"] >= max(means)
+    sd = (got["held_bytes_high"] - got["held_bytes_low"]) / 3.92
+    assert abs(got["held_bytes"] - held) < 4.5 * sd, (got["held_bytes"], held, sd)
+    untouched(t.pid)
+
+
+def test_the_default_chooses(truth, victim):
+    """Samples where recording exactly would cost too much; exactly where it would not."""
+    t = truth("0", program="agent_pace")
+    got = run_memwho("alloc", t.pid, "-d", "1s", "--json", env=DEFAULT)
+    report = got.json()
+    assert report["engine"] == "agent" and report["budget_percent"] == 2, report
+    assert "recording exactly would cost" in got.err and "the budget is 2 %" in got.err, got.err
+    untouched(t.pid)
+    quiet = victim("c")
+    report = run_memwho("alloc", quiet.pid, "-d", "1s", "--json", env=DEFAULT).json()
+    assert report["engine"] == "bpf" and report["budget_percent"] == 2 and report["cost_percent"] < 2
+    untouched(quiet.pid)
+
+
+def test_what_nothing_can_record_within_the_budget(truth):
+    """Nothing but malloc and free in two threads: it is not begun, or it leaves at once."""
+    t = truth("2")
+    got = run_memwho("alloc", t.pid, "-d", "5s", "--budget", "0.1%", "--json", code=None)
+    if got.code == 0:
+        report = got.json()
+        assert report["ended_by"] == "budget" and report["duration_seconds"] < 2, report
+    else:
+        assert "budget is 0.1 %" in got.err and "--engine agent" in got.err, got
+    untouched(t.pid)
+
+
+def test_exactly_until_the_budget_is_passed(truth, tmp_path):
+    """A quiet start, then more than breakpoints can follow: it leaves, with what it has."""
+    t = truth("0", program="agent_pace")
+    kept(t)
+    r = Recording(["alloc", t.pid, "--budget", "2%", "-d", "20s", "--json"], tmp_path / "ready").wait_ready()
+    t.say("go on")
+    got = r.wait().json()
+    assert got["engine"] == "bpf" and got["ended_by"] == "budget" and got["duration_seconds"] < 5, got
+    assert got["cost_cpu_seconds"] < 1.2 * 0.02 * 5, got
+    untouched(t.pid)
+
+
+def test_options_that_the_agent_lacks(truth):
+    t = truth("0", program="agent_pace")
+    # asked for by name: it holds; the default would not forbid what only one engine does
+    got = run_memwho("alloc", t.pid, "-d", "1s", "--budget", "1%", "--follow", code=None)
+    assert got.code != 0 and "budget is 1 %" in got.err and "--follow" in got.err, got
+    for wrong in (("--budget", "2%", "--max-slowdown", "2"), ("--budget", "0"), ("--budget", "-1%"),
+                  ("--budget", "2x"), ("--budget", "200%")):
+        got = run_memwho("alloc", t.pid, "-d", "1s", *wrong, code=None)
+        assert got.code == 2 and "--budget" in got.err, got
+    untouched(t.pid)
+
+
+def test_the_measured_cost_is_what_the_target_feels(truth, tmp_path):
+    """One sample in 16 pairs of malloc and free: what a pair takes more is what memwho says
+    that it takes, as far as that can be told on a machine that others use, too."""
+    t = truth()
+
+    def pair_ns():
+        best = []
+        for _ in range(4):
+            t.say("hot 400000")
+            best.append(float(t.line(60)))
+        return min(best)
+
+    off = pair_ns()
+    r = Recording(["alloc", t.pid, "--engine", "agent", "--sample", "1K", "--json"],
+                  tmp_path / "ready").wait_ready()
+    on = pair_ns()
+    r.interrupt()
+    got = r.wait().json()
+    felt = 100 * (1 - off / on)
+    assert felt > 30, (off, on)
+    assert 0.5 * felt < got["cost_percent"] < 1.4 * felt, (felt, got["cost_percent"])

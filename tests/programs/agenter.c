@@ -11,7 +11,7 @@
  *
  * -k: be killed before this step; -x: exact mode, -e ENTRIES: with a set of about so many
  * blocks. Prints "name value" lines; "site NAME
- * BYTES LOW HIGH" for each stack with a function site_NAME.
+ * BYTES VARIANCE" for each stack with a function site_NAME.
  */
 
 #include <errno.h>
@@ -29,6 +29,7 @@
 #include "base/clock.h"
 #include "base/steps.h"
 #include "kill_step.h"
+#include "profile/interval.h"
 
 static int fail(const struct error *err)
 {
@@ -56,18 +57,18 @@ static int change_rate(struct alloc_recorder *r, struct error *err)
 
 static void print_site(const struct profile *p, const struct profile_sample *s)
 {
-	const int low = profile_find_type(p, "bytes_low"),
-		  high = profile_find_type(p, "bytes_high");
+	struct interval_types types;
 	char text[256];
 
-	if (low < 0 || high < 0)
+	if (!interval_find(p, PROFILE_INUSE_SPACE, &types))
 		return;
 	for (size_t i = 0; i < s->n_frames; i++) {
 		const char *name = profile_frame_text(p, s->frames[i], text, sizeof(text));
+		const struct interval_sum sum = interval_sum_of(p, &types, s->values);
 
 		if (!strncmp(name, "site_", 5))
-			printf("site %s %" PRId64 " %" PRId64 " %" PRId64 "\n", name + 5,
-			       s->values[PROFILE_INUSE_SPACE], s->values[low], s->values[high]);
+			printf("site %s %" PRId64 " %.0f\n", name + 5,
+			       s->values[PROFILE_INUSE_SPACE], sum.variance);
 	}
 }
 

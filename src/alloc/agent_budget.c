@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "alloc/agent_budget.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+
+#define WINDOW_NS 100000000ull /* between two looks at the rate */
+#define AIM       0.7          /* of the budget */
+
+enum { JUMP = 2 * AGENT_RATES_OF_TWO, MOST_DOWN = AGENT_RATES_OF_TWO };
+
+static double cycles_a_ns(const struct engine_agent *e)
+{
+#if defined(__x86_64__)
+	return (double)(__builtin_ia32_rdtsc() - e->begun_tsc) /
+	       (double)(clock_now_ns() - e->begun_ns + 1);
+#else
+	return 1;
+#endif
+}
+
+static double visits_ns(const struct engine_agent *e)
+{
+	return (double)e->counters.cycles / cycles_a_ns(e);
+}
+
+/* Of calls that were no visits. Samples whose stacks were lost count as the others. */
+static double passing_ns(const struct engine_agent *e)
+{
+	const double all = (double)e->counters.samples;
+
+	return e->n_read ? e->calls * (all / (double)e->n_read) * AGENT_BUDGET_PAIR_NS : 0;
+}
+
+void agent_budget_grant(const struct engine_agent *e, double share, struct agent_control *c)
+{
+	const struct budget b = { .share = share, .pace = 1 };
+
+	c->grant = ~0ull;
+	if (!(share > 0))
+		return;
+	c->grant = (u64)(0.25 * budget_a_second_ns(&b) * cycles_a_ns(e));
+	c->grant_step = c->grant / 16 + 1;
+}
+
+void agent_budget_begin(struct engine_agent *e, double share)
+{
+	budget_begin(&e->budget, share, clock_now_ns(), budget_cpu_ns(e->tracee->pid));
+	e->rated_ns = e->budget.begun_ns;
+}
+
+/* Half of the credit, so that what passes without a visit finds the rest. */
+static int grant_more(struct engine_agent *e, struct error *err)
+{
+	const double ns = fmax(e->budget.credit_ns, 0) / 2;
+	const double step = budget_a_second_ns(&e->budget) / 100;
+	const u64 v[2] = { e->counters.cycles + (u64)(ns * cycles_a_ns(e)),
+		           (u64)(step * cycles_a_ns(e)) + 1 };
+
+	e->grant = v[0];
+	return inject_write(e->inject,
+	                    e->base + AGENT_CODE_BYTES + offsetof(struct agent_data, control) +
+	                            offsetof(struct agent_control, grant),
+	                    v, sizeof(v), err);
+}
+
+/* What visits cost goes with the number of samples: the line where it would be @aim. */
+static int steps_to(double cost, double aim)
+{
+	if (!(cost > 0))
+		return -MOST_DOWN;
+	if (!(aim > 0))
+		return JUMP;
+	/* a little less is as good: it must not go up and down */
+	if (cost <= aim)
+		return cost > aim / 2 ? 0
+		                      : (int)fmax(ceil(AGENT_RATES_OF_TWO * log2(1.4 * cost / aim)),
+		                                  -MOST_DOWN);
+	return (int)fmin(ceil(AGENT_RATES_OF_TWO * log2(cost / aim)), 2 * JUMP);
+}
+
+static int move_rate(struct engine_agent *e, bool overdrawn, struct error *err)
+{
+	const double visits = visits_ns(e) - e->rated_visits_ns;
+	const double passing = passing_ns(e) - e->rated_passing_ns;
+	const double cpu = e->budget.cpu_ns - e->rated_cpu_ns;
+	const u64 now = clock_now_ns(), wall = now - e->rated_ns;
+	const double cost = budget_share(visits, cpu, (double)wall);
+	int line = (int)e->rate.now;
+
+	if (wall < WINDOW_NS && !(overdrawn && wall > WINDOW_NS / 10))
+		return 0;
+	line += overdrawn ? JUMP
+	                  : steps_to(cost, AIM * e->budget.share -
+	                                           budget_share(passing, cpu, (double)wall));
+	e->rated_ns = now;
+	e->rated_visits_ns += visits;
+	e->rated_passing_ns += passing;
+	e->rated_cpu_ns += cpu;
+	if (line < AGENT_RATE_FIRST)
+		line = AGENT_RATE_FIRST;
+	return engine_agent_set_rate(e, line < AGENT_RATES ? (unsigned)line : AGENT_RATES - 1, err);
+}
+
+int agent_budget_work(struct engine_agent *e, enum alloc_ended *ended, struct error *err)
+{
+	const bool overdrawn = e->counters.cycles > e->grant;
+	const bool passed = budget_note(&e->budget, clock_now_ns(), budget_cpu_ns(e->tracee->pid),
+	                                visits_ns(e) + passing_ns(e));
+	int r;
+
+	if (!(e->budget.share > 0))
+		return 0;
+	if (passed) {
+		*ended = ALLOC_ENDED_BUDGET;
+		return 0;
+	}
+	r = grant_more(e, err);
+	return r < 0 ? r : move_rate(e, overdrawn, err);
+}
