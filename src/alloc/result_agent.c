@@ -370,6 +370,12 @@ static int put_cost(const struct alloc_recorder *r, struct report *to, struct er
 	return rc == 0 ? put_rates(r, to, err) : rc;
 }
 
+/* How long after the begin the last look was; a short-lived program was never looked at. */
+static u64 looked_after_ns(const struct alloc_recorder *r)
+{
+	return r->agent->looked_ns > r->begun_ns ? r->agent->looked_ns - r->begun_ns : 0;
+}
+
 static int put_times(struct alloc_recorder *r, enum alloc_ended ended,
                      const struct alloc_filter *filter, struct report *to, struct error *err)
 {
@@ -432,8 +438,8 @@ static int put_report(struct alloc_recorder *r, const struct held *all, enum all
 	if (rc == 0)
 		rc = report_int(to, "pid", NULL, t->pid, "", err);
 	if (rc == 0)
-		rc = report_double(to, "duration_seconds", NULL,
-		                   (double)(r->agent->looked_ns - r->begun_ns) / 1e9, "s", err);
+		rc = report_double(to, "duration_seconds", NULL, (double)looked_after_ns(r) / 1e9,
+		                   "s", err);
 	if (rc == 0)
 		rc = report_text(to, "engine", NULL, "agent", err);
 	if (rc == 0)
@@ -496,7 +502,7 @@ int result_agent_make(struct alloc_recorder *r, enum alloc_ended ended,
 		rc = put_report(r, &all, ended, filter, profile_report(p), err);
 	if (rc < 0)
 		return rc;
-	profile_set_time(p, r->begun_unix_ns, (int64_t)(e->looked_ns - r->begun_ns));
+	profile_set_time(p, r->begun_unix_ns, (int64_t)looked_after_ns(r));
 	*ret = take_ptr(p);
 	return 0;
 }

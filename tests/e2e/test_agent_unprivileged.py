@@ -310,3 +310,10 @@ def test_run_that_is_killed_at_any_time_leaves_nobody_behind(place):
                 os.kill(int(pid), signal.SIGKILL)
             went_on += 1
     assert went_on < 20
+
+
+def test_a_program_that_is_over_at_once(memwho):
+    """It ends before anybody has looked: nothing is known of it, and no time has passed."""
+    result = memwho("run", "--engine", "agent", "--json", "--", "true").json()
+    assert result["ended_by"] == "exit" and 0 <= result["duration_seconds"] < 30
+    assert result["held_bytes"] == 0 and result["stacks"] == []

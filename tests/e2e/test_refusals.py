@@ -81,7 +81,6 @@ def test_a_wrong_target(args, code, said, needs_bpf):
     ([], 2, "which program?"), (["--"], 2, "which program?"),
     (["--", "/nonexistent/program"], 1, "No such file or directory"),
     (["--", "/"], 1, "Permission denied"), (["--", ""], 1, "No such file"),
-    (["--engine", "agent", "--", "true"], 1, "only being started"),
     (["-o", "/nonexistent/x.svg", "--", "true"], 1, "/nonexistent/x.svg"),
 ])
 def test_run_with_nothing_to_run(args, code, said, needs_bpf):
