@@ -22,7 +22,7 @@ REFUSED = {(13, False): "GenerationFree cannot be patched: its beginning lies ac
 
 
 def options(allocator="postgres"):
-    return ("--engine", "agent", "--sample", MEAN, "--json", "--no-debuginfod", "--allocator", allocator)
+    return ("--engine", "agent", "--sample", MEAN, "--json", "--no-before", "--no-debuginfod", "--allocator", allocator)
 
 
 def is_refused(major):
@@ -177,7 +177,7 @@ def test_the_same_as_by_ebpf(server, record, needs_bpf):
     def by(*args):
         s = prepare_session(server)
         s.do("deallocate all; close all")
-        r = record("alloc", s.pid, "--json", "--no-debuginfod", "--allocator", "postgres", *args)
+        r = record("alloc", s.pid, "--json", "--no-before", "--no-debuginfod", "--allocator", "postgres", *args)
         sequence(s, "q")
         result = r.interrupt().json()
         assert not conftest.changed_code(s.pid)
@@ -195,7 +195,7 @@ def test_the_same_as_by_ebpf(server, record, needs_bpf):
 def test_contexts_and_malloc_together(server, record):
     """libc lies too far away from a position-independent server for one agent: it is named."""
     s = server.session()
-    r = record("alloc", s.pid, "--engine", "agent", "--sample", MEAN, "--json", "--no-debuginfod")
+    r = record("alloc", s.pid, "--engine", "agent", "--sample", MEAN, "--json", "--no-before", "--no-debuginfod")
     s.do("prepare a as select * from pg_class where relname = $1")
     result = r.interrupt().json()
     assert any("context" in x["labels"] for x in result["stacks"])

@@ -60,7 +60,7 @@ def test_options_are_judged_before_anything_is_touched(memwho, target, tmp_path,
 
 
 def test_no_such_engine(memwho, target):
-    refused(alloc(memwho, target("hold").pid, "--engine", "usdt"), "usdt", "agent", codes=(2,))
+    refused(alloc(memwho, target("hold").pid, "--engine", "valgrind"), "valgrind", "agent", codes=(2,))
 
 
 def test_no_such_process(memwho):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=600
+# meson: timeout=600 parallel
 """memwho refs --births: who holds what was born where. Every buffer of the program
 comes from one function of a pool; a cluster manager holds most of them."""
 import re

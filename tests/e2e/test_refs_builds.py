@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=900
+# meson: timeout=900 parallel
 """memwho refs on one Go program, built in every way that Go builds. The whole list
 is `./dev matrix refs` (REFS_BUILDS=all); here what differs most."""
 import os

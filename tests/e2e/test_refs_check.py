@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=600
+# meson: timeout=600 parallel
 """What was read of a Go heap against what the runtime counts, and damaged cores."""
 import collections
 import re

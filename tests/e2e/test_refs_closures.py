@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300
+# meson: timeout=300 parallel
 """memwho refs: what closures hold, when several have one shape. From 1.23 on DWARF tells where a closure
 has what; before, its function's variables have the same types and, up to 1.20, the same names."""
 import os

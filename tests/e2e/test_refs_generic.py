@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300
+# meson: timeout=300 parallel
 """memwho refs: what variables of generic functions hold. Their code is made for a shape; the types are in
 the dictionary of the call."""
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300
+# meson: timeout=300 parallel
 """memwho refs on programs with Lua 5.3 and 5.4 inside, which say what each of their roots keeps."""
 import os
 import shutil

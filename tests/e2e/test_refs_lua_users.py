@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300
+# meson: timeout=300 parallel
 """memwho refs on Lua as programs embed it: pools, threads, a collector in the midst of its work, and beside Go."""
 import os
 import re

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300
+# meson: timeout=300 parallel
 """memwho refs on Go programs with something that most have not: user arenas, plugins, a
 C program around them."""
 import os

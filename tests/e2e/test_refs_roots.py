@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300
+# meson: timeout=300 parallel
 """memwho refs: each kind of root that a Go program has, on a program that says what each keeps."""
 import os
 import subprocess

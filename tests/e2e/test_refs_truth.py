@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=600
+# meson: timeout=600 parallel
 """memwho refs on a program that keeps a known amount of memory behind each kind of
 root that a Go program has: each is told by its name and kind, with its bytes and
 objects, by every Go and without symbols."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=600
+# meson: timeout=600 parallel
 """The types that memwho refs gives to objects of every kind, against what the
 program says itself; and the same program stripped."""
 import os

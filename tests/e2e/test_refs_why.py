@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300
+# meson: timeout=300 parallel
 """Why an object is kept: memwho refs --why, --type, and memwho what."""
 import json
 import re
