@@ -20,7 +20,7 @@ from victim import victim  # noqa: F401
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the agent is for x86-64")
 
 # every STEP-th step is tried in one run; 1: each of them
-EVERY = int(os.environ.get("AGENT_EVERY", "211"))
+EVERY = int(os.environ.get("AGENT_EVERY", "397"))
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=900
+# meson: timeout=900 parallel
 """Who allocated what is held, by memory context, on real servers without symbols:
 equal to the server's own account to the byte of chunk space."""
 import collections

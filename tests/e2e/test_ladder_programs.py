@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=600
+# meson: timeout=600 parallel
 """The ladder of whole programs, as they are: each byte of them has a row, each row
 its evidence, and next to nothing is without an owner. What the rows' figures are
 worth is for test_ladder_{glibc,musl,allocators,languages}.py; here is whether all
