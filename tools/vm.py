@@ -179,6 +179,14 @@ def a_hot_program_is_refused():
     assert ran.code == 1 and "slow" in ran.err, ran
 
 
+def a_hot_program_is_sampled():
+    """What is too dear to be recorded exactly is the agent's, within the default budget."""
+    ran = Ran("sampled")
+    assert ran.code == 0, ran
+    result = json.loads(ran.out)
+    assert result["engine"] == "agent" and result["samples"] > 0, result
+
+
 def a_kernel_thread_is_refused():
     ran = Ran("kernel_thread")
     assert ran.code == 1 and "kernel thread" in ran.err, ran
@@ -256,7 +264,8 @@ def the_kernel_is_well():
 
 
 CHECKS = [version_tells_this_kernel, doctor_finds_the_allocator, a_recording_is_exact,
-          only_what_is_too_deep_is_cut, a_hot_program_is_refused, a_kernel_thread_is_refused,
+          only_what_is_too_deep_is_cut, a_hot_program_is_refused, a_hot_program_is_sampled,
+          a_kernel_thread_is_refused,
           nobody_is_told, missing_features_are_told, mappings_are_right,
           so_are_they_without_fentry, every_byte_of_a_v2_cgroup_has_a_row,
           a_process_of_it_shows_the_same_cgroup, the_kernel_is_well]
