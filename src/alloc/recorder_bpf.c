@@ -2,6 +2,8 @@
 
 /* The exact engine in a recorder: every call of the allocators, by probes of the kernel. */
 
+#include "alloc/recorder_bpf.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -252,7 +254,7 @@ static void note_already_gone(struct alloc_recorder *r)
 	}
 }
 
-static int open_all(struct alloc_recorder *r, const struct engine_request *q, struct error *err)
+int recorder_bpf_open(struct alloc_recorder *r, const struct engine_request *q, struct error *err)
 {
 	int rc;
 
@@ -270,7 +272,7 @@ static int accepts(const struct engine_request *q, struct error *err)
 
 /* ---- poll ---- */
 
-static uint64_t held_bytes(const struct alloc_recorder *r)
+uint64_t recorder_bpf_held_bytes(const struct alloc_recorder *r)
 {
 	const volatile struct alloc_counters *c = engine_bpf_counters(r->engine);
 	u64 gone = c->free_bytes + engine_bpf_table_swept_bytes(r->engine), born = c->alloc_bytes;
@@ -281,7 +283,7 @@ static uint64_t held_bytes(const struct alloc_recorder *r)
 static void watch_peak(struct alloc_recorder *r)
 {
 	struct recorder_groups now = { 0 };
-	u64 held = held_bytes(r), start = clock_now_ns();
+	u64 held = recorder_bpf_held_bytes(r), start = clock_now_ns();
 	struct error ignored;
 
 	if (held > r->peak_held)
@@ -347,8 +349,8 @@ static bool passes_budget(struct alloc_recorder *r, u64 now)
 	return budget_note(&r->budget, now, cpu_ns(r), guard_cost_ns(&r->guard.costs, &sample));
 }
 
-static int poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ended,
-                struct error *err)
+int recorder_bpf_poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ended,
+                      struct error *err)
 {
 	int wait = timeout_ms < 20 ? timeout_ms : 20;
 	u64 deadline = clock_now_ns() + (u64)(timeout_ms > 0 ? timeout_ms : 0) * 1000000, now;
@@ -388,7 +390,7 @@ static int poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ende
 
 /* ---- end ---- */
 
-static void detach(struct alloc_recorder *r)
+void recorder_bpf_detach(struct alloc_recorder *r)
 {
 	struct engine_bpf_links all = { 0 };
 	struct error ignored;
@@ -410,7 +412,7 @@ static void detach(struct alloc_recorder *r)
 	engine_bpf_links_wait(r->engine);
 }
 
-static void close_all(struct alloc_recorder *r)
+void recorder_bpf_close(struct alloc_recorder *r)
 {
 	recorder_close_tracees(r); /* their links are the engine's */
 	engine_bpf_close(r->engine);
@@ -424,10 +426,10 @@ const struct engine_ops recorder_bpf_ops = {
 	.title = "every allocation, by probes of the kernel",
 	.possible = engine_possible_bpf,
 	.accepts = accepts,
-	.open = open_all,
-	.poll = poll,
-	.held_bytes = held_bytes,
-	.detach = detach,
+	.open = recorder_bpf_open,
+	.poll = recorder_bpf_poll,
+	.held_bytes = recorder_bpf_held_bytes,
+	.detach = recorder_bpf_detach,
 	.result = result_profile_make,
-	.close = close_all,
+	.close = recorder_bpf_close,
 };

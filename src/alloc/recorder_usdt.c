@@ -11,6 +11,8 @@
 
 #include "alloc/engine_possible.h"
 #include "alloc/recorder.h"
+#include "alloc/recorder_bpf.h"
+#include "alloc/result_profile.h"
 #include "runtime/usdt/usdt.h"
 
 static int accepts(const struct engine_request *q, struct error *err)
@@ -25,35 +27,7 @@ static int open_all(struct alloc_recorder *r, const struct engine_request *q, st
 {
 	r->weighted = true;
 	r->allocators = strdup(usdt_runtime.name);
-	return r->allocators ? recorder_bpf_ops.open(r, q, err) : error_oom(err);
-}
-
-/* Everything else is the other's: see engine.c's first use of a table. */
-static int poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ended,
-                struct error *err)
-{
-	return recorder_bpf_ops.poll(r, timeout_ms, ended, err);
-}
-
-static uint64_t held_bytes(const struct alloc_recorder *r)
-{
-	return recorder_bpf_ops.held_bytes(r);
-}
-
-static void detach(struct alloc_recorder *r)
-{
-	recorder_bpf_ops.detach(r);
-}
-
-static int result(struct alloc_recorder *r, enum alloc_ended ended,
-                  const struct alloc_filter *filter, struct profile **ret, struct error *err)
-{
-	return recorder_bpf_ops.result(r, ended, filter, ret, err);
-}
-
-static void close_all(struct alloc_recorder *r)
-{
-	recorder_bpf_ops.close(r);
+	return r->allocators ? recorder_bpf_open(r, q, err) : error_oom(err);
 }
 
 const struct engine_ops recorder_usdt_ops = {
@@ -63,9 +37,9 @@ const struct engine_ops recorder_usdt_ops = {
 	.possible = engine_possible_bpf,
 	.accepts = accepts,
 	.open = open_all,
-	.poll = poll,
-	.held_bytes = held_bytes,
-	.detach = detach,
-	.result = result,
-	.close = close_all,
+	.poll = recorder_bpf_poll,
+	.held_bytes = recorder_bpf_held_bytes,
+	.detach = recorder_bpf_detach,
+	.result = result_profile_make,
+	.close = recorder_bpf_close,
 };
