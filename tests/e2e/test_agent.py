@@ -280,6 +280,27 @@ def test_a_change_in_our_jump_ends_it(victim, tmp_path):
 
 # ---- memwho is killed ----
 
+def kill_before_steps(v, every, options, clean):
+    """Recordings that are killed before each @every-th step; after each the victim goes on, and so
+    it does when clean(number of kills) has taken away what was left. How many there were."""
+    step, killed = random.randrange(every), 0
+    while True:
+        code, said, err = agenter(v.pid, "record", 30, options=(*options, "-k", step))
+        if code != -signal.SIGKILL:
+            assert code == 0 and killed, (step, code, said, err)
+            break
+        killed += 1
+        wrong = v.goes_on()
+        assert not wrong, (step, wrong)
+        clean(killed)
+        wrong = v.goes_on()
+        assert not wrong, (step, wrong)
+        step += every
+    v.check()
+    assert not v.tracers()
+    return killed
+
+
 @pytest.mark.parametrize("modes,program", [("c", "victim"), ("a", "victim"), ("aaaaaaaa", "victim"),
                                            ("acnefrsa", "victim"), ("aac", "victim-static")])
 def test_killed_before_every_step(victim, modes, program):
@@ -287,25 +308,15 @@ def test_killed_before_every_step(victim, modes, program):
     everything back."""
     v = victim(modes, program=program)
     every = EVERY if len(modes) > 3 else (EVERY + 3) // 4
-    step, killed = random.randrange(every), 0
-    while True:
-        code, said, err = agenter(v.pid, "record", 30, options=("-m", 65536, "-k", step))
-        if code != -signal.SIGKILL:
-            assert code == 0 and killed, (step, code, said, err)
-            break
-        killed += 1
-        wrong = v.goes_on()
-        assert not wrong, (step, wrong)
+
+    def clean(killed):
         if killed % 2:
             done(agenter(v.pid, "record", 20))
         else:
             run_memwho("detach", v.pid)
         untouched(v.pid)
-        wrong = v.goes_on()
-        assert not wrong, (step, wrong)
-        step += every
-    v.check()
-    assert not v.tracers()
+
+    killed = kill_before_steps(v, every, ("-m", 65536), clean)
     assert killed * every >= 50, killed
     # an epoll_wait may return early once, if the kill came between its stop and its repair
     assert v.eintr <= killed

@@ -14,7 +14,8 @@ import time
 import conftest
 import pytest
 from conftest import PROGRAMS, Recording, Target, run_memwho
-from test_agent import agenter, done, mappings, truth, untouched  # noqa: F401 (truth is a fixture)
+from test_agent import (agenter, done, kill_before_steps, mappings, truth,  # noqa: F401 (a fixture)
+                        untouched)
 from victim import victim  # noqa: F401
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the agent is for x86-64")
@@ -281,26 +282,16 @@ def test_killed_before_every_step(victim, modes, program):  # noqa: F811
     v = victim(modes, program=program)
     before = len(mappings(v.pid))
     every = EVERY if len(modes) > 3 else (EVERY + 3) // 4
-    step, killed = random.randrange(every), 0
-    while True:
-        code, said, err = agenter(v.pid, "record", 30, options=("-x", "-k", step))
-        if code != -signal.SIGKILL:
-            assert code == 0 and killed, (step, code, said, err)
-            break
-        killed += 1
-        wrong = v.goes_on()
-        assert not wrong, (step, wrong)
+
+    def clean(killed):
         # what is next may be exact or not, or only clean up
         if killed % 3:
             done(agenter(v.pid, "record", 20, options=("-x",) * (killed % 3 - 1)))
         else:
             run_memwho("detach", v.pid)
         untouched(v.pid)
-        wrong = v.goes_on()
-        assert not wrong, (step, wrong)
-        step += every
-    v.check()
-    assert not v.tracers()
+
+    killed = kill_before_steps(v, every, ("-x",), clean)
     assert killed * every >= 50, killed
     assert v.eintr <= killed
     assert len(mappings(v.pid)) <= before + (40 if "a" in modes else 2)

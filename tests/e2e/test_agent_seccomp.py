@@ -5,13 +5,11 @@ made. One that is not allowed is named, and nothing has happened; otherwise it w
 import ctypes
 import os
 import platform
-import random
-import signal
 import struct
 
 import pytest
 from conftest import run_memwho
-from test_agent import CODE_BYTES, agenter, changed_code, mappings, places
+from test_agent import CODE_BYTES, changed_code, kill_before_steps, mappings, places
 from victim import victim  # noqa: F401, a fixture
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the agent is for x86-64")
@@ -166,16 +164,9 @@ def test_killed_at_some_steps(filtered):
     """memwho is killed while it asks filters, too: nothing is left but what the next one takes away."""
     v = filtered("acn", container_profile())
     every = int(os.environ.get("AGENT_EVERY", "61"))
-    step, killed = random.randrange(every), 0
-    while True:
-        code, said, err = agenter(v.pid, "record", 30, options=("-m", 65536, "-k", step))
-        if code != -signal.SIGKILL:
-            assert code == 0 and killed, (step, code, said, err)
-            break
-        killed += 1
-        wrong = v.goes_on()
-        assert not wrong, (step, wrong)
+
+    def clean(killed):
         run_memwho("detach", v.pid)
-        assert not changed_code(v.pid) and not v.tracers(), step
-        step += every
-    v.check()
+        assert not changed_code(v.pid) and not v.tracers(), killed
+
+    kill_before_steps(v, every, ("-m", 65536), clean)
