@@ -26,6 +26,7 @@ pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the agen
 RUNS = int(os.environ.get("ACCURACY_RUNS", "4"))
 MEAN = 1024
 STEPS, ROUNDS = 24, 4       # rounds of all sites in one step; then the recorder gets time
+PAUSE = 0.008               # seconds of it, at first: more where that was too little
 LARGE = 6 * MEAN            # one in 400 is missed: too few for a standard error
 UNSEEN = 3.688879 * MEAN    # as much without a sample is no surprise (interval.h)
 
@@ -115,9 +116,10 @@ class Truth:
                 assert abs(share - 0.95) <= max(0.02, 3.5 * math.sqrt(0.95 * 0.05 / n)), explain
 
 
-def recording(record, hold, child=False):
-    """One -> (its result, the truth), or None where memwho got no processor for so long that
-    stacks were lost: then nothing can be said of sites."""
+def recording(record, hold, child=False, pause=PAUSE):
+    """One -> (its result, the truth), or None where memwho had so little of the processor, in
+    @pause seconds for the samples of a step, that stacks were lost: then nothing can be said of
+    sites."""
     pid = child or hold.pid
     say = "child " if child else ""
     r = record("alloc", pid, "--engine", "agent", "--sample", str(MEAN), "--json")
@@ -126,7 +128,7 @@ def recording(record, hold, child=False):
         hold.command(f"{say}go {ROUNDS}")
         if step == STEPS // 2:
             hold.command(say + "free 10")  # older blocks, too
-        time.sleep(0.008)
+        time.sleep(pause)
     truth = hold.truth(child=bool(child))
     got = r.interrupt().json()
     hold.command(say + "free 100")
@@ -135,12 +137,14 @@ def recording(record, hold, child=False):
 
 
 def measure(record, hold, runs, sites, child=False, allocator=None):
-    truth, tries = Truth(), 0
+    truth, tries, pause = Truth(), 0, PAUSE
     while truth.runs < runs:
         tries += 1
         assert tries < 4 * runs + 10, "memwho does not get enough of the processor"
-        one = recording(record, hold, child)
-        if one:
+        one = recording(record, hold, child, pause)
+        if not one:
+            pause = min(2 * pause, 0.1)
+        else:
             truth.add(*one)
             assert allocator in (None, *one[0]["allocators"].replace(",", " ").split()), one[0]["allocators"]
     truth.check(sites)
