@@ -11,8 +11,10 @@ import os
 import pathlib
 import re
 import select
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 
 # a default engine that depends on how busy the machine is would make other tests random:
@@ -29,6 +31,16 @@ MEMWHO = os.environ.get("MEMWHO", str(BUILD / "memwho"))
 PROGRAMS = BUILD / "tests" / "programs"
 CI = os.environ.get("CI") == "true"
 ARTEFACTS = pathlib.Path(os.environ.get("MEMWHO_ARTEFACTS", BUILD / "pictures"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    """A folder for tmp_path of this session alone: the one that pytest would share is closed to
+    all others by each session that begins, also while tests of another one have given up root."""
+    if not config.option.basetemp:
+        top = pathlib.Path(tempfile.mkdtemp(prefix="memwho-tests-"))
+        config.add_cleanup(lambda: shutil.rmtree(top, ignore_errors=True))
+        config.option.basetemp = str(top / "t")
 
 
 @pytest.hookimpl(hookwrapper=True)

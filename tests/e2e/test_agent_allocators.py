@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=600
+# meson: timeout=600 parallel
 """The sampling engine on other allocators than glibc's: preloaded, linked in, without symbols.
 What it estimates for each call site of the truth programs is compared with what they hold."""
 import bisect

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300
+# meson: timeout=300 parallel
 """Processes that the sampling engine (alloc --engine agent) cannot or may not work in: one
 sentence, the engine that can, and nothing changed in the process, which goes on."""
 import collections

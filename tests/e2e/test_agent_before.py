@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300
+# meson: timeout=300 parallel
 """[before attach]: what the allocator held before memwho came, by the allocator's own live
 figure less what was recorded; against a program that knows how old its blocks are."""
 import platform

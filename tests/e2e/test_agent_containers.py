@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=200
+# meson: timeout=200 parallel
 """The agent in a plain container (contain.py: mount, pid, user and cgroup namespaces, a
 read-only root, no capability): memwho inside beside its target, memwho inside as its
 parent, and memwho outside."""

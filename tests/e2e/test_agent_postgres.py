@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=600
+# meson: timeout=600 parallel
 """The sampling engine on real PostgreSQL servers: memory contexts by samples, within what
 their weights allow of the server's own account; resets and errors leave nothing behind."""
 import collections

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300
+# meson: timeout=300 parallel
 """memwho alloc by nobody, for nobody's own processes, with no capability at all: on the
 machine, in a user namespace, in a container and from outside of it."""
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=900
+# meson: timeout=900 parallel
 """memwho alloc: every byte under the right caller and site, on every allocator.
 
 The truth program (programs/hold.c) knows what it holds; what memwho reports is

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=1500
+# meson: timeout=1500 parallel
 """memwho alloc on allocators that are not simply libc's or preloaded whole: a
 static jemalloc with a prefix in a Rust program, a malloc that asks another one,
 musl's shared libc, and what is said when there is none."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300
+# meson: timeout=300 parallel
 """What cannot be recorded: one clear sentence, a hint, exit 1 or 2, and nothing
 left in the target. And what looks as if it could not, but can."""
 import ctypes

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=400
+# meson: timeout=400 parallel
 """Processes that see other files and other process numbers than we do, and the
 words that name several: container:ID, cgroup:PATH, pidfile:PATH."""
 import contextlib

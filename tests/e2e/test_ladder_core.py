@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300
+# meson: timeout=300 parallel
 """The ladder's frame, whatever the allocator: every byte has one row, pages are
 counted as the kernel has them, stacks are the threads', looking changes nothing,
 and targets that are hostile, foreign or gone end in one clear sentence."""

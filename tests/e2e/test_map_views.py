@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300
+# meson: timeout=300 parallel
 """The views of memwho map, run --map, and what becomes of the target."""
 import json
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=600
+# meson: timeout=600 parallel
 """memwho refs on what it cannot read: one sentence, a hint, the right exit code,
 and nothing is left behind."""
 import os

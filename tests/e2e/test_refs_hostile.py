@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300
+# meson: timeout=300 parallel
 """memwho refs on heaps, runtime structures, DWARF and saved graphs that were
 tampered with: cycles, pointers into headers, absurd lengths. Whatever stands
 there, it ends, in at most ten times the CPU and three times the memory that the

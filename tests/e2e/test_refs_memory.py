@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=600
+# meson: timeout=600 parallel
 """The rest of a Go process's memory: rows that add up to what is resident."""
 import os
 import re

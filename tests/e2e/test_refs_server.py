@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=1200
+# meson: timeout=1200 parallel
 """memwho refs on real servers under load, built from their Go modules: against
 their own heap profile (every allocation sampled) and their own metrics."""
 import concurrent.futures

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300
+# meson: timeout=300 parallel
 """Every wrong option and target has its sentence and hint (see test_bad_input.py
 for what is looked at first); processes that end at any moment of the attach;
 kernels that have less."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=600
+# meson: timeout=600 parallel
 """Storms with a known answer (programs/stress.c): threads that free and move
 each other's blocks, threads, children, libraries and programs that come and go
 faster than anybody can look. What is reported must be the truth to the byte;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=400
+# meson: timeout=400 parallel
 """Large and hostile targets; signals, conditions, closed and full outputs; the
 figures of the attach are printed, not asserted."""
 import json
