@@ -227,7 +227,7 @@ static int stop(struct held_limbo *l, pid_t tid)
 int held_take(const struct target *t, struct held_limbo *limbo, pid_t tid, struct held *ret,
               struct error *err)
 {
-	struct held h = { .tid = tid };
+	struct held h = { .tid = tid, .asked_ns = clock_now_ns() };
 	int r = stop(limbo, tid);
 
 	/* what the kernel says of one that is exiting (ptrace_attach(), kernel/ptrace.c) */

@@ -30,6 +30,7 @@ struct held_limbo {
 
 struct held {
 	pid_t tid;
+	uint64_t asked_ns; /* clock_now_ns() when it was asked to stop */
 	struct freeze_regs repair;
 	struct user_regs_struct regs; /* as it was found, an interrupted call repaired */
 	/* what it must go on with after a stub: an interrupted call restarted and an

@@ -52,7 +52,9 @@ struct inject_stats {
 	uint64_t refused;   /* of these: not at a safe point */
 	uint64_t withdrawn; /* commits taken back because the thread did not begin */
 	uint64_t limbo;     /* threads that did not stop in time */
-	uint64_t last_stop_ns, last_total_ns, longest_stop_ns;
+	/* of one thread, from being asked to stop until it runs again; refused ones included */
+	uint64_t last_stop_ns, longest_stop_ns;
+	uint64_t last_total_ns;    /* from asking the lent thread to stop to the end of the call */
 	uint64_t longest_still_ns; /* of all threads at once, by inject_note_still() */
 	char why[128];             /* of the last refusal */
 };

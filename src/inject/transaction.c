@@ -78,6 +78,14 @@ static int is_usable(struct inject *in, const struct held *h, bool safe, struct 
 	return safe_point_check(in->safe, &h->regs, in->stats.why, sizeof(in->stats.why), err);
 }
 
+/* It runs again: in its own code or in the stub. */
+static void note_stop(struct inject *in, const struct held *h)
+{
+	in->stats.last_stop_ns = clock_now_ns() - h->asked_ns;
+	if (in->stats.last_stop_ns > in->stats.longest_stop_ns)
+		in->stats.longest_stop_ns = in->stats.last_stop_ns;
+}
+
 /* 1 taken, 0 not this one, -errno. */
 static int try_thread(struct inject *in, pid_t tid, bool safe, struct held *ret, struct error *err)
 {
@@ -97,6 +105,7 @@ static int try_thread(struct inject *in, pid_t tid, bool safe, struct held *ret,
 	if (r == 1)
 		return 1;
 	held_release(&in->limbo, ret);
+	note_stop(in, ret);
 	in->stats.refused++;
 	return r;
 }
@@ -284,9 +293,8 @@ static int may_make(struct inject *in, const struct held *h, uint64_t at, const 
 }
 
 static int commit(struct inject *in, struct held *h, uint64_t at, const struct stub *s,
-                  uint64_t stopped_ns, struct error *err)
+                  struct error *err)
 {
-	uint64_t took;
 	int r = s->overflow ? error_set(err, E2BIG, "the stub does not fit")
 	                    : may_make(in, h, at, s, err);
 
@@ -297,10 +305,7 @@ static int commit(struct inject *in, struct held *h, uint64_t at, const struct s
 		return r;
 	}
 	r = held_commit(&in->limbo, h, at, err);
-	took = clock_now_ns() - stopped_ns;
-	in->stats.last_stop_ns = took;
-	if (took > in->stats.longest_stop_ns)
-		in->stats.longest_stop_ns = took;
+	note_stop(in, h);
 	return r;
 }
 
@@ -348,7 +353,6 @@ int transaction_begin(struct inject *in, bool safe, struct held *ret, uint64_t *
 int transaction_run(struct inject *in, struct held *h, uint64_t slot, const struct stub *stub,
                     struct error *err)
 {
-	const uint64_t start = clock_now_ns();
 	struct journal *j = &in->journal;
 	int r;
 
@@ -362,11 +366,11 @@ int transaction_run(struct inject *in, struct held *h, uint64_t slot, const stru
 		held_release(&in->limbo, h);
 		return r;
 	}
-	r = commit(in, h, slot, stub, start, err);
+	r = commit(in, h, slot, stub, err);
 	if (r == 0)
 		r = watch(in, h, slot, true, is_done, err);
 	in->stats.transactions += r == 0;
-	in->stats.last_total_ns = clock_now_ns() - start;
+	in->stats.last_total_ns = clock_now_ns() - h->asked_ns;
 	/* ended, or never begun: nobody has to look after it any more */
 	if (r == 0 || r == -EAGAIN) {
 		struct error unused;
@@ -475,7 +479,6 @@ static int clear_cave(struct inject *in, pid_t tid, struct error *err)
 int transaction_raw(struct inject *in, const struct stub_call *calls, size_t n,
                     bool (*done)(struct inject *in), struct error *err)
 {
-	const uint64_t start = clock_now_ns();
 	struct stub stub;
 	struct held h;
 	int r = prepare_cave(in, err);
@@ -485,7 +488,7 @@ int transaction_raw(struct inject *in, const struct stub_call *calls, size_t n,
 	if (r < 0)
 		return r;
 	stub_raw(&stub, calls, n, in->cave.bytes, &h.back);
-	r = commit(in, &h, in->cave.start, &stub, start, err);
+	r = commit(in, &h, in->cave.start, &stub, err);
 	if (r == 0)
 		r = watch(in, &h, in->cave.start, false, done, err);
 	if (r == -EAGAIN || r == -ECANCELED) { /* nobody is there, and nothing has happened */

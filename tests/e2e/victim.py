@@ -89,8 +89,11 @@ class Victim:
     def tracers(self):
         out = []
         for tid in os.listdir(f"/proc/{self.pid}/task"):
-            with open(f"/proc/{self.pid}/task/{tid}/status") as f:
-                out += [line for line in f if line.startswith("TracerPid") and line.split()[1] != "0"]
+            try:
+                with open(f"/proc/{self.pid}/task/{tid}/status") as f:
+                    out += [line for line in f if line.startswith("TracerPid") and line.split()[1] != "0"]
+            except (FileNotFoundError, ProcessLookupError):
+                pass  # a thread that has ended
         return out
 
     def stop(self):

@@ -4,7 +4,8 @@
  * inject/ by hand, for the tests:
  *
  *	injector [OPTION...] PID getpid
- *	injector [OPTION...] PID call FUNCTION [ARG...]    a number, or s:TEXT
+ *	injector [OPTION...] PID call FUNCTION [ARG...]    a number, s:TEXT, or the
+ *	                                    address of N in memory there: w:N
  *	injector [OPTION...] PID snapshot MS               keep a copy for MS
  *	injector PID clean | find | reap
  *
@@ -13,6 +14,7 @@
  *	-r        running threads first
  *	-t MS     time for one call
  *	-a        registers of all threads
+ *	-e N      go on where no thread could be lent in time, N times
  *
  * Prints "name value" lines.
  */
@@ -50,10 +52,29 @@ static uint64_t address_of(struct symbol_space *space, const char *name)
 	return 0;
 }
 
+enum { MOST_NONE = 1000 };
+
 static int fail(const struct error *err)
 {
 	error_print(err, stderr);
 	return err->code == -EINPROGRESS ? 3 : err->code == -EAGAIN ? 5 : 1;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* "NAME_p50_us V" and p99, max; @us is sorted. */
+static void percentiles(const char *name, uint32_t *us, long n)
+{
+	if (n < 1)
+		return;
+	qsort(us, (size_t)n, sizeof(*us), by_size);
+	printf("%s_p50_us %u\n%s_p99_us %u\n%s_max_us %u\n", name, us[n / 2], name,
+	       us[n * 99 / 100], name, us[n - 1]);
 }
 
 static void report(const struct inject *in, long done)
@@ -74,6 +95,16 @@ static int read_args(struct inject *in, char **words, uint64_t args[6], struct e
 		size_t len = strlen(words[i]) + 1 - 2;
 		int r;
 
+		if (!strncmp(words[i], "w:", 2)) {
+			uint64_t word = strtoull(words[i] + 2, NULL, 0);
+
+			r = inject_write(in, at, &word, sizeof(word), err);
+			if (r < 0)
+				return r;
+			args[i] = at;
+			at += 256; /* room for a structure that is filled */
+			continue;
+		}
 		if (strncmp(words[i], "s:", 2)) {
 			args[i] = strtoull(words[i], NULL, 0);
 			continue;
@@ -87,32 +118,53 @@ static int read_args(struct inject *in, char **words, uint64_t args[6], struct e
 	return 0;
 }
 
-static int call_all(struct inject *in, struct symbol_space *space, char **words, long n)
-{
-	uint64_t function = 0, errno_location = 0, args[6] = { 0 }, result = 0;
-	bool is_call = !strcmp(words[0], "call");
-	struct error err;
-	long done = 0;
-	int r = 0;
+struct figures {
+	uint32_t *stops_us, *calls_us; /* of each call */
+	long done, none;               /* no thread could be lent in time */
+};
 
-	if (is_call) {
+/* @function 0: getpid. */
+static int call_once(struct inject *in, uint64_t function, uint64_t errno_location,
+                     const uint64_t args[6], uint64_t *result, struct figures *f, struct error *err)
+{
+	const struct inject_stats *s = inject_stats_of(in);
+	int64_t value = 0;
+	int r = function ? inject_function(in, function, errno_location, args, result, err)
+	                 : inject_syscall(in, SYS_getpid, args, &value, err);
+
+	if (r == -EAGAIN && ++f->none <= MOST_NONE)
+		return 0;
+	if (r < 0)
+		return r;
+	if (!function)
+		*result = (uint64_t)value;
+	f->stops_us[f->done] = (uint32_t)(s->last_stop_ns / 1000);
+	f->calls_us[f->done++] = (uint32_t)(s->last_total_ns / 1000);
+	return 0;
+}
+
+static int call_all(struct inject *in, struct symbol_space *space, char **words, long n, long none)
+{
+	cleanup_free uint32_t *stops = calloc((size_t)n, sizeof(*stops));
+	cleanup_free uint32_t *calls = calloc((size_t)n, sizeof(*calls));
+	struct figures f = { stops, calls, 0, MOST_NONE - none };
+	uint64_t function = 0, errno_location = 0, args[6] = { 0 }, result = 0;
+	struct error err;
+	int r = stops && calls ? 0 : error_oom(&err);
+
+	if (r == 0 && !strcmp(words[0], "call")) {
 		function = address_of(space, words[1]);
 		errno_location = address_of(space, "__errno_location");
 		if (!function)
 			return 4;
 		r = read_args(in, words + 2, args, &err);
 	}
-	for (; r == 0 && done < n; done += r == 0) {
-		int64_t value = 0;
-
-		if (is_call)
-			r = inject_function(in, function, errno_location, args, &result, &err);
-		else
-			r = inject_syscall(in, SYS_getpid, args, &value, &err);
-		result = is_call ? result : (uint64_t)value;
-	}
-	report(in, done);
-	printf("result %" PRIu64 "\n", result);
+	while (r == 0 && f.done < n)
+		r = call_once(in, function, errno_location, args, &result, &f, &err);
+	report(in, f.done);
+	printf("result %" PRIu64 "\nnone %ld\n", result, f.none - (MOST_NONE - none));
+	percentiles("stop", stops, f.done);
+	percentiles("call", calls, f.done);
 	return r < 0 ? fail(&err) : 0;
 }
 
@@ -149,7 +201,8 @@ static int keep_copy(struct inject *in, const struct target *t, struct symbol_sp
 	return 0;
 }
 
-static int work(pid_t pid, char **words, long n, bool all, const struct inject_options *o)
+static int work(pid_t pid, char **words, long n, long none, bool all,
+                const struct inject_options *o)
 {
 	static const struct symbol_options options = { .no_debuginfod = true, .no_inline = true };
 	cleanup(target_closep) struct target *t = NULL;
@@ -186,20 +239,21 @@ static int work(pid_t pid, char **words, long n, bool all, const struct inject_o
 		printf("reaped %d\n", r);
 		return r < 0 ? fail(&err) : 0;
 	}
-	return call_all(in, space, words, n);
+	return call_all(in, space, words, n, none);
 }
 
 int main(int argc, char **argv)
 {
 	struct inject_options o = { 0 };
 	bool all = false;
-	long n = 1;
+	long n = 1, none = 0;
 	int c;
 
 	steps_hook = step;
-	while ((c = getopt(argc, argv, "+an:k:rt:")) > 0) {
+	while ((c = getopt(argc, argv, "+ae:n:k:rt:")) > 0) {
 		switch (c) {
 		case 'a': all = true; break;
+		case 'e': none = strtol(optarg, NULL, 10); break;
 		case 'n': n = strtol(optarg, NULL, 10); break;
 		case 'k': kill_step = strtol(optarg, NULL, 10); break;
 		case 'r': o.prefer_running = true; break;
@@ -209,5 +263,5 @@ int main(int argc, char **argv)
 	}
 	if (argc - optind < 2)
 		return 2;
-	return work(strtol(argv[optind], NULL, 10), argv + optind + 1, n, all, &o);
+	return work(strtol(argv[optind], NULL, 10), argv + optind + 1, n, none, all, &o);
 }

@@ -11,6 +11,7 @@
  *	e  waits in epoll_wait, f in futex, r in read; the test wakes them
  *	q  increments per-CPU counters in restartable sequences
  *	s  prints to /dev/null
+ *	t  makes a thread that allocates, frees all of it and ends
  *	v  waits for a vfork child that sleeps 1.5 s
  *	A  allocates a little, and sleeps 8 ms; and besides that: F forks a child that allocates, d
  *loads and unloads a library, k sends signals to the others (all four: victim-busy only)
@@ -151,11 +152,11 @@ static void compute(void)
 
 /* ---- a ---- */
 
+static __thread unsigned char *blocks[BLOCKS];
+static __thread size_t sizes[BLOCKS];
+
 static void allocate(uint64_t *seed, int times)
 {
-	static __thread unsigned char *blocks[BLOCKS];
-	static __thread size_t sizes[BLOCKS];
-
 	for (int i = 0; i < times; i++) {
 		size_t k, size;
 
@@ -175,6 +176,27 @@ static void allocate(uint64_t *seed, int times)
 		memset(blocks[k], (int)k, size);
 		sizes[k] = size;
 	}
+}
+
+/* ---- t ---- */
+
+static void *short_life(void *arg)
+{
+	uint64_t seed = *(uint64_t *)arg;
+
+	allocate(&seed, TIMES / 20);
+	for (size_t k = 0; k < BLOCKS; k++)
+		free(blocks[k]);
+	return NULL;
+}
+
+static void come_and_go(uint64_t *seed)
+{
+	pthread_t thread;
+
+	*seed = *seed * 6364136223846793005ull + 1442695040888963407ull;
+	if (pthread_create(&thread, NULL, short_life, seed) || pthread_join(thread, NULL))
+		note(&board->bad, 1);
 }
 
 /* ---- n e f r ---- */
@@ -412,6 +434,7 @@ static void *work(void *arg)
 		case 'r': wait_read(); break;
 		case 'q': count_by_rseq(); break;
 		case 's': print_lines(); break;
+		case 't': come_and_go(&seed); break;
 		case 'v': wait_for_vfork(); break;
 		case 'A':
 		case 'F':
