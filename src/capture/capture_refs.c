@@ -217,7 +217,13 @@ static int by_copy(const struct target *t, const struct capture_refs_options *o,
 	cleanup(snapshot_closep) struct snapshot *s = NULL;
 	cleanup_close int space = space_open(t);
 	struct beside beside = { .t = t, .to = &facts->memory, .space = space };
-	int r = inject_open(t, NULL, NULL, &in, err);
+	struct inject_options calls = { 0 };
+	int r;
+
+	calls.calls = snapshot_calls(&calls.n_calls);
+	r = inject_open(t, NULL, &calls, &in, err);
+	if (r == -ENOTSUP && !err->hint[0])
+		error_hint(err, "--stop reads the process itself while it stands still");
 
 	if (r == 0)
 		r = snapshot_reap_leftovers(in, err);

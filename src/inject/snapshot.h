@@ -29,8 +29,6 @@ struct snapshot_thread {
 
 struct snapshot_options {
 	bool registers; /* of all threads: they all stand still until the copy is made */
-	/* take it though it could be dear: memory limits, a seccomp filter */
-	bool despite_limits;
 };
 
 struct snapshot {
@@ -44,10 +42,15 @@ struct snapshot {
 	struct heartbeat *heartbeat;
 };
 
-/* -ENOTSUP with a hint when a copy could endanger the target: under a seccomp
- * filter, with overcommit 2, or when its memory limit leaves no room for what it
- * may write meanwhile. -EAGAIN: the limit of processes is reached. @in must live
- * as long as the snapshot. */
+/* What a copy calls in the target, and itself: for inject_options, so that a process whose seccomp
+ * filter does not allow it is refused before anything is called. */
+const struct inject_call *snapshot_calls(size_t *n);
+
+/* -ENOTSUP with a hint when a copy could endanger the target: with overcommit 2,
+ * or when its memory limit leaves no room for what it may write meanwhile; also
+ * when the seccomp filter of the thread that makes it, which the copy inherits,
+ * does not allow a call. -EAGAIN: the limit of processes is reached. @in must
+ * live as long as the snapshot. */
 int snapshot_take(struct inject *in, const struct snapshot_options *o, struct snapshot **ret,
                   struct error *err);
 /* Ends the copy, and has it reaped. */

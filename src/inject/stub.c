@@ -58,6 +58,14 @@ static void store_rax(struct stub *s, uint64_t at)
 	PUT(s, 0x48, 0x89, 0x01);
 }
 
+static void note_made(struct stub *s, const struct stub_call *c)
+{
+	if (s->n_made == STUB_MAX_MADE)
+		s->overflow = true;
+	else
+		s->made[s->n_made++] = (struct stub_made){ *c, s->n };
+}
+
 static void system_call(struct stub *s, const struct stub_call *c)
 {
 	static const enum reg regs[6] = { RDI, RSI, RDX, R10, R8, R9 };
@@ -66,10 +74,7 @@ static void system_call(struct stub *s, const struct stub_call *c)
 		mov(s, regs[i], c->args[i]);
 	mov(s, RAX, c->function);
 	PUT(s, 0x0f, 0x05);
-	if (s->n_made == STUB_MAX_MADE)
-		s->overflow = true;
-	else
-		s->made[s->n_made++] = (struct stub_made){ *c, s->n };
+	note_made(s, c);
 }
 
 static void block_signals(struct stub *s, uint64_t area, bool block)
@@ -209,13 +214,11 @@ static void land_here(struct stub *s, size_t jump_end)
 /* The copy: nap, count down, end. No stack, no memory but its own word. */
 static void count_down(struct stub *s, uint64_t area)
 {
+	const struct stub_call nap = { .function = SYS_nanosleep, .args = { DATA(area, nap) } };
 	const struct stub_call leave = { .function = SYS_exit_group };
 	size_t loop = s->n, end;
 
-	mov(s, RAX, SYS_nanosleep);
-	mov(s, RDI, DATA(area, nap));
-	mov(s, RSI, 0);
-	PUT(s, 0x0f, 0x05);
+	system_call(s, &nap);
 	mov(s, RCX, DATA(area, ttl));
 	PUT(s, 0x83, 0x29, 0x01); /* sub dword [rcx], 1 */
 	PUT(s, 0x7f, 0x00);       /* jg loop */
@@ -242,6 +245,9 @@ static void clone_and_leave(struct stub *s, uint64_t area, uint64_t flags)
 /* The helper has ended, or could not be made: then rax is an error. */
 static void wait_for_helper(struct stub *s, uint64_t area)
 {
+	/* but for the helper's pid, which is not known so far */
+	const struct stub_call wait = { .function = SYS_wait4,
+		                        .args = { 0, DATA(area, child), __WALL } };
 	size_t failed, waited;
 
 	PUT(s, 0x48, 0x85, 0xc0); /* test rax, rax */
@@ -253,6 +259,7 @@ static void wait_for_helper(struct stub *s, uint64_t area)
 	mov(s, R10, 0);
 	mov(s, RAX, SYS_wait4);
 	PUT(s, 0x0f, 0x05);
+	note_made(s, &wait);
 	PUT(s, 0xeb, 0x00); /* jmp waited */
 	waited = s->n;
 	land_here(s, failed);

@@ -30,7 +30,7 @@ struct stub {
 	uint8_t bytes[JOURNAL_SLOT_BYTES];
 	size_t n;
 	bool overflow; /* more than fits was asked for: do not use it */
-	/* its system calls but those of a copy, for who asks whether they may be made */
+	/* its system calls, a copy's too, for who asks whether they may be made */
 	struct stub_made {
 		struct stub_call call;
 		size_t end; /* in ->bytes, behind the instruction */

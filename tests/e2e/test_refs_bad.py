@@ -2,6 +2,7 @@
 # meson: timeout=600 parallel
 """memwho refs on what it cannot read: one sentence, a hint, the right exit code,
 and nothing is left behind."""
+import ctypes
 import os
 import pathlib
 import resource
@@ -16,6 +17,7 @@ import pytest
 import conftest
 import gotools
 from refusal import is_refusal, refused, run_as
+from test_agent_seccomp import ALLOW, ARG, JEQ, JSET, KILL, LD, NR, RET, container_profile, op
 
 SOURCE = conftest.SOURCE / "tests" / "programs" / "refs_exec"
 NOBODY = 65534
@@ -26,8 +28,8 @@ def build(name, *flags, **how):
 
 
 class Running:
-    def __init__(self, *argv):
-        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    def __init__(self, *argv, **kw):
+        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, **kw)
         self.pid = self.process.pid
         while self.process.stdout.readline() != "ready\n":
             assert self.process.poll() is None, "it runs"
@@ -53,6 +55,40 @@ def core_of(pid, folder):
 def plain():
     with Running(build("exec")) as p:
         yield p
+
+
+# ---- seccomp ----
+
+def under(code):
+    """For preexec_fn: the filter @code (bytes) is in force from here on."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    buffer = ctypes.create_string_buffer(code)
+
+    def install():
+        # struct sock_fprog: instructions of 8 bytes each, and where they are
+        program = struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(buffer))
+        # PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP
+        if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, program, 0, 0):
+            os._exit(99)
+    return install
+
+
+def test_under_a_containers_profile(memwho):
+    """What nearly every container runs under: nothing there forbids a copy."""
+    with Running(build("exec"), preexec_fn=under(container_profile())) as p:
+        got = memwho("refs", p.pid, "--json").json()
+        assert got["live_bytes"] > 0 and got["pause_ms"] > 0, got
+        assert not children_of(p.pid) and p.process.poll() is None
+
+
+def test_a_filter_that_forbids_a_copy(memwho):
+    clone, thread = 56, 0x10000  # CLONE_THREAD
+    threads_only = (op(LD, NR) + op(JEQ, clone, 0, 3) + op(LD, ARG) + op(JSET, thread, 1, 0) + op(RET, KILL)
+                    + op(RET, ALLOW))
+    with Running(build("exec"), preexec_fn=under(threads_only)) as p:
+        refused("refs", p.pid, said=["kills the process at clone", "--stop"])
+        assert memwho("refs", p.pid, "--stop", "--json").json()["live_bytes"] > 0
+        assert p.process.poll() is None
 
 
 # ---- what it is ----

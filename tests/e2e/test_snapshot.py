@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # meson: timeout=600
 """Copy-on-write copies of a running process (src/inject/snapshot.c)."""
-import ctypes
 import os
 import pathlib
 import random
@@ -12,10 +11,12 @@ import time
 
 import conftest
 import pytest
+from test_agent_seccomp import KILL, container_profile, only
 from test_inject import EVERY, MIXED, done, victim  # noqa: F401
 from victim import injector
 
 SNAPSHOT = ("snapshot", 0)
+COPY_CALLS = {"nanosleep": 35, "clone": 56, "wait4": 61, "exit_group": 231}
 
 
 def children(pid):
@@ -136,28 +137,29 @@ def test_where_init_reaps_nothing_is_the_targets_child(tmp_path):
         p.stdout.close()
 
 
-def under_filter():
-    """A seccomp filter that allows everything."""
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    class Filter(ctypes.Structure):
-        _fields_ = [("code", ctypes.c_ushort), ("jt", ctypes.c_ubyte), ("jf", ctypes.c_ubyte),
-                    ("k", ctypes.c_uint)]
-
-    class Program(ctypes.Structure):
-        _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.POINTER(Filter))]
-
-    allow = Filter(0x06, 0, 0, 0x7FFF0000)
-    program = Program(1, ctypes.pointer(allow))
-    libc.prctl(38, 1, 0, 0, 0)
-    if libc.prctl(22, 2, ctypes.byref(program), 0, 0):
-        os._exit(99)
+def filter_file(tmp_path, code):
+    (tmp_path / "filter").write_bytes(code)
+    return [f"filter={tmp_path / 'filter'}"]
 
 
-def test_refused_under_a_seccomp_filter(victim):
-    v = victim("cn", prepare=under_filter)
+@pytest.mark.parametrize("options", [(), ("-a",)], ids=["one thread stopped", "all stopped"])
+def test_under_a_containers_profile(victim, tmp_path, options):
+    v = victim(MIXED, args=filter_file(tmp_path, container_profile()))
+    said = done(injector(v.pid, "snapshot", 300, options=options))
+    assert said["first"] == said["later"] and int(said["target"]) > int(said["first"])
+    assert is_gone(int(said["copy"])) and not children(v.pid)
+    v.check()
+    assert v.eintr == 0
+
+
+@pytest.mark.parametrize("call", ["clone", "nanosleep", "exit_group", "wait4"])
+def test_a_call_of_the_copy_that_kills(victim, tmp_path, call):
+    """Refused before anything is called, also where only the copy would make that call."""
+    v = victim("cc", args=filter_file(tmp_path, only(COPY_CALLS[call], KILL)))
+    before = pathlib.Path(f"/proc/{v.pid}/maps").read_text()
     code, _, err = injector(v.pid, *SNAPSHOT)
-    assert code == 1 and "seccomp" in err and "--stop" in err, (code, err)
+    assert code == 1 and f"kills the process at {call}" in err, (code, err)
+    assert pathlib.Path(f"/proc/{v.pid}/maps").read_text() == before and not children(v.pid)
     v.check()
 
 

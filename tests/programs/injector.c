@@ -210,12 +210,15 @@ static int work(pid_t pid, char **words, long n, long none, bool all,
 	cleanup(symbol_space_freep) struct symbol_space *space = NULL;
 	cleanup(inject_closep) struct inject *in = NULL;
 	struct error err;
+	struct inject_options with_calls = o ? *o : (struct inject_options){ 0 };
 	uint64_t area;
 	pid_t tid;
 	int r;
 
 	if (target_open(pid, &t, &err) < 0)
 		return fail(&err);
+	if (!strcmp(words[0], "snapshot"))
+		with_calls.calls = snapshot_calls(&with_calls.n_calls);
 	if (!strcmp(words[0], "clean")) {
 		r = inject_clean(t, &err);
 		printf("cleaned %d\nsteps %ld\n", r, n_steps);
@@ -230,7 +233,8 @@ static int work(pid_t pid, char **words, long n, long none, bool all,
 	}
 	if (symbol_pool_new(&options, &pool, &err) < 0 ||
 	    symbol_space_new(pool, t, &space, &err) < 0 ||
-	    symbol_space_refresh(space, t, &err) < 0 || inject_open(t, space, o, &in, &err) < 0)
+	    symbol_space_refresh(space, t, &err) < 0 ||
+	    inject_open(t, space, &with_calls, &in, &err) < 0)
 		return fail(&err);
 	if (!strcmp(words[0], "snapshot"))
 		return keep_copy(in, t, space, strtol(words[1], NULL, 10), all);
