@@ -202,6 +202,36 @@ static int prune(struct engine_agent *e, struct error *err)
 	return 0;
 }
 
+/* Of a process that ends meanwhile the last look stays. */
+static int read_set(struct engine_agent *e, const u8 *filter, struct error *err)
+{
+	struct engine_agent_block *const blocks = e->blocks;
+	const size_t n_blocks = e->n_blocks, cap_blocks = e->cap_blocks;
+	const double held = e->held;
+	int r = 0;
+
+	e->blocks = NULL;
+	e->n_blocks = e->cap_blocks = 0;
+	e->held = 0;
+	e->torn = 0;
+	for (size_t b = 0; r == 0 && b < AGENT_BUCKETS; b += CHUNK) {
+		static const u8 none[CHUNK];
+
+		if (memcmp(filter + b, none, CHUNK))
+			r = read_chunk(e, b, err);
+	}
+	if (r == 0) {
+		free(blocks);
+		return 0;
+	}
+	free(e->blocks);
+	e->blocks = blocks;
+	e->n_blocks = n_blocks;
+	e->cap_blocks = cap_blocks;
+	e->held = held;
+	return r;
+}
+
 int agent_samples_look(struct engine_agent *e, struct error *err)
 {
 	cleanup_free u8 *filter = malloc(AGENT_BUCKETS);
@@ -217,15 +247,9 @@ int agent_samples_look(struct engine_agent *e, struct error *err)
 		r = inject_read(e->inject, AT(e, filter), filter, AGENT_BUCKETS, err);
 	if (r < 0)
 		return r;
-	e->n_blocks = 0;
-	e->held = 0;
-	e->torn = 0;
-	for (size_t b = 0; r == 0 && b < AGENT_BUCKETS; b += CHUNK) {
-		static const u8 none[CHUNK];
-
-		if (memcmp(filter + b, none, CHUNK))
-			r = read_chunk(e, b, err);
-	}
+	r = read_set(e, filter, err);
+	if (r < 0)
+		return r;
 	e->looked_ns = clock_now_ns();
 	if (r == 0)
 		r = agent_samples_drain(e, err);

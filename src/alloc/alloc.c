@@ -140,6 +140,7 @@ struct alloc_recorder *alloc_free(struct alloc_recorder *r)
 	r->ops->close(r);
 	recorder_close_tracees(r);
 	free(r->tracees);
+	free(r->left_out);
 	free(r->events);
 	hash_map_clear(&r->by_slot);
 	modules_clear(&r->modules);

@@ -262,18 +262,12 @@ int before_fill(const struct tracee *t, double rounding, struct profile *p, stru
 	return r < 0 ? r : add_row(p, "[headers and rounding of these]", &labels, &around, err);
 }
 
-int before_report(const struct tracee *t, struct report *to, struct error *err)
+static int report_sums(const struct before *b, struct report *to, struct error *err)
 {
-	const struct before *b = &t->before;
-	int r;
+	const char *broken = "contradictions in the allocator's own structures";
+	int r = report_int(to, "allocator_bytes", "the allocator holds", (int64_t)b->live, "bytes",
+	                   err);
 
-	if (!b->is_looked)
-		return 0;
-	if (!b->is_known)
-		return report_text(to, "before_attach_unknown", "held before the attach: not known",
-		                   b->why, err);
-	r = report_int(to, "allocator_bytes", "the allocator holds", (int64_t)b->live, "bytes",
-	               err);
 	if (r == 0)
 		r = report_int(to, "before_attach_bytes", NULL, llround(b->bytes), "bytes", err);
 	if (r == 0)
@@ -282,11 +276,43 @@ int before_report(const struct tracee *t, struct report *to, struct error *err)
 		r = report_int(to, "before_attach_bytes_high", NULL, llround(b->high), "bytes",
 		               err);
 	if (r == 0)
-		r = report_int(to, "allocator_inconsistent",
-		               b->inconsistent ? "contradictions in the allocator's own structures"
-		                               : NULL,
+		r = report_int(to, "allocator_inconsistent", b->inconsistent ? broken : NULL,
 		               (int64_t)b->inconsistent, "", err);
 	return r == 0 ? report_double(to, "before_attach_look_seconds", NULL,
 	                              (double)b->cost_ns / 1e9, "s", err)
 	              : r;
+}
+
+static void add(struct before *to, const struct before *b)
+{
+	to->live += b->live;
+	to->bytes += b->bytes;
+	to->low += b->low;
+	to->high += b->high;
+	to->inconsistent += b->inconsistent;
+	to->cost_ns += b->cost_ns;
+}
+
+int before_report(struct tracee *const *tracees, size_t n, struct report *to, struct error *err)
+{
+	struct before sum = { 0 };
+	size_t looked = 0;
+	char why[320];
+
+	for (size_t i = 0; i < n; i++) {
+		const struct before *b = &tracees[i]->before;
+
+		if (!b->is_looked)
+			continue;
+		looked++;
+		add(&sum, b);
+		if (b->is_known)
+			continue;
+		snprintf(why, sizeof(why), "%s", b->why);
+		if (n > 1)
+			snprintf(why, sizeof(why), "process %d: %s", tracees[i]->pid, b->why);
+		return report_text(to, "before_attach_unknown", "held before the attach: not known",
+		                   why, err);
+	}
+	return looked ? report_sums(&sum, to, err) : 0;
 }

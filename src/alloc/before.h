@@ -21,6 +21,7 @@
  */
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -67,4 +68,5 @@ uint64_t before_rounding(const struct tracee *t, uint64_t size);
  * profile/interval.h the row of the older blocks has the variance, and the number, of the
  * samples that were taken from the allocator's figure. */
 int before_fill(const struct tracee *t, double rounding, struct profile *p, struct error *err);
-int before_report(const struct tracee *t, struct report *to, struct error *err);
+/* Of several processes the sums; what is not known of one of them is not known of all. */
+int before_report(struct tracee *const *tracees, size_t n, struct report *to, struct error *err);

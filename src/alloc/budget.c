@@ -87,6 +87,21 @@ bool budget_note(struct budget *b, uint64_t now_ns, double cpu_ns, double cost_n
 	return b->share > 0 && b->credit_ns < -PASSED_S * budget_a_second_ns(b);
 }
 
+void budget_add(struct budget *to, const struct budget *b)
+{
+	const bool is_first = !to->begun_ns;
+
+	to->share = b->share;
+	if (is_first || b->begun_ns < to->begun_ns) {
+		to->begun_ns = b->begun_ns;
+		to->began_self_ns = b->began_self_ns;
+	}
+	to->noted_ns = b->noted_ns > to->noted_ns ? b->noted_ns : to->noted_ns;
+	to->cpu_ns += b->cpu_ns;
+	to->cost_ns += b->cost_ns;
+	to->worst = fmax(to->worst, b->worst);
+}
+
 int budget_report(const struct budget *b, struct report *to, struct error *err)
 {
 	const double wall = (double)(b->noted_ns - b->begun_ns);

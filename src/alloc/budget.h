@@ -50,4 +50,6 @@ double budget_a_second_ns(const struct budget *b);
 /* Share of @cpu_ns in @wall_ns that @cost_ns is, by the rule for sleepers above. */
 double budget_share(double cost_ns, double cpu_ns, double wall_ns);
 
+/* Of several processes: what they use and cost together, and the worst of each alone. */
+void budget_add(struct budget *to, const struct budget *b);
 int budget_report(const struct budget *b, struct report *to, struct error *err);

@@ -422,12 +422,16 @@ static bool is_gone(struct engine_agent *e, int r, enum alloc_ended *ended)
 	return true;
 }
 
-/* Until the records may be half full. */
+u64 engine_agent_rest_ns(const struct engine_agent *e)
+{
+	return e->n_drained > AGENT_RECORDS / 2   ? 0
+	       : e->n_drained > AGENT_RECORDS / 8 ? MS
+	                                          : POLL_MS * MS;
+}
+
 static void nap(const struct engine_agent *e, u64 most_ns)
 {
-	u64 ns = e->n_drained > AGENT_RECORDS / 2   ? 0
-	         : e->n_drained > AGENT_RECORDS / 8 ? MS
-	                                            : POLL_MS * MS;
+	const u64 ns = engine_agent_rest_ns(e);
 
 	if (ns)
 		nanosleep(&(struct timespec){ 0, (long)(ns < most_ns ? ns : most_ns) }, NULL);

@@ -103,6 +103,9 @@ void engine_agent_detach(struct engine_agent *e);
 /* Draw by another line of the table of rates from now on. */
 int engine_agent_set_rate(struct engine_agent *e, unsigned line, struct error *err);
 
+/* How long may it be left alone now, in ns? Until its records may be half full. */
+u64 engine_agent_rest_ns(const struct engine_agent *e);
+
 /* Read what has come, keep the agent alive. *ended is set when the target has ended. */
 int engine_agent_poll(struct engine_agent *e, int timeout_ms, enum alloc_ended *ended,
                       struct error *err);

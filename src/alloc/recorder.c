@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "alloc/recorder.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
 
 #include "base/array.h"
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -27,6 +30,19 @@ int recorder_keep(struct alloc_recorder *r, struct tracee *t, struct error *err)
 	}
 	r->tracees[r->n_tracees++] = t;
 	return 0;
+}
+
+void recorder_drop(struct alloc_recorder *r, size_t index)
+{
+	tracee_close(r->tracees[index]);
+	r->n_tracees--;
+	for (size_t i = index; i < r->n_tracees; i++) {
+		uint64_t *at = hash_map_get(&r->by_slot, r->tracees[i + 1]->slot);
+
+		r->tracees[i] = r->tracees[i + 1];
+		if (at)
+			*at = i;
+	}
 }
 
 void recorder_end(struct alloc_recorder *r, struct tracee *t, enum alloc_ended how)
@@ -68,6 +84,71 @@ int recorder_attach(struct alloc_recorder *r, struct tracee *t, struct error *er
 
 /* ---- what engines have in common ---- */
 
+enum alloc_ended recorder_all_ended(const struct alloc_recorder *r)
+{
+	const struct tracee *last = r->tracees[0];
+
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		if (!r->tracees[i]->ended)
+			return ALLOC_RUNNING;
+		if (r->tracees[i]->ended_ns > last->ended_ns)
+			last = r->tracees[i];
+	}
+	return last->ended;
+}
+
+void recorder_leave_out(struct alloc_recorder *r, pid_t pid, const struct error *why)
+{
+	struct recorder_left_out *x;
+	struct error ignored;
+
+	log_note(LOG_WARN, "process %d is left out: %s", pid, why->message);
+	if (array_reserve(&r->left_out, &r->cap_left_out, r->n_left_out + 1, &ignored) < 0)
+		return;
+	x = &r->left_out[r->n_left_out++];
+	x->pid = pid;
+	snprintf(x->reason, sizeof(x->reason), "%s", why->message);
+}
+
+int recorder_report_left_out(const struct alloc_recorder *r, struct report *to, struct error *err)
+{
+	static const char *const columns[] = { "pid", "reason" };
+	struct report_table *table = NULL;
+	int rc = 0;
+
+	if (r->n_left_out)
+		rc = report_table(to, "left_out", columns, ARRAY_SIZE(columns), &table, err);
+	for (size_t i = 0; rc == 0 && i < r->n_left_out; i++) {
+		const struct report_figure cells[] = {
+			report_cell_int(r->left_out[i].pid),
+			report_cell_text(r->left_out[i].reason),
+		};
+
+		rc = report_row(table, cells, err);
+	}
+	return rc;
+}
+
+int recorder_report_processes(const struct alloc_recorder *r, struct report *to, struct error *err)
+{
+	static const char *const columns[] = { "pid", "command", "kind", "ended_by" };
+	struct report_table *table;
+	int rc = report_table(to, "processes", columns, ARRAY_SIZE(columns), &table, err);
+
+	for (size_t i = 0; rc == 0 && i < r->n_tracees; i++) {
+		struct tracee *t = r->tracees[i];
+		const struct report_figure cells[] = {
+			report_cell_int(t->pid),
+			report_cell_text(t->command),
+			report_cell_text(t->kind),
+			report_cell_text(t->ended ? alloc_ended_text(t->ended) : ""),
+		};
+
+		rc = report_row(table, cells, err);
+	}
+	return rc;
+}
+
 static int open_tracees(struct alloc_recorder *r, const pid_t *pids, size_t n, struct error *err)
 {
 	struct error first = { 0 };
@@ -85,7 +166,7 @@ static int open_tracees(struct alloc_recorder *r, const pid_t *pids, size_t n, s
 			first = why;
 		/* of several processes some may be gone or of another kind */
 		if (rc < 0 && n > 1)
-			log_note(LOG_WARN, "process %d is left out: %s", pids[i], why.message);
+			recorder_leave_out(r, pids[i], &why);
 	}
 	if (r->n_tracees)
 		return 0;

@@ -33,6 +33,12 @@ struct recorder_groups {
 	struct interval_sum estimated_bytes;
 };
 
+/* A process that was asked for, and is not recorded. */
+struct recorder_left_out {
+	pid_t pid;
+	char reason[192];
+};
+
 struct alloc_recorder {
 	struct alloc_options options;
 	char *allocators; /* our copy of options.allocators */
@@ -42,10 +48,9 @@ struct alloc_recorder {
 	/* of an engine that counts first: what it would cost, what the agent would; shares
 	 * of the target's processor time */
 	double exact_share, passing_share;
-	bool over_budget;           /* it has not begun because of that */
-	struct budget budget;       /* of recorder_bpf.c; the agent has its own */
-	struct engine_bpf *engine;  /* of recorder_bpf.c */
-	struct engine_agent *agent; /* of recorder_agent.c: samples of one process */
+	bool over_budget;          /* it has not begun because of that */
+	struct budget budget;      /* of recorder_bpf.c; the agent has its own */
+	struct engine_bpf *engine; /* of recorder_bpf.c */
 	struct guard guard;
 	struct tracee **tracees;
 	size_t n_tracees, cap_tracees;
@@ -54,6 +59,8 @@ struct alloc_recorder {
 	struct alloc_event *events; /* waiting, from events_done on */
 	size_t n_events, cap_events, events_done;
 	u64 checked_ns; /* when it was last seen who is still there */
+	struct recorder_left_out *left_out;
+	size_t n_left_out, cap_left_out;
 
 	bool weighted; /* blocks are samples of the program's own, and say what they stand for */
 	bool detached;
@@ -73,6 +80,16 @@ struct alloc_recorder {
 int recorder_open(struct alloc_recorder *r, const pid_t *pids, size_t n, struct error *err);
 /* Recording has begun; the last part of the attach did at @attach_began_ns. */
 void recorder_begin(struct alloc_recorder *r, u64 attach_began_ns);
+
+/* One of several that cannot be recorded: said, and put into the report. */
+void recorder_leave_out(struct alloc_recorder *r, pid_t pid, const struct error *why);
+int recorder_report_left_out(const struct alloc_recorder *r, struct report *to, struct error *err);
+/* Forget the tracee at @index; nothing may know its slot. */
+void recorder_drop(struct alloc_recorder *r, size_t index);
+/* What there is of each process, and how it ended. */
+int recorder_report_processes(const struct alloc_recorder *r, struct report *to, struct error *err);
+/* Over when every process is; why: as the last of them. */
+enum alloc_ended recorder_all_ended(const struct alloc_recorder *r);
 
 /* For an engine that they need; else it is done behind its close(). */
 void recorder_close_tracees(struct alloc_recorder *r);

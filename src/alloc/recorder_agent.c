@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* The sampling engine in a recorder: one process, from inside. */
+/* The sampling engine in a recorder: an agent in each process. */
+
+#include "alloc/recorder_agent.h"
 
 #include <errno.h>
+#include <time.h>
 
 #include "alloc/agent_before.h"
 #include "alloc/agent_samples.h"
@@ -10,6 +13,7 @@
 #include "alloc/recorder.h"
 #include "alloc/result_agent.h"
 #include "base/clock.h"
+#include "base/log.h"
 
 /* What the sampling engine does not do so far; none of it is done halfway. */
 static int accepts(const struct engine_request *q, struct error *err)
@@ -23,80 +27,208 @@ static int accepts(const struct engine_request *q, struct error *err)
 		what = "--peak";
 	else if (o->no_stacks)
 		what = "--no-stacks";
-	else if (q->n_pids > 1)
-		what = "more than one process";
 	if (!what)
 		return 0;
 	error_set(err, ENOTSUP, "--engine agent does not do %s so far", what);
 	return error_hint(err, "--engine bpf does");
 }
 
-static int open_one(struct alloc_recorder *r, const struct engine_request *q, struct error *err)
+/* ---- start ---- */
+
+static int attach_one(struct alloc_recorder *r, struct tracee *t, struct error *err)
+{
+	int rc = engine_agent_open(t, &r->options, &t->agent, err);
+
+	t->attached_ns = clock_now_ns();
+	return rc;
+}
+
+/* Of several processes one that cannot be recorded is left out, the others go on. */
+static int attach_all(struct alloc_recorder *r, struct error *err)
+{
+	struct error first = { 0 };
+
+	for (size_t i = 0; i < r->n_tracees && !alloc_interrupted;) {
+		struct tracee *t = r->tracees[i];
+		struct error why = { 0 };
+
+		if (attach_one(r, t, &why) == 0) {
+			i++;
+		} else if (r->n_tracees == 1) {
+			*err = first.code ? first : why;
+			return err->code;
+		} else {
+			if (!first.code)
+				first = why;
+			recorder_leave_out(r, t->pid, &why);
+			recorder_drop(r, i);
+		}
+		recorder_agent_serve(r);
+	}
+	return 0;
+}
+
+static int open_all(struct alloc_recorder *r, const struct engine_request *q, struct error *err)
 {
 	u64 begun = clock_now_ns();
-	int rc = recorder_open(r, q->pids, 1, err);
+	int rc = recorder_open(r, q->pids, q->n_pids, err);
 
 	if (rc == 0)
-		rc = engine_agent_open(r->tracees[0], &r->options, &r->agent, err);
+		rc = attach_all(r, err);
 	recorder_begin(r, begun);
 	return rc;
 }
 
+/* ---- poll ---- */
+
+static bool is_recorded(const struct tracee *t)
+{
+	return t->agent && t->agent->attached && !t->ended;
+}
+
+static void note_end(struct tracee *t, enum alloc_ended how)
+{
+	if (!how || t->ended)
+		return;
+	t->ended = how;
+	t->ended_ns = clock_now_ns();
+}
+
+/* What fails in one process is no reason to leave the others. */
+static int serve_one(struct alloc_recorder *r, struct tracee *t, struct error *err)
+{
+	enum alloc_ended how = ALLOC_RUNNING;
+	int rc = engine_agent_poll(t->agent, 0, &how, err);
+
+	if (rc < 0 && r->n_tracees > 1) {
+		log_note(LOG_WARN, "process %d is not recorded any more: %s", t->pid, err->message);
+		engine_agent_detach(t->agent);
+		how = ALLOC_ENDED_GUARD;
+		rc = 0;
+	}
+	note_end(t, how);
+	return rc;
+}
+
+void recorder_agent_serve(void *arg)
+{
+	struct alloc_recorder *r = arg;
+	struct error ignored;
+
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		if (is_recorded(r->tracees[i]))
+			serve_one(r, r->tracees[i], &ignored);
+	}
+}
+
 /* Names of contexts that may be gone at the end, for at most a twentieth of our time. */
-static void learn(struct alloc_recorder *r)
+static void learn(struct alloc_recorder *r, struct tracee *t)
 {
 	const u64 now = clock_now_ns();
 	struct error ignored;
 
-	if (!tracee_names_are_due(r->tracees[0], now))
+	if (!t->runtimes[0]->has_contexts || !tracee_names_are_due(t, now))
 		return;
-	tracee_names_learn(r->tracees[0]);
+	tracee_names_learn(t);
 	if (now - r->contexts_learned_ns < 20 * r->contexts_cost_ns)
 		return;
-	result_agent_learn(r, &ignored);
+	result_agent_learn(t, &ignored);
 	r->contexts_learned_ns = clock_now_ns();
 	r->contexts_cost_ns = r->contexts_learned_ns - now;
+}
+
+/* *rest_ns: until they want to be served again. */
+static int round_of(struct alloc_recorder *r, u64 *rest_ns, struct error *err)
+{
+	int rc = 0;
+
+	*rest_ns = UINT64_MAX;
+	for (size_t i = 0; rc == 0 && i < r->n_tracees; i++) {
+		struct tracee *t = r->tracees[i];
+		u64 rest;
+
+		if (!is_recorded(t))
+			continue;
+		agent_before_tend(r, t);
+		rc = serve_one(r, t, err);
+		if (rc < 0 || t->ended)
+			continue;
+		learn(r, t);
+		rest = engine_agent_rest_ns(t->agent);
+		*rest_ns = rest < *rest_ns ? rest : *rest_ns;
+	}
+	return rc;
 }
 
 static int poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ended,
                 struct error *err)
 {
-	int rc;
+	const u64 until = clock_now_ns() + (u64)(timeout_ms > 0 ? timeout_ms : 0) * 1000000;
+	int rc = 0;
 
-	agent_before_tend(r);
-	rc = r->ended ? 0 : engine_agent_poll(r->agent, timeout_ms, &r->ended, err);
+	while (!r->ended) {
+		u64 rest, now;
 
-	if (r->ended && !r->tracees[0]->ended) {
-		r->tracees[0]->ended = r->ended;
-		r->tracees[0]->ended_ns = clock_now_ns();
+		rc = round_of(r, &rest, err);
+		r->ended = recorder_all_ended(r);
+		now = clock_now_ns();
+		if (rc < 0 || r->ended || now >= until || alloc_interrupted)
+			break;
+		rest = rest < until - now ? rest : until - now;
+		if (rest)
+			nanosleep(&(struct timespec){ 0, (long)rest % 1000000000 }, NULL);
 	}
-	if (rc == 0 && !r->ended && r->tracees[0]->runtimes[0]->has_contexts)
-		learn(r);
 	*ended = r->ended;
 	return rc;
 }
 
 static uint64_t held_bytes(const struct alloc_recorder *r)
 {
-	return (uint64_t)r->agent->held;
+	double held = 0;
+
+	for (size_t i = 0; i < r->n_tracees; i++)
+		held += r->tracees[i]->agent ? r->tracees[i]->agent->held : 0;
+	return (uint64_t)held;
 }
 
-static void detach(struct alloc_recorder *r)
+/* ---- end ---- */
+
+static void detach_one(struct alloc_recorder *r, struct tracee *t)
 {
+	struct engine_agent *e = t->agent;
 	struct error ignored;
 
 	/* what is held lies in the target: read it as long as it is there (exact mode
 	 * does when nothing moves any more) */
-	if (r->agent->attached && !r->agent->exact && agent_samples_look(r->agent, &ignored) == 0)
-		agent_before_look(r);
-	engine_agent_detach(r->agent);
-	if (r->agent->exact && !r->tracees[0]->ended)
-		agent_before_look(r);
+	if (e->attached && !e->exact && agent_samples_look(e, &ignored) == 0)
+		agent_before_look(r, t);
+	engine_agent_detach(e);
+	if (e->exact && !t->ended)
+		agent_before_look(r, t);
+}
+
+static void detach(struct alloc_recorder *r)
+{
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		if (!r->tracees[i]->agent)
+			continue;
+		detach_one(r, r->tracees[i]);
+		/* the last ones wait for the first */
+		for (size_t k = i + 1; k < r->n_tracees; k++) {
+			enum alloc_ended how = ALLOC_RUNNING;
+			struct error ignored;
+
+			if (is_recorded(r->tracees[k]))
+				engine_agent_poll(r->tracees[k]->agent, 0, &how, &ignored);
+			note_end(r->tracees[k], how);
+		}
+	}
 }
 
 static void close_it(struct alloc_recorder *r)
 {
-	engine_agent_close(r->agent);
+	for (size_t i = 0; i < r->n_tracees; i++)
+		r->tracees[i]->agent = engine_agent_close(r->tracees[i]->agent);
 }
 
 const struct engine_ops recorder_agent_ops = {
@@ -107,7 +239,7 @@ const struct engine_ops recorder_agent_ops = {
 	.possible = engine_possible_agent,
 	.covers = engine_possible_patches,
 	.accepts = accepts,
-	.open = open_one,
+	.open = open_all,
 	.poll = poll,
 	.held_bytes = held_bytes,
 	.detach = detach,

@@ -63,27 +63,13 @@ static int open_engine(struct alloc_recorder *r, struct error *err)
 	return engine_bpf_open(&sizes, &r->engine, err);
 }
 
-/* Over when every process is; why: as the last of them. */
-static enum alloc_ended all_ended(const struct alloc_recorder *r)
-{
-	const struct tracee *last = r->tracees[0];
-
-	for (size_t i = 0; i < r->n_tracees; i++) {
-		if (!r->tracees[i]->ended)
-			return ALLOC_RUNNING;
-		if (r->tracees[i]->ended_ns > last->ended_ns)
-			last = r->tracees[i];
-	}
-	return last->ended;
-}
-
 /* A process that ends while we attach to it is no reason to leave the others. */
 static int forgive_ended(struct alloc_recorder *r, struct tracee *t, int rc, struct error *err)
 {
 	if (rc >= 0 || !target_has_ended(t->target))
 		return rc;
 	recorder_end(r, t, ALLOC_ENDED_EXIT);
-	if (!all_ended(r))
+	if (!recorder_all_ended(r))
 		return 0;
 	error_set(err, ESRCH, "process %d (%s) ended while memwho attached to it", t->pid,
 	          t->command);
@@ -375,7 +361,7 @@ int recorder_bpf_poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended
 			passed = passes_budget(r, now);
 		}
 		/* a child that waits to be taken in is not ended */
-		r->ended = follow_is_behind(r) ? ALLOC_RUNNING : all_ended(r);
+		r->ended = follow_is_behind(r) ? ALLOC_RUNNING : recorder_all_ended(r);
 		if (!r->ended && passed)
 			r->ended = ALLOC_ENDED_BUDGET;
 		if (!r->ended && guard_is_due(&r->guard, now)) {

@@ -10,4 +10,4 @@ int result_agent_make(struct alloc_recorder *r, enum alloc_ended ended,
                       const struct alloc_filter *filter, struct profile **ret, struct error *err);
 
 /* Learn the names of the contexts of what was held at the last look. */
-int result_agent_learn(struct alloc_recorder *r, struct error *err);
+int result_agent_learn(struct tracee *t, struct error *err);

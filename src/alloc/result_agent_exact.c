@@ -4,19 +4,19 @@
 #include "alloc/agent_exact.h"
 #include "base/cleanup.h"
 
-int result_agent_exact_counts(const struct engine_agent *e, u64 held_objects, u64 held_bytes,
-                              struct report *to, struct error *err)
+int result_agent_exact_counts(const struct result_agent_exact *x, struct report *to,
+                              struct error *err)
 {
-	const struct agent_exact_counters *c = &e->exact->counters;
-	const struct agent_exact_sums *s = &e->exact->sums;
-	const u64 lost = c->set_full + c->late + e->torn + e->counters.passed_on;
+	const struct agent_exact_counters *c = x->counters;
+	const struct agent_exact_sums *s = x->sums;
+	const u64 lost = c->set_full + c->late + x->torn + x->passed_on;
 	const struct row {
 		const char *key, *title;
 		u64 value;
 		const char *unit;
 	} rows[] = {
-		{ "held_bytes", NULL, held_bytes, "bytes" },
-		{ "held_objects", NULL, held_objects, "" },
+		{ "held_bytes", NULL, x->held_bytes, "bytes" },
+		{ "held_objects", NULL, x->held_objects, "" },
 		{ "allocations", "allocations", s->objects, "" },
 		{ "allocated_bytes", "allocated", s->bytes, "bytes" },
 		{ "frees", NULL, s->freed_objects, "" },
@@ -27,16 +27,16 @@ int result_agent_exact_counts(const struct engine_agent *e, u64 held_objects, u6
 		{ "lost_table_full_bytes", "their bytes", c->set_full_bytes, "bytes" },
 		{ "lost_late", "blocks not recorded, memwho came too late", c->late, "" },
 		{ "lost_late_bytes", "their bytes", c->late_bytes, "bytes" },
-		{ "lost_passed_on", "blocks not recorded, got when memory was short",
-		  e->counters.passed_on, "" },
-		{ "lost_torn", "blocks that could not be read", e->torn, "" },
+		{ "lost_passed_on", "blocks not recorded, got when memory was short", x->passed_on,
+		  "" },
+		{ "lost_torn", "blocks that could not be read", x->torn, "" },
 		{ "stacks_not_stored", "blocks whose stacks were not stored, table full",
 		  c->no_stack, "" },
 		{ "stacks_not_stored_bytes", "their bytes", c->no_stack_bytes, "bytes" },
 		{ "stacks_cut", NULL, c->cut, "" },
 		{ "stacks_in_unknown_module", NULL, c->unknown, "" },
-		{ "internal_calls", NULL, e->counters.internal_calls, "" },
-		{ "patched_functions", NULL, e->table.n_functions, "" },
+		{ "internal_calls", NULL, x->internal_calls, "" },
+		{ "patched_functions", NULL, x->functions, "" },
 	};
 	int r = report_text(to, "mode", NULL, "exact", err);
 

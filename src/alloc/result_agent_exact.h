@@ -7,5 +7,12 @@
 #include "alloc/engine_agent.h"
 #include "profile/report.h"
 
-int result_agent_exact_counts(const struct engine_agent *e, u64 held_objects, u64 held_bytes,
-                              struct report *to, struct error *err);
+struct result_agent_exact {
+	const struct agent_exact_counters *counters;
+	const struct agent_exact_sums *sums;
+	u64 torn, passed_on, internal_calls, functions;
+	u64 held_objects, held_bytes;
+};
+
+int result_agent_exact_counts(const struct result_agent_exact *x, struct report *to,
+                              struct error *err);

@@ -144,26 +144,6 @@ static int put_cost(const struct alloc_recorder *r, struct report *to, struct er
 	return rc;
 }
 
-static int put_processes(const struct alloc_recorder *r, struct report *to, struct error *err)
-{
-	static const char *const columns[] = { "pid", "command", "kind", "ended_by" };
-	struct report_table *table;
-	int rc = report_table(to, "processes", columns, ARRAY_SIZE(columns), &table, err);
-
-	for (size_t i = 0; rc == 0 && i < r->n_tracees; i++) {
-		struct tracee *t = r->tracees[i];
-		const struct report_figure cells[] = {
-			report_cell_int(t->pid),
-			report_cell_text(t->command),
-			report_cell_text(t->kind),
-			report_cell_text(t->ended ? alloc_ended_text(t->ended) : ""),
-		};
-
-		rc = report_row(table, cells, err);
-	}
-	return rc;
-}
-
 static int put_gap(struct report_table *table, const struct tracee *t, const char *name,
                    const char *reason, struct error *err)
 {
@@ -342,7 +322,9 @@ int result_report_fill(struct alloc_recorder *r, const struct recorder_groups *g
 	if (rc == 0)
 		rc = put_account(r, groups, to, err);
 	if (rc == 0)
-		rc = put_processes(r, to, err);
+		rc = recorder_report_processes(r, to, err);
+	if (rc == 0)
+		rc = recorder_report_left_out(r, to, err);
 	if (rc == 0)
 		rc = put_gaps(r, to, err);
 	return rc;

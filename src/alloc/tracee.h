@@ -59,7 +59,8 @@ struct tracee {
 	u64 learn_ns;       /* when to look for names next */
 	u64 used_before;    /* contexts' own account at the attach */
 	bool has_used_before;
-	struct before before; /* what its allocators held before */
+	struct before before;       /* what its allocators held before */
+	struct engine_agent *agent; /* of recorder_agent.c; NULL: it could not attach */
 
 	/* context address -> index into contexts: names outlive the contexts */
 	struct hash_map context_index;

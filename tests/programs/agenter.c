@@ -52,7 +52,8 @@ static int change_rate(struct alloc_recorder *r, struct error *err)
 	static size_t i;
 
 	i = (i + 1) % (sizeof(lines) / sizeof(lines[0]));
-	return engine_agent_set_rate(r->agent, (unsigned)(AGENT_RATE_FIRST + lines[i]), err);
+	return engine_agent_set_rate(r->tracees[0]->agent, (unsigned)(AGENT_RATE_FIRST + lines[i]),
+	                             err);
 }
 
 static void print_site(const struct profile *p, const struct profile_sample *s)
@@ -120,7 +121,7 @@ static int record(pid_t pid, struct alloc_options o, unsigned change_ms, unsigne
 		return fail(&err);
 	print(p, ended);
 	if (o.exact)
-		print_exact(r->agent->exact);
+		print_exact(r->tracees[0]->agent->exact);
 	return 0;
 }
 
@@ -159,10 +160,10 @@ static int cycles(pid_t pid, const struct alloc_options *o, size_t n, unsigned m
 			rc = alloc_poll(r, (int)ms, &ended, &err);
 		if (rc < 0)
 			return fail(&err);
-		attach[done] = r->agent->stopped_ns;
+		attach[done] = r->tracees[0]->agent->stopped_ns;
 		alloc_detach(r);
-		both[done++] = r->agent->stopped_ns;
-		kept += r->agent->left;
+		both[done++] = r->tracees[0]->agent->stopped_ns;
+		kept += r->tracees[0]->agent->left;
 		if (ended)
 			return 6;
 	}
