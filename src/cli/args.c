@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "cli/nearest.h"
+#include "base/nearest.h"
 
 struct parser {
 	struct cli_args *args;

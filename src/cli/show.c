@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "cli/nearest.h"
+#include "base/nearest.h"
 #include "profile/transform.h"
 
 static int by_name(const char *name, const struct render_format **ret, struct error *err)

@@ -10,8 +10,8 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "base/nearest.h"
 #include "cli/args.h"
-#include "cli/nearest.h"
 
 static const struct cli_option *const tables[] = { options_recording, options_output, options_held,
 	                                           options_common, NULL };
