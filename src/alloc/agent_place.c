@@ -407,6 +407,10 @@ static bool is_renewed(const struct target *t, uint64_t base, struct agent_contr
 	if (before < __builtin_ia32_rdtsc())
 		return false;
 #endif
+	/* by us, who cannot do it meanwhile: the memory is that of a process that we record
+	 * (a vfork child) */
+	if (c.reader_pid == (agent_u32)getpid())
+		return true;
 	for (unsigned i = 0; i < RENEWED_MS / NAP_MS && c.deadline == before; i++) {
 		nanosleep(&(struct timespec){ 0, NAP_MS * 1000000 }, NULL);
 		if (agent_place_read(t, base + AGENT_CODE_BYTES, &c, sizeof(c)) != sizeof(c))
@@ -427,6 +431,11 @@ static int refuse_recorded(const struct target *t, bool only_renewed, struct err
 		    c.state != AGENT_ON || !c.reader_pid ||
 		    (only_renewed && !is_renewed(t, base, c)))
 			continue;
+		if (c.reader_pid == (agent_u32)getpid())
+			return error_set(err, EBUSY,
+			                 "process %d has its memory in common with one that is "
+			                 "recorded (vfork)",
+			                 (int)t->pid);
 		return error_set(err, EBUSY, "process %d is recorded by another memwho, process %u",
 		                 (int)t->pid, c.reader_pid);
 	}

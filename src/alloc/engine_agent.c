@@ -415,7 +415,9 @@ static bool is_gone(struct engine_agent *e, int r, enum alloc_ended *ended)
 {
 	if (r != -ESRCH && !target_has_ended(e->tracee->target))
 		return false;
-	for (unsigned i = 0; i < 50 && !target_has_ended(e->tracee->target); i++)
+	for (unsigned i = 0; i < 50 && !target_has_ended(e->tracee->target) &&
+	                     !target_has_execed(e->tracee->target);
+	     i++)
 		nanosleep(&(struct timespec){ 0, 2 * MS }, NULL);
 	*ended = target_has_ended(e->tracee->target) ? ALLOC_ENDED_EXIT : ALLOC_ENDED_EXEC;
 	e->attached = false;

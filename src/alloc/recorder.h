@@ -61,6 +61,7 @@ struct alloc_recorder {
 	u64 checked_ns; /* when it was last seen who is still there */
 	struct recorder_left_out *left_out;
 	size_t n_left_out, cap_left_out;
+	struct agent_follow *follow; /* of recorder_agent.c; NULL: children are not taken in */
 
 	bool weighted; /* blocks are samples of the program's own, and say what they stand for */
 	bool detached;

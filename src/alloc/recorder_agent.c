@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "alloc/agent_before.h"
+#include "alloc/agent_follow.h"
 #include "alloc/agent_samples.h"
 #include "alloc/engine_possible.h"
 #include "alloc/recorder.h"
@@ -15,15 +16,15 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#define FOLLOW_NS 2000000ull /* a child allocates already */
+
 /* What the sampling engine does not do so far; none of it is done halfway. */
 static int accepts(const struct engine_request *q, struct error *err)
 {
 	const struct alloc_options *o = q->options;
 	const char *what = NULL;
 
-	if (o->follow)
-		what = "--follow";
-	else if (o->peak)
+	if (o->peak)
 		what = "--peak";
 	else if (o->no_stacks)
 		what = "--no-stacks";
@@ -35,7 +36,7 @@ static int accepts(const struct engine_request *q, struct error *err)
 
 /* ---- start ---- */
 
-static int attach_one(struct alloc_recorder *r, struct tracee *t, struct error *err)
+int recorder_agent_attach(struct alloc_recorder *r, struct tracee *t, struct error *err)
 {
 	int rc = engine_agent_open(t, &r->options, &t->agent, err);
 
@@ -52,7 +53,7 @@ static int attach_all(struct alloc_recorder *r, struct error *err)
 		struct tracee *t = r->tracees[i];
 		struct error why = { 0 };
 
-		if (attach_one(r, t, &why) == 0) {
+		if (recorder_agent_attach(r, t, &why) == 0) {
 			i++;
 		} else if (r->n_tracees == 1) {
 			*err = first.code ? first : why;
@@ -73,6 +74,8 @@ static int open_all(struct alloc_recorder *r, const struct engine_request *q, st
 	u64 begun = clock_now_ns();
 	int rc = recorder_open(r, q->pids, q->n_pids, err);
 
+	if (rc == 0)
+		rc = agent_follow_begin(r, err);
 	if (rc == 0)
 		rc = attach_all(r, err);
 	recorder_begin(r, begun);
@@ -102,11 +105,15 @@ static int serve_one(struct alloc_recorder *r, struct tracee *t, struct error *e
 
 	if (rc < 0 && r->n_tracees > 1) {
 		log_note(LOG_WARN, "process %d is not recorded any more: %s", t->pid, err->message);
-		engine_agent_detach(t->agent);
 		how = ALLOC_ENDED_GUARD;
 		rc = 0;
 	}
 	note_end(t, how);
+	/* its lock goes: another program may have begun there */
+	if (how)
+		engine_agent_detach(t->agent);
+	if (how == ALLOC_ENDED_EXEC)
+		agent_follow_exec(r, t->pid);
 	return rc;
 }
 
@@ -170,11 +177,17 @@ static int poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ende
 		u64 rest, now;
 
 		rc = round_of(r, &rest, err);
-		r->ended = recorder_all_ended(r);
+		agent_follow_work(r);
+		if (recorder_all_ended(r))
+			agent_follow_settle(r);
+		/* a child that waits to be taken in is not ended */
+		r->ended = agent_follow_is_behind(r) ? ALLOC_RUNNING : recorder_all_ended(r);
 		now = clock_now_ns();
 		if (rc < 0 || r->ended || now >= until || alloc_interrupted)
 			break;
 		rest = rest < until - now ? rest : until - now;
+		if (r->follow)
+			rest = rest < FOLLOW_NS ? rest : FOLLOW_NS;
 		if (rest)
 			nanosleep(&(struct timespec){ 0, (long)rest % 1000000000 }, NULL);
 	}
@@ -209,6 +222,7 @@ static void detach_one(struct alloc_recorder *r, struct tracee *t)
 
 static void detach(struct alloc_recorder *r)
 {
+	agent_follow_give_up(r);
 	for (size_t i = 0; i < r->n_tracees; i++) {
 		if (!r->tracees[i]->agent)
 			continue;
@@ -229,6 +243,7 @@ static void close_it(struct alloc_recorder *r)
 {
 	for (size_t i = 0; i < r->n_tracees; i++)
 		r->tracees[i]->agent = engine_agent_close(r->tracees[i]->agent);
+	r->follow = agent_follow_close(r->follow);
 }
 
 const struct engine_ops recorder_agent_ops = {

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "alloc/agent_follow.h"
 #include "alloc/before.h"
 #include "alloc/result_agent_exact.h"
 #include "base/cleanup.h"
@@ -388,5 +389,7 @@ int result_agent_report_fill(struct alloc_recorder *r, const struct result_agent
 		rc = recorder_report_processes(r, to, err);
 	if (rc == 0)
 		rc = recorder_report_left_out(r, to, err);
+	if (rc == 0)
+		rc = agent_follow_report(r, to, err);
 	return rc < 0 ? rc : put_all_gaps(r, to, err);
 }

@@ -22,6 +22,7 @@ static const char *const names[] = {
 	"debuginfod",     /* libdebuginfod.so.1 */
 	"code_tail",      /* room for a first stub behind a program's code */
 	"vdso_tail",      /* the same behind the vdso's, where it is needed */
+	"fork_events",    /* perf_event_open() of the whole machine's forks */
 	"cache",          /* unwind tables on disk */
 	"table_growth",   /* memory for more than the first level of the live table */
 	NULL,

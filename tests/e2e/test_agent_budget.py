@@ -170,8 +170,8 @@ def test_exactly_until_the_budget_is_passed(truth, tmp_path):
 def test_options_that_the_agent_lacks(truth):
     t = truth("0", program="agent_pace")
     # asked for by name: it holds; the default would not forbid what only one engine does
-    got = run_memwho("alloc", t.pid, "-d", "1s", "--budget", "1%", "--follow", code=None)
-    assert got.code != 0 and "budget is 1 %" in got.err and "--follow" in got.err, got
+    got = run_memwho("alloc", t.pid, "-d", "1s", "--budget", "1%", "--no-stacks", code=None)
+    assert got.code != 0 and "budget is 1 %" in got.err and "--no-stacks" in got.err, got
     for wrong in (("--budget", "2%", "--max-slowdown", "2"), ("--budget", "0"), ("--budget", "-1%"),
                   ("--budget", "2x"), ("--budget", "200%")):
         got = run_memwho("alloc", t.pid, "-d", "1s", *wrong, code=None)
