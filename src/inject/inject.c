@@ -392,6 +392,16 @@ int inject_write(struct inject *in, uint64_t addr, const void *bytes, size_t n, 
 	return r == (ssize_t)n ? 0 : memory_failed(in, r, addr, err);
 }
 
+void inject_only(struct inject *in, pid_t tid)
+{
+	in->only = tid;
+}
+
+void inject_set_timeout(struct inject *in, unsigned ms)
+{
+	in->timeout_ms = ms;
+}
+
 uint64_t inject_scratch(const struct inject *in)
 {
 	return in->area + JOURNAL_CODE_BYTES + JOURNAL_SCRATCH_AT;

@@ -81,6 +81,12 @@ int inject_syscall(struct inject *in, long number, const uint64_t args[6], int64
 int inject_function(struct inject *in, uint64_t function, uint64_t errno_location,
                     const uint64_t args[6], uint64_t *ret, struct error *err);
 
+/* From now on thread @tid and no other makes the calls, for functions that look after what their
+ * own thread has; 0: any. -EAGAIN of them may then mean that it has ended. */
+void inject_only(struct inject *in, pid_t tid);
+/* How long a thread at a safe point, and a call, are waited for from now on. */
+void inject_set_timeout(struct inject *in, unsigned ms);
+
 /* Bytes in the target for arguments that are pointers. */
 uint64_t inject_scratch(const struct inject *in);
 uint64_t inject_scratch_bytes(const struct inject *in);

@@ -128,7 +128,8 @@ static int try_all(struct inject *in, bool safe, struct held *ret, struct error 
 			bool wanted = held_is_blocked(in->target, tid) != in->prefer_running;
 
 			/* D does not stop, T and t are somebody's, Z and X are no more */
-			if ((state != 'R' && state != 'S') || wanted != (pass == 0))
+			if ((state != 'R' && state != 'S') || wanted != (pass == 0) ||
+			    (in->only && tid != in->only))
 				continue;
 			r = try_thread(in, tid, safe, ret, err);
 			if (r)

@@ -22,6 +22,7 @@ struct inject {
 	struct held_limbo limbo;
 	unsigned timeout_ms;
 	bool prefer_running;
+	pid_t only; /* the thread to be lent; 0: any */
 	struct inject_stats stats;
 };
 

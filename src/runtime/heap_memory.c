@@ -82,6 +82,16 @@ int heap_memory_present(struct heap_memory *m, uint64_t start, uint64_t end, uin
 	return note(m, reader_present(m->target, start, end, ret_start, ret_end));
 }
 
+uint64_t heap_memory_resident(struct heap_memory *m, uint64_t start, uint64_t end)
+{
+	uint64_t from, to, sum = 0;
+
+	for (uint64_t at = start; at < end && heap_memory_present(m, at, end, &from, &to) > 0;
+	     at = to)
+		sum += to - from;
+	return sum;
+}
+
 bool heap_memory_is_anonymous(const struct mapping *m)
 {
 	return m && !m->inode && (m->prot & MAPS_WRITE) && !(m->prot & MAPS_SHARED) &&

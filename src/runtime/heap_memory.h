@@ -51,6 +51,9 @@ bool heap_memory_covers(const struct maps *maps, uint64_t addr, uint64_t len);
 int heap_memory_present(struct heap_memory *m, uint64_t start, uint64_t end, uint64_t *ret_start,
                         uint64_t *ret_end);
 
+/* Of [@start, @end): bytes of pages that are present; as far as it could be looked at. */
+uint64_t heap_memory_resident(struct heap_memory *m, uint64_t start, uint64_t end);
+
 /* Walk over the present bytes of [start, end) in pieces of at most @size bytes,
  * each read as it is now. Start with *pos = start. How many bytes are in @buf,
  * and *ret_at their address; 0 at the end, or -errno. Page-aligned. */

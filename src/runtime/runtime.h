@@ -17,6 +17,7 @@
 #include "runtime/graph_account.h"
 #include "runtime/object_graph.h"
 #include "runtime/regions.h"
+#include "runtime/runtime_trim.h"
 #include "symbol/symbol.h"
 #include "target/image.h"
 #include "target/target.h"
@@ -214,6 +215,9 @@ struct runtime_ops {
 	/* Bytes that a block of @size takes of in_use_bytes of its heap, headers and rounding
 	 * included; as good as its size alone can tell. NULL: not known. */
 	uint64_t (*block_bytes)(uint64_t size);
+
+	/* How it gives free memory back, if it is an allocator. May be NULL. */
+	const struct runtime_trim *trim;
 
 	/* The block around @addr: 1 filled, 0 not this runtime's, -errno. May be NULL. */
 	int (*find_block)(const struct runtime_view *v, const struct regions_input *in,

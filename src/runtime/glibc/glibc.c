@@ -103,6 +103,16 @@ static uint64_t block_bytes(uint64_t size)
 	return chunk < 32 ? 32 : chunk;
 }
 
+/* malloc/malloc.c: all arenas, their free chunks' whole pages and the main one's top. */
+static const struct runtime_trim trim = {
+	.allocator = "glibc",
+	.kinds = (const char *const[]){ REGIONS_GLIBC_ARENA, REGIONS_GLIBC_MMAPPED, NULL },
+	.call = "malloc_trim(0)",
+	.figure = "trim_bytes",
+	.cached_is_used = true,
+	.steps = { { .functions = (const char *const[]){ "malloc_trim", NULL } } },
+};
+
 const struct runtime_ops glibc_runtime = {
 	.name = "libc",
 	.title = "glibc's malloc",
@@ -111,4 +121,5 @@ const struct runtime_ops glibc_runtime = {
 	.label_regions = label_regions,
 	.block_bytes = block_bytes,
 	.find_block = find_block,
+	.trim = &trim,
 };

@@ -150,6 +150,26 @@ static uint64_t block_bytes(uint64_t size)
 	return size;
 }
 
+/* jemalloc 5, src/ctl.c: 4096 stands for all arenas (MALLCTL_ARENAS_ALL). Prefixes: Debian and
+ * upstream have none, Rust's tikv-jemalloc-sys has _rjem_. */
+#define MALLCTL                                                                                    \
+	(const char *const[])                                                                      \
+	{                                                                                          \
+		"mallctl", "je_mallctl", "_rjem_mallctl", NULL                                     \
+	}
+static const struct runtime_trim trim = {
+	.allocator = "jemalloc",
+	.kinds = (const char *const[]){ REGIONS_JEMALLOC, NULL },
+	.call = "mallctl(\"arena.4096.purge\")",
+	.figure = "purge_bytes",
+	.cached_is_used = true,
+	.steps = { { .functions = MALLCTL,
+	             .text = "thread.tcache.flush",
+	             .each_thread = true,
+	             .caches = true },
+	           { .functions = MALLCTL, .text = "arena.4096.purge", .is_returned = true } },
+};
+
 const struct runtime_ops jemalloc_runtime = {
 	.name = "jemalloc",
 	.title = "jemalloc",
@@ -158,4 +178,5 @@ const struct runtime_ops jemalloc_runtime = {
 	.label_regions = jemalloc_label_regions,
 	.block_bytes = block_bytes,
 	.find_block = jemalloc_label_block,
+	.trim = &trim,
 };

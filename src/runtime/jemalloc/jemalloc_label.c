@@ -110,6 +110,20 @@ static void add_figures(struct regions_heap *to, const struct jemalloc_heap *h)
 		regions_figure(to, "changing_bytes", "being split or merged", s->passing);
 }
 
+/* What arena.4096.purge would give back: pages of dirty and muzzy extents that are there. */
+static void add_purge(struct heap_memory *m, struct regions_heap *to, const struct jemalloc_heap *h)
+{
+	uint64_t purge = 0;
+
+	for (size_t i = 0; i < h->n_extents; i++) {
+		const struct jemalloc_extent *e = &h->extents[i];
+
+		if (e->state == JEMALLOC_DIRTY || e->state == JEMALLOC_MUZZY)
+			purge += heap_memory_resident(m, e->start, e->start + e->size);
+	}
+	regions_figure(to, "purge_bytes", "purge", purge);
+}
+
 static int add_ranges(struct regions *to, uint32_t index, const struct jemalloc_heap *h,
                       struct error *err)
 {
@@ -225,6 +239,7 @@ static int add_heap(struct heap_memory *m, const struct regions_input *in, struc
 	heap->checked = h->checked;
 	heap->inconsistent = h->inconsistent;
 	add_figures(heap, h);
+	add_purge(m, heap, h);
 	r = add_ranges(to, index, h, err);
 	if (r == 0)
 		r = add_dirty(to, h, err);

@@ -145,6 +145,17 @@ static int alloc_probes(const struct runtime_view *v, struct runtime_probes *to,
 	return r;
 }
 
+/* mimalloc 2, src/heap.c: of the calling thread's heap, and of what ended threads left. */
+static const struct runtime_trim trim = {
+	.allocator = "mimalloc",
+	.kinds = (const char *const[]){ REGIONS_MIMALLOC, NULL },
+	.call = "mi_collect(true) in each thread",
+	.figure = "collect_bytes",
+	.steps = { { .functions = (const char *const[]){ "mi_collect", NULL },
+	             .args = { true },
+	             .each_thread = true } },
+};
+
 const struct runtime_ops mimalloc_runtime = {
 	.name = "mimalloc",
 	.title = "mimalloc",
@@ -152,4 +163,5 @@ const struct runtime_ops mimalloc_runtime = {
 	.alloc_probes = alloc_probes,
 	.label_regions = mimalloc_label_regions,
 	.find_block = mimalloc_label_block,
+	.trim = &trim,
 };

@@ -400,6 +400,7 @@ static bool walk_delayed(struct heap_memory *m, struct mimalloc_heap *h, uint64_
 			break;
 		}
 		h->n_foreign++;
+		h->pages[p - h->pages].foreign++;
 		h->foreign_free += p->block_bytes;
 	}
 	return false;
@@ -419,6 +420,7 @@ int mimalloc_heap_read(struct heap_memory *m, const struct maps *maps, struct mi
 		uint32_t n = list_length(m, h, p, p->lists[2]);
 
 		h->n_foreign += n;
+		h->pages[i].foreign += n;
 		h->foreign_free += n * p->block_bytes;
 	}
 	for (size_t i = 0; i < h->n_owners; i++)

@@ -36,6 +36,7 @@ struct mimalloc_page {
 	uint64_t heap;
 	uint64_t first; /* where its blocks begin, if the page says it (2.1.6); else 0 */
 	uint32_t used, capacity;
+	uint32_t foreign; /* of the used: freed by other threads */
 };
 
 struct mimalloc_heap {

@@ -26,6 +26,35 @@ static void add_figures(struct regions_heap *to, const struct mimalloc_heap *h)
 	regions_figure(to, "heaps", "heaps", h->n_owners);
 }
 
+/* What mi_collect(true) in every thread would give back: segments without any block in use. Of
+ * the others what is not in use stays until pages are next made or freed there (2.0.9,
+ * src/segment.c, mi_segment_delayed_decommit()). */
+static void add_collect(struct heap_memory *m, struct regions_heap *to,
+                        const struct mimalloc_heap *h)
+{
+	uint64_t collect = 0, idle = 0;
+	size_t k = 0;
+
+	for (size_t i = 0; i < h->n_segments; i++) {
+		const struct mimalloc_segment *s = &h->segments[i];
+		uint64_t kept = 0, header = (uint64_t)s->first * MIMALLOC_HEAP_SLICE;
+		uint64_t all = heap_memory_resident(m, s->start, s->start + s->size);
+
+		for (; k < h->n_pages && h->pages[k].start < s->start + s->size; k++) {
+			const struct mimalloc_page *p = &h->pages[k];
+
+			if (p->used > p->foreign)
+				kept += heap_memory_resident(m, p->start, p->start + p->size);
+		}
+		if (kept)
+			kept += heap_memory_resident(m, s->start, s->start + header);
+		if (all > kept) /* it may change between the looks */
+			*(kept ? &idle : &collect) += all - kept;
+	}
+	regions_figure(to, "collect_bytes", "mi_collect", collect);
+	regions_figure(to, "idle_bytes", "idle beside blocks", idle);
+}
+
 static bool is_data(const struct maps *maps, const char *exe, uint64_t addr)
 {
 	struct regions_data d;
@@ -143,6 +172,7 @@ int mimalloc_label_memory(struct heap_memory *m, const struct regions_input *in,
 	heap->checked = h.checked;
 	heap->inconsistent = h.inconsistent;
 	add_figures(heap, &h);
+	add_collect(m, heap, &h);
 	r = add_ranges(to, index, &h, in->maps, exe, err);
 	return r < 0 ? r : add_finding(to, &h, err);
 }

@@ -39,6 +39,12 @@ static int find_block(const struct runtime_view *v, const struct regions_input *
 	return r < 0 ? r : musl_heap_find_block(&p, v->target->exe, in, addr, ret, err);
 }
 
+static const struct runtime_trim trim = {
+	.allocator = "musl",
+	.kinds = (const char *const[]){ REGIONS_MUSL, NULL },
+	.never = "has no function that gives free memory back: it does so by itself, or not at all",
+};
+
 const struct runtime_ops musl_runtime = {
 	.name = "musl",
 	.title = "musl's malloc",
@@ -46,4 +52,5 @@ const struct runtime_ops musl_runtime = {
 	.alloc_probes = alloc_probes,
 	.label_regions = label_regions,
 	.find_block = find_block,
+	.trim = &trim,
 };

@@ -96,6 +96,19 @@ static int alloc_probes(const struct runtime_view *v, struct runtime_probes *to,
 	return r;
 }
 
+/* gperftools 2.10, src/gperftools/malloc_extension_c.h */
+static const struct runtime_trim trim = {
+	.allocator = "tcmalloc",
+	.kinds = (const char *const[]){ REGIONS_TCMALLOC, NULL },
+	.call = "MallocExtension_ReleaseFreeMemory()",
+	.figure = "release_bytes",
+	.steps = { { .functions = (const char *const[]){ "MallocExtension_MarkThreadIdle", NULL },
+	             .each_thread = true,
+	             .caches = true },
+	           { .functions = (const char *const[]){ "MallocExtension_ReleaseFreeMemory",
+	                                                 NULL } } },
+};
+
 const struct runtime_ops tcmalloc_runtime = {
 	.name = "tcmalloc",
 	.title = "tcmalloc",
@@ -103,4 +116,5 @@ const struct runtime_ops tcmalloc_runtime = {
 	.alloc_probes = alloc_probes,
 	.label_regions = tcmalloc_label_regions,
 	.find_block = tcmalloc_label_block,
+	.trim = &trim,
 };

@@ -77,6 +77,21 @@ static int add_records(struct regions *to, uint32_t index, const struct tcmalloc
 	return r;
 }
 
+/* What ReleaseFreeMemory() would give back: pages of free spans that are there. */
+static void add_release(struct heap_memory *m, struct regions_heap *to,
+                        const struct tcmalloc_heap *h)
+{
+	uint64_t release = 0;
+
+	for (size_t i = 0; i < h->n_spans; i++) {
+		const struct tcmalloc_span *s = &h->spans[i];
+
+		if (s->place == TCMALLOC_FREE)
+			release += heap_memory_resident(m, s->start, s->start + s->size);
+	}
+	regions_figure(to, "release_bytes", "ReleaseFreeMemory", release);
+}
+
 /* [heap] belongs to who asks for it by sbrk: where spans are in it, the rest is
  * tcmalloc's metadata. */
 static int add_brk(struct regions *to, uint32_t index, const struct tcmalloc_heap *h,
@@ -157,8 +172,8 @@ static int add_findings(struct regions *to, const struct tcmalloc_heap *h, struc
 	return r;
 }
 
-static int add_heap(const struct regions_input *in, const struct tcmalloc_heap *h,
-                    struct regions *to, struct error *err)
+static int add_heap(struct heap_memory *m, const struct regions_input *in,
+                    const struct tcmalloc_heap *h, struct regions *to, struct error *err)
 {
 	struct regions_heap *heap;
 	uint32_t index;
@@ -176,6 +191,7 @@ static int add_heap(const struct regions_input *in, const struct tcmalloc_heap *
 	heap->checked = h->checked;
 	heap->inconsistent = h->inconsistent;
 	add_figures(heap, h);
+	add_release(m, heap, h);
 	r = add_ranges(to, index, h, in->maps, err);
 	return r < 0 ? r : add_findings(to, h, err);
 }
@@ -190,7 +206,7 @@ int tcmalloc_label_memory(struct heap_memory *m, const struct regions_input *in,
 		int r = tcmalloc_heap_read(m, in->maps, &d, &h, err);
 
 		if (r > 0)
-			r = add_heap(in, &h, to, err);
+			r = add_heap(m, in, &h, to, err);
 		if (r < 0)
 			return r;
 	}
