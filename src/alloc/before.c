@@ -200,6 +200,7 @@ void before_take(struct tracee *t, const struct before_held *held)
 		return;
 	b->is_known = true;
 	b->held = held->bytes;
+	b->rounding = held->rounding;
 	b->bytes = within(rest, 0, b->at_first);
 	b->unsampled = fmax(rest - b->bytes, 0);
 	b->low = within(rest - (held->high - held->bytes.estimate), 0, b->bytes);

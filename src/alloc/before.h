@@ -46,7 +46,8 @@ struct before {
 	double unsampled;                   /* of them, younger, and more than the samples say */
 	double low, high;                   /* with 95 % */
 	struct interval_sum held;           /* what the uncertainty comes from */
-	double at_first;       /* the same at the first look: it can only become less */
+	double rounding; /* what the allocator takes for what was recorded, beyond its bytes */
+	double at_first; /* the same at the first look: it can only become less */
 	uint64_t inconsistent; /* structures of the allocator that contradicted each other */
 	uint64_t looked_ns, cost_ns;
 	char why[256]; /* it is not known */

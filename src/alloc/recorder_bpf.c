@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "alloc/agent_budget.h"
+#include "alloc/bpf_before.h"
 #include "alloc/engine_possible.h"
 #include "alloc/follow.h"
 #include "alloc/recorder.h"
@@ -209,6 +210,7 @@ static int attach_all(struct alloc_recorder *r, struct error *err)
 	guard_begin(&r->guard, r->engine);
 	budget_begin(&r->budget, r->options.budget, r->begun_ns, cpu_ns(r));
 	engine_bpf_links_preload(r->engine);
+	bpf_before_look(r);
 	return 0;
 }
 
@@ -358,6 +360,7 @@ int recorder_bpf_poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended
 			if (r->options.peak)
 				watch_peak(r);
 			learn(r, now);
+			bpf_before_tend(r, now);
 			passed = passes_budget(r, now);
 		}
 		/* a child that waits to be taken in is not ended */
@@ -381,6 +384,7 @@ void recorder_bpf_detach(struct alloc_recorder *r)
 	struct engine_bpf_links all = { 0 };
 	struct error ignored;
 
+	bpf_before_look(r);
 	follow_give_up(r);
 	for (size_t i = 0; i < r->n_tracees; i++) {
 		struct tracee *t = r->tracees[i];

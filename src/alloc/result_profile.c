@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "alloc/bpf_before.h"
 #include "alloc/result_labels.h"
 #include "base/array.h"
 #include "base/cleanup.h"
@@ -190,6 +191,8 @@ static int make(struct alloc_recorder *r, const struct recorder_groups *groups,
 	if (rc == 0)
 		rc = result_profile_fill(r, groups, p, err);
 	if (rc == 0)
+		rc = bpf_before_fill(r, filter, p, err);
+	if (rc == 0)
 		rc = result_report_fill(r, groups, ended, filter, profile_report(p), err);
 	if (rc < 0)
 		return rc;
@@ -206,6 +209,8 @@ int result_profile_make(struct alloc_recorder *r, enum alloc_ended ended,
 
 	if (ended != ALLOC_RUNNING)
 		alloc_detach(r);
+	else
+		bpf_before_look(r);
 	if (filter->peak && r->peak.taken_ns)
 		return make(r, &r->peak, ended, filter, ret, err);
 	rc = result_groups(r, filter->older_than_ns, &groups, err);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "alloc/before.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "unwind/stack_frames.h"
@@ -319,6 +320,8 @@ int result_report_fill(struct alloc_recorder *r, const struct recorder_groups *g
 		rc = put_allocators(r, to, err);
 	if (rc == 0)
 		rc = put_calls(&c, to, err);
+	if (rc == 0)
+		rc = before_report(r->tracees, r->n_tracees, to, err);
 	if (rc == 0)
 		rc = put_account(r, groups, to, err);
 	if (rc == 0)
