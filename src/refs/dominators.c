@@ -180,10 +180,25 @@ static int number_from(struct work *w, size_t root, uint32_t first, uint32_t *ne
 	return r;
 }
 
+/* Of every node: the tier within whose numbers its own is. @last: the last number of each tier. */
+static void find_tiers(const struct work *w, const uint32_t last[OBJECT_TIERS])
+{
+	for (size_t v = 0; v < w->d->n_nodes; v++) {
+		const uint32_t number = w->number[v];
+		uint8_t tier = 0;
+
+		if (!number)
+			continue;
+		while (number > last[tier])
+			tier++;
+		w->d->tier[v] = tier;
+	}
+}
+
 /* The strongest tier first: what it reaches is its own. */
 static int number_all(struct work *w, struct error *err)
 {
-	uint32_t *next = NULL;
+	uint32_t *next = NULL, last[OBJECT_TIERS];
 	int r = lend_zeros(w, &w->number, err);
 
 	if (r == 0)
@@ -204,11 +219,11 @@ static int number_all(struct work *w, struct error *err)
 			if (w->g->roots[k].tier == tier)
 				r = number_from(w, k, first, next, err);
 		}
-		for (uint32_t i = first; i <= w->n; i++) {
-			if (w->vertex[i] < w->d->n_nodes)
-				w->d->tier[w->vertex[i]] = (uint8_t)tier;
-		}
+		last[tier] = w->n;
 	}
+	if (r < 0)
+		return r;
+	find_tiers(w, last);
 	give_back(w, &w->number);
 	give_back(w, &next);
 	return r;
@@ -317,8 +332,11 @@ static int make_tree(struct work *w, struct error *err)
 	if (r == 0) {
 		find_places(w, count, behind);
 		memset(d->idom, 0xff, d->n * sizeof(*d->idom));
-		for (uint32_t i = 1; i <= w->n; i++)
+		for (uint32_t i = 1; i <= w->n; i++) {
+			if (i + AHEAD <= w->n)
+				__builtin_prefetch(&d->idom[w->vertex[i + AHEAD]], 1);
 			d->idom[w->vertex[i]] = w->vertex[w->parent[i]];
+		}
 		d->order = take_ptr(w->parent);
 		for (uint32_t i = 1; i <= w->n; i++)
 			d->order[behind[i] - count[i]] = w->vertex[i];

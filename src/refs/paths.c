@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "refs/paths.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,13 @@ void paths_clear(struct paths *p)
 	*p = (struct paths){ 0 };
 }
 
+/* Until a node is met, its place says what is to be known then, so that nothing else of it need be
+ * looked at, which lies anywhere: its tier, and whether it is shown as shared. */
+static uint32_t unmet(unsigned tier, bool is_shared)
+{
+	return UINT32_MAX - 1 - 2 * tier - is_shared;
+}
+
 /* ---- the trie ---- */
 
 static int add_place(struct paths *p, uint32_t parent, uint32_t frame, uint32_t *ret,
@@ -33,6 +41,8 @@ static int add_place(struct paths *p, uint32_t parent, uint32_t frame, uint32_t 
 		*ret = (uint32_t)*found;
 		return 0;
 	}
+	if (p->n_places >= unmet(OBJECT_TIERS, true))
+		return error_set(err, E2BIG, "too many different chains");
 	r = array_reserve(&p->places, &p->cap_places, p->n_places + 1, err);
 	if (r == 0)
 		r = hash_map_put(&p->index, key, p->n_places, err);
@@ -117,6 +127,11 @@ static int root_place(struct paths *p, const struct object_graph *g, size_t root
 
 /* ---- breadth first ---- */
 
+static bool is_unmet(uint32_t place, unsigned tier)
+{
+	return place == unmet(tier, false) || place == unmet(tier, true);
+}
+
 struct walk {
 	const struct object_graph *g;
 	const struct dominators *d;
@@ -194,18 +209,15 @@ static bool is_in_place(const struct object_graph *g, const struct object_root *
 	return !strcmp(variable + (*variable == '*'), object_graph_name(g, g->type[to] >> 2));
 }
 
-/* Node @to is met, from what stands at @at; @root: directly from it. */
-static int meet(struct walk *w, const struct object_root *root, uint32_t at, uint32_t to,
-                uint32_t label, struct error *err)
+/* Node @to of @tier is met, from what stands at @at; @root: directly from it. */
+static int meet(struct walk *w, const struct object_root *root, unsigned tier, uint32_t at,
+                uint32_t to, uint32_t label, struct error *err)
 {
 	struct paths *p = w->p;
-	const uint32_t common = (uint32_t)w->d->n - 1;
 	uint32_t place;
 	int r;
 
-	if (p->place[to] != UINT32_MAX)
-		return 0;
-	if (!w->first_come && w->d->idom[to] == common) {
+	if (p->place[to] == unmet(tier, true)) {
 		r = shared_place(w, to, label, &place, err);
 	} else if (is_in_place(w->g, root, to, label)) {
 		place = at;
@@ -216,8 +228,6 @@ static int meet(struct walk *w, const struct object_root *root, uint32_t at, uin
 	if (r < 0)
 		return r;
 	p->place[to] = place;
-	p->places[place].objects++;
-	p->places[place].bytes += object_graph_size(w->g, to);
 	if (to < w->first_leaf)
 		w->queue[w->tail++] = to;
 	return 0;
@@ -235,8 +245,8 @@ static int start_at(struct walk *w, size_t root, struct error *err)
 	for (uint32_t e = 0; r == 0 && e < k->n_edges; e++) {
 		const struct object_edge *edge = &w->g->root_edges[k->first_edge + e];
 
-		if (w->d->tier[edge->to] == (unsigned)k->tier)
-			r = meet(w, k, at, edge->to, edge->label, err);
+		if (is_unmet(w->p->place[edge->to], k->tier))
+			r = meet(w, k, k->tier, at, edge->to, edge->label, err);
 	}
 	return r;
 }
@@ -246,8 +256,10 @@ static void look_ahead(const struct walk *w)
 {
 	uint32_t v;
 
-	if (w->head + 2 * AHEAD < w->tail)
+	if (w->head + 2 * AHEAD < w->tail) {
 		__builtin_prefetch(&w->g->first_edge[w->queue[w->head + 2 * AHEAD]]);
+		__builtin_prefetch(&w->d->tier[w->queue[w->head + 2 * AHEAD]]);
+	}
 	if (w->head + AHEAD >= w->tail)
 		return;
 	v = w->g->first_edge[w->queue[w->head + AHEAD]];
@@ -258,7 +270,6 @@ static void look_ahead(const struct walk *w)
 	v = w->g->first_edge[w->queue[w->head + AHEAD / 2]];
 	if (v < w->g->n_edges) {
 		__builtin_prefetch(&w->p->place[w->g->to[v]]);
-		__builtin_prefetch(&w->d->tier[w->g->to[v]]);
 		__builtin_prefetch(&w->g->type[w->g->to[v]]);
 	}
 }
@@ -268,18 +279,48 @@ static int go_on(struct walk *w, struct error *err)
 	int r = 0;
 
 	while (r == 0 && w->head < w->tail) {
-		uint32_t v = w->queue[w->head++];
+		const uint32_t v = w->queue[w->head++];
+		const unsigned tier = w->d->tier[v];
 
 		look_ahead(w);
 		for (uint32_t e = w->g->first_edge[v]; r == 0 && e < w->g->first_edge[v + 1]; e++) {
 			const uint32_t to = w->g->to[e];
 
-			if (w->p->place[to] == UINT32_MAX && w->d->tier[to] == w->d->tier[v])
-				r = meet(w, NULL, w->p->place[v], to, object_graph_label(w->g, e),
-				         err);
+			if (is_unmet(w->p->place[to], tier))
+				r = meet(w, NULL, tier, w->p->place[v], to,
+				         object_graph_label(w->g, e), err);
 		}
 	}
 	return r;
+}
+
+static void begin(const struct walk *w)
+{
+	const uint32_t common = (uint32_t)w->d->n - 1;
+
+	for (size_t v = 0; v < w->g->n_nodes; v++) {
+		const uint8_t tier = w->d->tier[v];
+
+		w->p->place[v] = tier < OBJECT_TIERS
+		                         ? unmet(tier, !w->first_come && w->d->idom[v] == common)
+		                         : UINT32_MAX;
+	}
+}
+
+static void sum_up(const struct walk *w)
+{
+	struct paths *p = w->p;
+
+	for (uint32_t v = 0; v < w->g->n_nodes; v++) {
+		const uint32_t at = p->place[v];
+
+		if (at >= p->n_places) {
+			p->place[v] = UINT32_MAX;
+			continue;
+		}
+		p->places[at].objects++;
+		p->places[at].bytes += object_graph_size(w->g, v);
+	}
 }
 
 int paths_compute(const struct object_graph *g, const struct dominators *d, const struct shared *s,
@@ -303,7 +344,7 @@ int paths_compute(const struct object_graph *g, const struct dominators *d, cons
 	if (!queue || !of_set || !p.place)
 		return error_oom(err);
 	memset(of_set, 0xff, (s->n_sets + 1) * sizeof(*of_set));
-	memset(p.place, 0xff, (g->n_nodes + 1) * sizeof(*p.place));
+	begin(&w);
 	for (size_t k = 0; r == 0 && k < g->n_roots; k++) {
 		if (!wanted || wanted[k])
 			r = start_at(&w, k, err);
@@ -312,6 +353,7 @@ int paths_compute(const struct object_graph *g, const struct dominators *d, cons
 		r = go_on(&w, err);
 	if (r < 0)
 		return r;
+	sum_up(&w);
 	*ret = p;
 	p = (struct paths){ 0 };
 	return 0;
