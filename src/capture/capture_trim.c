@@ -19,31 +19,13 @@ void capture_trim_clear(struct capture_trim *c)
 }
 
 struct session {
-	struct target *target;
-	struct symbol_pool *pool;
-	struct symbol_space *space;
+	struct heaps_session heaps;
 	struct runtime_trim_found found[CAPTURE_TRIM_MAX];
 };
 
 static void close_session(struct session *s)
 {
-	symbol_space_free(s->space);
-	symbol_pool_free(s->pool);
-	target_close(s->target);
-}
-
-static int open_session(pid_t pid, struct session *s, struct error *err)
-{
-	static const struct symbol_options options = { .no_debuginfod = true, .no_inline = true };
-	int r = target_open(pid, &s->target, err);
-
-	if (r == 0)
-		r = symbol_pool_new(&options, &s->pool, err);
-	if (r == 0)
-		r = symbol_space_new(s->pool, s->target, &s->space, err);
-	if (r == 0)
-		r = symbol_space_refresh(s->space, s->target, err);
-	return r < 0 ? r : 0;
+	heaps_close(&s->heaps);
 }
 
 /* Allocators that have memory; what each one's functions are. */
@@ -57,7 +39,7 @@ static int find_allocators(struct session *s, struct capture_trim *c, struct err
 			continue;
 		one->trim = h->trim;
 		one->refused.code = 0;
-		if (runtime_trim_find(h->trim, s->target, s->space, &s->found[c->n],
+		if (runtime_trim_find(h->trim, s->heaps.target, s->heaps.space, &s->found[c->n],
 		                      &one->refused) == 0)
 			c->n_asked++;
 		c->n++;
@@ -93,7 +75,7 @@ static int open_inject(struct session *s, unsigned timeout_ms, struct inject **r
 		.n_calls = ARRAY_SIZE(calls),
 	};
 
-	return inject_open(s->target, s->space, &o, ret, err);
+	return inject_open(s->heaps.target, s->heaps.space, &o, ret, err);
 }
 
 static int ask(struct session *s, const struct capture_trim_options *o, struct capture_trim *c,
@@ -107,8 +89,8 @@ static int ask(struct session *s, const struct capture_trim_options *o, struct c
 		struct capture_trim_one *one = &c->items[i];
 
 		if (!one->refused.code)
-			r = runtime_trim_call(one->trim, &s->found[i], in, s->target, o->caches,
-			                      timeout_ms, &one->done, err);
+			r = runtime_trim_call(one->trim, &s->found[i], in, s->heaps.target,
+			                      o->caches, timeout_ms, &one->done, err);
 	}
 	if (in)
 		c->stats = *inject_stats_of(in);
@@ -131,7 +113,7 @@ static int read_before(struct session *s, struct heaps *ret, struct error *err)
 	int r = 0;
 
 	for (unsigned i = 0; i < LOOKS && r == 0 && !has_allocator(ret); i++)
-		r = heaps_read(s->target, s->space, i == LOOKS - 1, ret, err);
+		r = heaps_read(&s->heaps, i == LOOKS - 1, ret, err);
 	return r;
 }
 
@@ -139,17 +121,17 @@ int capture_trim(pid_t pid, const struct capture_trim_options *o, struct capture
                  struct error *err)
 {
 	cleanup(close_session) struct session s = { 0 };
-	int r = open_session(pid, &s, err);
+	int r = heaps_open(pid, &s.heaps, err);
 
 	if (r < 0)
 		return r;
-	ret->pid = s.target->pid;
-	memcpy(ret->comm, s.target->comm, sizeof(ret->comm));
+	ret->pid = s.heaps.target->pid;
+	memcpy(ret->comm, s.heaps.target->comm, sizeof(ret->comm));
 	r = read_before(&s, &ret->before, err);
 	if (r == 0)
 		r = find_allocators(&s, ret, err);
 	if (r < 0 || o->only_predict)
 		return r;
 	r = ask(&s, o, ret, err);
-	return r < 0 ? r : heaps_read(s.target, s.space, false, &ret->after, err);
+	return r < 0 ? r : heaps_read(&s.heaps, false, &ret->after, err);
 }

@@ -9,6 +9,30 @@
 #include "base/cleanup.h"
 #include "target/proc.h"
 
+void heaps_close(struct heaps_session *s)
+{
+	s->space = symbol_space_free(s->space);
+	s->pool = symbol_pool_free(s->pool);
+	s->target = target_close(s->target);
+}
+
+int heaps_open(pid_t pid, struct heaps_session *ret, struct error *err)
+{
+	static const struct symbol_options options = { .no_debuginfod = true, .no_inline = true };
+	cleanup(heaps_close) struct heaps_session s = { 0 };
+	int r = target_open(pid, &s.target, err);
+
+	if (r == 0)
+		r = symbol_pool_new(&options, &s.pool, err);
+	if (r == 0)
+		r = symbol_space_new(s.pool, s.target, &s.space, err);
+	if (r < 0)
+		return r;
+	*ret = s;
+	s = (struct heaps_session){ 0 };
+	return 0;
+}
+
 void heaps_clear(struct heaps *h)
 {
 	ladder_clear(&h->ladder);
@@ -79,6 +103,7 @@ static void add_part(struct heaps_heap *to, const struct ladder_part *p)
 	to->virtual_bytes += (int64_t)p->virtual_bytes;
 	to->checked += h->checked;
 	to->inconsistent += h->inconsistent;
+	to->is_inside |= h->inside[0] != 0;
 	if (h->in_use_bytes < 0)
 		memcpy(to->unknown_why, h->unknown_why, sizeof(to->unknown_why));
 	to->in_use_bytes = to->in_use_bytes < 0 || h->in_use_bytes < 0
@@ -115,19 +140,21 @@ static int64_t pss_of(const struct target *t)
 	return line ? strtoll(line + 5, NULL, 10) * 1024 : -1;
 }
 
-int heaps_read(const struct target *t, struct symbol_space *space, bool stop, struct heaps *ret,
-               struct error *err)
+int heaps_read(const struct heaps_session *s, bool stop, struct heaps *ret, struct error *err)
 {
+	const struct target *t = s->target;
 	const struct ladder_options options = { .stop = stop };
 	const struct ladder *l = &ret->ladder;
 	int r;
 
 	heaps_clear(ret);
-	r = ladder_read(t, space, &options, &ret->ladder, err);
+	r = symbol_space_refresh(s->space, t, err);
+	if (r >= 0)
+		r = ladder_read(t, s->space, &options, &ret->ladder, err);
+	if (r < 0 && target_alive(t) < 0)
+		return error_set(err, ESRCH, "process %d (%s) has ended", (int)t->pid, t->comm);
 	if (r < 0)
-		return target_alive(t) < 0 ? error_set(err, ESRCH, "process %d (%s) has ended",
-		                                       (int)t->pid, t->comm)
-		                           : r;
+		return r;
 	for (size_t i = 0; i < l->n_parts; i++) {
 		struct heaps_heap *h = is_heap(&l->parts[i]) ? heap_of(ret, &l->parts[i]) : NULL;
 

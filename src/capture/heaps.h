@@ -17,11 +17,21 @@
 #include "map/ladder.h"
 #include "runtime/runtime_trim.h"
 
+/* A process that is looked at more than once. */
+struct heaps_session {
+	struct target *target;
+	struct symbol_pool *pool;
+	struct symbol_space *space;
+};
+int heaps_open(pid_t pid, struct heaps_session *ret, struct error *err);
+void heaps_close(struct heaps_session *s); /* { 0 } is empty */
+
 enum { HEAPS_MAX = 16, HEAPS_MAX_FIGURES = 40 };
 
 struct heaps_heap {
 	const char *name;                /* "glibc"; a runtime's kind: "go" */
 	const struct runtime_trim *trim; /* NULL: not an allocator that can be asked */
+	bool is_inside;                  /* its blocks are another one's, too: not to be added up */
 	int64_t resident_bytes, virtual_bytes;
 	int64_t live_bytes, in_use_bytes, cached_bytes; /* -1: not known */
 	int64_t could_trim_bytes;                       /* -1: not known */
@@ -43,8 +53,7 @@ struct heaps {
 void heaps_clear(struct heaps *h); /* { 0 } is empty */
 
 /* @stop: the target stands still meanwhile, so that lists and caches are exact. */
-int heaps_read(const struct target *t, struct symbol_space *space, bool stop, struct heaps *ret,
-               struct error *err);
+int heaps_read(const struct heaps_session *s, bool stop, struct heaps *ret, struct error *err);
 /* The one of that name, or NULL. */
 const struct heaps_heap *heaps_find(const struct heaps *h, const char *name);
 /* A figure's value, or -1. */
