@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 build=${BUILD:-build}-arm64
 triplet=aarch64-linux-gnu
 libraries="libc6-dev libbpf-dev libelf-dev libdw-dev libdebuginfod-dev libiberty-dev liblzma-dev
-	libzydis-dev libjansson-dev zlib1g-dev libzstd-dev liblz4-dev libsqlite3-dev libmicrohttpd-dev libinih-dev libcmocka-dev"
+	libzydis-dev libjansson-dev zlib1g-dev libzstd-dev liblz4-dev libsqlite3-dev libcurl4-gnutls-dev libmicrohttpd-dev libinih-dev libcmocka-dev"
 
 # apt-get as on an arm64 machine on which nothing is installed
 apt_arm64() {

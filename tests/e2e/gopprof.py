@@ -77,3 +77,9 @@ def read(path):
         samples.append(Sample(tuple(frames), tuple(values), labels))
     types = [texts[dict(fields(v))[1]] for v in top[1]]
     return types, samples
+
+
+def totals(path):
+    """Sum of each value type."""
+    types, samples = read(path)
+    return {t: sum(s.values[i] for s in samples) for i, t in enumerate(types)}
