@@ -51,22 +51,54 @@ static int check_memory(const struct tracee *t, const struct runtime_probe *p,
 
 /* ---- instructions ---- */
 
-/* @arguments must be there still when the call is looked at, behind that instruction. */
-static bool find_undo(const uint8_t *b, const struct code_insn *in, unsigned arguments,
-                      struct agent_stub_head *h)
+enum { RSP_BIT = 1 << 4 };
+
+/* push r: the bit of the register; 0: it is none. */
+static unsigned pushed_by(const uint8_t *b, unsigned len)
 {
-	h->undo = AGENT_STUB_RAISE;
-	if ((in->length == 1 && b[0] >= 0x50 && b[0] <= 0x57) ||
-	    (in->length == 2 && b[0] == 0x41 && b[1] >= 0x50 && b[1] <= 0x57)) {
-		h->raise = 8;
+	if (len == 1 && b[0] >= 0x50 && b[0] <= 0x57)
+		return 1u << (b[0] - 0x50);
+	if (len == 2 && b[0] == 0x41 && b[1] >= 0x50 && b[1] <= 0x57)
+		return 256u << (b[1] - 0x50);
+	return 0;
+}
+
+/* sub rsp, n */
+static bool lowers_stack(const uint8_t *b, unsigned len)
+{
+	if (len < 4 || b[0] != 0x48 || b[2] != 0xec)
+		return false;
+	return (len == 4 && b[1] == 0x83 && b[3] < 0x80) ||
+	       (len == 7 && b[1] == 0x81 && b[6] < 0x80 && !b[5]);
+}
+
+/* What is known about the instructions before the jump. */
+struct prologue {
+	unsigned arguments;     /* enum code_register: what must be there still at the jump */
+	unsigned pushed;        /* registers that can be popped */
+	unsigned reads, writes; /* of those that are done again */
+};
+
+/* May @in be one of them? Those that are done again must come to the same: none reads what
+ * it, or one behind it, writes, or where the stack pointer is. */
+static bool find_undo(const uint8_t *b, const struct code_insn *in, struct prologue *s,
+                      uint8_t *ret)
+{
+	const unsigned pushed = pushed_by(b, in->length);
+
+	*ret = AGENT_STUB_RAISE;
+	s->pushed |= pushed;
+	if (pushed & RSP_BIT)
+		return false;
+	if (pushed || lowers_stack(b, in->length))
 		return true;
-	}
-	if (in->length == 4 && b[0] == 0x48 && b[1] == 0x83 && b[2] == 0xec && b[3] < 0x80) {
-		h->raise = b[3]; /* sub rsp, n */
-		return true;
-	}
-	h->undo = AGENT_STUB_REPEAT;
-	return in->repeatable && !(in->writes & arguments);
+	*ret = AGENT_STUB_REPEAT;
+	if (in->repeatable_kept ? in->gpr_writes & ~s->pushed : !in->repeatable)
+		return false;
+	s->reads |= in->gpr_reads;
+	s->writes |= in->gpr_writes;
+	return !(in->writes & s->arguments) && !(in->gpr_writes & s->reads) &&
+	       !(in->gpr_reads & RSP_BIT);
 }
 
 static bool can_move(const struct code_insn *in)
@@ -93,42 +125,97 @@ static bool is_jumped_into(const struct code_function *c, uint64_t start, uint64
 	return false;
 }
 
-int agent_patch_head(const struct runtime_probe *p, const struct code_function *c, uint64_t bias,
-                     struct agent_patch *ret, struct error *err)
+/* Put one more instruction into the head. */
+static bool take(struct agent_stub_head *h, const struct code_function *c, size_t *at,
+                 struct code_insn *in)
+{
+	if (h->n == AGENT_STUB_MAX_INSNS ||
+	    !code_decode(c->bytes + *at, c->len - *at, c->vaddr + *at, in) ||
+	    *at + in->length > sizeof(h->bytes))
+		return false;
+	h->lengths[h->n] = in->length;
+	h->disp_at[h->n++] = in->disp_at;
+	*at += in->length;
+	return true;
+}
+
+/* flags that a branch wants are only there if what is before it is done again */
+static bool can_move_first(const struct code_insn *in, const struct agent_stub_head *h)
+{
+	return can_move(in) &&
+	       (in->flow != CODE_BRANCH || h->undo[h->n_before - 1] == AGENT_STUB_REPEAT);
+}
+
+static int finish(const struct runtime_probe *p, const struct code_function *c, uint64_t bias,
+                  size_t jump, size_t end, size_t untouched, struct agent_patch *ret,
+                  struct error *err)
 {
 	struct agent_stub_head *h = &ret->head;
-	struct code_insn in;
-	size_t at = 0, second = 0;
 
-	for (; h->n < AGENT_STUB_MAX_INSNS; h->n++, at += in.length) {
-		if (h->n > 1 && at >= second + AGENT_PATCH_BYTES)
-			break;
-		if (!code_decode(c->bytes + at, c->len - at, c->vaddr + at, &in))
-			return refuse(p, "it is too short", err);
-		if (h->n == 0 && !find_undo(c->bytes, &in, plan_arguments(&p->entry), h))
-			return refuse(p, "its first instruction cannot be taken back", err);
-		if (h->n > 0 && !can_move(&in))
-			return refuse(p, "its beginning cannot be moved", err);
-		/* flags that the second one wants are only there if the first is done again */
-		if (h->n == 1 && in.flow == CODE_BRANCH && h->undo != AGENT_STUB_REPEAT)
-			return refuse(p, "its beginning cannot be moved", err);
-		h->lengths[h->n] = in.length;
-		h->disp_at[h->n] = in.disp_at;
-		second = h->n ? second : in.length;
-	}
-	if (at < second + AGENT_PATCH_BYTES || at > sizeof(h->bytes) || at > c->len)
+	if (end < jump + AGENT_PATCH_BYTES || end > c->len)
 		return refuse(p, "it is too short", err);
-	memcpy(h->bytes, c->bytes, at);
 	h->start = c->vaddr + bias;
-	ret->at = h->start + second;
+	ret->at = h->start + jump;
+	ret->end = h->start + end;
 	/* written in one piece, however memwho may end meanwhile */
 	if (ret->at % PAGE > PAGE - AGENT_PATCH_BYTES)
 		return refuse(p, "its beginning lies across two pages", err);
-	ret->end = h->start + at;
-	if (is_jumped_into(c, ret->at - bias, ret->end - bias))
+	if (is_jumped_into(c, c->vaddr + untouched, c->vaddr + end))
 		return refuse(p, "it jumps back to its beginning", err);
-	memcpy(ret->was, c->bytes + second, AGENT_PATCH_BYTES);
+	memcpy(h->bytes, c->bytes, end);
+	memcpy(ret->was, c->bytes + jump, AGENT_PATCH_BYTES);
 	return 0;
+}
+
+/* One instruction that is as long as a jump: no other one begins in it, so that a breakpoint
+ * which somebody sets while we record does not change where the jump leads. Not the first. */
+static bool find_long(const struct runtime_probe *p, const struct code_function *c, uint64_t bias,
+                      struct agent_patch *ret)
+{
+	struct agent_stub_head *h = &ret->head;
+	struct prologue s = { .arguments = plan_arguments(&p->entry) };
+	struct error unused;
+	struct code_insn in;
+	size_t end = 0;
+
+	for (*h = (struct agent_stub_head){ 0 }; take(h, c, &end, &in);) {
+		h->n_before = h->n - 1;
+		if (h->n_before && in.length >= AGENT_PATCH_BYTES && can_move_first(&in, h) &&
+		    finish(p, c, bias, end - in.length, end, 1, ret, &unused) == 0)
+			return true;
+		if (!find_undo(c->bytes + end - in.length, &in, &s, &h->undo[h->n - 1]))
+			break;
+	}
+	return false;
+}
+
+static int find_second(const struct runtime_probe *p, const struct code_function *c, uint64_t bias,
+                       struct agent_patch *ret, struct error *err)
+{
+	struct agent_stub_head *h = &ret->head;
+	struct prologue s = { .arguments = plan_arguments(&p->entry) };
+	struct code_insn in;
+	size_t second, end = 0;
+
+	*h = (struct agent_stub_head){ .n_before = 1 };
+	if (!take(h, c, &end, &in))
+		return refuse(p, "it is too short", err);
+	if (!find_undo(c->bytes, &in, &s, &h->undo[0]))
+		return refuse(p, "its first instruction cannot be taken back", err);
+	for (second = end; end < second + AGENT_PATCH_BYTES;) {
+		if (!take(h, c, &end, &in))
+			return refuse(p, "it is too short", err);
+		if (h->n == 2 ? !can_move_first(&in, h) : !can_move(&in))
+			return refuse(p, "its beginning cannot be moved", err);
+	}
+	return finish(p, c, bias, second, end, second, ret, err);
+}
+
+int agent_patch_head(const struct runtime_probe *p, const struct code_function *c, uint64_t bias,
+                     struct agent_patch *ret, struct error *err)
+{
+	ret->whole = find_long(p, c, bias, ret);
+	return ret->whole ? 0 : find_second(p, c, bias, ret, err);
 }
 
 int agent_patch_plan(const struct tracee *t, size_t i, struct agent_patch *ret, struct error *err)
@@ -177,8 +264,8 @@ static size_t jumped_into(const struct jumps *j, uint64_t from, uint64_t to)
 		const struct agent_patch *p = &j->patches[i];
 
 		/* its own code was decoded and looked at */
-		if (p->probe->module == j->module && to >= p->at && to < p->end &&
-		    from - p->head.start >= (p->probe->size ? p->probe->size : 1))
+		if (p->probe->module == j->module && to >= (p->whole ? p->head.start + 1 : p->at) &&
+		    to < p->end && from - p->head.start >= (p->probe->size ? p->probe->size : 1))
 			return i;
 	}
 	return j->n;

@@ -9,12 +9,18 @@
  *	  read(2): in a private mapping of ours somebody's breakpoint would be there,
  *	  too). Only its first byte may be another's breakpoint;
  *	- the first instruction stays where it is, so that a uprobe at the entry goes
- *	  on working. It can be taken back, or done twice;
+ *	  on working. It can be taken back, or done twice; so can the others before the jump;
  *	- the instructions that five bytes of jump replace can be moved: no return, no
- *	  branch or call but the common ones;
+ *	  branch or call but the common ones. One that is as long is taken where there is
+ *	  one, the second and those behind it otherwise;
  *	- the jump lies in one page, so that it is written in one piece;
  *	- nothing in the function, and nothing else in the module's code, jumps into
- *	  them.
+ *	  them, or to between the function's start and a jump that is behind the second.
+ *
+ * Why one long instruction: the kernel sets uprobes where its file has an instruction, one byte
+ * each. In the middle of a jump that is another jump, to anywhere; at its first byte it is
+ * a breakpoint, at which the kernel executes the file's instruction and goes on behind it.
+ * Where the file's instruction is shorter than the jump, that is in the middle, too.
  */
 
 #include <stdbool.h>
@@ -30,6 +36,7 @@ struct agent_patch {
 	struct agent_stub_head head;
 	struct agent_stub_fast fast;
 	uint64_t at, end; /* run-time addresses: the jump's, and behind what is moved */
+	bool whole;       /* the jump replaces one instruction, which is as long or longer */
 	uint8_t was[AGENT_PATCH_BYTES];
 };
 

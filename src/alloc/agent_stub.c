@@ -112,12 +112,14 @@ static void put_moved(struct out *o, const uint8_t *b, unsigned len, unsigned di
 	memcpy(o->bytes + o->n - len + disp_at, &disp, sizeof(disp));
 }
 
-static void put_head(struct out *o, const struct agent_stub_head *h, unsigned from, unsigned to)
+/* All of it, or what is to be done behind the instructions before the jump: of these, those
+ * that are done again, as the registers that they wrote are lost. */
+static void put_head(struct out *o, const struct agent_stub_head *h, bool all)
 {
 	unsigned at = 0;
 
-	for (unsigned i = 0; i < to; at += h->lengths[i], i++) {
-		if (i >= from)
+	for (unsigned i = 0; i < h->n; at += h->lengths[i], i++) {
+		if (all || i >= h->n_before || h->undo[i] == AGENT_STUB_REPEAT)
 			put_moved(o, h->bytes + at, h->lengths[i], h->disp_at[i], h->start + at);
 	}
 }
@@ -208,11 +210,32 @@ static size_t put_charge(struct out *o, const struct agent_stub_fast *f, struct 
 }
 _Static_assert(offsetof(struct agent_slot, left) == 8, "as the sub has it");
 
+/* push r, or sub rsp, imm: a pop also brings back what the register was. */
+static void put_undo(struct out *o, const uint8_t *b, unsigned len)
+{
+	if (len == 1) {
+		PUT(o, b[0] + 8); /* pop */
+	} else if (len == 2) {
+		PUT(o, 0x41, b[1] + 8);
+	} else if (len == 4) { /* lea rsp, [rsp+n] */
+		PUT(o, 0x48, 0x8d, 0x64, 0x24, b[3]);
+	} else {
+		PUT(o, 0x48, 0x8d, 0xa4, 0x24);
+		put(o, b + 3, 4);
+	}
+}
+
 static void put_slow(struct out *o, const struct agent_stub_head *h, uint64_t slow, uint32_t word)
 {
-	if (h->undo ==
-	    AGENT_STUB_RAISE) /* lea rsp, [rsp+n]: the flags do not matter, but nothing is lost */
-		PUT(o, 0x48, 0x8d, 0x64, 0x24, (uint8_t)h->raise);
+	unsigned at = 0;
+
+	for (unsigned i = 0; i < h->n_before; i++)
+		at += h->lengths[i];
+	for (unsigned i = h->n_before; i-- > 0;) {
+		at -= h->lengths[i];
+		if (h->undo[i] == AGENT_STUB_RAISE)
+			put_undo(o, h->bytes + at, h->lengths[i]);
+	}
 	PUT(o, 0x41, 0xbb); /* mov r11d, imm32 */
 	put32(o, word);
 	PUT(o, 0xe9);
@@ -222,7 +245,7 @@ static void put_slow(struct out *o, const struct agent_stub_head *h, uint64_t sl
 /* What the function would have done, and on in it. */
 static void put_rest(struct out *o, const struct agent_stub_head *h)
 {
-	put_head(o, h, h->undo == AGENT_STUB_REPEAT ? 0 : 1, h->n);
+	put_head(o, h, false);
 	put_way_on(o, h);
 }
 
@@ -267,7 +290,7 @@ int agent_stub_make(uint64_t base, uint64_t slow, unsigned number,
 	*ret_entry = o.at;
 	put_entry(&o, base, slow, number, head, fast);
 	*ret_original = o.at + o.n;
-	put_head(&o, head, 0, head->n);
+	put_head(&o, head, true);
 	put_way_on(&o, head);
 	return o.failed ? -ENOTSUP : 0;
 }

@@ -3,7 +3,7 @@
 
 /*
  * The machine code between a patched function and the agent, for one function.
- * A thread comes here from the function's second instruction.
+ * A thread comes here from the function's second instruction, or a later one.
  *
  *	entry	takes the call's size from the thread's countdown, or looks in the
  *		filter whether a block that is freed was sampled, or one of a context
@@ -11,8 +11,8 @@
  *		instructions that the patch has replaced, and back. rax, r10, r11 and
  *		the flags are lost, which a caller has to expect of any allocator that
  *		calls out of its own unit.
- *	slow	undoes the first instruction and goes to agent_slow
- *	original the first instruction and those that were moved, and back
+ *	slow	undoes the instructions before the jump and goes to agent_slow
+ *	original these and those that were moved, and back
  *
  * The surprising rule: plans decide what is fast. Only a size that is one
  * argument or the product of two, and a pointer that is one, are understood
@@ -26,23 +26,22 @@
 
 #include "agent/agent_format.h"
 
-/* How the first instruction is taken back. */
+/* How an instruction before the jump is taken back. */
 enum agent_stub_undo {
 	AGENT_STUB_REPEAT, /* nothing to do; executed again it does the same */
-	AGENT_STUB_RAISE,  /* push, sub: the stack pointer is raised again */
+	AGENT_STUB_RAISE,  /* push: what was pushed is popped; sub: rsp is raised again */
 };
 
-enum { AGENT_STUB_MAX_MOVED = 32, AGENT_STUB_MAX_INSNS = 6 };
+enum { AGENT_STUB_MAX_MOVED = 32, AGENT_STUB_MAX_INSNS = 16 };
 
 /* The beginning of a function, as its file has it. */
 struct agent_stub_head {
 	uint64_t start; /* run-time address */
-	uint8_t bytes[16 + AGENT_STUB_MAX_MOVED];
-	uint8_t lengths[AGENT_STUB_MAX_INSNS]; /* of the first, and of those that are moved */
+	uint8_t bytes[48 + AGENT_STUB_MAX_MOVED];
+	uint8_t lengths[AGENT_STUB_MAX_INSNS];
 	uint8_t disp_at[AGENT_STUB_MAX_INSNS]; /* as in struct code_insn */
-	unsigned n;
-	enum agent_stub_undo undo;
-	unsigned raise; /* bytes */
+	uint8_t undo[AGENT_STUB_MAX_INSNS];    /* enum agent_stub_undo, of the first n_before */
+	unsigned n, n_before;                  /* instructions; those before the jump, which stay */
 };
 
 enum agent_stub_kind {

@@ -198,7 +198,23 @@ static bool reads(const ZydisDecodedOperand *o, ZydisRegister reg)
 	       (whole(o->mem.base) == reg || whole(o->mem.index) == reg);
 }
 
-static bool is_repeatable(const struct decoded *d)
+static bool is_kept(const ZydisDecodedOperand *o)
+{
+	if (o->type != ZYDIS_OPERAND_TYPE_REGISTER)
+		return false;
+	switch (whole(o->reg.value)) {
+	case ZYDIS_REGISTER_RBX:
+	case ZYDIS_REGISTER_RBP:
+	case ZYDIS_REGISTER_R12:
+	case ZYDIS_REGISTER_R13:
+	case ZYDIS_REGISTER_R14:
+	case ZYDIS_REGISTER_R15: return true;
+	default: return false;
+	}
+}
+
+/* @is_fine: may the register that it writes be written? */
+static bool is_repeatable(const struct decoded *d, bool (*is_fine)(const ZydisDecodedOperand *o))
 {
 	switch (d->insn.mnemonic) {
 	case ZYDIS_MNEMONIC_ENDBR64:
@@ -208,13 +224,38 @@ static bool is_repeatable(const struct decoded *d)
 	case ZYDIS_MNEMONIC_LEA:
 	case ZYDIS_MNEMONIC_MOVZX:
 	case ZYDIS_MNEMONIC_MOV: /* not of a part: what else is there would be read */
-		return is_scratch(operand(d, 0)) && operand(d, 0)->size >= 32 &&
+		return is_fine(operand(d, 0)) && operand(d, 0)->size >= 32 &&
 		       !reads(operand(d, 1), whole(operand(d, 0)->reg.value));
 	case ZYDIS_MNEMONIC_XOR:
-		return is_scratch(operand(d, 0)) && operand(d, 0)->size >= 32 &&
+		return is_fine(operand(d, 0)) && operand(d, 0)->size >= 32 &&
 		       operand(d, 1)->type == ZYDIS_OPERAND_TYPE_REGISTER &&
 		       operand(d, 0)->reg.value == operand(d, 1)->reg.value;
 	default: return false;
+	}
+}
+
+static uint16_t gpr_bit(ZydisRegister reg)
+{
+	const ZydisRegister r = whole(reg);
+
+	return r >= ZYDIS_REGISTER_RAX && r <= ZYDIS_REGISTER_R15
+	               ? (uint16_t)(1 << ZydisRegisterGetId(r))
+	               : 0;
+}
+
+static void find_gprs(const struct decoded *d, struct code_insn *ret)
+{
+	for (unsigned i = 0; i < d->insn.operand_count; i++) {
+		const ZydisDecodedOperand *o = operand(d, i);
+
+		if (o->type == ZYDIS_OPERAND_TYPE_MEMORY)
+			ret->gpr_reads |= gpr_bit(o->mem.base) | gpr_bit(o->mem.index);
+		if (o->type != ZYDIS_OPERAND_TYPE_REGISTER)
+			continue;
+		if (o->actions & ZYDIS_OPERAND_ACTION_MASK_READ)
+			ret->gpr_reads |= gpr_bit(o->reg.value);
+		if (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
+			ret->gpr_writes |= gpr_bit(o->reg.value);
 	}
 }
 
@@ -238,13 +279,15 @@ bool code_decode(const uint8_t *bytes, size_t len, uint64_t vaddr, struct code_i
 		.length = d.insn.length,
 		.emulated = is_emulated(bytes, d.insn.length),
 		.endbr = d.insn.mnemonic == ZYDIS_MNEMONIC_ENDBR64,
-		.repeatable = is_repeatable(&d),
+		.repeatable = is_repeatable(&d, is_scratch),
+		.repeatable_kept = is_repeatable(&d, is_kept) && !is_repeatable(&d, is_scratch),
 		.disp_at = rip_displacement(&d),
 		.writes = written(&d),
 		.is_lea = d.insn.mnemonic == ZYDIS_MNEMONIC_LEA,
 		.flow = flow_of(&d.insn),
 	};
 	find_copy(&d, ret);
+	find_gprs(&d, ret);
 	if (ret->flow != CODE_NEXT && ret->flow != CODE_STOP && d.insn.operand_count &&
 	    operand(&d, 0)->type == ZYDIS_OPERAND_TYPE_IMMEDIATE &&
 	    ZYAN_SUCCESS(ZydisCalcAbsoluteAddress(&d.insn, operand(&d, 0), vaddr, &target))) {

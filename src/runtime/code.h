@@ -40,8 +40,12 @@ struct code_insn {
 	/* Executed once more at a function's entry it does the same again: it writes
 	 * only flags, or a register that no caller wants back and that it does not read. */
 	bool repeatable;
+	bool repeatable_kept; /* so, but the register is one that callers want back */
 	uint8_t disp_at; /* offset of a displacement of 32 bits that is relative to rip; 0: none */
 	unsigned writes; /* enum code_register */
+	/* Registers by their number (bit 0: rax, 4: rsp, 8: r8), whole or in part; as an operand
+	 * or in an address. */
+	uint16_t gpr_reads, gpr_writes;
 	/* "mov to, from" between two of the four argument registers, 64 bits: their
 	 * numbers; else both -1 */
 	int8_t copy_to, copy_from;
