@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -295,18 +296,39 @@ int agent_place_fill(struct inject *in, uint64_t base, const uint8_t *image, siz
 	return r < 0 ? r : 1;
 }
 
-int agent_place_check(struct inject *in, const struct agent_table *table, unsigned *which,
-                      struct error *err)
+/* All in one call; that asks for more rights than the descriptor that @in has. */
+static bool read_at_once(const struct target *t, const struct agent_table *table,
+                         uint8_t (*ret)[AGENT_PATCH_BYTES])
 {
+	const unsigned n = table->n_functions;
+	struct iovec from[AGENT_MAX_FUNCTIONS] = { 0 }, to = { ret, n * sizeof(*ret) };
+
+	for (unsigned i = 0; i < n; i++)
+		from[i] = (struct iovec){ (void *)(uintptr_t)table->functions[i].patch_at,
+			                  AGENT_PATCH_BYTES };
+	return process_vm_readv(t->pid, &to, 1, from, n, 0) == (ssize_t)to.iov_len;
+}
+
+int agent_place_check(struct inject *in, const struct target *t, const struct agent_table *table,
+                      unsigned *which, struct error *err)
+{
+	uint8_t now[AGENT_MAX_FUNCTIONS][AGENT_PATCH_BYTES];
+	const bool have = read_at_once(t, table, now);
+
 	for (unsigned i = 0; i < table->n_functions; i++) {
-		uint8_t now[AGENT_PATCH_BYTES];
-		int r = inject_read(in, table->functions[i].patch_at, now, sizeof(now), err);
+		int r = have ? 0
+		             : inject_read(in, table->functions[i].patch_at, now[i],
+		                           AGENT_PATCH_BYTES, err);
 
 		if (r < 0)
 			return r;
 		*which = i;
-		if (memcmp(now, table->functions[i].is, sizeof(now)))
-			return 0;
+		if (!memcmp(now[i], table->functions[i].is, AGENT_PATCH_BYTES))
+			continue;
+		/* by its number, another process or program may have been read */
+		if (target_has_ended(t) || target_has_execed(t))
+			return error_set(err, ESRCH, "process %d has gone", (int)t->pid);
+		return 0;
 	}
 	return 1;
 }

@@ -56,9 +56,11 @@ int agent_place_take(struct inject *in, const struct target *t, uint64_t base,
 int agent_place_fill(struct inject *in, uint64_t base, const uint8_t *image, size_t n_functions,
                      struct error *err);
 
-/* Are the patches still as we made them? 1, 0 (*which has the first that is not), -errno. */
-int agent_place_check(struct inject *in, const struct agent_table *table, unsigned *which,
-                      struct error *err);
+/* Are the patches still as we made them? 1, 0 (*which has the first that is not), -errno (-ESRCH:
+ * the process has ended, or is another program). One system call, a few microseconds: it is asked a
+ * hundred times a second. */
+int agent_place_check(struct inject *in, const struct target *t, const struct agent_table *table,
+                      unsigned *which, struct error *err);
 
 /* Turn the agent off, put the functions' bytes back, and give its memory back once no
  * thread is in it. 1; 0: all is done but the last (a thread does not leave it), for the

@@ -306,24 +306,35 @@ static int renew(struct engine_agent *e, struct error *err)
 	                    &v, sizeof(v), err);
 }
 
-/* A breakpoint that somebody has set into our jump would kill the target at the next
- * call; leave at once. */
+/* The probe of the function that is patched at @at: the last that begins before it. */
+static const char *name_of(const struct engine_agent *e, u64 at)
+{
+	const char *name = "";
+	u64 bias, least = UINT64_MAX;
+
+	for (size_t i = 0; i < e->tracee->probes.n_probes; i++) {
+		const struct runtime_probe *p = &e->tracee->probes.probes[i];
+
+		if (!tracee_find_bias(e->tracee, p->module, &bias) ||
+		    at - (p->vaddr + bias) >= least)
+			continue;
+		least = at - (p->vaddr + bias);
+		name = p->name;
+	}
+	return name;
+}
+
+/* A breakpoint that somebody has set into our jump may lead the target astray (where others
+ * of the function's instructions begin in it), or will when it is taken away: leave at once. */
 static int check_patches(struct engine_agent *e, enum alloc_ended *ended, struct error *err)
 {
 	unsigned which = 0;
-	int r = agent_place_check(e->inject, &e->table, &which, err);
+	int r = agent_place_check(e->inject, e->tracee->target, &e->table, &which, err);
 
 	if (r != 0)
 		return r < 0 ? r : 0;
-	snprintf(e->patch_lost, sizeof(e->patch_lost), "%s", e->tracee->probes.probes[0].name);
-	for (size_t i = 0; i < e->tracee->probes.n_probes; i++) {
-		const struct runtime_probe *p = &e->tracee->probes.probes[i];
-		u64 bias;
-
-		if (tracee_find_bias(e->tracee, p->module, &bias) &&
-		    e->table.functions[which].patch_at - (p->vaddr + bias) < 32)
-			snprintf(e->patch_lost, sizeof(e->patch_lost), "%s", p->name);
-	}
+	snprintf(e->patch_lost, sizeof(e->patch_lost), "%s",
+	         name_of(e, e->table.functions[which].patch_at));
 	*ended = ALLOC_ENDED_GUARD;
 	engine_agent_detach(e);
 	return 0;
@@ -378,8 +389,11 @@ static bool came_too_late(struct engine_agent *e, enum alloc_ended *ended)
 static int round_of(struct engine_agent *e, enum alloc_ended *ended, struct error *err)
 {
 	const u64 now = clock_now_ns();
-	int r = agent_samples_drain(e, err);
+	int r = check_patches(e, ended, err);
 
+	if (r < 0 || *ended)
+		return r;
+	r = agent_samples_drain(e, err);
 	if (r == 0 && came_too_late(e, ended))
 		return 0;
 	if (r == 0 && now - e->renewed_ns > RENEW_MS * MS) {
@@ -404,8 +418,6 @@ static int round_of(struct engine_agent *e, enum alloc_ended *ended, struct erro
 	if (r == 0 && now - e->checked_ns > CHECK_MS * MS) {
 		e->checked_ns = now;
 		r = e->exact ? 0 : check_slots(e, err);
-		if (r == 0)
-			r = check_patches(e, ended, err);
 	}
 	return r;
 }

@@ -198,6 +198,14 @@ static bool reads(const ZydisDecodedOperand *o, ZydisRegister reg)
 	       (whole(o->mem.base) == reg || whole(o->mem.index) == reg);
 }
 
+/* xor r, r */
+static bool is_zeroing(const struct decoded *d)
+{
+	return operand(d, 0)->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+	       operand(d, 1)->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+	       operand(d, 0)->reg.value == operand(d, 1)->reg.value;
+}
+
 static bool is_kept(const ZydisDecodedOperand *o)
 {
 	if (o->type != ZYDIS_OPERAND_TYPE_REGISTER)
@@ -227,9 +235,7 @@ static bool is_repeatable(const struct decoded *d, bool (*is_fine)(const ZydisDe
 		return is_fine(operand(d, 0)) && operand(d, 0)->size >= 32 &&
 		       !reads(operand(d, 1), whole(operand(d, 0)->reg.value));
 	case ZYDIS_MNEMONIC_XOR:
-		return is_fine(operand(d, 0)) && operand(d, 0)->size >= 32 &&
-		       operand(d, 1)->type == ZYDIS_OPERAND_TYPE_REGISTER &&
-		       operand(d, 0)->reg.value == operand(d, 1)->reg.value;
+		return is_zeroing(d) && is_fine(operand(d, 0)) && operand(d, 0)->size >= 32;
 	default: return false;
 	}
 }
@@ -252,7 +258,9 @@ static void find_gprs(const struct decoded *d, struct code_insn *ret)
 			ret->gpr_reads |= gpr_bit(o->mem.base) | gpr_bit(o->mem.index);
 		if (o->type != ZYDIS_OPERAND_TYPE_REGISTER)
 			continue;
-		if (o->actions & ZYDIS_OPERAND_ACTION_MASK_READ)
+		/* xor r, r reads nothing */
+		if (o->actions & ZYDIS_OPERAND_ACTION_MASK_READ &&
+		    !(d->insn.mnemonic == ZYDIS_MNEMONIC_XOR && is_zeroing(d)))
 			ret->gpr_reads |= gpr_bit(o->reg.value);
 		if (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
 			ret->gpr_writes |= gpr_bit(o->reg.value);

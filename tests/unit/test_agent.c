@@ -76,13 +76,41 @@ static void what_may_be_patched(void **state)
 	ACCEPTED("\x48\x89\xf8" NOPS RET, 3, 8);                        /* mov rax, rdi */
 }
 
+#define CMPB    "\x80\x3d\x00\x00\x00\x00\x00" /* cmp byte [rip+n], 0 */
+#define SUB_136 "\x48\x81\xec\x88\x00\x00\x00"
+#define MOV_AX  "\x48\x89\xf8" /* mov rax, rdi */
+#define JE_FAR  "\x0f\x84\x05\x00\x00\x00"
+
+/* One instruction that is long enough is taken where nothing is against it. */
+static void long_instructions_first(void **state)
+{
+	/* glibc's malloc, jemalloc's calloc, tcmalloc's calloc and realloc */
+	ACCEPTED(PUSH_R12 PUSH_RBP PUSH_RBX MOV_BX SUB_24 CMPB NOPS RET, 11, 18);
+	ACCEPTED(PUSH_R12 PUSH_RBX MOV_BX SUB_136 NOPS RET, 6, 13);
+	ACCEPTED(MOV_AX "\x80\x38\x00" JE_FAR NOPS RET, 6, 12);
+	ACCEPTED(PUSH_RBX SUB_136 TEST_DI JE_FAR NOPS RET, 1, 8);
+	ACCEPTED(SUB_24 TEST_DI JE_FAR NOPS RET, 7, 13);
+	/* the register is not saved, or only behind that */
+	ACCEPTED(PUSH_R12 MOV_BX NOPS CMPB RET, 2, 7);
+	ACCEPTED(PUSH_R12 MOV_BX PUSH_RBX "\x90" CMPB RET, 2, 7);
+	/* a second time it would read what it, or one behind it, has written; or where rsp is */
+	ACCEPTED(PUSH_R12 PUSH_RBX "\x48\x8d\x5b\x01\x90" CMPB RET, 2, 7);
+	ACCEPTED(PUSH_R12 "\x4c\x89\xc0\x49\x89\xf8\x90" CMPB RET, 2, 8);
+	ACCEPTED(PUSH_R12 PUSH_RBP "\x48\x89\xe5\x90" CMPB RET, 2, 7);
+	/* a branch by flags that nobody makes again */
+	ACCEPTED(MOV_AX SUB_24 "\x90" PUSH_RBX JE_FAR NOPS RET, 3, 8);
+	/* a jump to behind the start: not then */
+	ACCEPTED(PUSH_R12 PUSH_RBP PUSH_RBX MOV_BX SUB_24 CMPB "\xeb\xec" RET, 11, 18);
+	ACCEPTED(PUSH_R12 PUSH_RBP PUSH_RBX MOV_BX SUB_24 CMPB "\xeb\xf3" RET, 2, 7);
+}
+
 static void what_may_not(void **state)
 {
 	REFUSED("\x48\x8b\x00" NOPS RET, "first instruction");                 /* mov rax, [rax] */
 	REFUSED("\x48\x89\xfb" NOPS RET, "first instruction");                 /* mov rbx, rdi */
 	REFUSED("\x88\xf8" NOPS RET, "first instruction");                     /* mov al, bh */
 	REFUSED("\x48\x83\xc7\x01" NOPS RET, "first instruction");             /* add rdi, 1 */
-	REFUSED("\x48\x81\xec\x00\x10\x00\x00" NOPS RET, "first instruction"); /* sub rsp, 4096 */
+	REFUSED("\x48\x81\xec\x00\x00\x01\x00" NOPS RET, "first instruction"); /* sub rsp, 64 K */
 	REFUSED(PUSH_RBP "\xff\xd0" NOPS RET, "cannot be moved");              /* call rax */
 	REFUSED(PUSH_RBP "\x5d" RET NOPS, "cannot be moved");                  /* returns */
 	REFUSED(PUSH_RBP "\x74\x02" NOPS RET, "cannot be moved"); /* flags of before the call */
@@ -610,6 +638,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_may_be_patched),
+		cmocka_unit_test(long_instructions_first),
 		cmocka_unit_test(what_may_not),
 		cmocka_unit_test(not_across_pages),
 		cmocka_unit_test(what_stubs_understand),
