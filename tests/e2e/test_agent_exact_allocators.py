@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=300
+"""The agent's exact mode on the allocators that are not glibc's: every site of a truth program that
+calls all entry points (realloc chains, aligned, new[], sized delete, frees by other threads, 10 % freed)
+is 0 bytes off."""
+import os
+import platform
+
+import pytest
+from conftest import BUILD, PROGRAMS, SOURCE
+from hold import Hold, build_rust, compare, library, stacks_of_json
+from test_agent import untouched
+from test_agent_exact import assert_whole, record  # noqa: F401, a fixture
+
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the agent is for x86-64")
+
+# program, preloaded, allocator as the report says it, sites
+CASES = {
+    "musl": ("hold-musl", None, "musl", 15),
+    "musl dynamic": ("hold-musl-dynamic", None, "musl", 15),
+    "mimalloc": ("hold", "libmimalloc.so.2", "mimalloc", 24),
+    "tcmalloc": ("hold", "libtcmalloc.so.4", "tcmalloc", 25),
+    "jemalloc static": ("hold-jemalloc-static", None, "jemalloc", 25),
+    "rust": (None, None, "jemalloc", 11),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_site(record, case):  # noqa: F811
+    program, preload, allocator, sites = CASES[case]
+    try:
+        program = PROGRAMS / program if program else build_rust(SOURCE, BUILD)
+    except RuntimeError as e:
+        pytest.skip(str(e))
+    if not os.path.exists(program) or (preload and not library(preload)):
+        pytest.skip(f"{program} or {preload} is not there")
+    with Hold(program, preload=preload) as hold:
+        hold.command("warm 3")
+        for _ in range(2):  # the second attach uses what the first has left
+            r = record(hold.pid)
+            hold.command("mark")
+            for command in ["go 1"] * 8 + ["free 10"] + ["go 1"] * 8:
+                hold.command(command)
+            truth = hold.truth()
+            got = r.interrupt().json()
+            untouched(hold.pid)
+            assert got["mode"] == "exact" and got["lost_torn"] == 0 and got["lost_late"] == 0, got
+            assert allocator in got["allocators"].replace(",", " ").split(), got["allocators"]
+            score = compare(stacks_of_json(got), truth)
+            assert score.path_error == 0, score.explain()
+            held = [path for path, row in truth["sites"].items() if row["bytes"]]
+            assert len({path.rsplit(";")[-1] for path in held}) >= sites - 1, held
+            assert_whole(got)
+        assert hold.alive()
