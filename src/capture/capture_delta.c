@@ -43,6 +43,7 @@ int capture_delta_begin(pid_t pid, bool stop, struct capture_delta *d, struct er
 int capture_delta_end(struct capture_delta *d, struct error *err)
 {
 	const struct target *t = d->session.target;
+	int r;
 
 	d->after_ns = clock_now_ns();
 	if (target_has_ended(t))
@@ -50,7 +51,10 @@ int capture_delta_end(struct capture_delta *d, struct error *err)
 	if (target_has_execed(t))
 		return error_set(err, ESTALE, "process %d (%s) runs another program now",
 		                 (int)t->pid, t->comm);
-	return heaps_read(&d->session, d->stop, &d->after, err);
+	r = heaps_read(&d->session, d->stop, &d->after, err);
+	if (r == 0)
+		heaps_note_missing(&d->before, &d->after);
+	return r;
 }
 
 int64_t capture_delta_freed(const struct capture_delta *d)

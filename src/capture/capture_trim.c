@@ -133,5 +133,9 @@ int capture_trim(pid_t pid, const struct capture_trim_options *o, struct capture
 	if (r < 0 || o->only_predict)
 		return r;
 	r = ask(&s, o, ret, err);
-	return r < 0 ? r : heaps_read(&s.heaps, false, &ret->after, err);
+	if (r == 0)
+		r = heaps_read(&s.heaps, false, &ret->after, err);
+	if (r == 0)
+		heaps_note_missing(&ret->before, &ret->after);
+	return r;
 }

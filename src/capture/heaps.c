@@ -70,10 +70,17 @@ static bool is_heap(const struct ladder_part *p)
 	return runtime_trim_of(p->heap.kind);
 }
 
+static const char *name_of(const struct ladder_part *p)
+{
+	const struct runtime_trim *trim = runtime_trim_of(p->heap.kind);
+
+	return trim ? trim->allocator : p->heap.kind;
+}
+
 static struct heaps_heap *heap_of(struct heaps *h, const struct ladder_part *p)
 {
 	const struct runtime_trim *trim = runtime_trim_of(p->heap.kind);
-	const char *name = trim ? trim->allocator : p->heap.kind;
+	const char *name = name_of(p);
 	struct heaps_heap *new = (struct heaps_heap *)heaps_find(h, name);
 
 	if (new || h->n == HEAPS_MAX)
@@ -126,6 +133,44 @@ static void finish(struct heaps_heap *h)
 		                                                : 0;
 	if (h->trim && h->trim->figure)
 		h->could_trim_bytes = heaps_value(h, h->trim->figure);
+}
+
+static bool is_mapped_still(const struct heaps *before, const struct heaps_heap *h,
+                            const struct heaps *after)
+{
+	const struct ladder *l = &before->ladder;
+
+	for (size_t i = 0; i < l->n_ranges; i++) {
+		if (!strcmp(name_of(&l->parts[l->ranges[i].part]), h->name) &&
+		    ladder_find(&after->ladder, l->ranges[i].start))
+			return true;
+	}
+	return false;
+}
+
+void heaps_note_missing(const struct heaps *before, struct heaps *after)
+{
+	for (size_t i = 0; i < before->n && after->n < HEAPS_MAX; i++) {
+		const struct heaps_heap *h = &before->items[i];
+		struct heaps_heap *new = &after->items[after->n];
+
+		if (heaps_find(after, h->name) || !is_mapped_still(before, h, after))
+			continue;
+		*new = (struct heaps_heap){
+			.name = h->name,
+			.trim = h->trim,
+			.is_inside = h->is_inside,
+			.resident_bytes = -1,
+			.virtual_bytes = -1,
+			.live_bytes = -1,
+			.in_use_bytes = -1,
+			.cached_bytes = -1,
+			.could_trim_bytes = -1,
+		};
+		snprintf(new->unknown_why, sizeof(new->unknown_why),
+		         "was not recognised the second time, though its memory is still mapped");
+		after->n++;
+	}
 }
 
 static int64_t pss_of(const struct target *t)

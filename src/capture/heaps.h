@@ -32,7 +32,7 @@ struct heaps_heap {
 	const char *name;                /* "glibc"; a runtime's kind: "go" */
 	const struct runtime_trim *trim; /* NULL: not an allocator that can be asked */
 	bool is_inside;                  /* its blocks are another one's, too: not to be added up */
-	int64_t resident_bytes, virtual_bytes;
+	int64_t resident_bytes, virtual_bytes;          /* -1: not known */
 	int64_t live_bytes, in_use_bytes, cached_bytes; /* -1: not known */
 	int64_t could_trim_bytes;                       /* -1: not known */
 	uint64_t checked, inconsistent;
@@ -54,6 +54,9 @@ void heaps_clear(struct heaps *h); /* { 0 } is empty */
 
 /* @stop: the target stands still meanwhile, so that lists and caches are exact. */
 int heaps_read(const struct heaps_session *s, bool stop, struct heaps *ret, struct error *err);
+/* Heaps of @before that @after does not show although what they lay in is still mapped were not
+ * recognised: they are added to it, with nothing known of them. */
+void heaps_note_missing(const struct heaps *before, struct heaps *after);
 /* The one of that name, or NULL. */
 const struct heaps_heap *heaps_find(const struct heaps *h, const char *name);
 /* A figure's value, or -1. */

@@ -59,9 +59,9 @@ static void put_heap(FILE *to, const struct capture_delta *d, const struct heaps
 	fprintf(to, "%s\n", any->name);
 	trim_write_row(to, "  live", before ? before->live_bytes : 0,
 	               after ? after->live_bytes : 0);
-	if (any->unknown_why[0]) {
+	if (any->unknown_why[0] || (after && after->unknown_why[0])) {
 		fputs("    ", to);
-		escape_text(to, any->unknown_why, 0);
+		escape_text(to, any->unknown_why[0] ? any->unknown_why : after->unknown_why, 0);
 		fputc('\n', to);
 	}
 	if (any->trim && any->cached_bytes >= 0)
@@ -69,7 +69,8 @@ static void put_heap(FILE *to, const struct capture_delta *d, const struct heaps
 		               after ? after->cached_bytes : 0);
 	trim_write_row(to, "  resident", before ? before->resident_bytes : 0,
 	               after ? after->resident_bytes : 0);
-	trim_write_figures(to, before, after);
+	if (!after || after->resident_bytes >= 0)
+		trim_write_figures(to, before, after);
 }
 
 static void put_heaps(FILE *to, const struct capture_delta *d)
@@ -167,7 +168,7 @@ static void write_heap(struct json *j, const struct heaps_heap *before,
 	else
 		json_int(j, (before ? before->live_bytes : 0) - (after ? after->live_bytes : 0));
 	json_key(j, "unknown_why");
-	json_string(j, any->unknown_why);
+	json_string(j, any->unknown_why[0] || !after ? any->unknown_why : after->unknown_why);
 	trim_write_json_heap(j, before, after);
 	json_object_end(j);
 }

@@ -105,14 +105,17 @@ static void put_one(FILE *to, const struct capture_trim *c, const struct capture
 	}
 	fprintf(to, "%s: %s predicted, ", one->trim->call,
 	        bytes(before->could_trim_bytes, false, a));
-	if (resident(after) <= resident(before))
+	if (resident(after) < 0)
+		fputs("what came back is not known\n", to);
+	else if (resident(after) <= resident(before))
 		fprintf(to, "%s came back\n", bytes(resident(before) - resident(after), false, b));
 	else
 		fprintf(to, "nothing came back: the program took %s meanwhile\n",
 		        bytes(resident(after) - resident(before), false, b));
 	trim_write_row(to, "  resident", resident(before), resident(after));
 	trim_write_row(to, "  live", before->live_bytes, after ? after->live_bytes : 0);
-	trim_write_figures(to, before, after);
+	if (resident(after) >= 0)
+		trim_write_figures(to, before, after);
 	put_threads_left(to, one);
 }
 
@@ -188,6 +191,15 @@ void trim_write_json_process(struct json *j, const struct heaps *before, const s
 	                     after ? after->virtual_bytes : -1);
 }
 
+/* 0 of a heap that is gone; null of one that was not recognised. */
+static void figure(struct json *j, const struct heaps_heap *h, const char *key)
+{
+	if (h && h->resident_bytes < 0)
+		json_null(j);
+	else
+		json_int(j, h ? heaps_value(h, key) : 0);
+}
+
 /* Keys of either side, each once. */
 static void write_figures(struct json *j, const struct heaps_heap *before,
                           const struct heaps_heap *after)
@@ -204,8 +216,8 @@ static void write_figures(struct json *j, const struct heaps_heap *before,
 				continue;
 			json_key(j, key);
 			json_array(j);
-			json_int(j, before ? heaps_value(before, key) : 0);
-			json_int(j, after ? heaps_value(after, key) : 0);
+			figure(j, before, key);
+			figure(j, after, key);
 			json_array_end(j);
 		}
 	}
@@ -243,7 +255,7 @@ static void write_one(struct json *j, const struct capture_trim *c,
 	number(j, "threads_left", one->done.threads_left);
 	number(j, "predicted_bytes", before->could_trim_bytes);
 	json_key(j, "came_back_bytes");
-	if (one->done.calls)
+	if (one->done.calls && resident(after) >= 0)
 		json_int(j, resident(before) - resident(after));
 	else
 		json_null(j);

@@ -62,6 +62,21 @@ def test_two_caches_of_a_mebibyte(caches, allocator):
 
 
 @pytest.mark.parametrize("allocator", ALLOCATORS)
+def test_all_of_it(caches, allocator):
+    """Nothing is left: the heap is recognised all the same, or gone."""
+    c = caches(3, allocator)
+    for k in range(3):
+        c.command(f"fill {k} 30000 200")
+    delta, expected = Delta(c.pid), 0
+    for k in range(3):
+        expected += truth(allocator, *c.command(f"drop {k}"))
+    got = delta.enter()
+    assert abs(got["released_bytes"] - expected) <= 0.01 * expected, (expected, got)
+    assert row(got, allocator)["unknown_why"] == "", got
+    assert got["came_back_bytes"] >= row(got, allocator)["resident_before_bytes"] - row(got, allocator)["resident_after_bytes"] - 128 * 1024
+
+
+@pytest.mark.parametrize("allocator", ALLOCATORS)
 def test_many_sizes_in_threads(caches, allocator):
     """Caches of threads take some of what is freed; it counts as freed."""
     c = caches(4, allocator)

@@ -96,6 +96,7 @@ static void check_jemalloc(enum heapimage_form form, const char *name)
 	assert_int_equal(h->cached_bytes, 2 * 64);
 	assert_int_equal(regions_value(h, "active_bytes"), 13 * 4096);
 	assert_int_equal(regions_value(h, "dirty_bytes"), 3 * 4096);
+	assert_int_equal(regions_value(h, "purge_bytes"), 0); /* they are not in memory */
 	assert_int_equal(regions_value(h, "retained_bytes"), 16 * 4096);
 	assert_int_equal(regions_value(h, "metadata_bytes"), 4 << 20);
 	assert_int_equal(regions_value(h, "mapped_bytes"), 16 * 4096 + (4 << 20));
@@ -178,6 +179,7 @@ static void tcmalloc(void **state)
 	assert_int_equal(h->cached_bytes, 64);
 	assert_int_equal(regions_value(h, "heap_bytes"), 8 * 8192);
 	assert_int_equal(regions_value(h, "pageheap_free_bytes"), 4 * 8192);
+	assert_int_equal(regions_value(h, "release_bytes"), 0); /* nor these */
 	assert_int_equal(regions_value(h, "central_free_bytes"), 2 * 64);
 	assert_int_equal(regions_value(h, "transfer_free_bytes"), 4 * 64);
 	tcmalloc_block(&s, heap + 700 - 60, heap + 640, 64, REGIONS_BLOCK_CACHED);

@@ -72,6 +72,17 @@ static void vote(struct heap_memory *m, const struct jemalloc_layout *l, uint64_
 	v->skip = k + (r.start + r.size - addr) / JEMALLOC_LAYOUT_PAGE;
 }
 
+/* By no layout a new extent begins at entry @k, which may be stale (the state is kept at both ends
+ * of one): a heap whose blocks have been freed begins with thousands of these. */
+static bool is_inside(const struct votes votes[JEMALLOC_N_LAYOUTS], uint64_t k)
+{
+	for (unsigned l = 0; l < JEMALLOC_N_LAYOUTS; l++) {
+		if (k >= votes[l].skip)
+			return false;
+	}
+	return true;
+}
+
 static int vote_leaf(struct jemalloc_rtree_search *s, uint64_t leaf,
                      struct votes votes[JEMALLOC_N_LAYOUTS])
 {
@@ -87,10 +98,10 @@ static int vote_leaf(struct jemalloc_rtree_search *s, uint64_t leaf,
 		for (ssize_t i = 0; i < n / 8 && asked < VOTES; i++) {
 			uint64_t place = at + 8 * i;
 
-			if (!words[i] || place < leaf || place >= end)
+			if (!words[i] || place < leaf || place >= end ||
+			    is_inside(votes, (place - leaf) / 8))
 				continue;
 			asked++;
-			/* inside, entries may be stale (the state is kept at both ends) */
 			for (unsigned l = 0; l < JEMALLOC_N_LAYOUTS; l++)
 				vote(s->m, &jemalloc_layout_all[l], (place - leaf) / 8, words[i],
 				     &votes[l]);
