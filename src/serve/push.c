@@ -283,6 +283,27 @@ static int take_options(struct push *p, const struct push_options *o, struct err
 	return r;
 }
 
+static void free_texts(struct push *p)
+{
+	char *texts[] = { p->name,          p->url,        p->tenant, p->user,
+		          p->password_file, p->token_file, p->ca_file };
+
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+		free(texts[i]);
+	for (size_t i = 0; i < p->n_labels; i++)
+		free(p->labels[i]);
+	free(p->labels);
+}
+
+int push_check(const struct push_options *o, struct error *err)
+{
+	struct push p = { 0 };
+	int r = take_options(&p, o, err);
+
+	free_texts(&p);
+	return r;
+}
+
 static void init_locks(struct push *p)
 {
 	pthread_condattr_t monotonic;
@@ -319,18 +340,6 @@ int push_open(const struct push_options *o, struct push **ret, struct error *err
 	p->has_thread = true;
 	*ret = take_ptr(p);
 	return 0;
-}
-
-static void free_texts(struct push *p)
-{
-	char *texts[] = { p->name,          p->url,        p->tenant, p->user,
-		          p->password_file, p->token_file, p->ca_file };
-
-	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
-		free(texts[i]);
-	for (size_t i = 0; i < p->n_labels; i++)
-		free(p->labels[i]);
-	free(p->labels);
 }
 
 struct push *push_close(struct push *p)

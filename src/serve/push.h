@@ -44,6 +44,8 @@ struct push_counts {
 	char last_error[160]; /* of the last attempt; "": it went well */
 };
 
+/* Could it be opened? Looks at the texts only (->queue is not). -EINVAL. */
+int push_check(const struct push_options *o, struct error *err);
 /* Texts are copied. -EINVAL: a kind, label or URL that is none. */
 int push_open(const struct push_options *o, struct push **ret, struct error *err);
 /* Ends the attempt that is under way; the queue stays on disk. Returns NULL. */

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "serve/pushes.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+
+struct pushes {
+	struct push **push;
+	size_t n;
+};
+
+static void pushes_freep(struct pushes **p)
+{
+	pushes_free(*p);
+}
+
+static struct push_options options_of(const struct config_push *c, const char *queue)
+{
+	return (struct push_options){ .name = c->name,
+		                      .kind = c->kind,
+		                      .url = c->url,
+		                      .tenant = c->tenant,
+		                      .user = c->user,
+		                      .password_file = c->password_file,
+		                      .token_file = c->token_file,
+		                      .ca_file = c->ca_file,
+		                      .labels = (const char *const *)c->labels.items,
+		                      .n_labels = c->labels.n,
+		                      .queue = queue,
+		                      .max_bytes = c->queue_bytes };
+}
+
+int pushes_check(const struct config *c, struct error *err)
+{
+	if (c->n_pushes && !c->spool)
+		return error_set(err, EINVAL, "%s:%u: pushes need a spool", c->path, c->line);
+	for (size_t i = 0; i < c->n_pushes; i++) {
+		const struct push_options o = options_of(&c->pushes[i], NULL);
+
+		if (push_check(&o, err) < 0)
+			return error_context(err, "%s:%u: push \"%s\"", c->path, c->pushes[i].line,
+			                     c->pushes[i].name);
+	}
+	return 0;
+}
+
+static int open_one(const struct config *c, const struct config_push *conf, struct push **ret,
+                    struct error *err)
+{
+	char queue[4096];
+	struct push_options o = options_of(conf, queue);
+
+	if ((size_t)snprintf(queue, sizeof(queue), "%s/.push-%s", c->spool, conf->name) >=
+	    sizeof(queue))
+		return error_set(err, ENAMETOOLONG, "the spool's path is too long");
+	return push_open(&o, ret, err);
+}
+
+/* Threads inherit the mask: signals are the main thread's. */
+static int open_all(const struct config *c, struct pushes *p, struct error *err)
+{
+	sigset_t all, old;
+	int r = 0;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	for (size_t i = 0; r == 0 && i < c->n_pushes; i++) {
+		r = open_one(c, &c->pushes[i], &p->push[i], err);
+		p->n += r == 0;
+	}
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return r;
+}
+
+int pushes_new(const struct config *c, struct pushes **ret, struct error *err)
+{
+	cleanup(pushes_freep) struct pushes *p = calloc(1, sizeof(*p));
+	int r = pushes_check(c, err);
+
+	if (r < 0)
+		return r;
+	if (p)
+		p->push = calloc(c->n_pushes + 1, sizeof(struct push *));
+	if (!p || !p->push)
+		return error_oom(err);
+	r = open_all(c, p, err);
+	if (r < 0)
+		return r;
+	*ret = take_ptr(p);
+	return 0;
+}
+
+struct pushes *pushes_free(struct pushes *p)
+{
+	if (!p)
+		return NULL;
+	for (size_t i = 0; i < p->n; i++)
+		push_close(p->push[i]);
+	free(p->push);
+	free(p);
+	return NULL;
+}
+
+static int read_all(int fd, char *to, size_t len, struct error *err)
+{
+	for (size_t at = 0; at < len;) {
+		ssize_t n = pread(fd, to + at, len - at, (off_t)at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return error_sys(err, n < 0 ? errno : EIO, "cannot read the capture");
+		at += (size_t)n;
+	}
+	return 0;
+}
+
+static int item_of(const struct spool_capture *c, int fd, uint64_t len, char **memory,
+                   struct push_queue_item *ret, struct error *err)
+{
+	int r;
+
+	if (len > PUSH_QUEUE_MAX_ITEM)
+		return error_set(err, EFBIG, "too large to be sent");
+	*memory = malloc(len + 1);
+	if (!*memory)
+		return error_oom(err);
+	r = read_all(fd, *memory, len, err);
+	if (r < 0)
+		return r;
+	*ret = (struct push_queue_item){ .unix_ns = c->unix_ns, .data = *memory, .len = len };
+	snprintf(ret->id, sizeof(ret->id), "%s", c->id);
+	snprintf(ret->target, sizeof(ret->target), "%s", c->target);
+	snprintf(ret->trigger, sizeof(ret->trigger), "%s", c->trigger);
+	return 0;
+}
+
+void pushes_add(struct pushes *p, const struct spool_capture *c, int fd, uint64_t len)
+{
+	cleanup_free char *memory = NULL;
+	struct push_queue_item item;
+	struct error err;
+
+	if (!p || !p->n)
+		return;
+	if (item_of(c, fd, len, &memory, &item, &err) < 0) {
+		log_note(LOG_WARN, "%s is not sent: %s", c->id, err.message);
+		return;
+	}
+	for (size_t i = 0; i < p->n; i++)
+		if (push_add(p->push[i], &item, &err) < 0)
+			log_note(LOG_WARN, "push %s: %s is not sent: %s", push_name(p->push[i]),
+			         c->id, err.message);
+}
+
+int pushes_rows(struct pushes *p, struct metrics_page_push **ret, size_t *n, struct error *err)
+{
+	size_t n_rows = p ? p->n : 0;
+	struct metrics_page_push *rows = calloc(n_rows + 1, sizeof(*rows));
+
+	if (!rows)
+		return error_oom(err);
+	for (size_t i = 0; i < n_rows; i++) {
+		struct push_counts c;
+
+		push_counts(p->push[i], &c);
+		rows[i] = (struct metrics_page_push){ .name = push_name(p->push[i]),
+			                              .queued = c.queued,
+			                              .queued_bytes = c.queued_bytes,
+			                              .sent = c.sent,
+			                              .dropped_refused = c.refused,
+			                              .dropped_full = c.overflowed + c.damaged,
+			                              .retries = c.retries };
+	}
+	*ret = rows;
+	*n = n_rows;
+	return 0;
+}

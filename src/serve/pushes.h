@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * All [push]es of a configuration: what was captured goes to each of them. The
+ * queues lie in the spool's folder (.push-NAME), and are kept when a
+ * section goes: it may come back.
+ */
+
+#include "serve/config.h"
+#include "serve/metrics_page.h"
+#include "serve/push.h"
+#include "serve/spool.h"
+
+struct pushes;
+
+/* -EINVAL, with the section's line: what cannot work, found without opening anything. */
+int pushes_check(const struct config *c, struct error *err);
+/* Starts a thread for each. Threads have all signals blocked. */
+int pushes_new(const struct config *c, struct pushes **ret, struct error *err);
+struct pushes *pushes_free(struct pushes *p); /* NULL is fine; returns NULL */
+
+/* A capture of @len bytes (gzipped pprof) to be read from @fd, which stays the caller's, and
+ * where it is. Not an absolute profile (a difference, say): not to be called. What goes
+ * wrong is counted, and noted in the log; the capture is in the spool in any case. */
+void pushes_add(struct pushes *p, const struct spool_capture *c, int fd, uint64_t len);
+
+/* As the page wants them; malloc'ed. Names are borrowed from @p. NULL @p: none. */
+int pushes_rows(struct pushes *p, struct metrics_page_push **ret, size_t *n, struct error *err);
