@@ -5,6 +5,8 @@
  * standard input, an answer each:
  *
  *	round	allocate at all sites; "site bytes site bytes ..."
+ *	threads	a thousand short-lived threads do, one after another and at once, and leave it;
+ *		"site bytes ..."
  *	drop	free all that
  *	churn	a thousand short-lived threads that allocate and end
  *	fork	a child allocates and checks; its exit code
@@ -164,6 +166,70 @@ static void do_round(void)
 	printf("\n");
 }
 
+/* Each thread does a thousandth, and ends; half of what one allocates the next one frees. */
+enum { THREADS = 1000, THREADS_AT_ONCE = 10, OF_EACH = 40 };
+
+static void keep_of_thread(void *p)
+{
+	if (!p)
+		abort();
+	*(char *)p = 1;
+	blocks[__atomic_fetch_add(&n_blocks, 1, __ATOMIC_RELAXED)] = p;
+}
+
+__attribute__((noinline)) static void site_thread_small(void)
+{
+	for (int i = 0; i < OF_EACH; i++)
+		keep_of_thread(malloc(100));
+}
+
+__attribute__((noinline)) static void site_thread_large(void)
+{
+	keep_of_thread(malloc(6000));
+}
+
+__attribute__((noinline)) static void site_thread_realloc(void)
+{
+	for (int i = 0; i < 2; i++)
+		keep_of_thread(realloc(malloc(200), 2000));
+}
+
+__attribute__((noinline)) static void site_thread_half(void **next)
+{
+	for (int i = 0; i < OF_EACH; i++) {
+		free(next[i]);
+		next[i] = malloc(300);
+	}
+}
+
+static void *next_of[THREADS_AT_ONCE][OF_EACH];
+
+static void *short_life(void *arg)
+{
+	site_thread_small();
+	site_thread_large();
+	site_thread_realloc();
+	site_thread_half(arg);
+	nanosleep(&(struct timespec){ 0, 200000 }, NULL);
+	return NULL;
+}
+
+static void thousand_threads(void)
+{
+	pthread_t threads[THREADS_AT_ONCE];
+
+	for (int round = 0; round < THREADS / THREADS_AT_ONCE; round++) {
+		for (int i = 0; i < THREADS_AT_ONCE; i++)
+			pthread_create(&threads[i], NULL, short_life, next_of[i]);
+		for (int i = 0; i < THREADS_AT_ONCE; i++)
+			pthread_join(threads[i], NULL);
+	}
+	printf("site_thread_small %d site_thread_large %d site_thread_realloc %d "
+	       "site_thread_half %d\n",
+	       THREADS * OF_EACH * 100, THREADS * 6000, THREADS * 2 * 2000,
+	       THREADS_AT_ONCE * OF_EACH * 300);
+}
+
 static void drop(void)
 {
 	while (n_blocks)
@@ -293,6 +359,8 @@ int main(int argc, char **argv)
 		line[strcspn(line, "\n")] = 0;
 		if (!strcmp(line, "round"))
 			do_round();
+		else if (!strcmp(line, "threads"))
+			thousand_threads();
 		else if (!strcmp(line, "drop"))
 			drop();
 		else if (!strcmp(line, "churn"))
