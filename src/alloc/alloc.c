@@ -86,9 +86,62 @@ static int start_in_budget(const struct engine_request *q, const struct engine_o
 	rc = start(q, ops, &r, err);
 	if (rc < 0 && r)
 		return start_cheaper(q, r, ret, err);
-	if (rc == 0)
-		*ret = take_ptr(r);
-	return rc;
+	if (rc < 0)
+		return rc;
+	r->may_hand_over = ops == &recorder_bpf_ops && recorder_agent_ops.accepts(q, &why) == 0;
+	*ret = take_ptr(r);
+	return 0;
+}
+
+/* ---- from one engine to the other ---- */
+
+static int start_agent_in(struct alloc_recorder *r, const pid_t *pids, size_t n,
+                          struct alloc_recorder **ret, struct error *err)
+{
+	struct alloc_options o = r->options;
+	const struct engine_request q = { &o, pids, n, false };
+
+	o.allocators = r->allocators;
+	return n ? start(&q, &recorder_agent_ops, ret, err)
+	         : error_set(err, ESRCH, "all processes have ended");
+}
+
+/* The agent takes over in all that still live. What the first engine knows of blocks that
+ * are held goes with it: which of them are freed in between nobody sees. Their bytes are
+ * in the second one's row of what was there before. On failure the first one's result
+ * stands. */
+static int hand_over(struct alloc_recorder *r, struct error *err)
+{
+	cleanup(alloc_freep) struct alloc_recorder *next = NULL;
+	cleanup_free pid_t *pids = calloc(r->n_tracees + 1, sizeof(*pids));
+	struct recorder_handover handover = { .held_bytes = alloc_held_bytes(r) };
+	const uint64_t begun = clock_now_ns();
+	struct alloc_recorder first;
+	size_t n = 0;
+	int rc;
+
+	if (!pids)
+		return error_oom(err);
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		if (!r->tracees[i]->ended)
+			pids[n++] = r->tracees[i]->pid;
+	}
+	alloc_detach(r);
+	rc = start_agent_in(r, pids, n, &next, err);
+	if (rc < 0)
+		return rc;
+	handover.after_seconds = (double)(begun - r->begun_ns) / 1e9;
+	handover.gap_seconds = (double)(clock_now_ns() - begun) / 1e9;
+	next->handover = handover;
+	first = *r;
+	*r = *next;
+	*next = first;
+	log_note(
+		LOG_INFO,
+		"recording exactly came to cost more than %.3g %% after %.1f s: blocks are sampled "
+		"from now on (--engine agent)",
+		100 * r->options.budget, handover.after_seconds);
+	return 0;
 }
 
 int alloc_start(const pid_t *pids, size_t n_pids, const struct alloc_options *o,
@@ -109,7 +162,17 @@ int alloc_start(const pid_t *pids, size_t n_pids, const struct alloc_options *o,
 
 int alloc_poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ended, struct error *err)
 {
-	return r->ops->poll(r, timeout_ms, ended, err);
+	int rc = r->ops->poll(r, timeout_ms, ended, err);
+	struct error why;
+
+	if (rc < 0 || *ended != ALLOC_ENDED_BUDGET || !r->may_hand_over || alloc_interrupted)
+		return rc;
+	if (hand_over(r, &why) == 0)
+		*ended = ALLOC_RUNNING;
+	else
+		log_note(LOG_WARN, "the recording ends, for --engine agent cannot go on: %s",
+		         why.message);
+	return 0;
 }
 
 uint64_t alloc_held_bytes(const struct alloc_recorder *r)

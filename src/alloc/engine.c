@@ -2,12 +2,13 @@
 #include "alloc/engine.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "runtime/usdt/usdt.h"
+#include "runtime/runtime.h"
 
 static const struct engine_ops *const table[] = {
 	&recorder_bpf_ops,
@@ -81,12 +82,32 @@ static int choose_by_itself(const struct engine_request *q, const struct engine_
 	return other ? none(err, other, &others) : err->code;
 }
 
+/* One of the names is of something that is not looked for unless it is asked for. */
+static const struct runtime_ops *named_engine(const char *allocators)
+{
+	char name[64];
+
+	for (const char *at = allocators; at && *at; at += strspn(at, ",")) {
+		const size_t n = strcspn(at, ",");
+		const struct runtime_ops *ops;
+
+		snprintf(name, sizeof(name), "%.*s", (int)n, at);
+		ops = registry_find(name);
+		if (ops && ops->only_by_name)
+			return ops;
+		at += n;
+	}
+	return NULL;
+}
+
 int engine_choose(const struct engine_request *q, const struct engine_ops **ret, struct error *err)
 {
+	const struct runtime_ops *named = named_engine(q->options->allocators);
+
 	/* its blocks stand for more than themselves, which the others do not know */
-	if (q->options->allocators && strstr(q->options->allocators, usdt_runtime.name)) {
-		error_set(err, EINVAL, "%s is no allocator, but an engine", usdt_runtime.name);
-		return error_hint(err, "--engine %s", usdt_runtime.name);
+	if (named) {
+		error_set(err, EINVAL, "%s is no allocator, but an engine", named->name);
+		return error_hint(err, "--engine %s", named->name);
 	}
 	if (!q->options->engine)
 		return choose_by_itself(q, ret, err);

@@ -39,6 +39,13 @@ struct recorder_left_out {
 	char reason[192];
 };
 
+/* The exact engine was there first, and came to cost too much. */
+struct recorder_handover {
+	double after_seconds; /* of exact recording; 0: there was none */
+	double gap_seconds;   /* in which nothing was recorded */
+	uint64_t held_bytes;  /* recorded and held then */
+};
+
 struct alloc_recorder {
 	struct alloc_options options;
 	char *allocators; /* our copy of options.allocators */
@@ -48,7 +55,9 @@ struct alloc_recorder {
 	/* of an engine that counts first: what it would cost, what the agent would; shares
 	 * of the target's processor time */
 	double exact_share, passing_share;
-	bool over_budget;          /* it has not begun because of that */
+	bool over_budget;   /* it has not begun because of that */
+	bool may_hand_over; /* to the agent, when it comes to cost too much */
+	struct recorder_handover handover;
 	struct budget budget;      /* of recorder_bpf.c; the agent has its own */
 	struct engine_bpf *engine; /* of recorder_bpf.c */
 	struct guard guard;

@@ -348,6 +348,24 @@ static void add_allocators(const struct tracee *t, char *text, size_t size)
 	}
 }
 
+static int put_handover(const struct alloc_recorder *r, struct report *to, struct error *err)
+{
+	const struct recorder_handover *h = &r->handover;
+	int rc;
+
+	if (!(h->after_seconds > 0))
+		return 0;
+	rc = report_double(to, "handed_over_after_seconds",
+	                   "sampled, for the exact engine cost too much after", h->after_seconds,
+	                   "s", err);
+	if (rc == 0)
+		rc = report_double(to, "handed_over_gap_seconds", NULL, h->gap_seconds, "s", err);
+	return rc == 0 ? report_int(to, "handed_over_held_bytes",
+	                            "of what was there before it had recorded",
+	                            (int64_t)h->held_bytes, "bytes", err)
+	               : rc;
+}
+
 static int put_target(const struct alloc_recorder *r, struct report *to, struct error *err)
 {
 	const struct tracee *t = r->tracees[0];
@@ -357,6 +375,8 @@ static int put_target(const struct alloc_recorder *r, struct report *to, struct 
 	if (r->n_tracees > 1)
 		snprintf(text + n, sizeof(text) - (size_t)n, " and %zu more", r->n_tracees - 1);
 	rc = report_text(to, "target", NULL, text, err);
+	if (rc == 0)
+		rc = put_handover(r, to, err);
 	if (rc == 0)
 		rc = report_int(to, "pid", NULL, t->pid, "", err);
 	if (rc == 0)

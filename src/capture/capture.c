@@ -74,7 +74,7 @@ struct capturing {
 	size_t n_pids;
 	struct alloc_recorder *recorder;
 	enum alloc_ended ended;
-	struct profile *previous;
+	struct profile *first, *previous; /* previous: of the last look, NULL: the first */
 };
 
 static bool is_reached(void *arg)
@@ -123,7 +123,7 @@ static int look(void *arg, struct error *err)
 		return 0;
 	r = alloc_result(c->recorder, ALLOC_RUNNING, &c->o->filter, &p, err);
 	if (r == 0)
-		r = growth_make(c->previous, p, &grown, err);
+		r = growth_make(c->previous ? c->previous : c->first, p, &grown, err);
 	if (r == 0)
 		r = c->o->look(c->o->arg, grown, err);
 	if (r < 0)
@@ -155,6 +155,19 @@ static int wait_for_end(struct capturing *c, struct pace *pace, struct error *er
 	return r < 0 ? r : 0;
 }
 
+static int result_at_end(struct capturing *c, struct profile **ret, struct error *err)
+{
+	cleanup(profile_freep) struct profile *p = NULL;
+	int r = alloc_result(c->recorder, c->ended, &c->o->filter, &p, err);
+
+	if (r < 0)
+		return r;
+	if (c->o->grown)
+		return growth_make(c->first, p, ret, err);
+	*ret = take_ptr(p);
+	return 0;
+}
+
 static int record(struct capturing *c, struct profile **ret, struct error *err)
 {
 	struct pace pace = {
@@ -173,14 +186,14 @@ static int record(struct capturing *c, struct profile **ret, struct error *err)
 		r = c->o->begun(c->o->arg, err);
 	/* what is there already has not grown */
 	if (r == 0 && c->o->every_s > 0 && c->o->look)
-		r = alloc_result(c->recorder, ALLOC_RUNNING, &c->o->filter, &c->previous, err);
+		r = alloc_result(c->recorder, ALLOC_RUNNING, &c->o->filter, &c->first, err);
 	if (r == 0)
 		r = capture_make_ready_file(c->o->ready_file, err);
 	if (r == 0)
 		r = wait_for_end(c, &pace, err);
 	if (r < 0)
 		return r;
-	return alloc_result(c->recorder, c->ended, &c->o->filter, ret, err);
+	return result_at_end(c, ret, err);
 }
 
 int capture_alloc(const pid_t *pids, size_t n_pids, const struct capture_options *o,
@@ -195,5 +208,6 @@ int capture_alloc(const pid_t *pids, size_t n_pids, const struct capture_options
 	c.recorder = recorder;
 	r = record(&c, ret, err);
 	profile_free(c.previous);
+	profile_free(c.first);
 	return r;
 }

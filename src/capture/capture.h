@@ -29,6 +29,7 @@ struct capture_options {
 	struct alloc_filter filter;
 	double duration_s; /* 0: no limit */
 	double every_s;    /* 0: only at the end */
+	bool grown;        /* the result at the end has growth_space, too: since the beginning */
 	struct capture_condition until;
 	const char *ready_file; /* NULL: none */
 	bool started_stopped;   /* the target waits for us (capture/launch.h) */

@@ -246,6 +246,8 @@ int record_parse(const struct cli_args *args, struct record *ret, struct error *
 		rc = parse_held(args, &r.capture, err);
 	if (rc == 0)
 		rc = check_type(args, err);
+	r.capture.grown = cli_value(args, "type") &&
+	                  !strcmp(cli_value(args, "type"), "growth_space");
 	if (rc == 0)
 		rc = record_check_places(r.show.path, r.capture.ready_file, err);
 	if (rc < 0)

@@ -23,6 +23,7 @@ EVERY = int(os.environ.get("AGENT_EVERY", "97"))
 RUNS = int(os.environ.get("AGENT_RUNS", "8"))
 # how long the quiet and the busy phases are: the windows of 5 s see several of them
 PACE_MS = os.environ.get("AGENT_PACE_MS", "1500")
+SIZE = 1000  # agent_pace.c
 # what `memwho alloc PID` is for people (conftest.py asks for the exact engine)
 DEFAULT = {"MEMWHO_BUDGET": ""}
 
@@ -156,10 +157,36 @@ def test_what_nothing_can_record_within_the_budget(truth):
 
 
 def test_exactly_until_the_budget_is_passed(truth, tmp_path):
-    """A quiet start, then more than breakpoints can follow: it leaves, with what it has."""
+    """A quiet start, then more than breakpoints can follow: the agent takes over, and what the first
+    engine knew is in the row of what was there before."""
+    t = truth("0", program="agent_pace")
+    before = kept(t)
+    r = Recording(["alloc", t.pid, "--budget", "2%", "-d", "6s", "--json"], tmp_path / "ready").wait_ready()
+    t.say("go on")
+    time.sleep(4)
+    held = kept(t) - before  # it stands still from now on
+    run = r.wait()
+    got = run.json()
+    assert got["engine"] == "agent" and got["ended_by"] == "duration", got
+    assert 0 < got["handed_over_after_seconds"] < 4 and 0 < got["handed_over_gap_seconds"] < 2, got
+    assert "blocks are sampled from now on" in run.err, run.err
+    older = sum(s["bytes"] for s in got["stacks"] if s["frames"][0] == "[before attach]")
+    sd = (got["held_bytes_high"] - got["held_bytes_low"]) / 3.92
+    # the sum is known whatever the samples are; the program holds some KiB of its own
+    assert abs(sum(s["bytes"] for s in got["stacks"]) - got["allocator_bytes"]) < max(4.5 * sd, 65536)
+    assert abs(got["allocator_bytes"] - (held + before) * (SIZE + 8) / SIZE) < 128 * 1024 + 0.02 * held
+    assert older + got["held_bytes"] > held - 4.5 * sd
+    assert got["handed_over_held_bytes"] <= older + 4.5 * sd + 65536, (got, older)
+    assert got["worst_cost_percent"] < 2.4, got
+    untouched(t.pid)
+
+
+def test_by_name_it_leaves(truth, tmp_path):
+    """--engine bpf is not replaced by another."""
     t = truth("0", program="agent_pace")
     kept(t)
-    r = Recording(["alloc", t.pid, "--budget", "2%", "-d", "20s", "--json"], tmp_path / "ready").wait_ready()
+    r = Recording(["alloc", t.pid, "--engine", "bpf", "--budget", "2%", "-d", "20s", "--json"],
+                  tmp_path / "ready").wait_ready()
     t.say("go on")
     got = r.wait().json()
     assert got["engine"] == "bpf" and got["ended_by"] == "budget" and got["duration_seconds"] < 5, got

@@ -287,6 +287,25 @@ def test_every_look_adds_up(record, needs_bpf):
     assert looks[-1]["ended_by"] == "duration"
 
 
+def test_the_end_of_looks_at_growth_is_all_of_it(record, needs_bpf):
+    with Hold(PROGRAMS / "hold") as hold:
+        r = record("alloc", hold.pid, "--json", "--every", "300ms", "--type", "growth_space", *ALL_SLOWDOWNS)
+        hold.command("mark")
+        for _ in range(2):
+            hold.command("many 100")
+            hold.command("sleep 400")
+        out = r.interrupt().out
+    import json
+    decoder, looks = json.JSONDecoder(), []
+    while out.strip():
+        value, end = decoder.raw_decode(out.lstrip())
+        looks.append(value)
+        out = out.lstrip()[end:]
+    grown = [sum(s["bytes"] for s in look["stacks"] if "site_01" in s["frames"]) for look in looks]
+    assert looks[-1]["ended_by"] == "signal" and looks[-1]["value_type"] == "growth_space"
+    assert grown[-1] == sum(grown[:-1]) > 0
+
+
 def test_no_frame_is_a_guess(record, needs_bpf, tmp_path):
     """In a stripped copy, addresses that no exported symbol covers stay addresses."""
     import subprocess
