@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "serve/config.h"
-
-#include <errno.h>
-
+#include "serve/serve.h"
 #include "base/cleanup.h"
 #include "cli/cli.h"
+#include "serve/config.h"
+#include "serve/worker.h"
 
 static int run(const struct cli_args *args, struct error *err)
 {
@@ -12,16 +11,20 @@ static int run(const struct cli_args *args, struct error *err)
 	const char *path;
 	int r = cli_word(args, "FILE", &path, err);
 
-	if (r == 0)
-		r = config_read(path, &c, err);
 	if (r < 0)
 		return r;
-	if (cli_flag(args, "check")) {
-		cli_say("%s: %zu targets, %zu triggers, %zu pushes; listens on %s", path,
-		        c.n_targets, c.n_triggers, c.n_pushes, c.listen);
-		return CLI_DONE;
+	if (!cli_flag(args, "check")) {
+		r = serve_run(path, err);
+		return r < 0 ? r : CLI_DONE;
 	}
-	return error_set(err, ENOSYS, "only --check so far");
+	r = config_read(path, &c, err);
+	if (r == 0)
+		r = serve_check(&c, err);
+	if (r < 0)
+		return r;
+	cli_say("%s: %zu targets, %zu triggers, %zu pushes; listens on %s", path, c.n_targets,
+	        c.n_triggers, c.n_pushes, c.listen);
+	return CLI_DONE;
 }
 
 static const struct cli_option own[] = {
@@ -39,6 +42,25 @@ const struct cli_command serve_command = {
 		   "\n"
 		   "  memwho serve --check /etc/memwho.conf",
 	.option_tables = tables,
-	.hidden = true,
 	.run = run,
+};
+
+static int run_worker(const struct cli_args *args, struct error *err)
+{
+	(void)args;
+	(void)err;
+	return worker_main(WORKER_FD) < 0 ? CLI_FAILED : CLI_DONE;
+}
+
+static const struct cli_option *const worker_tables[] = { options_common, NULL };
+
+/* What the service starts for each capture (serve/worker.h). */
+const struct cli_command serve_worker_command = {
+	.name = "serve-worker",
+	.summary = "captures for memwho serve; not for the command line",
+	.usage = "[OPTION...]",
+	.details = "",
+	.option_tables = worker_tables,
+	.hidden = true,
+	.run = run_worker,
 };

@@ -64,6 +64,7 @@ void config_clear(struct config *c)
 	free(c->pushes);
 	free(c->path);
 	free(c->listen);
+	free(c->group);
 	free(c->spool);
 	free(c->token_file);
 	free(c->tls_cert);

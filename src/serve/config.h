@@ -74,6 +74,7 @@ struct config {
 
 	/* [serve] */
 	char *listen;     /* "unix:/PATH", "HOST:PORT", "[V6]:PORT"; socket activation goes first */
+	char *group;      /* of the Unix socket: who may connect; NULL: ours */
 	char *spool;      /* folder; NULL: captures are not kept */
 	char *token_file; /* NULL: none */
 	char *tls_cert, *tls_key,

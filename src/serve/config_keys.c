@@ -217,6 +217,7 @@ enum { DAY_S = 86400 };
 
 const struct config_key config_keys[] = {
 	SERVE(listen, parse_text),
+	SERVE(group, parse_text),
 	SERVE(spool, parse_path),
 	SERVE(token_file, parse_path),
 	SERVE(tls_cert, parse_path),

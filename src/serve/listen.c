@@ -5,8 +5,10 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <netinet/in.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -178,4 +180,40 @@ void listen_remove(const struct listen_address *a)
 {
 	if (a->is_unix)
 		unlink(((const struct sockaddr_un *)&a->to)->sun_path);
+}
+
+int listen_set_group(const struct listen_address *a, const char *group, struct error *err)
+{
+	const struct group *g = getgrnam(group);
+	char *end;
+	unsigned long number = strtoul(group, &end, 10);
+
+	if (!g && (!isdigit((unsigned char)*group) || *end))
+		return error_set(err, EINVAL, "there is no group %s", group);
+	if (chown(((const struct sockaddr_un *)&a->to)->sun_path, (uid_t)-1,
+	          g ? g->gr_gid : (gid_t)number) < 0)
+		return error_sys(err, errno, "cannot give the socket to group %s", group);
+	return 0;
+}
+
+void listen_text(int fd, char *buf, size_t size)
+{
+	struct sockaddr_storage a = { 0 };
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)&a;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&a;
+	socklen_t len = sizeof(a) - 1; /* a path's NUL */
+	char host[INET6_ADDRSTRLEN] = "";
+
+	getsockname(fd, (struct sockaddr *)&a, &len);
+	if (a.ss_family == AF_UNIX) {
+		snprintf(buf, size, "unix:%s", ((const struct sockaddr_un *)&a)->sun_path);
+		return;
+	}
+	if (a.ss_family == AF_INET) {
+		inet_ntop(AF_INET, &v4->sin_addr, host, sizeof(host));
+		snprintf(buf, size, "%s:%u", host, ntohs(v4->sin_port));
+		return;
+	}
+	inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof(host));
+	snprintf(buf, size, "[%s]:%u", host, ntohs(v6->sin6_port));
 }

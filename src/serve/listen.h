@@ -31,5 +31,9 @@ int listen_open(const struct listen_address *a, int *ret, struct error *err);
 /* The first socket that systemd has handed over (sd_listen_fds(3): LISTEN_PID, LISTEN_FDS),
  * or -1: none. The variables are taken out of the environment. @is_unix is set. */
 int listen_inherited(bool *is_unix);
+/* Let group @group (a name or a number) use the Unix socket, too. */
+int listen_set_group(const struct listen_address *a, const char *group, struct error *err);
+/* Where @fd listens, for a person: "unix:/PATH", "127.0.0.1:8090". */
+void listen_text(int fd, char *buf, size_t size);
 /* Remove the file of a Unix socket that listen_open() made. */
 void listen_remove(const struct listen_address *a);

@@ -271,6 +271,8 @@ int metrics_page_write(const struct metrics_page *p, enum metrics_format f, FILE
 	write_captures(&g);
 	write_spool(&g);
 	write_pushes(&g);
+	if (p->more)
+		p->more(p->arg, &g.m);
 	one(&g, METRICS_COUNTER, "memwho_metrics_left_out", "Samples above the bound of a family.",
 	    (double)g.m.dropped);
 	metrics_end(&g.m);

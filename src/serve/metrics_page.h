@@ -64,6 +64,9 @@ struct metrics_page {
 	size_t n_pushes;
 	const struct spool_counts *spool; /* NULL: there is none */
 	uint64_t held_off;                /* captures that were due within a cooldown */
+	/* Families of the service's own, written before the end. May be NULL. */
+	void (*more)(void *arg, struct metrics *m);
+	void *arg;
 };
 
 /* With memwho's own cost, which is measured here. -EIO: the stream. */

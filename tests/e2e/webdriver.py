@@ -113,7 +113,8 @@ class Browser:
     # ---- what tests say
 
     def open(self, path):
-        self.call("POST", "/url", {"url": pathlib.Path(path).resolve().as_uri()})
+        url = path if str(path).startswith("http:") else pathlib.Path(path).resolve().as_uri()
+        self.call("POST", "/url", {"url": url})
 
     def js(self, script, *args):
         """Run @script as a function's body; what it returns."""

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "serve/alarms.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/array.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "serve/look.h"
+#include "serve/pushes.h"
+#include "serve/spool.h"
+#include "serve/tally.h"
+#include "serve/trigger.h"
+
+enum { CONFIRM_NS = 1000000000 };
+
+/* One rule of one target, and the capture that it has asked for. */
+struct alarm {
+	struct alarm *next;
+	struct alarms *all;
+	const struct config_trigger *conf;
+	char target[CONFIG_NAME_BYTES];
+	size_t index;                  /* of its item: those of the configuration come first */
+	struct worker_process process; /* whose looks these are: the target's first */
+	struct look *look;
+	struct trigger trigger;
+	struct trigger_sample last;
+	struct jobs_waiter waiter;
+	const char *name; /* of the capture that is under way: "growth", "baseline" */
+	char reason[TRIGGER_REASON_BYTES], baseline[SPOOL_ID_BYTES];
+	bool is_due; /* it could not be begun yet: another capture runs */
+};
+
+struct alarms {
+	struct service *s;
+	struct alarm *alarms;
+};
+
+/* ---- rules ---- */
+
+int alarms_check(const struct config *c, struct error *err)
+{
+	struct trigger_rule rule;
+
+	for (size_t i = 0; i < c->n_triggers; i++) {
+		const struct config_trigger *t = &c->triggers[i];
+
+		if (trigger_rule_parse(t->rule, &rule, err) < 0)
+			return error_context(err, "%s:%u: trigger \"%s\"", c->path, t->line,
+			                     t->name);
+		if (rule.kind == TRIGGER_HELD || rule.source == TRIGGER_ALLOCATED) {
+			error_set(err, EINVAL,
+			          "%s:%u: trigger \"%s\": memwho serve does not look at "
+			          "that source yet",
+			          c->path, t->line, t->name);
+			return error_hint(err,
+			                  "growth, above, eta, pressure and oom of anon or cgroup");
+		}
+	}
+	return c->n_triggers && !c->spool
+	               ? error_set(err, EINVAL, "%s:%u: triggers need a spool", c->path, c->line)
+	               : 0;
+}
+
+static bool is_for(const struct config_trigger *t, const char *target)
+{
+	for (size_t i = 0; i < t->targets.n; i++) {
+		if (!strcmp(t->targets.items[i], target))
+			return true;
+	}
+	return !t->targets.n;
+}
+
+static int add(struct alarms *a, const struct config_trigger *t, size_t index, struct error *err)
+{
+	const struct trigger_policy policy = {
+		.warm_up_ns = t->warmup_s * 1000000000ull,
+		.cooldown_ns = t->cooldown_s * 1000000000ull,
+		.confirm_ns = CONFIRM_NS,
+		.per_day = (unsigned)t->per_day,
+	};
+	struct alarm *alarm = calloc(1, sizeof(*alarm));
+	struct trigger_rule rule;
+	int r = alarm ? trigger_rule_parse(t->rule, &rule, err) : error_oom(err);
+
+	if (r < 0) {
+		free(alarm);
+		return r;
+	}
+	alarm->all = a;
+	alarm->conf = t;
+	alarm->index = index;
+	memcpy(alarm->target, a->s->config.targets[index].name, sizeof(alarm->target));
+	trigger_init(&alarm->trigger, &rule, &policy);
+	alarm->last = trigger_sample_unknown();
+	alarm->next = a->alarms;
+	a->alarms = alarm;
+	return 0;
+}
+
+int alarms_new(struct service *s, struct alarms **ret, struct error *err)
+{
+	const struct config *c = &s->config;
+	struct alarms *a = calloc(1, sizeof(*a));
+	int r = a ? 0 : error_oom(err);
+
+	if (r < 0)
+		return r;
+	a->s = s;
+	for (size_t i = 0; r == 0 && i < c->n_triggers; i++) {
+		for (size_t k = 0; r == 0 && k < c->n_targets; k++) {
+			if (is_for(&c->triggers[i], c->targets[k].name))
+				r = add(a, &c->triggers[i], k, err);
+		}
+	}
+	if (r < 0)
+		alarms_free(a);
+	else
+		*ret = a;
+	return r;
+}
+
+struct alarms *alarms_free(struct alarms *a)
+{
+	while (a && a->alarms) {
+		struct alarm *alarm = a->alarms;
+
+		a->alarms = alarm->next;
+		jobs_leave(a->s->jobs, &alarm->waiter);
+		look_close(alarm->look);
+		free(alarm);
+	}
+	free(a);
+	return NULL;
+}
+
+/* ---- captures ---- */
+
+static int copy_to(FILE *to, int fd, uint64_t bytes, struct error *err)
+{
+	char data[65536];
+
+	for (uint64_t at = 0; at < bytes;) {
+		ssize_t n = pread(fd, data, sizeof(data), (off_t)at);
+
+		if (n <= 0)
+			return error_sys(err, n < 0 ? errno : EIO, "cannot read the capture");
+		fwrite(data, 1, (size_t)n, to);
+		at += (uint64_t)n;
+	}
+	return 0;
+}
+
+static int keep(const struct alarm *alarm, const struct jobs_result *r, struct spool_capture *ret,
+                struct error *err)
+{
+	const struct spool_about about = {
+		.target = alarm->target,
+		.trigger = alarm->name,
+		.reason = alarm->reason[0] ? alarm->reason : NULL,
+		.baseline = alarm->baseline[0] ? alarm->baseline : NULL,
+		.held_bytes = r->held_bytes > 0 ? (uint64_t)r->held_bytes : 0,
+		.pid = alarm->process.pid,
+	};
+	cleanup(spool_drop) struct spool_file f = { 0 };
+	int rc = alarm->all->s->spool ? 0 : error_set(err, ENOENT, "there is no spool");
+
+	if (rc == 0)
+		rc = spool_begin(alarm->all->s->spool, &about, &f, err);
+
+	if (rc == 0)
+		rc = copy_to(f.to, r->fd, r->bytes, err);
+	return rc < 0 ? rc : spool_commit(&f, ret, err);
+}
+
+static enum worker_kind kind_of(const char *capture)
+{
+	if (!strcmp(capture, "refs"))
+		return WORKER_REFS;
+	if (!strcmp(capture, "map"))
+		return WORKER_MAP;
+	return !strcmp(capture, "ladder") ? WORKER_LADDER : WORKER_HEAP;
+}
+
+static void on_done(struct jobs_waiter *w, const struct jobs_result *r)
+{
+	struct alarm *alarm = (struct alarm *)((char *)w - offsetof(struct alarm, waiter));
+	struct service *s = alarm->all->s;
+	struct spool_capture kept = { 0 };
+	struct error err = r->err;
+	int rc = err.code ? err.code : keep(alarm, r, &kept, &err);
+
+	tally_add(&s->tally, alarm->target, alarm->name, rc < 0 ? "failed" : "ok",
+	          rc < 0 ? NULL : kept.id);
+	if (rc < 0) {
+		log_note(LOG_WARN, "target %s: capture by %s failed: %s", alarm->target,
+		         alarm->conf->name, err.message);
+		return;
+	}
+	/* servers of profiles know heaps, not ladders */
+	if (kind_of(alarm->conf->capture) == WORKER_HEAP)
+		pushes_add(s->pushes, &kept, r->fd, r->bytes);
+	if (!strcmp(alarm->name, "baseline"))
+		memcpy(alarm->baseline, kept.id, sizeof(kept.id));
+	log_note(LOG_INFO, "target %s: kept %s (%s)%s%s", alarm->target, kept.id, alarm->conf->name,
+	         alarm->reason[0] ? ": " : "", alarm->reason);
+}
+
+/* False: another capture of the target is running; it is tried again. */
+static bool begin_capture(struct alarm *alarm, const struct watched_item *item)
+{
+	struct service *s = alarm->all->s;
+	struct jobs_running running;
+	struct error err = { 0 };
+	struct jobs_key key;
+	enum jobs_verdict v;
+
+	memset(&key, 0, sizeof(key));
+	memcpy(key.target, item->name, sizeof(key.target));
+	memcpy(key.format, "pprof", 6);
+	key.kind = kind_of(alarm->conf->capture);
+	if (key.kind == WORKER_HEAP || key.kind == WORKER_MAP)
+		key.seconds = (unsigned)alarm->conf->seconds;
+	key.n_processes = item->n_processes;
+	memcpy(key.processes, item->processes, sizeof(key.processes));
+	alarm->waiter.done = on_done;
+	v = jobs_ask(s->jobs, &key, &alarm->waiter, &running, &err);
+	if (v == JOBS_FAILED)
+		log_note(LOG_WARN, "target %s: %s", alarm->target, err.message);
+	return v == JOBS_WAIT || v == JOBS_FAILED;
+}
+
+/* ---- looks ---- */
+
+static void begin_anew(struct trigger *t)
+{
+	const struct trigger_rule rule = t->rule;
+	const struct trigger_policy policy = t->policy;
+
+	trigger_init(t, &rule, &policy);
+}
+
+/* The looks are those of the process that is there now. */
+static bool follow(struct alarm *alarm, const struct watched_item *item)
+{
+	struct error ignored;
+
+	if (!item->n_processes) {
+		alarm->look = look_close(alarm->look);
+		return false;
+	}
+	if (alarm->look && !memcmp(&alarm->process, &item->processes[0], sizeof(alarm->process)))
+		return true;
+	/* another process: what the rule has seen was not its memory */
+	alarm->look = look_close(alarm->look);
+	alarm->process = item->processes[0];
+	alarm->baseline[0] = '\0';
+	begin_anew(&alarm->trigger);
+	return look_open(item->processes[0].pid, &alarm->look, &ignored) == 0;
+}
+
+static void run(struct alarm *alarm, uint64_t now)
+{
+	const struct watched_item *item = watched_at(alarm->all->s->watched, alarm->index);
+	char reason[TRIGGER_REASON_BYTES] = "";
+	enum trigger_verdict v;
+
+	if (!follow(alarm, item) || look_sample(alarm->look, now, &alarm->last) < 0)
+		return;
+	v = trigger_look(&alarm->trigger, now, &alarm->last, reason);
+	if (v != TRIGGER_NOTHING && !alarm->waiter.job) {
+		alarm->is_due = true;
+		alarm->name = v == TRIGGER_BASELINE ? "baseline"
+		                                    : trigger_rule_name(&alarm->trigger.rule);
+		snprintf(alarm->reason, sizeof(alarm->reason), "%s",
+		         v == TRIGGER_BASELINE ? "" : reason);
+	}
+	if (alarm->is_due && !alarm->waiter.job && begin_capture(alarm, item))
+		alarm->is_due = false;
+}
+
+void alarms_run(struct alarms *a)
+{
+	uint64_t now = clock_now_ns();
+
+	for (struct alarm *alarm = a->alarms; alarm; alarm = alarm->next)
+		run(alarm, now);
+}
+
+uint64_t alarms_held_off(const struct alarms *a)
+{
+	uint64_t n = 0;
+
+	for (const struct alarm *alarm = a->alarms; alarm; alarm = alarm->next)
+		n += alarm->trigger.held_off;
+	return n;
+}
+
+bool alarms_figures(const struct alarms *a, const char *target, struct metrics_page_target *to)
+{
+	const struct alarm *found = NULL;
+
+	for (const struct alarm *alarm = a->alarms; alarm; alarm = alarm->next) {
+		if (strcmp(alarm->target, target) != 0 || !alarm->look)
+			continue;
+		if (!found || alarm->trigger.rule.kind == TRIGGER_ETA)
+			found = alarm;
+	}
+	if (!found)
+		return false;
+	to->cgroup_used_bytes = (double)found->last.bytes[TRIGGER_CGROUP];
+	to->cgroup_limit_bytes = (double)found->last.limit_bytes;
+	if (found->trigger.rule.kind == TRIGGER_ETA)
+		to->limit_eta_s = trigger_eta_s(&found->trigger, &found->last);
+	return true;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "serve/keeper.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+enum { RETRY_S = 30, MOST_RETRY_S = 3600 };
+
+static void begin(struct service *s, struct watched_item *item)
+{
+	struct jobs_key key;
+	struct error err;
+
+	memset(&key, 0, sizeof(key));
+	memcpy(key.target, item->name, sizeof(key.target));
+	key.kind = WORKER_RECORD;
+	key.n_processes = item->n_processes;
+	memcpy(key.processes, item->processes, sizeof(key.processes));
+	if (jobs_record(s->jobs, &key, &err) < 0)
+		log_note(LOG_WARN, "target %s: %s", item->name, err.message);
+}
+
+/* Twice as long each time, so that a target that cannot be recorded is not stopped again and
+ * again for trying. */
+static void retry_later(struct watched_item *item, uint64_t now, const char *why)
+{
+	if (!item->retry_ns) {
+		item->retry_s = item->retry_s ? item->retry_s * 2 : RETRY_S;
+		if (item->retry_s > MOST_RETRY_S)
+			item->retry_s = MOST_RETRY_S;
+		item->retry_ns = now + item->retry_s * 1000000000ull;
+		log_note(LOG_WARN, "target %s is not recorded: %s; next try in %u s", item->name,
+		         why, item->retry_s);
+	}
+}
+
+static void keep(struct service *s, struct watched_item *item, uint64_t now)
+{
+	char why[ERROR_MESSAGE_BYTES];
+
+	if (!item->n_processes) {
+		jobs_unrecord(s->jobs, item->name);
+		return;
+	}
+	switch (jobs_recording_of(s->jobs, item->name, item->processes, item->n_processes, why)) {
+	case JOBS_NOT_RECORDED:
+		jobs_unrecord(s->jobs, item->name); /* of other processes */
+		begin(s, item);
+		break;
+	case JOBS_RECORDING_FAILED:
+		retry_later(item, now, why);
+		if (now < item->retry_ns)
+			break;
+		item->retry_ns = 0;
+		jobs_unrecord(s->jobs, item->name);
+		begin(s, item);
+		break;
+	case JOBS_RECORDED: item->retry_s = 0; break;
+	default: break;
+	}
+}
+
+void keeper_run(struct service *s)
+{
+	uint64_t now = clock_now_ns();
+
+	for (size_t i = 0; i < watched_n(s->watched); i++) {
+		struct watched_item *item = watched_at(s->watched, i);
+
+		if (item->target && item->target->record == CONFIG_ALWAYS)
+			keep(s, item, now);
+		else if (item->target)
+			jobs_unrecord(s->jobs, item->name); /* it was, before a reload */
+	}
+}

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "serve/serve.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "serve/alarms.h"
+#include "serve/caps.h"
+#include "serve/http.h"
+#include "serve/keeper.h"
+#include "serve/notify.h"
+#include "serve/pushes.h"
+#include "serve/service.h"
+#include "serve/sizes.h"
+#include "serve/spool.h"
+#include "target/proc.h"
+
+enum {
+	TICK_MS = 100,
+	WAITING_MS = 50, /* to find out that a client has gone */
+	STOP_SECONDS = 10,
+	PRUNE_SECONDS = 60,
+	MAX_FILES = 65536,
+	MAX_PEM = 1 << 20,
+};
+
+struct loop {
+	struct service *s;
+	int epoll, signals;
+	sigset_t old_mask;
+	uint64_t tick_ns, second_ns, watchdog_ns, stop_ns;
+};
+
+/* ---- beginning ---- */
+
+int serve_check(const struct config *c, struct error *err)
+{
+	int r = alarms_check(c, err);
+
+	return r < 0 ? r : pushes_check(c, err);
+}
+
+/* Connections and results are descriptors. */
+static void raise_file_limit(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) < 0)
+		return;
+	l.rlim_cur = l.rlim_max < MAX_FILES ? l.rlim_max : MAX_FILES;
+	setrlimit(RLIMIT_NOFILE, &l);
+}
+
+static int read_pem(const char *path, char **ret, struct error *err)
+{
+	int r = path ? proc_read(AT_FDCWD, path, MAX_PEM, ret, NULL) : 0;
+
+	return r < 0 ? error_sys(err, -r, "cannot read %s", path) : 0;
+}
+
+static int read_secrets(struct service *s, struct error *err)
+{
+	int r = 0;
+
+	if (s->config.token_file)
+		r = peer_read_token(s->config.token_file, &s->token, err);
+	if (r == 0)
+		r = read_pem(s->config.tls_cert, &s->tls_cert, err);
+	if (r == 0)
+		r = read_pem(s->config.tls_key, &s->tls_key, err);
+	if (r == 0)
+		r = read_pem(s->config.tls_client_ca, &s->tls_client_ca, err);
+	return r;
+}
+
+/* What systemd has handed over may be anything: the rule is the same. */
+static int check_inherited(struct service *s, struct error *err)
+{
+	s->address.len = sizeof(s->address.to);
+	s->address.is_unix = s->is_unix;
+	if (getsockname(s->listen_fd, (struct sockaddr *)&s->address.to, &s->address.len) < 0)
+		return error_sys(err, errno, "the inherited socket");
+	if (s->is_unix || listen_is_loopback(&s->address) || s->token || s->tls_client_ca)
+		return 0;
+	error_set(err, EPERM, "the inherited socket is reached from other machines");
+	return error_hint(err, "set token_file or tls_cert, tls_key and tls_client_ca");
+}
+
+static int open_socket(struct service *s, struct error *err)
+{
+	int r;
+
+	s->listen_fd = listen_inherited(&s->is_unix);
+	s->is_inherited = s->listen_fd >= 0;
+	if (s->is_inherited)
+		return check_inherited(s, err);
+	r = listen_parse(s->config.listen, &s->address, err);
+	s->is_unix = s->address.is_unix;
+	if (r == 0)
+		r = listen_open(&s->address, &s->listen_fd, err);
+	if (r == 0 && s->is_unix && s->config.group)
+		r = listen_set_group(&s->address, s->config.group, err);
+	return r;
+}
+
+static void on_capture_end(void *arg, const struct jobs_key *key, const char *outcome)
+{
+	struct service *s = arg;
+
+	tally_add(&s->tally, key->target, "request", outcome, NULL);
+}
+
+static struct jobs_options job_options(struct service *s)
+{
+	return (struct jobs_options){
+		.slots = s->config.slots,
+		.budget = s->config.budget,
+		.ended = on_capture_end,
+		.arg = s,
+	};
+}
+
+static struct spool_options spool_options(const struct config *c)
+{
+	return (struct spool_options){
+		.folder = c->spool,
+		.max_bytes = c->spool_bytes,
+		.max_captures = c->spool_captures,
+		.max_age_s = c->spool_age_s,
+		.min_free_percent = (unsigned)c->spool_free_percent,
+	};
+}
+
+static void tell_address(const struct service *s)
+{
+	char text[128];
+
+	listen_text(s->listen_fd, text, sizeof(text));
+	log_note(LOG_INFO, "listening on %s%s, %zu targets", text, s->tls_cert ? " (TLS)" : "",
+	         s->config.n_targets);
+}
+
+static int begin(struct service *s, struct error *err)
+{
+	const struct jobs_options o = job_options(s);
+	const struct spool_options kept = spool_options(&s->config);
+	int r = serve_check(&s->config, err);
+
+	s->begun_ns = clock_now_ns();
+	raise_file_limit();
+	if (r == 0)
+		r = read_secrets(s, err);
+	if (r == 0 && kept.folder)
+		r = spool_open(&kept, &s->spool, err);
+	if (r == 0)
+		r = open_socket(s, err);
+	if (r == 0)
+		r = caps_drop(err);
+	if (r == 0)
+		r = watched_new(&s->config, &s->watched, err);
+	if (r == 0)
+		r = jobs_new(&o, &s->jobs, err);
+	if (r == 0)
+		r = sizes_new(&s->sizes, err);
+	if (r == 0)
+		r = alarms_new(s, &s->alarms, err);
+	if (r == 0)
+		r = pushes_new(&s->config, &s->pushes, err);
+	if (r == 0)
+		r = http_start(s, &s->http, err);
+	return r;
+}
+
+static void service_clear(struct service *s)
+{
+	s->http = http_stop(s->http);
+	s->alarms = alarms_free(s->alarms);
+	s->sizes = sizes_free(s->sizes, s->jobs);
+	s->jobs = jobs_free(s->jobs);
+	s->watched = watched_free(s->watched);
+	s->pushes = pushes_free(s->pushes);
+	s->spool = spool_close(s->spool);
+	tally_clear(&s->tally);
+	if (s->listen_fd >= 0 && !s->is_inherited)
+		listen_remove(&s->address);
+	if (s->listen_fd >= 0)
+		close(s->listen_fd);
+	config_clear(&s->config);
+	free(s->token);
+	free(s->tls_cert);
+	if (s->tls_key)
+		explicit_bzero(s->tls_key, strlen(s->tls_key));
+	free(s->tls_key);
+	free(s->tls_client_ca);
+}
+
+/* ---- signals ---- */
+
+static void warn_of_fixed(const struct config *old, const struct config *new)
+{
+	if (!old->spool != !new->spool || (old->spool && strcmp(old->spool, new->spool) != 0))
+		log_note(LOG_WARN, "spool takes effect at the next start");
+	if (old->n_pushes != new->n_pushes)
+		log_note(LOG_WARN, "pushes take effect at the next start");
+	if (strcmp(old->listen, new->listen) != 0)
+		log_note(LOG_WARN, "listen = %s takes effect at the next start", new->listen);
+	if (old->connections != new->connections || old->timeout_s != new->timeout_s)
+		log_note(LOG_WARN, "limits of connections take effect at the next start");
+}
+
+/* Rules begin anew: what they had seen was for another rule, perhaps. */
+static int use_config(struct service *s, struct error *err)
+{
+	const struct spool_options kept = spool_options(&s->config);
+	struct alarms *alarms = NULL;
+	int r = alarms_new(s, &alarms, err);
+
+	if (r == 0 && s->spool)
+		r = spool_set_limits(s->spool, &kept, err);
+	if (r == 0)
+		r = watched_reload(s->watched, &s->config, err);
+	if (r < 0) {
+		alarms_free(alarms);
+		return r;
+	}
+	alarms_free(s->alarms);
+	s->alarms = alarms;
+	return 0;
+}
+
+/* All of it or nothing. */
+static int reload(struct service *s, struct error *err)
+{
+	cleanup(config_clear) struct config fresh = { 0 };
+	cleanup_free char *token = NULL;
+	struct config old;
+	struct jobs_options o;
+	int r = config_read(s->config.path, &fresh, err);
+
+	if (r == 0)
+		r = serve_check(&fresh, err);
+	if (r == 0 && fresh.token_file)
+		r = peer_read_token(fresh.token_file, &token, err);
+	if (r == 0 && !token && !s->tls_client_ca && !s->is_unix &&
+	    !listen_is_loopback(&s->address))
+		r = error_set(err, EPERM,
+		              "the socket is reached from other machines: token_file "
+		              "cannot be taken away");
+	if (r < 0)
+		return r;
+	warn_of_fixed(&s->config, &fresh);
+	old = s->config;
+	s->config = fresh;
+	r = use_config(s, err);
+	if (r < 0) {
+		s->config = old;
+		return r;
+	}
+	fresh = old; /* to be cleared */
+	free(s->token);
+	s->token = take_ptr(token);
+	o = job_options(s);
+	jobs_set_options(s->jobs, &o);
+	return 0;
+}
+
+static void on_hup(struct service *s)
+{
+	struct error err = { 0 };
+	char text[64];
+
+	snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_now_ns() / 1000);
+	notify_send(text);
+	if (reload(s, &err) < 0)
+		log_note(LOG_WARN, "the configuration stays as it was: %s", err.message);
+	else
+		log_note(LOG_INFO, "configuration read again: %zu targets", s->config.n_targets);
+	notify_send("READY=1");
+}
+
+static void on_term(struct loop *l)
+{
+	if (l->s->stopping)
+		return;
+	notify_send("STOPPING=1");
+	l->s->stopping = true;
+	l->stop_ns = clock_now_ns();
+	http_close_listener(l->s->http);
+	jobs_stop(l->s->jobs);
+}
+
+static void take_signals(struct loop *l)
+{
+	struct signalfd_siginfo i;
+
+	while (read(l->signals, &i, sizeof(i)) == (ssize_t)sizeof(i)) {
+		if (i.ssi_signo == SIGHUP)
+			on_hup(l->s);
+		else if (i.ssi_signo != SIGCHLD) /* its worker's end is seen by jobs_run() */
+			on_term(l);
+	}
+}
+
+/* ---- the loop ---- */
+
+static int add_fd(struct loop *l, int fd, struct error *err)
+{
+	struct epoll_event e = { .events = EPOLLIN };
+
+	return epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &e) < 0 ? error_sys(err, errno, "epoll") : 0;
+}
+
+static int loop_init(struct loop *l, struct error *err)
+{
+	sigset_t set;
+	int r;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, &l->old_mask);
+	signal(SIGPIPE, SIG_IGN);
+	l->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	l->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (l->signals < 0 || l->epoll < 0)
+		return error_sys(err, errno, "cannot wait for events");
+	r = add_fd(l, l->signals, err);
+	if (r == 0)
+		r = add_fd(l, http_fd(l->s->http), err);
+	return r < 0 ? r : add_fd(l, jobs_fd(l->s->jobs), err);
+}
+
+static int wait_ms(const struct loop *l)
+{
+	int ms = http_has_waiters(l->s->http) || l->s->stopping ? WAITING_MS : TICK_MS;
+	int http = http_timeout_ms(l->s->http);
+
+	return http >= 0 && http < ms ? http : ms;
+}
+
+static bool is_due(uint64_t *last_ns, uint64_t every_ns, uint64_t now)
+{
+	if (now - *last_ns < every_ns)
+		return false;
+	*last_ns = now;
+	return true;
+}
+
+static void every_tick(struct service *s)
+{
+	watched_run(s->watched);
+	if (!s->stopping)
+		alarms_run(s->alarms);
+}
+
+static void every_second(struct service *s)
+{
+	struct error ignored;
+
+	keeper_run(s);
+	sizes_run(s->sizes, s->jobs, s->watched);
+	if (s->spool && ++s->seconds % PRUNE_SECONDS == 0)
+		spool_prune(s->spool, &ignored);
+}
+
+static void tick(struct loop *l)
+{
+	uint64_t now = clock_now_ns(), watchdog = notify_watchdog_ns();
+
+	if (is_due(&l->tick_ns, TICK_MS * 1000000ull, now))
+		every_tick(l->s);
+	if (is_due(&l->second_ns, 1000000000ull, now) && !l->s->stopping)
+		every_second(l->s);
+	if (watchdog && is_due(&l->watchdog_ns, watchdog, now))
+		notify_send("WATCHDOG=1");
+}
+
+static bool has_ended(const struct loop *l)
+{
+	if (!l->s->stopping)
+		return false;
+	return jobs_has_stopped(l->s->jobs) ||
+	       clock_now_ns() - l->stop_ns > STOP_SECONDS * 1000000000ull;
+}
+
+static void loop_run(struct loop *l)
+{
+	struct epoll_event events[8];
+
+	while (!has_ended(l)) {
+		(void)!epoll_wait(l->epoll, events, ARRAY_SIZE(events), wait_ms(l));
+		take_signals(l);
+		jobs_run(l->s->jobs);
+		http_run(l->s->http);
+		tick(l);
+	}
+	/* answers that are under way are sent to their ends, for a moment */
+	for (int i = 0; i < 20; i++) {
+		(void)!epoll_wait(l->epoll, events, ARRAY_SIZE(events), 5);
+		http_run(l->s->http);
+	}
+}
+
+static void loop_clear(struct loop *l)
+{
+	if (l->epoll >= 0)
+		close(l->epoll);
+	if (l->signals >= 0)
+		close(l->signals);
+	sigprocmask(SIG_SETMASK, &l->old_mask, NULL);
+}
+
+int serve_run(const char *path, struct error *err)
+{
+	cleanup(service_clear) struct service s = { .listen_fd = -1 };
+	cleanup(loop_clear) struct loop l = { .s = &s, .epoll = -1, .signals = -1 };
+	int r = config_read(path, &s.config, err);
+
+	sigprocmask(SIG_BLOCK, NULL, &l.old_mask);
+	if (r == 0)
+		r = begin(&s, err);
+	if (r == 0)
+		r = loop_init(&l, err);
+	if (r < 0)
+		return r;
+	tell_address(&s);
+	notify_send("READY=1");
+	loop_run(&l);
+	return 0;
+}
