@@ -31,6 +31,8 @@ struct still {
 	const struct agent_control *control;
 	bool frames_only; /* of the words on stacks, only pcs in signal frames count */
 	uint64_t *words;
+	/* every bad address is in here: most words are not, and there are hundreds of thousands */
+	uint64_t low, bytes;
 };
 
 /* ---- is anybody there? ---- */
@@ -102,7 +104,8 @@ static int thread_is_clear(const struct still *s, pid_t tid,
 		return 0;
 	n = read_stack(s, registers_sp(&r) - RED_ZONE);
 	for (size_t i = 0; i < n; i++) {
-		if (is_bad(s, s->words[i]) && (!s->frames_only || is_saved_pc(&s->words[i], n - i)))
+		if (s->words[i] - s->low < s->bytes && is_bad(s, s->words[i]) &&
+		    (!s->frames_only || is_saved_pc(&s->words[i], n - i)))
 			return 0;
 	}
 	return 1;
@@ -233,12 +236,28 @@ static int try_still(struct still *s, int (*work)(void *arg, struct error *err),
 	return r;
 }
 
+/* Of all patches: no patch is outside. */
+static void bound_patches(struct still *s)
+{
+	uint64_t end = 0;
+
+	s->low = UINT64_MAX;
+	for (unsigned i = 0; i < s->table->n_functions; i++) {
+		const uint64_t at = s->table->functions[i].patch_at;
+
+		s->low = at < s->low ? at : s->low;
+		end = at + AGENT_PATCH_BYTES > end ? at + AGENT_PATCH_BYTES : end;
+	}
+	s->bytes = end - s->low;
+}
+
 int agent_still_patch(struct inject *in, const struct target *t, uint64_t base,
                       const struct agent_table *table, const struct agent_control *control,
                       uint64_t *ret_ns, struct error *err)
 {
 	struct still s = { .in = in, .t = t, .base = base, .table = table, .control = control };
 
+	bound_patches(&s);
 	return try_still(&s, set_patches, PATCH_TRIES, ret_ns, err);
 }
 
@@ -256,7 +275,13 @@ int agent_still_wait(struct inject *in, const struct target *t, uint64_t base,
 {
 	/* frames keep words of calls that are long over; and a call that the agent makes in
 	 * itself is only under way where the pc is, or was when a signal came */
-	struct still s = { .in = in, .t = t, .base = base, .table = table, .frames_only = true };
+	struct still s = { .in = in,
+		           .t = t,
+		           .base = base,
+		           .table = table,
+		           .frames_only = true,
+		           .low = base,
+		           .bytes = AGENT_CODE_BYTES };
 	uint64_t ns = 0;
 
 	return try_still(&s, check_that_all_are_out, LEAVE_TRIES, &ns, err);

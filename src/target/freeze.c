@@ -29,7 +29,10 @@
 
 enum {
 	FIRST_PAUSE_NS = 20000,
+	SHORT_PAUSE_NS = 100000, /* at most, while most threads should come to stand */
+	SHORT_NS = 5000000,
 	MAX_PAUSE_NS = 500000,
+	ENDED_NS = 1000000, /* so often threads that do not stop are looked up in /proc */
 	SEIZE_TRIES = 3,
 	HIGHEST_PRIORITY = -20,
 	STATUS_MAX_BYTES = 1 << 16,
@@ -49,6 +52,7 @@ struct freeze {
 	size_t n, cap;
 	pthread_t tracer;
 	sem_t stopped, release;
+	uint64_t looked_ns;                        /* for threads that have ended */
 	int (*work)(void *arg, struct error *err); /* NULL: until release is posted */
 	void *arg;
 	uint64_t stood_ns; /* after work() */
@@ -178,8 +182,9 @@ static int seize_new(struct freeze *f)
 
 static void interrupt_new(struct freeze *f)
 {
+	f->looked_ns = clock_now_ns();
 	if (!f->since_ns)
-		f->since_ns = clock_now_ns();
+		f->since_ns = f->looked_ns;
 	for (size_t i = 0; i < f->n; i++)
 		if (!f->threads[i].stopped && !f->threads[i].gone) {
 			steps_before("interrupt");
@@ -200,34 +205,69 @@ static void take_stop(struct frozen *x, int status)
 	ptrace(PTRACE_INTERRUPT, x->tid, NULL, NULL);
 }
 
-/* Ask without waiting. Its end is left for its parent, who may be ourselves, to collect. */
-static void poll_thread(const struct freeze *f, struct frozen *x)
+static struct frozen *find_frozen(const struct freeze *f, pid_t tid)
 {
-	const int how = WNOHANG | __WALL | __WNOTHREAD;
-	siginfo_t info = { 0 };
+	const struct frozen x = { .tid = tid };
 
-	if (waitid(P_PID, x->tid, &info, how | WSTOPPED) < 0) {
-		x->gone = errno == ECHILD;
-		return;
+	return f->n ? bsearch(&x, f->threads, f->n, sizeof(x), by_tid) : NULL;
+}
+
+/* Take all stops that there are, without waiting. One question for all: while they come in, the
+ * others stand still, and each of ours takes the processor from the threads that are to stop. */
+static void take_stops(struct freeze *f)
+{
+	const int how = WNOHANG | __WALL | __WNOTHREAD | WSTOPPED;
+	struct frozen *x;
+
+	/* bounded: threads to which signals are delivered stop more than once */
+	for (size_t i = 0; i < 4 * f->n + 64; i++) {
+		siginfo_t info = { 0 };
+
+		if (waitid(P_ALL, 0, &info, how) < 0 || !info.si_pid)
+			return;
+		x = find_frozen(f, info.si_pid);
+		if (x && !x->stopped && !x->gone)
+			take_stop(x, info.si_status);
 	}
-	if (info.si_pid)
-		take_stop(x, info.si_status);
-	else if (has_ended(f->target, x->tid))
-		x->gone = true;
+}
+
+/* Its end is left for its parent, who may be ourselves, to collect. */
+static void find_gone(struct freeze *f)
+{
+	const int how = WNOHANG | WNOWAIT | __WALL | __WNOTHREAD | WSTOPPED;
+	const uint64_t now = clock_now_ns();
+
+	if (now - f->looked_ns < ENDED_NS)
+		return;
+	f->looked_ns = now;
+	for (size_t i = 0; i < f->n; i++) {
+		struct frozen *x = &f->threads[i];
+		siginfo_t info = { 0 };
+
+		if (x->stopped || x->gone)
+			continue;
+		if (waitid(P_PID, (id_t)x->tid, &info, how) < 0)
+			x->gone = errno == ECHILD;
+		else if (!info.si_pid)
+			x->gone = has_ended(f->target, x->tid);
+	}
+}
+
+static size_t n_running(const struct freeze *f)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < f->n; i++)
+		n += !f->threads[i].stopped && !f->threads[i].gone;
+	return n;
 }
 
 static size_t poll_all(struct freeze *f)
 {
-	size_t n_running = 0;
-
-	for (size_t i = 0; i < f->n; i++) {
-		struct frozen *x = &f->threads[i];
-
-		if (!x->stopped && !x->gone)
-			poll_thread(f, x);
-		n_running += !x->stopped && !x->gone;
-	}
-	return n_running;
+	take_stops(f);
+	if (n_running(f))
+		find_gone(f);
+	return n_running(f);
 }
 
 static int too_late(const struct freeze *f)
@@ -261,7 +301,7 @@ static int wait_stopped(struct freeze *f)
 			return too_late(f);
 		steps_before("wait");
 		nanosleep(&pause, NULL);
-		if (pause.tv_nsec < MAX_PAUSE_NS)
+		if (pause.tv_nsec < (freeze_ns(f) < SHORT_NS ? SHORT_PAUSE_NS : MAX_PAUSE_NS))
 			pause.tv_nsec *= 2;
 	}
 	return 0;

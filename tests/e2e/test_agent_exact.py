@@ -187,6 +187,29 @@ def test_a_library_that_comes_and_goes(hard, record):
     assert whole > 0.7 * (sums[0] + sums[2]), (whole, cut)
 
 
+def test_more_lists_of_code_than_have_numbers(hard, record):
+    """A library comes and goes more often than there are generations of the list (16): the walks of
+    older ones must be over before a number is given again."""
+    t = hard()
+    r = record(t.pid)
+    truth_of = 0
+    for _ in range(12):
+        for word in ("plugin", "unload"):
+            truth_of += ask(t, word)
+            time.sleep(0.13)  # memwho looks every 100 ms
+            truth_of += ask(t, "many", 50)
+    truth_of += ask(t, "plugin")
+    time.sleep(0.3)
+    before = ask(t, "many", 1000)
+    got = end(r, t.pid)
+    assert_whole(got)
+    whole = sum(s["bytes"] for s in got["stacks"] if "main" in s["frames"])
+    cut = sum(s["bytes"] for s in got["stacks"] if "no unwind table" in " ".join(s["frames"]))
+    mine = sum(s["bytes"] for s in got["stacks"] if {"site_many", "plugin_site"} & set(s["frames"]))
+    assert mine <= truth_of + before <= mine + cut, (mine, cut, truth_of, before)
+    assert mine >= before and whole > 0.8 * (truth_of + before), (whole, cut, truth_of)
+
+
 def test_short_lived_threads(hard, record):
     """Threads that memwho never sees: glibc notes how far their stacks reach."""
     t = hard()
