@@ -48,7 +48,31 @@ static void drop(struct agent_image *i, size_t k)
 	memmove(&i->patches[k], &i->patches[k + 1], (--i->n_patches - k) * sizeof(i->patches[0]));
 }
 
-/* A function that allocates is named; one that frees is the end of it, but where another
+/* Blocks that are allocated by one of them are freed by the others only. */
+static int leave_group_out(struct agent_image *i, size_t probe, const char *why, struct error *err)
+{
+	const struct runtime_probes *all = &i->tracee->probes;
+	const struct runtime_probe *p = &all->probes[probe];
+	char text[sizeof(all->gaps->reason)];
+	int r = leave_out(i, probe, why, err);
+
+	snprintf(text, sizeof(text), "%s cannot be patched, and it belongs to it", p->name);
+	for (size_t k = 0; r == 0 && k < all->n_probes; k++) {
+		const struct runtime_probe *q = &all->probes[k];
+
+		if (q->owner == p->owner && q->group == p->group && !q->left_out)
+			r = leave_out(i, k, text, err);
+	}
+	for (size_t k = i->n_patches; k-- > 0;) {
+		if (i->patches[k].probe->owner == p->owner &&
+		    i->patches[k].probe->group == p->group)
+			drop(i, k);
+	}
+	return r;
+}
+
+/* A function that allocates is named, and so is a whole group for one that frees; else one
+ * that frees is the end of it, but where another
  * one, which it calls, does its work, and is looked at. */
 static int refuse_or_leave_out(struct agent_image *i, size_t probe, const struct error *why,
                                struct error *err)
@@ -59,6 +83,8 @@ static int refuse_or_leave_out(struct agent_image *i, size_t probe, const struct
 
 	if (is_alloc(p))
 		return leave_out(i, probe, why->message, err);
+	if (p->group)
+		return leave_group_out(i, probe, why->message, err);
 	other = agent_ends_calls(i->tracee, symbol_module_elf(p->module), p->vaddr, p->size,
 	                         p->code.role);
 	if (!other) {
@@ -76,8 +102,10 @@ static int drop_for(struct agent_image *i, size_t k, const char *why, struct err
 	int r;
 
 	error_set(&reason, ENOTSUP, "%s cannot be patched: %s", i->patches[k].probe->name, why);
+	const bool is_grouped = i->patches[k].probe->group && !is_alloc(i->patches[k].probe);
+
 	r = refuse_or_leave_out(i, probe_of(i, &i->patches[k]), &reason, err);
-	if (r == 0)
+	if (r == 0 && !is_grouped) /* a group has dropped its patches */
 		drop(i, k);
 	return r;
 }
@@ -230,6 +258,8 @@ static int plan_all(struct agent_image *i, struct error *why, struct error *err)
 	int r = 0;
 
 	for (size_t k = 0; r >= 0 && k < n; k++) {
+		if (i->tracee->probes.probes[k].group && i->tracee->probes.probes[k].left_out)
+			continue;
 		r = agent_patch_plan(i->tracee, k, &i->patches[i->n_patches], why);
 		i->n_patches += r == 1;
 		if (r == -ENOTSUP)

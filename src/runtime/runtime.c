@@ -115,6 +115,7 @@ int runtime_add_probe(struct runtime_probes *to, const struct runtime_ops *owner
 	if (is_probed(to, m, vaddr))
 		return 0;
 	snprintf(p.name, sizeof(p.name), "%s", f->name);
+	p.group = f->group;
 	p.vaddr = vaddr;
 	r = plan_compile(f->role, f->text, &p.code, err);
 	if (r < 0)

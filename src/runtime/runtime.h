@@ -45,6 +45,8 @@ struct runtime_probe {
 	/* PLAN_THROWS: the function of @module that does the same, with the same arguments,
 	 * and returns NULL where this one throws; 0: none is known */
 	uint64_t quiet;
+	/* of @owner's functions those that only make sense together have the same; 0: alone */
+	unsigned group;
 };
 
 /* Code that belongs to an allocator without being probed itself (helpers that
@@ -86,6 +88,7 @@ struct runtime_function {
 	/* PLAN_THROWS: the name of the function that returns NULL instead; or NULL */
 	const char *quiet;
 	unsigned asked; /* as in struct plan_code */
+	unsigned group; /* as in struct runtime_probe */
 };
 
 /* Add a probe on the function at @vaddr (@size 0: not known). A second probe at

@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -55,6 +56,8 @@ static void reply(int fd, size_t v)
 static void serve(int in, int out, const char *self)
 {
 	char order;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* the pipes' other ends live on in its siblings */
 
 	while (read(in, &order, 1) == 1) {
 		if (order == 'f') {

@@ -37,6 +37,7 @@ static int add_method(const struct pg_server *s, const struct pg_functions *func
 		                      .role = pg_plan_role(m),
 		                      .flags = PLAN_JUMPS,
 		                      .asked = pg_plan_asked(&s->layout, m),
+		                      .group = c + 1, /* a class without its free is none */
 		                      .text = text };
 	uint64_t vaddr = s->methods.tables[c].method[m];
 	int r;
