@@ -6,16 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "serve/look.h"
-#include "serve/pushes.h"
-#include "serve/spool.h"
-#include "serve/tally.h"
+#include "serve/store.h"
 #include "serve/trigger.h"
 
 enum { CONFIRM_NS = 1000000000 };
@@ -142,43 +139,6 @@ struct alarms *alarms_free(struct alarms *a)
 
 /* ---- captures ---- */
 
-static int copy_to(FILE *to, int fd, uint64_t bytes, struct error *err)
-{
-	char data[65536];
-
-	for (uint64_t at = 0; at < bytes;) {
-		ssize_t n = pread(fd, data, sizeof(data), (off_t)at);
-
-		if (n <= 0)
-			return error_sys(err, n < 0 ? errno : EIO, "cannot read the capture");
-		fwrite(data, 1, (size_t)n, to);
-		at += (uint64_t)n;
-	}
-	return 0;
-}
-
-static int keep(const struct alarm *alarm, const struct jobs_result *r, struct spool_capture *ret,
-                struct error *err)
-{
-	const struct spool_about about = {
-		.target = alarm->target,
-		.trigger = alarm->name,
-		.reason = alarm->reason[0] ? alarm->reason : NULL,
-		.baseline = alarm->baseline[0] ? alarm->baseline : NULL,
-		.held_bytes = r->held_bytes > 0 ? (uint64_t)r->held_bytes : 0,
-		.pid = alarm->process.pid,
-	};
-	cleanup(spool_drop) struct spool_file f = { 0 };
-	int rc = alarm->all->s->spool ? 0 : error_set(err, ENOENT, "there is no spool");
-
-	if (rc == 0)
-		rc = spool_begin(alarm->all->s->spool, &about, &f, err);
-
-	if (rc == 0)
-		rc = copy_to(f.to, r->fd, r->bytes, err);
-	return rc < 0 ? rc : spool_commit(&f, ret, err);
-}
-
 static enum worker_kind kind_of(const char *capture)
 {
 	if (!strcmp(capture, "refs"))
@@ -191,25 +151,21 @@ static enum worker_kind kind_of(const char *capture)
 static void on_done(struct jobs_waiter *w, const struct jobs_result *r)
 {
 	struct alarm *alarm = (struct alarm *)((char *)w - offsetof(struct alarm, waiter));
-	struct service *s = alarm->all->s;
-	struct spool_capture kept = { 0 };
-	struct error err = r->err;
-	int rc = err.code ? err.code : keep(alarm, r, &kept, &err);
-
-	tally_add(&s->tally, alarm->target, alarm->name, rc < 0 ? "failed" : "ok",
-	          rc < 0 ? NULL : kept.id);
-	if (rc < 0) {
-		log_note(LOG_WARN, "target %s: capture by %s failed: %s", alarm->target,
-		         alarm->conf->name, err.message);
-		return;
-	}
+	const struct spool_about about = {
+		.target = alarm->target,
+		.trigger = alarm->name,
+		.reason = alarm->reason[0] ? alarm->reason : NULL,
+		.baseline = alarm->baseline[0] ? alarm->baseline : NULL,
+		.held_bytes = r->held_bytes > 0 ? (uint64_t)r->held_bytes : 0,
+		.pid = alarm->process.pid,
+	};
 	/* servers of profiles know heaps, not ladders */
-	if (kind_of(alarm->conf->capture) == WORKER_HEAP)
-		pushes_add(s->pushes, &kept, r->fd, r->bytes);
-	if (!strcmp(alarm->name, "baseline"))
+	bool is_heap = kind_of(alarm->conf->capture) == WORKER_HEAP;
+	struct spool_capture kept;
+
+	if (store_capture(alarm->all->s, &about, r, alarm->conf->name, is_heap, &kept) == 0 &&
+	    !strcmp(alarm->name, "baseline"))
 		memcpy(alarm->baseline, kept.id, sizeof(kept.id));
-	log_note(LOG_INFO, "target %s: kept %s (%s)%s%s", alarm->target, kept.id, alarm->conf->name,
-	         alarm->reason[0] ? ": " : "", alarm->reason);
 }
 
 /* False: another capture of the target is running; it is tried again. */

@@ -338,6 +338,16 @@ enum jobs_recording jobs_recording_of(const struct jobs *j, const char *target,
 	return r->state;
 }
 
+bool jobs_recorded_key(const struct jobs *j, const char *target, struct jobs_key *ret)
+{
+	const struct recording *r = find_recording(j, target);
+
+	if (!r || r->state != JOBS_RECORDED)
+		return false;
+	*ret = r->key;
+	return true;
+}
+
 /* ---- asking ---- */
 
 static bool conflicts(const struct job *job, const struct jobs_key *key)

@@ -111,6 +111,9 @@ enum jobs_recording jobs_recording_of(const struct jobs *j, const char *target,
                                       const struct worker_process *of, uint32_t n,
                                       char why[ERROR_MESSAGE_BYTES]);
 
+/* What is being recorded under that name; false: nothing. */
+bool jobs_recorded_key(const struct jobs *j, const char *target, struct jobs_key *ret);
+
 void jobs_counts(const struct jobs *j, struct jobs_counts *ret);
 /* What is running of @target (an attaching capture), or false. */
 bool jobs_running_of(const struct jobs *j, const char *target, struct jobs_running *ret);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "serve/keeper.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "serve/store.h"
 
 enum { RETRY_S = 30, MOST_RETRY_S = 3600 };
 
@@ -36,17 +38,78 @@ static void retry_later(struct watched_item *item, uint64_t now, const char *why
 	}
 }
 
+/* ---- what was held at the end ---- */
+
+struct last {
+	struct jobs_waiter waiter;
+	struct service *s;
+	char target[CONFIG_NAME_BYTES];
+	int32_t pid;
+};
+
+static void on_last(struct jobs_waiter *w, const struct jobs_result *r)
+{
+	struct last *l = (struct last *)w;
+	const struct spool_about about = {
+		.target = l->target,
+		.trigger = "exit",
+		.reason = "what it held when it ended",
+		.held_bytes = r->held_bytes > 0 ? (uint64_t)r->held_bytes : 0,
+		.pid = l->pid,
+	};
+
+	if (!r->cancelled)
+		store_capture(l->s, &about, r, "its end", true, NULL);
+	jobs_unrecord(l->s->jobs, l->target);
+	free(l);
+}
+
+/* The recording of what is not there any more ends, with a last look if there is a spool. */
+static void let_go(struct service *s, struct watched_item *item)
+{
+	struct jobs_running running;
+	struct error ignored;
+	struct jobs_key key;
+	struct last *l;
+
+	if (!s->spool || !jobs_recorded_key(s->jobs, item->name, &key)) {
+		jobs_unrecord(s->jobs, item->name);
+		return;
+	}
+	if (item->last_pid == key.processes[0].pid)
+		return; /* the look is under way */
+	l = calloc(1, sizeof(*l));
+	if (!l)
+		return;
+	item->last_pid = l->pid = key.processes[0].pid;
+	l->s = s;
+	l->waiter.done = on_last;
+	memcpy(l->target, item->name, sizeof(l->target));
+	key.kind = WORKER_HEAP;
+	memcpy(key.format, "pprof", 6);
+	if (jobs_ask(s->jobs, &key, &l->waiter, &running, &ignored) != JOBS_WAIT) {
+		free(l);
+		jobs_unrecord(s->jobs, item->name);
+	}
+}
+
 static void keep(struct service *s, struct watched_item *item, uint64_t now)
 {
 	char why[ERROR_MESSAGE_BYTES];
+	struct jobs_key other;
 
 	if (!item->n_processes) {
-		jobs_unrecord(s->jobs, item->name);
+		let_go(s, item);
 		return;
 	}
 	switch (jobs_recording_of(s->jobs, item->name, item->processes, item->n_processes, why)) {
 	case JOBS_NOT_RECORDED:
-		jobs_unrecord(s->jobs, item->name); /* of other processes */
+		if (jobs_recorded_key(s->jobs, item->name, &other)) {
+			let_go(s, item); /* of other processes */
+			break;
+		}
+		jobs_unrecord(s->jobs, item->name);
+		item->last_pid = 0;
 		begin(s, item);
 		break;
 	case JOBS_RECORDING_FAILED:

@@ -39,6 +39,7 @@ struct watched_item {
 	uint64_t looked_ns;
 	uint64_t retry_ns; /* a recording that failed: keeper.c */
 	unsigned retry_s;
+	int32_t last_pid;  /* whose last look is asked for */
 	uint64_t restarts; /* times that other processes were there than before */
 
 	uint64_t history[WATCHED_HISTORY]; /* resident bytes, a ring; 0: not known */

@@ -256,3 +256,22 @@ def test_a_process_that_ends_meanwhile(tmp_path, hold):
         a = asked.result(15)  # what was held to its end
         assert a.status == 200 and profile(tmp_path, a)[0][3] == "inuse_space"
         assert json.loads(s.get("/targets/api", status=404).body)["error"]
+
+
+def test_what_a_killed_target_held(tmp_path, hold):
+    """The black box: memwho's tables outlive the process."""
+    with Serve(tmp_path, EXACT, f"spool = {tmp_path}/spool", *target(hold, "api", "record = always")) as s:
+        until(lambda: s.get("/targets/api").json()["recording"] == "yes")
+        hold.command("mark")
+        hold.command("go 20")
+        truth = hold.truth()
+        hold.process.send_signal(signal.SIGKILL)
+        hold.process.wait()
+        until(lambda: s.get("/captures").json()["captures"])
+        kept, = s.get("/captures").json()["captures"]
+        assert (kept["trigger"], kept["target"], kept["pid"]) == ("exit", "api", hold.pid)
+        samples = profile(tmp_path, s.get(f"/captures/{kept['id']}", status=200))[1]
+        score = compare([(tuple(f[0] for f in reversed(x.frames)), x.values[3]) for x in samples], truth)
+        assert score.path_error == 0, score.explain()
+        assert kept["held_bytes"] == sum(x.values[3] for x in samples)
+        until(lambda: not s.workers())
