@@ -25,9 +25,10 @@
 enum {
 	MEMORY_PER_CONNECTION = 12 << 10, /* headers and all; more is 431 */
 	MAX_BODY = WORKER_TEXT_BYTES - 1,
-	OTHER_FDS = 128,        /* that we need beside connections */
-	FDS_PER_CONNECTION = 2, /* a result that is sent */
-	ANSWER_SECONDS = 300,   /* to take one */
+	OTHER_FDS = 128,      /* that we need beside connections */
+	RESULT_FDS = 1024,    /* results that are sent */
+	CUT_MS = 200,         /* between two searches for slow clients */
+	ANSWER_SECONDS = 300, /* to take one */
 };
 
 /* A connection, from accept to close. */
@@ -62,6 +63,7 @@ struct http {
 	struct connection *connections;
 	struct request *waiting;
 	struct http_counts counts;
+	uint64_t cut_ns; /* when slow clients were looked for */
 };
 
 /* ---- connections ---- */
@@ -139,6 +141,10 @@ static void cut_slow(struct http *h)
 {
 	uint64_t now = clock_now_ns();
 	uint64_t to_ask = 2 * h->s->config.timeout_s * 1000000000ull;
+
+	if (now - h->cut_ns < CUT_MS * 1000000ull)
+		return;
+	h->cut_ns = now;
 
 	for (struct connection *c = h->connections; c; c = c->next) {
 		uint64_t most = c->is_asking ? ANSWER_SECONDS * 1000000000ull : to_ask;
@@ -584,20 +590,18 @@ static void on_log(void *arg, const char *fmt, va_list ap)
 
 /* ---- the whole ---- */
 
-/* As many as descriptors allow. */
+/* As many as descriptors allow; some stay for results that are sent. */
 static unsigned connection_limit(const struct config *c)
 {
 	struct rlimit l;
-	uint64_t most = c->connections;
+	uint64_t most = c->connections, room = 1;
 
-	if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur != RLIM_INFINITY) {
-		uint64_t room = l.rlim_cur > OTHER_FDS + FDS_PER_CONNECTION
-		                        ? (l.rlim_cur - OTHER_FDS) / FDS_PER_CONNECTION
-		                        : 1;
-
-		most = room < most ? room : most;
-	}
-	return (unsigned)most;
+	if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_cur == RLIM_INFINITY)
+		return (unsigned)most;
+	if (l.rlim_cur > OTHER_FDS)
+		room = l.rlim_cur - OTHER_FDS;
+	room -= room / 2 < RESULT_FDS ? room / 2 : RESULT_FDS;
+	return (unsigned)(room < most ? room : most);
 }
 
 static struct MHD_Daemon *start_daemon(struct http *h)

@@ -240,6 +240,13 @@ def test_paths_methods_and_arguments(tmp_path, sleeper):
             assert a.json()["error"]
 
 
+def refusal(c):
+    """The status line; where the service has closed while we still sent, it may be lost."""
+    with contextlib.suppress(ConnectionResetError):
+        return c.recv(4096)[:12]
+    return b"reset"
+
+
 def ask_healthz(s, seconds=1.0):
     begun = time.monotonic()
     assert s.get("/healthz", timeout=5).status == 200
@@ -251,17 +258,17 @@ def test_clients_that_mean_no_good(tmp_path, sleeper):
     with Serve(tmp_path, "timeout = 1s", "connections = 64", "connections_per_address = 40") as s:
         symbol = f"POST /targets/{one}/debug/pprof/symbol HTTP/1.1\r\nHost: localhost\r\n".encode()
         with contextlib.closing(s.raw(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + 20000 * b"a")) as c:
-            assert c.recv(4096)[:12] in (b"HTTP/1.1 431", b"HTTP/1.1 400", b"HTTP/1.1 413")
+            assert refusal(c) in (b"HTTP/1.1 431", b"HTTP/1.1 400", b"HTTP/1.1 413", b"reset")
         with contextlib.closing(s.raw(b"GET /" + 20000 * b"a" + b" HTTP/1.1\r\n\r\n")) as c:
-            assert c.recv(4096)[:12] in (b"HTTP/1.1 414", b"HTTP/1.1 431")
+            assert refusal(c) in (b"HTTP/1.1 414", b"HTTP/1.1 431", b"reset")
         with contextlib.closing(s.raw(symbol + b"Content-Length: 1000000000\r\n\r\n")) as c:
-            assert c.recv(4096).startswith(b"HTTP/1.1 413")
+            assert refusal(c) == b"HTTP/1.1 413"
         with contextlib.closing(s.raw(symbol + b"Transfer-Encoding: chunked\r\n\r\n")) as c:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 for _ in range(8):
                     c.sendall(b"1000\r\n" + 4096 * b"0" + b"\r\n")
                 c.sendall(b"0\r\n\r\n")
-            assert c.recv(4096).startswith(b"HTTP/1.1 413")
+            assert refusal(c) in (b"HTTP/1.1 413", b"reset")
         for garbage in (b"\0\0\0\0\r\n\r\n", b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/9.9\r\n\r\n",
                         b"GET / HTTP/1.1\r\nContent-Length: -1\r\nHost: localhost\r\n\r\n"):
             c = s.raw(garbage)
