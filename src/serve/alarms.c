@@ -218,18 +218,23 @@ static bool follow(struct alarm *alarm, const struct watched_item *item)
 	alarm->process = item->processes[0];
 	alarm->baseline[0] = '\0';
 	begin_anew(&alarm->trigger);
-	return look_open(item->processes[0].pid, &alarm->look, &ignored) == 0;
+	if (look_open(item->processes[0].pid, &alarm->look, &ignored) < 0)
+		return false;
+	look_need(alarm->look, &alarm->trigger.rule);
+	return true;
 }
 
 static void run(struct alarm *alarm, uint64_t now)
 {
 	const struct watched_item *item = watched_at(alarm->all->s->watched, alarm->index);
 	char reason[TRIGGER_REASON_BYTES] = "";
-	enum trigger_verdict v;
+	enum trigger_verdict v = TRIGGER_NOTHING;
+	int r = follow(alarm, item) ? look_sample(alarm->look, now, &alarm->last) : -ESRCH;
 
-	if (!follow(alarm, item) || look_sample(alarm->look, now, &alarm->last) < 0)
+	if (r < 0)
 		return;
-	v = trigger_look(&alarm->trigger, now, &alarm->last, reason);
+	if (r > 0)
+		v = trigger_look(&alarm->trigger, now, &alarm->last, reason);
 	if (v != TRIGGER_NOTHING && !alarm->waiter.job) {
 		alarm->is_due = true;
 		alarm->name = v == TRIGGER_BASELINE ? "baseline"

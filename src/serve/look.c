@@ -10,10 +10,16 @@
 #include "base/cleanup.h"
 #include "target/memory_cgroup.h"
 
-enum { QUIET_AFTER = 20, QUIET_EVERY = 4, TEXT_BYTES = 8192 };
+enum {
+	QUIET_AFTER = 20, /* looks at which it has hardly moved: one more is left out */
+	MOST_LEFT_OUT = 10,
+	TEXT_BYTES = 8192,
+};
 
-static const uint64_t CGROUP_EVERY_NS = 900000000; /* ten looks a second are not exact */
-static const uint64_t LIMIT_EVERY_NS = 10000000000;
+static const int64_t MOVED_BYTES = 1 << 20; /* from one look to the next */
+
+static const uint64_t CGROUP_EVERY_NS = 900000000;  /* ten looks a second are not exact */
+static const uint64_t LIMIT_EVERY_NS = 10000000000; /* also of memory.stat, while usage stays */
 /* v1 says LONG_MAX in pages for "none"; nobody has a limit of an exabyte */
 static const int64_t NO_LIMIT = 1ll << 60;
 
@@ -25,8 +31,11 @@ struct look {
 	bool has_cgroup;
 	struct memory_cgroup cgroup;
 	int64_t page_bytes;
-	uint64_t cgroup_ns, limit_ns; /* when they were read; 0: never */
+	uint64_t cgroup_ns, limit_ns, stat_ns; /* when they were read; 0: never */
+	uint64_t inactive;                     /* of memory.stat */
+	int64_t stat_usage;                    /* usage at that time */
 	unsigned unmoved, skipped;
+	bool needed[N_FILES];
 	struct trigger_sample last;
 };
 
@@ -125,8 +134,10 @@ int look_open(pid_t pid, struct look **ret, struct error *err)
 
 	if (!l)
 		return error_oom(err);
-	for (int i = 0; i < N_FILES; i++)
+	for (int i = 0; i < N_FILES; i++) {
 		l->files[i] = -1;
+		l->needed[i] = true;
+	}
 	l->last = trigger_sample_unknown();
 	l->page_bytes = sysconf(_SC_PAGESIZE);
 	snprintf(path, sizeof(path), "/proc/%d/statm", pid);
@@ -155,7 +166,7 @@ static int read_resident(struct look *l)
 	if (!size)
 		return -ESRCH;
 	anon = resident > shared ? (int64_t)(resident - shared) * l->page_bytes : 0;
-	l->unmoved = anon == l->last.bytes[TRIGGER_ANON] ? l->unmoved + 1 : 0;
+	l->unmoved = llabs(anon - l->last.bytes[TRIGGER_ANON]) < MOVED_BYTES ? l->unmoved + 1 : 0;
 	l->last.bytes[TRIGGER_ANON] = anon;
 	l->skipped = 0;
 	return 0;
@@ -182,42 +193,80 @@ static void read_limit(struct look *l)
 	} while (memory_cgroup_up(&c));
 }
 
-static void read_cgroup(struct look *l, uint64_t now_ns)
+static bool is_due(uint64_t then_ns, uint64_t now_ns, uint64_t every_ns)
+{
+	return !then_ns || now_ns - then_ns >= every_ns;
+}
+
+/* Dear, because it is long: not while usage stays what it was. */
+static void read_stat(struct look *l, int64_t usage, uint64_t now_ns)
 {
 	char text[TEXT_BYTES];
-	uint64_t inactive = 0;
-	int64_t usage = -1;
 
-	l->cgroup_ns = now_ns;
+	if (!is_due(l->stat_ns, now_ns, LIMIT_EVERY_NS) &&
+	    llabs(usage - l->stat_usage) < MOVED_BYTES)
+		return;
+	l->stat_ns = now_ns;
+	l->stat_usage = usage;
 	if (read_text(l->files[STAT], text, sizeof(text)))
-		look_parse_stat(text, l->cgroup.is_v2, &inactive, &l->last.limit_bytes);
-	if (read_text(l->files[USAGE], text, sizeof(text)))
-		usage = (int64_t)strtoull(text, NULL, 10);
-	l->last.bytes[TRIGGER_CGROUP] = usage < 0                   ? -1
-	                                : usage > (int64_t)inactive ? usage - (int64_t)inactive
-	                                                            : 0;
-	if (read_text(l->files[EVENTS], text, sizeof(text)))
-		l->last.oom_kills = look_parse_number(text, "oom_kill");
-	l->last.pressure = read_text(l->files[PRESSURE], text, sizeof(text))
-	                           ? look_parse_pressure(text)
-	                           : -1;
-	if (l->cgroup.is_v2 && l->has_cgroup &&
-	    (!l->limit_ns || now_ns - l->limit_ns >= LIMIT_EVERY_NS)) {
+		look_parse_stat(text, l->cgroup.is_v2, &l->inactive, &l->last.limit_bytes);
+	if (l->cgroup.is_v2 && is_due(l->limit_ns, now_ns, LIMIT_EVERY_NS)) {
 		l->limit_ns = now_ns;
 		read_limit(l);
 	}
 }
 
+static void read_usage(struct look *l, uint64_t now_ns)
+{
+	char text[64];
+	int64_t usage, inactive;
+
+	if (!read_text(l->files[USAGE], text, sizeof(text))) {
+		l->last.bytes[TRIGGER_CGROUP] = -1;
+		return;
+	}
+	usage = (int64_t)strtoull(text, NULL, 10);
+	read_stat(l, usage, now_ns);
+	inactive = (int64_t)l->inactive;
+	l->last.bytes[TRIGGER_CGROUP] = usage > inactive ? usage - inactive : 0;
+}
+
+static void read_cgroup(struct look *l, uint64_t now_ns)
+{
+	char text[1024];
+
+	l->cgroup_ns = now_ns;
+	read_usage(l, now_ns);
+	if (l->needed[EVENTS] && read_text(l->files[EVENTS], text, sizeof(text)))
+		l->last.oom_kills = look_parse_number(text, "oom_kill");
+	if (l->needed[PRESSURE])
+		l->last.pressure = read_text(l->files[PRESSURE], text, sizeof(text))
+		                           ? look_parse_pressure(text)
+		                           : -1;
+}
+
+void look_need(struct look *l, const struct trigger_rule *r)
+{
+	l->needed[EVENTS] = r->kind == TRIGGER_OOM;
+	l->needed[PRESSURE] = r->kind == TRIGGER_PRESSURE;
+}
+
 int look_sample(struct look *l, uint64_t now_ns, struct trigger_sample *ret)
 {
-	int r = 0;
+	unsigned left_out = l->unmoved / QUIET_AFTER;
+	int news = 0;
 
-	if (l->unmoved < QUIET_AFTER || ++l->skipped >= QUIET_EVERY)
-		r = read_resident(l);
-	if (r < 0)
-		return r;
-	if (!l->cgroup_ns || now_ns - l->cgroup_ns >= CGROUP_EVERY_NS)
+	if (left_out > MOST_LEFT_OUT - 1)
+		left_out = MOST_LEFT_OUT - 1;
+	if (l->skipped++ >= left_out) {
+		if (read_resident(l) < 0)
+			return -ESRCH;
+		news = 1;
+	}
+	if (is_due(l->cgroup_ns, now_ns, CGROUP_EVERY_NS)) {
 		read_cgroup(l, now_ns);
+		news = 1;
+	}
 	*ret = l->last;
-	return 0;
+	return news;
 }

@@ -7,8 +7,8 @@
  * opened, so a pid that is used again is never mistaken.
  *
  * The surprising rule: not every look reads. Resident memory is read at each
- * (1.2 us), but where it has not moved for two seconds only at every fourth; the
- * cgroup once a second, its limit every ten.
+ * (1 to 3 us), but the longer it has hardly moved the fewer, once a second at
+ * least; the cgroup once a second, its limit every ten.
  *
  * Sources: fs/proc/array.c (statm), Documentation/admin-guide/cgroup-v1/memory.rst
  * and cgroup-v2.rst, Documentation/accounting/psi.rst of Linux 6.18.
@@ -26,7 +26,10 @@ int look_open(pid_t pid, struct look **ret, struct error *err);
 struct look *look_close(struct look *l); /* NULL is fine; returns NULL */
 void look_closep(struct look **l);
 
-/* To be called ten times a second or less often. 0, or -ESRCH: the process has ended.
+/* From now on kills and pressure are read only if this rule asks for them. */
+void look_need(struct look *l, const struct trigger_rule *r);
+/* To be called ten times a second or less often. Returns 1, or 0 when nothing
+ * was read: *ret is as before, and rules need not be asked; -ESRCH: the process has ended.
  * TRIGGER_ALLOCATED is left unknown: its allocator's reader knows it. */
 int look_sample(struct look *l, uint64_t now_ns, struct trigger_sample *ret);
 
