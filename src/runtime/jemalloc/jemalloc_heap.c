@@ -120,6 +120,10 @@ static uint64_t add_extent(struct walk *w, const struct jemalloc_entry *e,
 		.size_class = r->size_class,
 		.state = r->state,
 		.slab = r->slab,
+		.n_regions = r->state == JEMALLOC_ACTIVE && r->slab
+		                     ? (uint16_t)jemalloc_layout_regions(r)
+		                     : 0,
+		.n_free = (uint16_t)r->n_free,
 	};
 	h->n_arenas += !(w->arenas[r->arena / 8] >> r->arena % 8 & 1);
 	w->arenas[r->arena / 8] |= 1 << r->arena % 8;

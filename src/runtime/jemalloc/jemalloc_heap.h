@@ -19,6 +19,7 @@ struct jemalloc_extent {
 	uint8_t size_class;
 	uint8_t state; /* enum jemalloc_state */
 	bool slab;
+	uint16_t n_regions, n_free; /* of a slab */
 };
 
 /* A block of metadata (base_block_t); blocks of one arena form a chain. */

@@ -330,6 +330,19 @@ int jemalloc_label_find(struct heap_memory *m, const struct regions_input *in, c
 	return r;
 }
 
+int jemalloc_label_each(const struct runtime_view *v, const struct regions_input *in,
+                        int (*each)(const struct jemalloc_heap *h, void *arg, struct error *err),
+                        void *arg, struct error *err)
+{
+	cleanup(heap_memory_clear) struct heap_memory m = { .target = v->target };
+	cleanup(heaps_clear) struct heaps heaps = { 0 };
+	int r = read_all(&m, in, v->target->exe, &heaps, err);
+
+	for (size_t i = 0; r == 0 && i < heaps.n; i++)
+		r = each(&heaps.items[i], arg, err);
+	return r;
+}
+
 int jemalloc_label_regions(const struct runtime_view *v, const struct regions_input *in,
                            struct regions *to, struct error *err)
 {

@@ -11,6 +11,12 @@ int jemalloc_label_regions(const struct runtime_view *v, const struct regions_in
 int jemalloc_label_block(const struct runtime_view *v, const struct regions_input *in,
                          uint64_t addr, struct regions_block *ret, struct error *err);
 
+struct jemalloc_heap;
+/* Each jemalloc that is found; ends with what @each returns below 0. */
+int jemalloc_label_each(const struct runtime_view *v, const struct regions_input *in,
+                        int (*each)(const struct jemalloc_heap *h, void *arg, struct error *err),
+                        void *arg, struct error *err);
+
 /* The same on any memory; @exe: path of the executable in @in->maps. */
 int jemalloc_label_memory(struct heap_memory *m, const struct regions_input *in, const char *exe,
                           struct regions *to, struct error *err);
