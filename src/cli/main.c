@@ -16,15 +16,15 @@
 extern const struct cli_command ladder_command, top_command, map_command, alloc_command,
 	run_command, render_command, diff_command, doctor_command, completion_command,
 	version_command, help_command, what_command, refs_command, detach_command, serve_command,
-	serve_worker_command, trim_command, delta_command;
+	serve_worker_command, trim_command, delta_command, je_command;
 
 /* The only list: one line for a command, in the order of the help. */
 const struct cli_command *const main_commands[] = {
-	&ladder_command, &top_command,          &map_command,     &alloc_command,
-	&run_command,    &refs_command,         &what_command,    &render_command,
-	&diff_command,   &delta_command,        &trim_command,    &detach_command,
-	&doctor_command, &completion_command,   &version_command, &help_command,
-	&serve_command,  &serve_worker_command,
+	&ladder_command, &top_command,    &map_command,          &alloc_command,
+	&run_command,    &refs_command,   &what_command,         &render_command,
+	&diff_command,   &delta_command,  &je_command,           &trim_command,
+	&detach_command, &doctor_command, &completion_command,   &version_command,
+	&help_command,   &serve_command,  &serve_worker_command,
 };
 const size_t main_n_commands = ARRAY_SIZE(main_commands);
 

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=900 parallel
+"""memwho je: jemallocs of running programs, switched and read from outside. A Rust service as it is
+deployed (programs/rust/src/bin/caches.rs), a C program on the shared library (programs/caches.c):
+both say what their caches hold, and that is what dumps must name, to the byte where every block is
+sampled."""
+import math
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import time
+
+import caches
+import conftest
+import pytest
+from conftest import run_memwho
+from hold import build_rust, library
+from refusal import refused
+from test_agent_seccomp import ERRNO, only
+from victim import injector, victim  # noqa: F401, a fixture
+
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="calls are for x86-64")
+MIB = 1 << 20
+CONF = "prof:true,prof_active:false"
+MEMFD_CREATE = 319
+
+
+@pytest.fixture(scope="module")
+def service_program():
+    try:
+        built = build_rust(conftest.SOURCE, conftest.BUILD)
+    except RuntimeError as e:
+        pytest.skip(str(e))
+    return os.path.join(os.path.dirname(built), "caches")
+
+
+class Service:
+    def __init__(self, command, wrapper=(), **environment):
+        self.process = subprocess.Popen([*wrapper, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True, env={**os.environ, **environment})
+        line = self.process.stdout.readline().split()
+        assert line and line[0] == "ready", line
+        self.pid = self.process.pid
+
+    def say(self, text):
+        self.process.stdin.write(text + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline().split()[-1])
+
+    def stop(self):
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def service():
+    started = []
+
+    def start(*args, **kw):
+        started.append(Service(*args, **kw))
+        return started[-1]
+
+    yield start
+    for s in started:
+        s.stop()
+
+
+@pytest.fixture
+def on_jemalloc(service):
+    """The C program with caches, its jemalloc set up as @conf says."""
+    def start(conf=CONF, **kw):
+        if not library("libjemalloc.so.2"):
+            pytest.skip("no libjemalloc.so.2")
+        return service([conftest.PROGRAMS / "caches", "3"], LD_PRELOAD="libjemalloc.so.2", MALLOC_CONF=conf, **kw)
+    return start
+
+
+def je(pid, *words):
+    return run_memwho("je", pid, *words, "--json").json()
+
+
+def held_by(dump, function):
+    """(bytes, blocks) below @function."""
+    rows = [s for s in dump["stacks"] if any(function in f for f in s["frames"])]
+    return sum(s["bytes"] for s in rows), sum(s["count"] for s in rows)
+
+
+# ---- the service ----
+
+def test_which_cache_grew(service, service_program):
+    s = service([service_program], _RJEM_MALLOC_CONF=CONF)
+    got = je(s.pid, "status")
+    assert got["config_prof"] and got["opt_prof"] and not got["active"] and got["lg_sample"] == 19, got
+    s.say("fill sessions 2000 1024")
+    assert je(s.pid, "dump")["stacks"] == [], "nothing is recorded before it is on"
+    assert je(s.pid, "on")["was_active"] is False
+    images = s.say("fill images 1024 65536")
+    s.say("fill index 100 1024")
+    dump = je(s.pid, "dump")
+    held, _ = held_by(dump, "decode_image")
+    # each block is sampled with this probability
+    p = -math.expm1(-65536 / (1 << 19))
+    assert abs(held - images) < 5 * 65536 * math.sqrt(1024 * (1 - p) / p), (held, images)
+    assert dump["sample_bytes"] == 1 << 19 and dump["value_type"] == "inuse_space"
+    top = run_memwho("je", s.pid, "dump").out
+    assert "decode_image" in top and "jemalloc" not in top.split("STACK")[1], top
+    leaf = dump["stacks"][0]["frames"][0]
+    assert "caches::" in leaf or "decode_image" in leaf, dump["stacks"][0]
+    assert "<svg" in run_memwho("je", s.pid, "dump", "--format", "svg").out
+
+
+def test_every_block(service, service_program):
+    """One sample in a byte: then it is exact, and what is dropped leaves."""
+    s = service([service_program], _RJEM_MALLOC_CONF=CONF)
+    je(s.pid, "on")
+    assert je(s.pid, "sample", "1")["lg_sample"] == 0
+    # the first sample of a thread is still as far away as it was
+    s.say("fill index 300 131072"), s.say("drop index")
+    sessions, images = s.say("fill sessions 3000 1024"), s.say("fill images 50 40960")
+    dump = je(s.pid, "dump")
+    assert held_by(dump, "remember_session") == (sessions, 3000)
+    assert held_by(dump, "decode_image") == (images, 50)
+    assert held_by(dump, "build_index") == (0, 0)
+    s.say("drop images")
+    dump = je(s.pid, "dump")
+    assert held_by(dump, "decode_image") == (0, 0) and held_by(dump, "remember_session") == (sessions, 3000)
+    assert je(s.pid, "off")["was_active"]
+    s.say("fill index 500 1024")
+    assert held_by(je(s.pid, "dump"), "build_index") == (0, 0)
+    je(s.pid, "reset")
+    assert je(s.pid, "dump")["stacks"] == []
+
+
+def test_stripped(service, service_program, tmp_path):
+    """Nothing says where its mallctl is: nothing is called."""
+    stripped = tmp_path / "service"
+    shutil.copy(service_program, stripped)
+    subprocess.run(["strip", "--strip-all", stripped], check=True)
+    s = service([stripped], _RJEM_MALLOC_CONF=CONF)
+    refused("je", s.pid, "on", said=("no function mallctl", "stripped", "memwho alloc"))
+    assert s.say("fill index 10 1024") == 10 * 1024
+    # what is read from outside needs no name
+    assert je(s.pid, "stats")["allocated_bytes"] > 10 * 1024
+
+
+# ---- the shared library ----
+
+def test_shared_library(on_jemalloc):
+    s = on_jemalloc(CONF + ",lg_prof_sample:0")
+    assert je(s.pid, "on")["active"]
+    usable = s.say("fill 1 700 1000")
+    dump = je(s.pid, "dump")
+    assert held_by(dump, "fill") == (usable, 700)
+    assert all("malloc" not in s["frames"][0] for s in dump["stacks"]), dump["stacks"]
+    # nothing is left open there
+    assert not [f for f in os.listdir(f"/proc/{s.pid}/fd") if "memfd" in os.readlink(f"/proc/{s.pid}/fd/{f}")]
+
+
+def test_in_a_container(on_jemalloc):
+    s = on_jemalloc(CONF + ",lg_prof_sample:0", wrapper=["unshare", "--fork", "--pid", "--mount", "--kill-child"])
+    inner = int(subprocess.run(["pgrep", "-P", str(s.pid)], stdout=subprocess.PIPE, check=True).stdout)
+    je(inner, "on")
+    usable = s.say("fill 2 300 5000")
+    assert held_by(je(inner, "dump"), "fill") == (usable, 300)
+
+
+def test_stats_are_what_the_program_holds(on_jemalloc):
+    s = on_jemalloc("")
+    s.say("fill 0 20000 1000")
+    s.say("fill 1 40 100000")
+    got = je(s.pid, "stats")
+    assert got["calls"] == 0
+    [one] = got["jemallocs"]
+    for key in "allocated", "active", "dirty", "muzzy", "retained":
+        assert sum(a[f"{key}_bytes"] for a in one["arenas"]) == got[f"{key}_bytes"], key
+    classes = {c["size_bytes"]: c for c in one["classes"]}
+    assert 20000 <= classes[1024]["blocks"] <= 20100 and classes[114688]["blocks"] == 40, classes
+    for c in one["classes"]:
+        assert c["blocks"] * c["size_bytes"] <= c["active_bytes"] and \
+            c["slabs"] * c["regions"] * c["size_bytes"] <= c["active_bytes"]
+        assert not c["slabs"] or (c["slabs"] * c["regions"] - c["blocks"]) * c["size_bytes"] == c["free_bytes"], c
+    assert got["allocated_bytes"] == sum(c["blocks"] * c["size_bytes"] for c in one["classes"])
+    assert got["resident_bytes"] <= got["process_resident_bytes"]
+    text = run_memwho("je", s.pid, "stats").out
+    assert "nothing was called" in text and "ARENA" in text and "1.0 KiB" in text
+
+
+def test_purge_and_decay(on_jemalloc):
+    s = on_jemalloc("dirty_decay_ms:-1,muzzy_decay_ms:0")
+    s.say("fill 0 30000 1000")
+    s.say("drop 0")
+    got = je(s.pid, "purge")
+    came = got["came_back_bytes"]
+    assert came > 20 * MIB and abs(came - got["predicted_bytes"]) < 0.01 * came + 300 * 1024, got
+    s.say("fill 0 30000 1000")
+    s.say("drop 0")
+    assert je(s.pid, "decay")["came_back_bytes"] < MIB, "never is never"
+    assert je(s.pid, "decay", 100)["decay_ms"] == 100
+    assert je(s.pid, "status")["dirty_decay_ms"] == 100
+    deadline = time.monotonic() + 10
+    while je(s.pid, "decay")["resident_after_bytes"] > 20 * MIB:  # the first one starts its clock
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+# ---- refusals ----
+
+def test_not_started_with_it(on_jemalloc):
+    s = on_jemalloc("")
+    for words in ("on",), ("off",), ("dump",), ("reset",), ("sample", "64K"):
+        refused("je", s.pid, *words, said=("started without opt.prof", f"memwho alloc {s.pid}"))
+    status = run_memwho("je", s.pid).out
+    assert "without opt.prof" in status and f"memwho alloc {s.pid}" in status, status
+
+
+def test_not_built_in(service, victim):
+    """glibc's malloc, and a jemalloc without a profiler would say so."""
+    v = victim("cn")
+    refused("je", v.pid, "status", said="no function mallctl")
+    refused("je", v.pid, "stats", said="no jemalloc was found")
+    v.check()
+
+
+@pytest.mark.parametrize("words,said", [(("fly",), "does not know 'fly'"), (("sample",), "needs a number"),
+                                        (("sample", "1000"), "powers of two"), (("decay", "soon"), "milliseconds"),
+                                        (("on", "2"), "unexpected argument '2'"), (("stats", "-o", "x.svg"), "-o is for")])
+def test_command_line(on_jemalloc, words, said):
+    s = on_jemalloc()
+    refused("je", s.pid, *words, said=said, code=2)
+    assert not injector(s.pid, "find")[0] == 0 or words[0] in ("sample", "decay")
+
+
+def test_a_filter_that_forbids_memfd(victim, tmp_path):
+    (tmp_path / "filter").write_bytes(only(MEMFD_CREATE, ERRNO | 1))
+    v = victim("cn", preload="libjemalloc.so.2", args=[f"filter={tmp_path / 'filter'}"])
+    refused("je", v.pid, "dump", said=("memfd_create", "seccomp"), hint=False)
+    v.check()
+
+
+def test_traced_by_another(on_jemalloc):
+    s = on_jemalloc()
+    tracer = subprocess.Popen(["strace", "-p", str(s.pid), "-o", "/dev/null"], stderr=subprocess.DEVNULL) \
+        if shutil.which("strace") else subprocess.Popen(["gdb", "-p", str(s.pid), "-batch", "-ex", "shell sleep 20"],
+                                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 15
+        while "TracerPid:\t0\n" in open(f"/proc/{s.pid}/status").read():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        refused("je", s.pid, "on", said="trace")
+    finally:
+        tracer.kill()
+        tracer.wait()
+
+
+def test_ends_during_a_call(on_jemalloc):
+    """Killed at some moment of a dump: a sentence, and no memwho that waits for it."""
+    for pause in 0.0, 0.02, 0.05, 0.1, 0.2:
+        s = on_jemalloc(CONF + ",lg_prof_sample:0,prof_active:true")
+        s.say("fill 0 3000 1000")
+        p = subprocess.Popen([conftest.MEMWHO, "je", str(s.pid), "dump", "--json"], stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True)
+        time.sleep(pause)
+        s.process.send_signal(signal.SIGKILL)
+        _, err = p.communicate(timeout=20)
+        assert p.returncode in (0, 1) and (p.returncode == 0 or err.startswith("memwho: ")), (p.returncode, err)
