@@ -97,12 +97,24 @@ static int hand_start(struct jobs *j, struct hand *h, struct error *err)
 	return r;
 }
 
-static void hand_tell(struct hand *h)
+static void hand_signal(struct hand *h, int number)
 {
 	if (!h->worker.pid || h->told_ns)
 		return;
-	kill(h->worker.pid, SIGTERM);
+	kill(h->worker.pid, number);
 	h->told_ns = clock_now_ns();
+}
+
+/* End, with what there is. */
+static void hand_tell(struct hand *h)
+{
+	hand_signal(h, SIGTERM);
+}
+
+/* End; nobody waits for the result. */
+static void hand_drop(struct hand *h)
+{
+	hand_signal(h, SIGUSR1);
 }
 
 /* True: there is no process any more. */
@@ -507,7 +519,7 @@ void jobs_leave(struct jobs *j, struct jobs_waiter *w)
 	note_end(j, job, "cancelled");
 	job->answered = true;
 	if (!job->recording)
-		hand_tell(&job->hand);
+		hand_drop(&job->hand);
 }
 
 /* ---- running ---- */

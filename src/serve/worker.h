@@ -18,7 +18,7 @@
  * worker_request with the descriptor that the result is to be written to; the
  * answer is one struct worker_reply. A worker that records goes on until its
  * socket is closed; any other ends after its answer. SIGTERM ends what it does,
- * with the targets let go first.
+ * with the targets let go first; SIGUSR1 the same, without a result.
  */
 
 #include <stdbool.h>

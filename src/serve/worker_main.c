@@ -15,7 +15,6 @@
 #include "alloc/alloc.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "capture/capture.h"
 #include "capture/capture_map.h"
 #include "capture/capture_own.h"
 #include "capture/capture_refs.h"
@@ -47,9 +46,12 @@ struct work {
 	struct worker_reply reply;
 };
 
+static volatile sig_atomic_t is_dropped;
+
+/* SIGUSR1: nobody waits for the result any more. */
 static void on_signal(int number)
 {
-	(void)number;
+	is_dropped |= number == SIGUSR1;
 	alloc_interrupted = 1;
 }
 
@@ -224,16 +226,35 @@ static int own_heap(struct work *w, struct profile **ret, struct error *err)
 	return r < 0 ? r : 1;
 }
 
+/* As capture_alloc(), but for a result that nobody waits for: letting the target go is all that
+ * is left to do then, and making names of addresses would take longer than that. */
+static int record_for(struct work *w, double seconds, struct profile **ret, struct error *err)
+{
+	const struct alloc_options o = { .budget = w->q.budget,
+		                         .symbols = { .no_debuginfod = true } };
+	const struct alloc_filter all = { 0 };
+	cleanup(alloc_freep) struct alloc_recorder *recorder = NULL;
+	enum alloc_ended ended = ALLOC_RUNNING;
+	int r = alloc_start(w->pids, w->q.n_processes, &o, false, &recorder, err);
+	uint64_t end = clock_now_ns() + (uint64_t)(seconds * 1e9);
+
+	while (r == 0 && ended == ALLOC_RUNNING && !alloc_interrupted && clock_now_ns() < end)
+		r = alloc_poll(recorder, POLL_MS, &ended, err);
+	if (r < 0)
+		return r;
+	if (is_dropped)
+		return error_set(err, EINTR, "nobody waits for it any more");
+	if (ended == ALLOC_RUNNING)
+		ended = alloc_interrupted ? ALLOC_ENDED_SIGNAL : ALLOC_ENDED_DURATION;
+	return alloc_result(recorder, ended, &all, ret, err);
+}
+
 static int heap(struct work *w, struct profile **ret, struct error *err)
 {
-	const struct capture_options o = {
-		.alloc = { .budget = w->q.budget, .symbols = { .no_debuginfod = true } },
-		.duration_s = w->q.seconds > 0 ? w->q.seconds : DEFAULT_SECONDS,
-	};
 	int r = own_heap(w, ret, err);
 
 	if (r == 0)
-		r = capture_alloc(w->pids, w->q.n_processes, &o, ret, err);
+		r = record_for(w, w->q.seconds > 0 ? w->q.seconds : DEFAULT_SECONDS, ret, err);
 	return r < 0 ? r : 0;
 }
 
@@ -596,6 +617,7 @@ int worker_main(int fd)
 
 	sigaction(SIGTERM, &sa, NULL);
 	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGUSR1, &sa, NULL);
 	signal(SIGXFSZ, SIG_IGN);
 	setrlimit(RLIMIT_FSIZE, &most);
 	die_with_parent();
