@@ -88,7 +88,9 @@ static int start_in_budget(const struct engine_request *q, const struct engine_o
 		return start_cheaper(q, r, ret, err);
 	if (rc < 0)
 		return rc;
-	r->may_hand_over = ops == &recorder_bpf_ops && recorder_agent_ops.accepts(q, &why) == 0;
+	/* the maximum may have been before */
+	r->may_hand_over = ops == &recorder_bpf_ops && !q->options->peak &&
+	                   recorder_agent_ops.accepts(q, &why) == 0;
 	*ret = take_ptr(r);
 	return 0;
 }

@@ -26,6 +26,7 @@
 enum {
 	POLL_MS = 10,
 	LOOK_MS = 250,
+	PEAK_LOOK_MS = 50, /* what comes and goes in less is not seen */
 	CHECK_MS = 1000,
 	RENEW_MS = 100,
 	ALIVE_MS = 1800, /* an agent without a reader goes on for this long */
@@ -222,6 +223,7 @@ int engine_agent_open(struct tracee *t, const struct alloc_options *o, struct en
 		return error_oom(err);
 	e->tracee = t;
 	e->begun_ns = clock_now_ns();
+	e->look_every_ns = (o->peak ? PEAK_LOOK_MS : LOOK_MS) * MS;
 	agent_rate_init(&e->rate, o->sample_bytes ? o->sample_bytes : ENGINE_AGENT_DEFAULT_MEAN,
 	                e->begun_ns);
 	e->begun_tsc = time_stamp();
@@ -292,6 +294,7 @@ struct engine_agent *engine_agent_close(struct engine_agent *e)
 	hash_map_clear(&e->by_seq);
 	free(e->samples);
 	free(e->blocks);
+	free(e->peak_blocks);
 	free(e);
 	return NULL;
 }
@@ -338,6 +341,35 @@ static int check_patches(struct engine_agent *e, enum alloc_ended *ended, struct
 	*ended = ALLOC_ENDED_GUARD;
 	engine_agent_detach(e);
 	return 0;
+}
+
+int engine_agent_keep_peak(struct engine_agent *e, struct error *err)
+{
+	struct engine_agent_block *blocks = malloc((e->n_blocks + 1) * sizeof(*blocks));
+
+	if (!blocks)
+		return error_oom(err);
+	if (e->n_blocks)
+		memcpy(blocks, e->blocks, e->n_blocks * sizeof(*blocks));
+	free(e->peak_blocks);
+	e->peak_blocks = blocks;
+	e->n_peak_blocks = e->n_blocks;
+	e->peak_looked_ns = e->looked_ns;
+	return 0;
+}
+
+void engine_agent_swap_peak(struct engine_agent *e)
+{
+	struct engine_agent_block *const blocks = e->blocks;
+	const size_t n = e->n_blocks;
+	const u64 looked_ns = e->looked_ns;
+
+	e->blocks = e->peak_blocks;
+	e->n_blocks = e->n_peak_blocks;
+	e->looked_ns = e->peak_looked_ns;
+	e->peak_blocks = blocks;
+	e->n_peak_blocks = n;
+	e->peak_looked_ns = looked_ns;
 }
 
 int engine_agent_set_rate(struct engine_agent *e, unsigned line, struct error *err)
@@ -413,7 +445,7 @@ static int round_of(struct engine_agent *e, enum alloc_ended *ended, struct erro
 	}
 	if (r == 0)
 		r = renew_countdowns(e, now, err);
-	if (r == 0 && now - e->looked_ns > LOOK_MS * MS)
+	if (r == 0 && now - e->looked_ns > e->look_every_ns)
 		r = e->exact ? engine_agent_exact_pulse(e, err) : agent_samples_look(e, err);
 	if (r == 0 && now - e->checked_ns > CHECK_MS * MS) {
 		e->checked_ns = now;

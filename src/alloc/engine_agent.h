@@ -55,7 +55,7 @@ struct engine_agent {
 	/* the last look at the set, and when it was */
 	struct engine_agent_block *blocks;
 	size_t n_blocks, cap_blocks;
-	u64 looked_ns;
+	u64 looked_ns, look_every_ns;
 	double held; /* bytes that they stand for */
 	u64 torn;    /* entries that could not be read whole */
 	struct agent_health health;
@@ -69,6 +69,10 @@ struct engine_agent {
 	unsigned n_drained; /* records at the last time */
 	u64 stopped_ns;     /* the longest that the target stood still */
 	u64 peak;           /* most held at a look */
+	/* --peak: blocks, and looked_ns, when all processes together held most */
+	struct engine_agent_block *peak_blocks;
+	size_t n_peak_blocks;
+	u64 peak_looked_ns;
 
 	/* exact mode; NULL: it samples */
 	struct agent_exact_run *exact;
@@ -99,6 +103,11 @@ int engine_agent_open(struct tracee *t, const struct alloc_options *o, struct en
 /* Undoes everything. */
 struct engine_agent *engine_agent_close(struct engine_agent *e);
 void engine_agent_detach(struct engine_agent *e);
+
+/* Keep what was held at the last look. -ENOMEM: what was kept before stays. */
+int engine_agent_keep_peak(struct engine_agent *e, struct error *err);
+/* That in place of the last look, and back again. */
+void engine_agent_swap_peak(struct engine_agent *e);
 
 /* Draw by another line of the table of rates from now on. */
 int engine_agent_set_rate(struct engine_agent *e, unsigned line, struct error *err);

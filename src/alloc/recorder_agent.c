@@ -24,8 +24,8 @@ static int accepts(const struct engine_request *q, struct error *err)
 	const struct alloc_options *o = q->options;
 	const char *what = NULL;
 
-	if (o->peak)
-		what = "--peak";
+	if (o->peak && o->exact)
+		what = "--peak with --exact";
 	else if (o->no_stacks)
 		what = "--no-stacks";
 	if (!what)
@@ -167,6 +167,34 @@ static int round_of(struct alloc_recorder *r, u64 *rest_ns, struct error *err)
 	return rc;
 }
 
+static uint64_t held_bytes(const struct alloc_recorder *r)
+{
+	double held = 0;
+
+	for (size_t i = 0; i < r->n_tracees; i++)
+		held += r->tracees[i]->agent ? r->tracees[i]->agent->held : 0;
+	return (uint64_t)held;
+}
+
+/* All processes at once, so that it was held at the same time; another copy for each
+ * hundredth of growth. */
+static void watch_peak(struct alloc_recorder *r)
+{
+	const u64 held = held_bytes(r);
+	struct error ignored;
+
+	if (held > r->peak_held)
+		r->peak_held = held;
+	if (r->peak.taken_ns && held < r->peak.bytes + r->peak.bytes / 100 + 1)
+		return;
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		if (r->tracees[i]->agent)
+			engine_agent_keep_peak(r->tracees[i]->agent, &ignored);
+	}
+	r->peak.taken_ns = clock_now_ns();
+	r->peak.bytes = held;
+}
+
 static int poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ended,
                 struct error *err)
 {
@@ -177,6 +205,8 @@ static int poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ende
 		u64 rest, now;
 
 		rc = round_of(r, &rest, err);
+		if (r->options.peak)
+			watch_peak(r);
 		agent_follow_work(r);
 		if (recorder_all_ended(r))
 			agent_follow_settle(r);
@@ -193,15 +223,6 @@ static int poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ende
 	}
 	*ended = r->ended;
 	return rc;
-}
-
-static uint64_t held_bytes(const struct alloc_recorder *r)
-{
-	double held = 0;
-
-	for (size_t i = 0; i < r->n_tracees; i++)
-		held += r->tracees[i]->agent ? r->tracees[i]->agent->held : 0;
-	return (uint64_t)held;
 }
 
 /* ---- end ---- */

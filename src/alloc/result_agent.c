@@ -160,7 +160,7 @@ static int add_before(struct alloc_recorder *r, const struct tracee *t, double r
 {
 	const struct alloc_options *o = &r->options;
 
-	if (o->min_size || o->max_size || filter->older_than_ns)
+	if (o->min_size || o->max_size || filter->older_than_ns || filter->peak)
 		return 0;
 	return before_fill(t, rounding, p, err);
 }
@@ -285,6 +285,23 @@ static int add_process(struct alloc_recorder *r, struct tracee *t,
 	return rc;
 }
 
+/* As it is now, or was when most was held. */
+static int add_process_then(struct alloc_recorder *r, struct tracee *t,
+                            const struct alloc_filter *filter, struct profile *p,
+                            struct result_agent_held *all, struct error *err)
+{
+	const bool then = filter->peak && r->peak.taken_ns;
+	int rc;
+
+	/* one that came later held nothing then */
+	if (then)
+		engine_agent_swap_peak(t->agent);
+	rc = add_process(r, t, filter, p, all, err);
+	if (then)
+		engine_agent_swap_peak(t->agent);
+	return rc;
+}
+
 int result_agent_make(struct alloc_recorder *r, enum alloc_ended ended,
                       const struct alloc_filter *filter, struct profile **ret, struct error *err)
 {
@@ -300,7 +317,7 @@ int result_agent_make(struct alloc_recorder *r, enum alloc_ended ended,
 			continue;
 		rc = look(r, r->tracees[i], err);
 		if (rc == 0)
-			rc = add_process(r, r->tracees[i], filter, p, &all, err);
+			rc = add_process_then(r, r->tracees[i], filter, p, &all, err);
 		/* the others wait for it */
 		recorder_agent_serve(r);
 	}

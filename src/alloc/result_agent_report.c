@@ -399,6 +399,9 @@ int result_agent_report_fill(struct alloc_recorder *r, const struct result_agent
 	if (rc == 0)
 		rc = r->options.exact ? put_exact_counts(&s, all, to, err)
 		                      : put_counts(&s, all, to, err);
+	if (rc == 0 && r->options.peak)
+		rc = report_int(to, "peak_held_bytes", "most held at once (seen every 50 ms)",
+		                (int64_t)r->peak_held, "bytes", err);
 	if (rc == 0)
 		rc = put_times(r, &s, ended, filter, to, err);
 	if (rc == 0)

@@ -215,7 +215,7 @@ def refused(pid, *says, args=()):
 
 def test_options_that_it_does_not_have(victim):
     v = victim("a")
-    for option in ("--peak", "--no-stacks"):
+    for option in ("--no-stacks",):
         refused(v.pid, option, args=(option,))
     got = run_memwho("alloc", v.pid, "--sample", "64K", code=None)
     assert got.code == 2 and "--sample" in got.err

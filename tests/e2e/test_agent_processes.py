@@ -138,6 +138,31 @@ def test_none_that_can_be_recorded(truths):
     assert got.code == 1 and "stopped" in got.err, got
 
 
+def test_what_was_held_at_the_maximum(truths, record):
+    """Of both at the same time; what is freed again before the end."""
+    a, b = truths("agent_truth", "agent_truth")
+    r = record(a.pid, b.pid, "--sample", MEAN, "--peak")
+    said = rounds([a, b])
+    time.sleep(0.4)
+    for t in (a, b):
+        t.say("drop")
+        assert t.line(60) == "dropped"
+    time.sleep(0.3)
+    got = r.interrupt().json()
+    for pid in said:
+        held, true = sum(v[0] for v in sites(got, pid, said[pid]).values()), sum(said[pid].values())
+        lost = sum(s["bytes"] for s in got["stacks"] if "not stored" in s["frames"][0])
+        assert -noise(true) - lost < held - true < noise(true), (pid, held, true)
+    whole = sum(sum(x.values()) for x in said.values())
+    assert abs(got["peak_held_bytes"] - whole) < noise(whole) + 0.02 * whole
+    assert not any("before attach" in s["frames"][0] for s in got["stacks"])
+
+
+def test_peak_is_not_for_exact_recordings(truths):
+    got = run_memwho("alloc", truths("agent_truth")[0].pid, "--engine", "agent", "--exact", "--peak", code=None)
+    assert got.code != 0 and "--peak with --exact" in got.err, got
+
+
 def test_one_ends_and_the_others_go_on(truths, record):
     a, b = truths("agent_truth", "agent_truth")
     r = record(a.pid, b.pid, "--sample", MEAN)
