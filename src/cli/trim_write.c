@@ -110,7 +110,7 @@ static void put_one(FILE *to, const struct capture_trim *c, const struct capture
 	else if (resident(after) <= resident(before))
 		fprintf(to, "%s came back\n", bytes(resident(before) - resident(after), false, b));
 	else
-		fprintf(to, "nothing came back: the program took %s meanwhile\n",
+		fprintf(to, "nothing came back: it took %s meanwhile\n",
 		        bytes(resident(after) - resident(before), false, b));
 	trim_write_row(to, "  resident", resident(before), resident(after));
 	trim_write_row(to, "  live", before->live_bytes, after ? after->live_bytes : 0);

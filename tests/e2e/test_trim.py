@@ -13,6 +13,7 @@ import conftest
 import pytest
 from caches import ALLOCATORS, caches  # noqa: F401, a fixture
 from conftest import run_memwho
+from hold import Hold, build_rust
 from refusal import refused
 from test_agent_seccomp import CALLS, KILL, filtered, only  # noqa: F401
 from victim import injector, victim  # noqa: F401
@@ -96,6 +97,18 @@ def test_a_static_program(caches):
     row = trim(c.pid, allocator="glibc")[1]
     assert row["came_back_bytes"] > 28 * MIB and abs(row["came_back_bytes"] - row["predicted_bytes"]) < MIB
     c.command("drop 0")
+
+
+def test_rust_with_jemalloc_linked_in():
+    """By the name that Rust's build gives it."""
+    t = Hold(build_rust(conftest.SOURCE, str(conftest.BUILD)))
+    try:
+        row = trim(t.pid, allocator="jemalloc")[1]
+        assert row["refused"] is None and row["calls"] == 1 and row["figures"]["purge_bytes"][1] == 0, row
+        t.truth()
+    finally:
+        t.process.kill()
+        t.process.communicate()
 
 
 @pytest.mark.parametrize("allocator", ["glibc", "jemalloc", "tcmalloc", "mimalloc"])
