@@ -13,7 +13,8 @@
 
 enum {
 	COLLECTED = 0x40, /* BIT_ISCOLLECTABLE */
-	SLACK = 1 << 16,  /* what a state in the middle of its work may be wrong by */
+	SLACK = 1 << 16,   /* what a state in the middle of its work may be wrong by */
+	MOST_UNKNOWN = 16, /* objects of a list that are passed over */
 	MAX_MODE = 16,
 	SPECIAL = 0x80,
 };
@@ -368,12 +369,16 @@ static int add_one(struct lua_heap *h, uint64_t at, uint8_t tag, enum lua_list l
 	return r < 0 ? r : 1;
 }
 
-/* The sum bounds it: a list in a ring, or many objects in one another's place, end soon. */
+/* The sum bounds it: a list in a ring, or many objects in one another's place, end soon. An object
+ * whose size cannot be told is passed over: luaC_newobj() (lgc.c) puts it into the list before its
+ * maker has filled it, and a copy may be of that moment. */
 static int walk(struct lua_heap *h, uint64_t at, enum lua_list list, struct error *err)
 {
+	const uint64_t before = h->inconsistent;
 	int r = 1;
 
-	while (at && r == 1 && h->sum <= h->total + h->total / 16 + SLACK) {
+	while (at && r >= 0 && h->inconsistent - before < MOST_UNKNOWN &&
+	       h->sum <= h->total + h->total / 16 + SLACK) {
 		uint8_t head[16];
 
 		if (at % 8 || at >> 48 || !peek_read(h->peek, at, head, sizeof(head))) {
