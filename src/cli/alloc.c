@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "cli/cli.h"
 #include "cli/own.h"
+#include "cli/own_je.h"
 #include "cli/record.h"
 #include "cli/targets.h"
 
@@ -30,6 +31,8 @@ static int run(const struct cli_args *args, struct error *err)
 	if (r < 0)
 		return r;
 	record_catch_signals();
+	if (record_is_jemalloc(&record))
+		return own_je_run(args, &record, targets.items, targets.n, err);
 	r = own_run(args, &record, targets.items, targets.n, err);
 	return r != OWN_NOT ? r : record_run(&record, targets.items, targets.n, err);
 }

@@ -32,7 +32,7 @@ const struct cli_option options_recording[] = {
 	{ 0, "every", "TIME", "print what is held and what grew every TIME" },
 	{ 0, "ready-file", "PATH", "create PATH when recording has begun" },
 	{ 0, "follow", NULL, "record children too" },
-	{ 0, "engine", "NAME", "auto, bpf, agent, or go: Go's own heap profile" },
+	{ 0, "engine", "NAME", "auto, bpf, agent, usdt; go, jemalloc: its own one" },
 	{ 0, "max-slowdown", "FACTOR", "refuse, or stop, above this: 1.5, 100x (1.5)" },
 	{ 0 },
 };

@@ -17,7 +17,7 @@ static const char *const recordings[] = { "allocator", "older-than", "min-size",
 	                                  "peak",      "no-stacks",  "follow",      "every",
 	                                  "until",     "ready-file", "max-slowdown" };
 
-static const char *asks_for_recording(const struct cli_args *args)
+const char *own_asks_for_recording(const struct cli_args *args)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(recordings); i++) {
 		if (cli_flag(args, recordings[i]))
@@ -82,15 +82,14 @@ static void tell(void *arg, double seconds)
 	line->told = true;
 }
 
-static int read_growth(struct record *r, const pid_t *pids, size_t n, struct profile *before,
-                       struct profile **ret, struct error *err)
+int own_growth(struct record *r, const struct profile *before, own_read_fn *read, void *arg,
+               struct profile **ret, struct error *err)
 {
 	struct pace pace = { .duration_s = r->capture.duration_s,
 		             .poll = wait_a_little,
 		             .progress = tell,
 		             .arg = &r->line };
 	cleanup(profile_freep) struct profile *after = NULL;
-	struct capture_own_facts unused = { 0 };
 	const char *type = NULL;
 	int rc;
 
@@ -98,9 +97,7 @@ static int read_growth(struct record *r, const pid_t *pids, size_t n, struct pro
 	rc = pace_run(&pace, err);
 	record_progress_end(&r->line);
 	if (rc >= 0)
-		rc = read_all(pids, n, &after, &unused, err);
-	if (rc == 0)
-		rc = error_set(err, ESRCH, "process %d runs another program now", (int)pids[0]);
+		rc = read(arg, &after, err);
 	if (rc < 0)
 		return rc;
 	/* --type names what is compared */
@@ -114,6 +111,21 @@ static int read_growth(struct record *r, const pid_t *pids, size_t n, struct pro
 		rc = report_double(profile_report(*ret), "duration_seconds", NULL,
 		                   r->capture.duration_s, "s", err);
 	return rc;
+}
+
+struct go_targets {
+	const pid_t *pids;
+	size_t n;
+};
+
+static int read_go_again(void *arg, struct profile **ret, struct error *err)
+{
+	const struct go_targets *t = arg;
+	struct capture_own_facts unused = { 0 };
+	int rc = read_all(t->pids, t->n, ret, &unused, err);
+
+	return rc ? rc
+	          : error_set(err, ESRCH, "process %d runs another program now", (int)t->pids[0]);
 }
 
 /* ---- the commands ---- */
@@ -132,7 +144,7 @@ int own_run(const struct cli_args *args, struct record *r, const pid_t *pids, si
             struct error *err)
 {
 	const bool is_asked = record_is_go(r);
-	const char *other = asks_for_recording(args);
+	const char *other = own_asks_for_recording(args);
 	cleanup(profile_freep) struct profile *p = NULL;
 	cleanup(profile_freep) struct profile *grown = NULL;
 	struct capture_own_facts facts = { 0 };
@@ -157,7 +169,9 @@ int own_run(const struct cli_args *args, struct record *r, const pid_t *pids, si
 	r->is_own = true;
 	remark(r, &facts);
 	if (r->capture.duration_s > 0) {
-		rc = read_growth(r, pids, n, p, &grown, err);
+		struct go_targets again = { pids, n };
+
+		rc = own_growth(r, p, read_go_again, &again, &grown, err);
 		return rc < 0 ? rc : record_write(r, grown, err);
 	}
 	return record_write(r, p, err);
@@ -173,7 +187,7 @@ bool own_is_core(const struct cli_args *args)
 
 int own_run_core(const struct cli_args *args, struct record *r, struct error *err)
 {
-	const char *other = asks_for_recording(args);
+	const char *other = own_asks_for_recording(args);
 	cleanup(profile_freep) struct profile *p = NULL;
 	int rc;
 

@@ -25,7 +25,8 @@ static int parse_engine(const struct cli_args *args, const char **ret, struct er
 
 	if (!name || !strcmp(name, "auto"))
 		return 0;
-	if (!strcmp(name, RECORD_ENGINE_GO) || engine_find(name)) {
+	if (!strcmp(name, RECORD_ENGINE_GO) || !strcmp(name, RECORD_ENGINE_JEMALLOC) ||
+	    engine_find(name)) {
 		*ret = name;
 		return 0;
 	}
@@ -33,7 +34,7 @@ static int parse_engine(const struct cli_args *args, const char **ret, struct er
 		snprintf(known + strlen(known), sizeof(known) - strlen(known), ", %s",
 		         engine_at(i)->name);
 	error_set(err, EINVAL, "no engine '%s'", name);
-	return error_hint(err, "engines: %s, " RECORD_ENGINE_GO, known);
+	return error_hint(err, "engines: %s, " RECORD_ENGINE_JEMALLOC ", " RECORD_ENGINE_GO, known);
 }
 
 int record_parse_time(const struct cli_args *args, const char *name, double *ret, struct error *err)
@@ -259,9 +260,19 @@ int record_parse(const struct cli_args *args, struct record *ret, struct error *
 	return 0;
 }
 
+static bool is_engine(const struct record *r, const char *name)
+{
+	return r->capture.alloc.engine && !strcmp(r->capture.alloc.engine, name);
+}
+
 bool record_is_go(const struct record *r)
 {
-	return r->capture.alloc.engine && !strcmp(r->capture.alloc.engine, RECORD_ENGINE_GO);
+	return is_engine(r, RECORD_ENGINE_GO);
+}
+
+bool record_is_jemalloc(const struct record *r)
+{
+	return is_engine(r, RECORD_ENGINE_JEMALLOC);
 }
 
 /* ---- signals ---- */
@@ -388,6 +399,10 @@ int record_run(struct record *r, const pid_t *pids, size_t n, struct error *err)
 
 	if (record_is_go(r)) {
 		error_set(err, EINVAL, "--engine go reads what a Go program has recorded already");
+		return error_hint(err, "memwho alloc PID, while it runs");
+	}
+	if (record_is_jemalloc(r)) {
+		error_set(err, EINVAL, "--engine jemalloc is for a process that runs already");
 		return error_hint(err, "memwho alloc PID, while it runs");
 	}
 	r->pid = n == 1 ? pids[0] : 0;

@@ -34,6 +34,9 @@ struct record {
 /* --engine go: what a Go program has recorded itself. */
 #define RECORD_ENGINE_GO "go"
 bool record_is_go(const struct record *r);
+/* --engine jemalloc: cli/own_je.h. */
+#define RECORD_ENGINE_JEMALLOC "jemalloc"
+bool record_is_jemalloc(const struct record *r);
 
 int record_parse(const struct cli_args *args, struct record *ret, struct error *err);
 /* SIGINT and SIGTERM end the recording from now on. */

@@ -4,6 +4,7 @@
 deployed (programs/rust/src/bin/caches.rs), a C program on the shared library (programs/caches.c):
 both say what their caches hold, and that is what dumps must name, to the byte where every block is
 sampled."""
+import json
 import math
 import os
 import platform
@@ -203,6 +204,28 @@ def test_purge_and_decay(on_jemalloc):
     while je(s.pid, "decay")["resident_after_bytes"] > 20 * MIB:  # the first one starts its clock
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+def test_engine(on_jemalloc):
+    """memwho alloc: what the profiler holds; -d: what it grew by, and it is off again."""
+    s = on_jemalloc(CONF + ",lg_prof_sample:0")
+    refused("alloc", s.pid, "--engine", "jemalloc", said=("is off", f"memwho je {s.pid} on"))
+    p = subprocess.Popen([conftest.MEMWHO, "alloc", str(s.pid), "--engine", "jemalloc", "-d", "60s", "--json"],
+                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    usable = []
+    for i in range(6):  # it is on from some moment in the first seconds on
+        usable.append(s.say(f"fill 1 {100 * (i + 1)} 1000"))
+        time.sleep(0.5)
+    p.send_signal(signal.SIGINT)
+    got = json.loads(p.communicate(timeout=30)[0])
+    grown = sum(s["bytes"] for s in got["stacks"] if "fill" in s["frames"])  # a difference has no counts
+    assert usable[-1] <= grown <= sum(usable) and grown % 1024 == 0, (grown, usable, got)
+    assert je(s.pid, "status")["active"] is False
+    je(s.pid, "on")
+    more = s.say("fill 2 40 3000")
+    now = run_memwho("alloc", s.pid, "--engine", "jemalloc", "--json").json()
+    assert held_by(now, "fill")[0] == grown + more
+    refused("alloc", s.pid, "--engine", "jemalloc", "--peak", said="--peak needs a recording", code=2)
 
 
 # ---- refusals ----
