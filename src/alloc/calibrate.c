@@ -199,12 +199,27 @@ static int find_self(struct self *s, struct error *err)
 	return 0;
 }
 
+/* What the child's stacks can be in: memwho itself and its libc, nothing of the many libraries that
+ * other commands want, whose tables would take the target's room. */
+static int add_own_modules(struct modules *m, const struct self *s, struct error *err)
+{
+	const uintptr_t here[] = { (uintptr_t)calibrate_alloc_, (uintptr_t)fork };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(here); i++) {
+		const struct symbol_mapping *in = symbol_space_find(s->space, here[i]);
+
+		r = in ? modules_add(m, in->module, err) : 0;
+	}
+	return r;
+}
+
 static int publish_self(struct engine_bpf *e, struct modules *m, const struct self *s, pid_t pid,
                         struct error *err)
 {
 	cleanup_free struct stack_span *spans = NULL;
 	size_t n;
-	int r = modules_add_space(m, s->space, err);
+	int r = add_own_modules(m, s, err);
 
 	if (r == 0)
 		r = modules_load(m, engine_bpf_tables(e), err);

@@ -59,14 +59,18 @@ static int add_module(struct modules *m, struct symbol_module *module, struct er
 	return 0;
 }
 
+int modules_add(struct modules *m, struct symbol_module *module, struct error *err)
+{
+	return module && !hash_map_get(&m->by_module, (uintptr_t)module)
+	               ? add_module(m, module, err)
+	               : 0;
+}
+
 int modules_add_space(struct modules *m, const struct symbol_space *space, struct error *err)
 {
 	for (size_t i = 0; i < symbol_space_n(space); i++) {
-		struct symbol_module *module = symbol_space_at(space, i)->module;
-		int r = 0;
+		int r = modules_add(m, symbol_space_at(space, i)->module, err);
 
-		if (module && !hash_map_get(&m->by_module, (uintptr_t)module))
-			r = add_module(m, module, err);
 		if (r < 0)
 			return r;
 	}

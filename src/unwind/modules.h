@@ -25,7 +25,9 @@ struct modules {
 };
 
 void modules_clear(struct modules *m);
-/* Make the tables of all modules of @space that have none yet. */
+/* Make the table of @module (NULL: nothing) if it has none yet. */
+int modules_add(struct modules *m, struct symbol_module *module, struct error *err);
+/* The same of all modules of @space. */
 int modules_add_space(struct modules *m, const struct symbol_space *space, struct error *err);
 /* What the tables must hold for all of them. */
 void modules_sizes(const struct modules *m, size_t *rows, size_t *index);
