@@ -12,7 +12,7 @@
 #include "runtime/lua/lua_own.h"
 
 enum {
-	COLLECTED = 0x40, /* BIT_ISCOLLECTABLE */
+	COLLECTED = 0x40,  /* BIT_ISCOLLECTABLE */
 	SLACK = 1 << 16,   /* what a state in the middle of its work may be wrong by */
 	MOST_UNKNOWN = 16, /* objects of a list that are passed over */
 	MAX_MODE = 16,
