@@ -151,13 +151,14 @@ int capture_je_state(struct capture_je *c, struct capture_je_state *ret, struct 
 	return 0;
 }
 
-/* It must be there and be meant to be used, else a switch would do nothing. */
-static int need_profiler(struct capture_je *c, struct error *err)
+/* It must be there and be meant to be used, else a switch would do nothing. *active: is it on? */
+static int need_profiler(struct capture_je *c, bool *active, struct error *err)
 {
 	struct capture_je_state s = { 0 };
 	const pid_t pid = c->heaps.target->pid;
 	int r = get_profiler(c, &s, err);
 
+	*active = s.is_active;
 	if (r < 0 || s.is_on)
 		return r;
 	if (!s.is_built)
@@ -180,10 +181,8 @@ int capture_je_activate(struct capture_je *c, bool on, bool *was, struct error *
 {
 	const uint8_t value = on;
 	bool now = !on;
-	int r = need_profiler(c, err);
+	int r = need_profiler(c, was, err);
 
-	if (r == 0)
-		r = get_bool(c, "prof.active", was, err);
 	if (r == 0)
 		r = jemalloc_control_set(&c->control, "prof.active", &value, 1, err);
 	if (r == 0)
@@ -196,8 +195,9 @@ int capture_je_activate(struct capture_je *c, bool on, bool *was, struct error *
 int capture_je_reset(struct capture_je *c, int lg_sample, struct error *err)
 {
 	const uint64_t lg = (uint64_t)lg_sample;
+	bool active;
 	int r = lg_sample <= MAX_LG_SAMPLE
-	                ? need_profiler(c, err)
+	                ? need_profiler(c, &active, err)
 	                : error_set(err, EINVAL, "one sample in 2^%d bytes", lg_sample);
 
 	if (r < 0)
@@ -296,7 +296,8 @@ int capture_je_profile(struct capture_je *c, struct profile **ret, struct error 
 {
 	cleanup_free char *text = NULL;
 	size_t n = 0;
-	int r = need_profiler(c, err);
+	bool active;
+	int r = need_profiler(c, &active, err);
 
 	if (r == 0)
 		r = dump(c, &text, &n, err);

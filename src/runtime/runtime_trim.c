@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "runtime/function.h"
 #include "runtime/runtime.h"
-#include "target/elf_file.h"
 
 enum {
 	THREAD_MS = 100,    /* a thread that does not come to a safe point is left out */
@@ -29,34 +29,21 @@ const struct runtime_trim *runtime_trim_of(const char *kind)
 
 /* ---- where they are ---- */
 
-static uint64_t find_symbol(struct symbol_space *space, const char *name)
-{
-	for (size_t i = 0; i < symbol_space_n(space); i++) {
-		const struct symbol_mapping *m = symbol_space_at(space, i);
-		struct elf_file *elf = m->module && !m->gone ? symbol_module_elf(m->module) : NULL;
-		struct elf_symbol s;
-
-		if (elf && elf_file_symbol(elf, ELF_ALL, name, &s) == 0 &&
-		    symbol_space_find(space, s.value + m->bias))
-			return s.value + m->bias;
-	}
-	return 0;
-}
-
 static uint64_t find_any(struct symbol_space *space, const char *const *names)
 {
 	uint64_t at = 0;
 
 	for (; *names && !at; names++)
-		at = find_symbol(space, *names);
+		at = function_find(space, *names);
 	return at;
 }
 
 int runtime_trim_find(const struct runtime_trim *trim, const struct target *t,
                       struct symbol_space *space, struct runtime_trim_found *ret, struct error *err)
 {
-	static const char *const errno_names[] = { "__errno_location", NULL };
-	struct runtime_trim_found found = { .errno_location = find_any(space, errno_names) };
+	struct runtime_trim_found found = {
+		.errno_location = function_find(space, "__errno_location"),
+	};
 
 	if (!trim->call) {
 		error_set(err, ENOTSUP, "process %d (%s): %s %s", (int)t->pid, t->comm,

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "runtime/function.h"
 #include "target/elf_file.h"
 
 /* Where the arguments of a call are, behind inject_scratch(). */
@@ -36,15 +37,6 @@ static int look_at(const struct elf_symbol *s, void *arg)
 	return 0;
 }
 
-static int look_at_errno(const struct elf_symbol *s, void *arg)
-{
-	struct search *to = arg;
-
-	if (s->defined && !strcmp(s->name, "__errno_location"))
-		to->found->errno_location = s->value + to->mapping->bias;
-	return to->found->errno_location != 0;
-}
-
 static int refuse(const struct target *t, const struct search *s, struct error *err)
 {
 	if (s->n > 1) {
@@ -72,7 +64,10 @@ static int refuse(const struct target *t, const struct search *s, struct error *
 int jemalloc_control_find(const struct target *t, struct symbol_space *space,
                           struct jemalloc_control *ret, struct error *err)
 {
-	struct jemalloc_control found = { .in = ret->in };
+	struct jemalloc_control found = {
+		.in = ret->in,
+		.errno_location = function_find(space, "__errno_location"),
+	};
 	struct search s = { .found = &found };
 
 	for (size_t i = 0; i < symbol_space_n(space); i++) {
@@ -81,11 +76,8 @@ int jemalloc_control_find(const struct target *t, struct symbol_space *space,
 		s.mapping = symbol_space_at(space, i);
 		elf = s.mapping->module && !s.mapping->gone ? symbol_module_elf(s.mapping->module)
 		                                            : NULL;
-		if (!elf)
-			continue;
-		elf_file_each_symbol(elf, ELF_ALL, look_at, &s);
-		if (!found.errno_location)
-			elf_file_each_symbol(elf, ELF_ALL, look_at_errno, &s);
+		if (elf)
+			elf_file_each_symbol(elf, ELF_ALL, look_at, &s);
 	}
 	if (s.n != 1 || !found.errno_location)
 		return refuse(t, &s, err);
