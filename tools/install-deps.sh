@@ -8,9 +8,11 @@ build="gcc libc6-dev meson ninja-build pkg-config python3 clang
 	libbpf-dev libelf-dev libdw-dev libdebuginfod-dev libiberty-dev liblzma-dev libzydis-dev
 	libjansson-dev zlib1g-dev libzstd-dev liblz4-dev libmicrohttpd-dev libinih-dev libsqlite3-dev libcurl4-gnutls-dev"
 tests="git bpftrace libcmocka-dev python3-pytest clang-format shellcheck zsh g++ procps binutils gdb musl-tools
-	libjemalloc-dev libgoogle-perftools-dev libmimalloc-dev systemtap-sdt-dev llvm xz-utils openssl
+	libjemalloc-dev libgoogle-perftools-dev libmimalloc-dev systemtap-sdt-dev llvm xz-utils openssl curl
 	postgresql libcap2-bin crun lua5.1 lua5.2 lua5.3 lua5.4 liblua5.1-0 liblua5.3-0 liblua5.4-0
 	liblua5.3-dev liblua5.4-dev redis-server haproxy"
+# schemas of Kubernetes come from there
+python3 -m pip --version >/dev/null 2>&1 || tests="$tests python3-pip"
 command -v java >/dev/null || tests="$tests default-jdk-headless"
 command -v node >/dev/null || tests="$tests nodejs"
 command -v go >/dev/null || tests="$tests golang-go" # its pprof reads our profiles
