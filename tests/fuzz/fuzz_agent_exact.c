@@ -10,9 +10,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
+#include "agent_target.h"
 #include "alloc/agent_exact.h"
 #include "base/cleanup.h"
 #include "inject/transaction.h"
@@ -29,30 +29,6 @@ struct memory {
 	uint64_t pcs[PCS]; /* those behind it are not there: a read fails */
 	struct agent_exact_bucket level0[1 << AGENT_EXACT_FIRST_BITS];
 };
-
-static struct {
-	struct target *target;
-	struct symbol_pool *pool;
-	struct tracee tracee;
-	struct inject inject;
-	int fd;
-} of;
-
-static void set_up(void)
-{
-	const struct symbol_options options = { .no_debuginfod = true, .no_inline = true };
-	struct error err;
-
-	if (of.target)
-		return;
-	of.fd = memfd_create("fuzz", MFD_CLOEXEC);
-	if (of.fd < 0 || target_open(getpid(), &of.target, &err) < 0 ||
-	    symbol_pool_new(&options, &of.pool, &err) < 0 ||
-	    symbol_space_new(of.pool, of.target, &of.tracee.space, &err) < 0)
-		exit(1);
-	of.tracee.target = of.target;
-	of.inject = (struct inject){ .target = of.target, .mem_fd = of.fd, .lock_fd = -1 };
-}
 
 static void put(size_t offset, const void *bytes, size_t n)
 {
