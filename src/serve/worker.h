@@ -3,7 +3,7 @@
 
 /*
  * Who does the looking: a process of its own for each capture, started from our
- * own executable as the hidden command `memwho serve-worker`.
+ * own executable, memwho-serve, with the word serve-worker.
  *
  * Why a process and not a thread: a collector reads hostile memory, maps foreign
  * files and holds what it found in memory. When it dies, is killed or runs out
