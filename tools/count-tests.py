@@ -4,7 +4,9 @@
 
 cmocka programs are counted by the cases that they print, pytest files by their
 junit file (BUILD/junit/NAME.xml), anything else as one. A program that died is
-at least one failure. What was skipped is listed with its reason.
+at least one failure. What was skipped is listed with its reason, and what
+passed only when it was run again (tools/test-again.py, BUILD/junit/NAME.again.xml)
+with what it said at first.
 
 usage: count-tests.py BUILD          and leave the figures in BUILD/counts.json
        count-tests.py --sum BUILD... the sum of what earlier runs left there
@@ -28,18 +30,33 @@ def from_cmocka(out):
     return passed, int(failed[0]) if failed else 0, [(name, "") for name in sorted(set(skipped))]
 
 
-def from_junit(path):
-    if not path.exists():
-        return None
+def complaint(case):
+    """What a failed case said, in short, or None"""
+    found = case.find("failure") if case.find("failure") is not None else case.find("error")
+    return None if found is None else (found.get("message") or "failed").splitlines()[0][:200]
+
+
+def cases_of(path):
+    return list(xml.etree.ElementTree.parse(path).getroot().iter("testcase")) if path.exists() else []
+
+
+def from_junit(path, name):
+    """(passed, failed, skipped) with failures that the second run took back, or None"""
     passed, failed, skipped = 0, 0, []
-    for case in xml.etree.ElementTree.parse(path).getroot().iter("testcase"):
-        if case.find("failure") is not None or case.find("error") is not None:
+    again = {case.get("name") for case in cases_of(path.with_suffix(".again.xml"))
+             if complaint(case) is None and case.find("skipped") is None}
+    cases = cases_of(path)
+    for case in cases:
+        bad = complaint(case)
+        if bad and case.get("name") in again:
+            print(f"unsteady, passed when run again: {name}: {case.get('name')}: {bad}")
+        if bad and case.get("name") not in again:
             failed += 1
         elif case.find("skipped") is not None:
             skipped.append((case.get("name"), case.find("skipped").get("message", "")))
         else:
             passed += 1
-    return passed, failed, skipped
+    return (passed, failed, skipped) if cases else None
 
 
 def count(test, build):
@@ -51,9 +68,11 @@ def count(test, build):
     found = None
     # a unit test may have the name of an end-to-end test: the file is the latter's
     if not suites or "e2e" in suites.split(":")[-1].split("+"):
-        found = from_junit(build / "junit" / (name + ".xml"))
-    found = found or from_cmocka(out)
+        found = from_junit(build / "junit" / (name + ".xml"), name)
     bad = test["result"] in FAILED
+    if found and (build / "junit" / (name + ".again.xml")).exists():
+        return found
+    found = found or from_cmocka(out)
     if not found:
         return (0, 1, []) if bad else (1, 0, [])
     passed, failed, skipped = found

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """For meson: "NAME TIMEOUT PARALLEL" for every test_NAME.py. A file may say
 "# meson: timeout=600 parallel" in its first five lines; else it has 300
-seconds and runs alone, for tests that trace disturb each other's figures."""
+seconds and runs alone, for tests that trace disturb each other's figures. "once"
+is for tools/test-again.py."""
 import pathlib
 import re
 import sys

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=900
+# meson: timeout=900 once
 """The sampling engine in and out of one process again and again: 64 threads that allocate and check
 what they wrote, while children are forked, signals come and a library is loaded and unloaded."""
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300 parallel
+# meson: timeout=300 parallel once
 """A stray write of the target into the agent's memory: what cannot be is found, said and, where
 it would keep a thread from being sampled, mended (src/alloc/agent_health.h)."""
 import platform

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300
+# meson: timeout=300 once
 """The sampling engine beside uprobes of others (bpftrace itself), in every order of attach and
 detach: the target lives and works, their probe goes on firing, and the code is the file's again.
 The probes are in a copy of libc that only the victim uses."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=600
+# meson: timeout=600 once
 """The target's life: fork, exec, exit, our own death, other processes.
 """
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300 parallel
+# meson: timeout=300 parallel once
 """Allocators' functions called in running processes of ten kinds, again and again: all of them
 work on, none of their own checks fails. And memwho killed before the steps of such a call.
 `./dev matrix calls` makes 100,000 calls, kills before every step, and prints how long threads

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=120 parallel
+# meson: timeout=300 parallel
 """A check that cannot fail checks nothing: each mistake is made once here."""
 import json
 import os
@@ -175,6 +175,48 @@ def test_a_crash_a_timeout_and_silence_are_failures(tmp_path):
 def test_ci_allows_no_skip(tmp_path):
     code, out = count(tmp_path, [entry("plain"), entry("odd", "SKIP", "no tool\n")], ci="true")
     assert code == 1 and out[-1] == "1 passed, 1 failed"
+
+
+TWICE = """import os, pathlib, pytest
+here = pathlib.Path(__file__).parent
+@pytest.mark.parametrize("n", range({cases}))
+def test_unsteady(n):
+    seen = here / f"seen{{n}}"
+    assert seen.exists() or seen.touch(), "the first time"
+def test_good():
+    pass
+def test_bad():
+    assert {bad}, "always"
+"""
+
+
+def twice(tmp_path, cases=1, bad="True", head=""):
+    """What is said of a pytest file that failed in a run that meson recorded"""
+    tmp_path.mkdir()
+    source = tmp_path / "test_py.py"
+    source.write_text("# licence\n" + head + TWICE.format(cases=cases, bad=bad))
+    junit = tmp_path / "junit" / "py.xml"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml", str(junit), str(source)]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == 1
+    test = {**entry("py", "FAIL"), "command": command, "env": dict(os.environ)}
+    (tmp_path / "meson-logs").mkdir()
+    (tmp_path / "meson-logs" / "testlog.json").write_text(json.dumps(test))
+    subprocess.run([sys.executable, TOOLS / "test-again.py", tmp_path], capture_output=True, check=True)
+    return count(tmp_path, [test])
+
+
+def test_what_failed_by_accident_runs_again_and_is_named(tmp_path):
+    code, out = twice(tmp_path / "a")
+    assert code == 0 and out[-1] == "3 passed, 0 failed"
+    assert "unsteady, passed when run again: py: test_unsteady[0]: AssertionError: the first time" in out
+
+
+def test_what_fails_twice_has_failed(tmp_path):
+    code, out = twice(tmp_path / "a", bad="False")
+    assert code == 1 and out[-1] == "2 passed, 1 failed"
+    # nor is a run believed in which much failed, or a target may have died
+    assert twice(tmp_path / "b", cases=6)[1] == ["2 passed, 6 failed"]
+    assert twice(tmp_path / "c", head="# meson: timeout=60 once\n")[1] == ["2 passed, 1 failed"]
 
 
 def test_the_sum_is_over_what_ran(tmp_path):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=600
+# meson: timeout=600 once
 """Calls made inside a running process (src/inject), with memwho killed before
 every single step of them."""
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=600
+# meson: timeout=600 once
 """Copy-on-write copies of a running process (src/inject/snapshot.c)."""
 import os
 import pathlib
