@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=120 parallel
+# meson: timeout=300 parallel
 """--before of the exact engine: [before attach] by the allocator's own live figure, less what was
 recorded to the byte; against a program that knows how old its blocks are."""
 import time

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=60 parallel
+# meson: timeout=300 parallel
 """The frame of the command line: exit codes, where text goes, mistakes."""
 import os
 import pathlib

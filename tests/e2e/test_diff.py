@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=120 parallel
+# meson: timeout=300 parallel
 """memwho diff: what grew and what shrank."""
 import xml.etree.ElementTree
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=120 parallel
+# meson: timeout=300 parallel
 """memwho doctor: the right answer where it is known from outside."""
 import os
 import platform

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=120 parallel
+# meson: timeout=300 parallel
 """Every format read back by somebody else's parser, hostile names included, and
 the numbers in it compared with what the profile holds."""
 import collections

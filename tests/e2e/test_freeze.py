@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=120 parallel once
+# meson: timeout=300 parallel once
 """Stopping a process for a moment (target/freeze.h) changes nothing that it can
 see: blocking system calls side by side with a run that nobody stops."""
 import os

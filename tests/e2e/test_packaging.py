@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=120 parallel
+# meson: timeout=300 parallel
 """What packaging/ has is taken by those that it is for: manifests by Kubernetes' own schemas, as
 the package kubernetes-validate publishes them, and configurations by memwho."""
 import subprocess

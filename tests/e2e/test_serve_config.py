@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=60 parallel
+# meson: timeout=300 parallel
 """`memwho serve --check`: what is wrong with a configuration is told with its line."""
 import re
 

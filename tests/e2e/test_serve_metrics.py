@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=180 parallel
+# meson: timeout=300 parallel
 """What /metrics says, as Prometheus and VictoriaMetrics understand it; the page of made-up
 targets of tests/programs/serve_metrics.c, of which all figures are known."""
 import json

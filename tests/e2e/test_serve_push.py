@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=120 parallel
+# meson: timeout=300 parallel
 """Captures sent to servers of profiles: nothing is lost and nothing comes twice, whoever is killed.
 The servers are doubles: push_double.py, or with MEMWHO_DOUBLE=PATH that program (`./dev matrix
 push`: made of Pyroscope's own API module)."""
