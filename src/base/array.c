@@ -4,6 +4,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "base/huge.h"
+
 int array_reserve_bytes(void **items, size_t *cap, size_t need, size_t elem_bytes,
                         struct error *err)
 {
@@ -23,7 +25,7 @@ int array_reserve_bytes(void **items, size_t *cap, size_t need, size_t elem_byte
 	grown = realloc(*items, bytes);
 	if (!grown)
 		return error_oom(err);
-	*items = grown;
+	*items = huge_advise(grown, bytes);
 	*cap = n;
 	return 0;
 }

@@ -7,6 +7,7 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "base/huge.h"
 
 enum { NO_TIER = 255, AHEAD = 16 };
 
@@ -64,7 +65,9 @@ static void work_clear(struct work *w)
 
 static int lend(struct work *w, uint32_t **ret, struct error *err)
 {
-	*ret = w->n_spare ? w->spare[--w->n_spare] : malloc((w->d->n + 2) * sizeof(**ret));
+	const size_t bytes = (w->d->n + 2) * sizeof(**ret);
+
+	*ret = w->n_spare ? w->spare[--w->n_spare] : huge_advise(malloc(bytes), bytes);
 	return *ret ? 0 : error_oom(err);
 }
 

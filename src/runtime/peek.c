@@ -7,18 +7,23 @@
 
 #include "target/reader.h"
 
-enum { PAGE = 4096, N_PAGES = 1024 };
+/* What a heap of 1 GiB has of records of its spans fits in; memory is only taken by what is read.
+ */
+enum { PAGE = 4096, N_PAGES = 4096 };
 
 struct peek_page {
 	uint64_t addr;
 	enum { PAGE_UNKNOWN, PAGE_HERE, PAGE_ABSENT } state;
-	uint8_t bytes[PAGE];
 };
 
 static int open_cache(struct peek *p, struct error *err)
 {
 	p->pages = calloc(N_PAGES, sizeof(*p->pages));
-	return p->pages ? 0 : error_oom(err);
+	p->bytes = malloc((size_t)N_PAGES * PAGE);
+	if (p->pages && p->bytes)
+		return 0;
+	peek_close(p);
+	return error_oom(err);
 }
 
 int peek_open(struct peek *p, const struct target *t, struct error *err)
@@ -42,6 +47,7 @@ int peek_open_pieces(struct peek *p, const struct peek_piece *pieces, size_t n, 
 void peek_close(struct peek *p)
 {
 	free(p->pages);
+	free(p->bytes);
 	*p = (struct peek){ 0 };
 }
 
@@ -99,23 +105,29 @@ static uint64_t copy_image(struct image *i, uint64_t addr, uint8_t *buf, size_t 
 	return got;
 }
 
+static uint8_t *bytes_of(const struct peek *p, const struct peek_page *page)
+{
+	return p->bytes + (size_t)(page - p->pages) * PAGE;
+}
+
 static void load(struct peek *p, struct peek_page *page)
 {
+	uint8_t *bytes = bytes_of(p, page);
 	int r;
 
 	if (p->image) {
-		r = image_copy(p->image, page->addr, page->bytes, PAGE);
+		r = image_copy(p->image, page->addr, bytes, PAGE);
 	} else if (!p->target) {
-		r = copy_pieces(p, page->addr, page->bytes, PAGE) == PAGE ? 0 : -ENODATA;
+		r = copy_pieces(p, page->addr, bytes, PAGE) == PAGE ? 0 : -ENODATA;
 	} else {
-		r = reader_try(p->target, page->addr, page->bytes, PAGE);
+		r = reader_try(p->target, page->addr, bytes, PAGE);
 		if (r == -ESRCH || r == -EPERM || r == -EACCES || r == -ENOTSUP)
 			p->gone = r;
 	}
 	page->state = r == 0 ? PAGE_HERE : PAGE_ABSENT;
 }
 
-static const struct peek_page *find_page(struct peek *p, uint64_t addr)
+static const uint8_t *find_page(struct peek *p, uint64_t addr)
 {
 	struct peek_page *page = &p->pages[addr / PAGE % N_PAGES];
 
@@ -123,7 +135,7 @@ static const struct peek_page *find_page(struct peek *p, uint64_t addr)
 		page->addr = addr;
 		load(p, page);
 	}
-	return page->state == PAGE_HERE ? page : NULL;
+	return page->state == PAGE_HERE ? bytes_of(p, page) : NULL;
 }
 
 bool peek_read(struct peek *p, uint64_t addr, void *buf, size_t len)
@@ -133,14 +145,14 @@ bool peek_read(struct peek *p, uint64_t addr, void *buf, size_t len)
 	if (addr + len < addr || addr + len > INT64_MAX)
 		return false;
 	while (len) {
-		const struct peek_page *page = find_page(p, addr / PAGE * PAGE);
+		const uint8_t *page = find_page(p, addr / PAGE * PAGE);
 		size_t piece = PAGE - addr % PAGE;
 
 		if (!page)
 			return false;
 		if (piece > len)
 			piece = len;
-		memcpy(to, page->bytes + addr % PAGE, piece);
+		memcpy(to, page + addr % PAGE, piece);
 		to += piece;
 		addr += piece;
 		len -= piece;

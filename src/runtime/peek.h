@@ -28,7 +28,8 @@ struct peek {
 	const struct peek_piece *pieces;
 	size_t n_pieces;
 	struct peek_page *pages;
-	int gone; /* -ESRCH, -EPERM: a read failed because of the whole target */
+	uint8_t *bytes; /* of the pages */
+	int gone;       /* -ESRCH, -EPERM: a read failed because of the whole target */
 };
 
 int peek_open(struct peek *p, const struct target *t, struct error *err);

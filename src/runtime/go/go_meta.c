@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "runtime/go/go_meta.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -8,6 +9,8 @@
 
 enum {
 	PAGE = 4096,
+	MAP_PIECE = 1 << 18,       /* of the map of arenas, read at once */
+	AT_ONCE = 8,               /* words of it */
 	LEVELS = 5,                /* mpagealloc_64bit.go: summaryLevels */
 	MHEAP_BYTES = 80 * 1024,   /* more than what is before allspans in mheap_ */
 	CHUNK_MAPS = 1 << 13,      /* pallocChunksL1Bits */
@@ -66,20 +69,38 @@ static int add_arena(struct work *w, uint64_t index, uint64_t record, struct err
 	return claim(w, record, arena_record_bytes(w), err);
 }
 
+/* Entries of the map from @first on; nearly all are 0. */
+static int add_some_arenas(struct work *w, uint64_t first, const uint64_t *words, size_t n,
+                           struct error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < n; i += AT_ONCE) {
+		uint64_t any = 0;
+
+		for (size_t k = i; k < i + AT_ONCE; k++)
+			any |= words[k];
+		for (size_t k = i; any && k < i + AT_ONCE && r == 0; k++)
+			if (words[k])
+				r = add_arena(w, first + k, words[k], err);
+	}
+	return r;
+}
+
 static int add_arenas(struct work *w, struct error *err)
 {
 	uint64_t at = w->heap->arena_map, end = at + 8ull * GO_HEAP_MAP_ENTRIES, from, to;
-	uint64_t words[PAGE / 8];
-	int r = claim(w, at, end - at, err);
+	cleanup_free uint64_t *words = malloc(MAP_PIECE);
+	int r = words ? claim(w, at, end - at, err) : error_oom(err);
 
 	while (r == 0 && peek_present(w->peek, at, end, &from, &to)) {
-		for (; from < to && r == 0; from += PAGE) {
-			if (!peek_fill(w->peek, from, words, PAGE))
-				continue;
-			for (size_t i = 0; i < PAGE / 8 && r == 0; i++)
-				if (words[i])
-					r = add_arena(w, (from - w->heap->arena_map) / 8 + i,
-					              words[i], err);
+		for (; from < to && r == 0; from += MAP_PIECE) {
+			const uint64_t left = (to - from + PAGE - 1) / PAGE * PAGE;
+			const uint64_t bytes = left < MAP_PIECE ? left : MAP_PIECE;
+
+			if (peek_fill(w->peek, from, words, bytes))
+				r = add_some_arenas(w, (from - w->heap->arena_map) / 8, words,
+				                    bytes / 8, err);
 		}
 		at = to;
 	}

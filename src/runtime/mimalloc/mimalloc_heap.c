@@ -201,15 +201,20 @@ static int add_segment(struct heap_memory *m, struct mimalloc_heap *h,
 	return 0;
 }
 
-/* The next place from @at on where a segment's header can be: programs reserve terabytes. */
-static uint64_t next_present(struct heap_memory *m, uint64_t at, uint64_t end)
-{
-	uint64_t from, to;
+struct run {
+	uint64_t start, end;
+};
 
-	while (at < end && heap_memory_present(m, at, end, &from, &to) == 1) {
-		at = from > at ? (from + SEGMENT - 1) / SEGMENT * SEGMENT : at;
-		if (at < to)
+/* The next place from @at on where a segment's header can be: programs reserve terabytes. @run: the
+ * present pages that were found last; a run of many GiB is asked for once, not at each place. */
+static uint64_t next_present(struct heap_memory *m, uint64_t at, uint64_t end, struct run *run)
+{
+	while (at < end) {
+		if (at >= run->start && at < run->end)
 			return at;
+		if (heap_memory_present(m, at, end, &run->start, &run->end) != 1)
+			break;
+		at = run->start > at ? (run->start + SEGMENT - 1) / SEGMENT * SEGMENT : at;
 	}
 	return end;
 }
@@ -217,7 +222,8 @@ static uint64_t next_present(struct heap_memory *m, uint64_t at, uint64_t end)
 static int scan(struct heap_memory *m, struct mimalloc_heap *h, uint64_t start, uint64_t end,
                 unsigned *probes, struct error *err)
 {
-	uint64_t at = next_present(m, (start + SEGMENT - 1) / SEGMENT * SEGMENT, end);
+	struct run run = { 0 };
+	uint64_t at = next_present(m, (start + SEGMENT - 1) / SEGMENT * SEGMENT, end, &run);
 
 	while (at < end && h->n_segments < MAX_SEGMENTS && (*probes)++ < MAX_PROBES) {
 		struct mimalloc_segment s;
@@ -234,7 +240,7 @@ static int scan(struct heap_memory *m, struct mimalloc_heap *h, uint64_t start, 
 				return r;
 		}
 		at += h->n_segments > n ? (s.size + SEGMENT - 1) / SEGMENT * SEGMENT : SEGMENT;
-		at = next_present(m, at, end);
+		at = next_present(m, at, end, &run);
 	}
 	return 0;
 }
