@@ -42,6 +42,7 @@ extern const char agent_start[] __attribute__((visibility("hidden")));
 #define D agent_data
 
 enum {
+	BACKLOG_LINES = 4 * AGENT_RATES_OF_TWO, /* 16 times the mean */
 	OFF_BITS = 36,        /* countdown of who is not to come again soon: 64 GiB */
 	EXPIRED_MEANS = 64,   /* of a reader that is late or gone */
 	METER_MOST = 1 << 17, /* cycles of one visit: the thread may not have run meanwhile */
@@ -205,16 +206,21 @@ static u64 mean_of(u32 rate)
 	return D.control.means[rate % AGENT_RATES];
 }
 
-/* Which rate to draw by: memwho's, or coarser where memwho is too slow to see that more
- * is spent than it has granted. What has been spent is known before the next block comes,
- * so the weights stay right. */
+/* Which rate to draw by: memwho's, or, under a budget, coarser where memwho is too slow to
+ * see that more is spent than it has granted, or to read the stacks: they lie in the first
+ * records that are free. Both are known before the next block comes, so the weights stay
+ * right. */
 static u32 rate_of_now(void)
 {
 	u32 rate = __atomic_load_n(&D.control.rate, __ATOMIC_RELAXED) % AGENT_RATES;
 	const u64 spent = __atomic_load_n(&D.counters.cycles, __ATOMIC_RELAXED);
 	const u64 grant = D.control.grant, step = D.control.grant_step;
 
-	if (spent <= grant || !step)
+	if (!step)
+		return rate;
+	if (D.record_states[AGENT_RECORDS / 2] != AGENT_RECORD_FREE && rate < AGENT_RATES / 2)
+		rate += BACKLOG_LINES;
+	if (spent <= grant)
 		return rate;
 	for (u64 over = spent - grant; rate < AGENT_RATES - AGENT_RATES_OF_TWO; over -= step) {
 		rate += AGENT_RATES_OF_TWO;

@@ -11,6 +11,10 @@
 
 enum { JUMP = 2 * AGENT_RATES_OF_TWO, MOST_DOWN = AGENT_RATES_OF_TWO };
 
+/* Of a mean below the default: samples a second that we read, and blocks in the set. */
+#define FINE_SAMPLES 400.0
+#define FINE_LIVE    (AGENT_BUCKETS * AGENT_BUCKET_ENTRIES / 8.0)
+
 static double cycles_a_ns(const struct engine_agent *e)
 {
 #if defined(__x86_64__)
@@ -81,6 +85,24 @@ static int steps_to(double cost, double aim)
 	return (int)fmin(ceil(AGENT_RATES_OF_TWO * log2(cost / aim)), 2 * JUMP);
 }
 
+/* The finest line that our own work and the set's room allow. Half and twice the limit are
+ * as good as it: few samples come at random, and the rate must not follow that. */
+static int finest_line(const struct engine_agent *e, u64 wall_ns)
+{
+	const double samples = (double)(e->counters.samples - e->rated_samples);
+	const double share = fmax(samples * 1e9 / (double)wall_ns / FINE_SAMPLES,
+	                          (double)e->n_blocks / FINE_LIVE);
+	int line = (int)e->rate.now;
+
+	if (!(share > 0))
+		line -= MOST_DOWN;
+	else if (share < 0.5 || share > 2)
+		line += (int)ceil(AGENT_RATES_OF_TWO * log2(share));
+	if (line < (int)e->rate.finest)
+		return (int)e->rate.finest;
+	return line < AGENT_RATE_FIRST ? line : AGENT_RATE_FIRST;
+}
+
 static int move_rate(struct engine_agent *e, bool overdrawn, struct error *err)
 {
 	const double visits = visits_ns(e) - e->rated_visits_ns;
@@ -88,19 +110,21 @@ static int move_rate(struct engine_agent *e, bool overdrawn, struct error *err)
 	const double cpu = e->budget.cpu_ns - e->rated_cpu_ns;
 	const u64 now = clock_now_ns(), wall = now - e->rated_ns;
 	const double cost = budget_share(visits, cpu, (double)wall);
-	int line = (int)e->rate.now;
+	int line = (int)e->rate.now, finest;
 
 	if (wall < WINDOW_NS && !(overdrawn && wall > WINDOW_NS / 10))
 		return 0;
 	line += overdrawn ? JUMP
 	                  : steps_to(cost, AIM * e->budget.share -
 	                                           budget_share(passing, cpu, (double)wall));
+	finest = finest_line(e, wall);
 	e->rated_ns = now;
 	e->rated_visits_ns += visits;
 	e->rated_passing_ns += passing;
 	e->rated_cpu_ns += cpu;
-	if (line < AGENT_RATE_FIRST)
-		line = AGENT_RATE_FIRST;
+	e->rated_samples = e->counters.samples;
+	if (line < finest)
+		line = finest;
 	return engine_agent_set_rate(e, line < AGENT_RATES ? (unsigned)line : AGENT_RATES - 1, err);
 }
 

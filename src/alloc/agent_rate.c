@@ -12,7 +12,9 @@
 
 void agent_rate_init(struct agent_rate *r, uint64_t mean, uint64_t now_ns)
 {
-	*r = (struct agent_rate){ .now = AGENT_RATE_FIRST, .coarsest = AGENT_RATE_FIRST };
+	*r = (struct agent_rate){ .now = AGENT_RATE_FIRST,
+		                  .coarsest = AGENT_RATE_FIRST,
+		                  .finest = AGENT_RATE_FIRST };
 	for (int i = 0; i < AGENT_RATES; i++) {
 		const double steps = (double)(i - AGENT_RATE_FIRST) / AGENT_RATES_OF_TWO;
 

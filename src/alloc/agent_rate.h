@@ -19,7 +19,8 @@
 #include "inject/inject.h"
 
 enum {
-	AGENT_RATE_FIRST = 40, /* line of the mean that was asked for */
+	AGENT_RATE_FIRST = 40, /* line of the mean that was asked for, or of the default */
+	AGENT_RATE_FREE = 4 * AGENT_RATES_OF_TWO, /* lines below, when no mean was asked for */
 	AGENT_RATE_HISTORY = 4096,
 };
 
@@ -31,6 +32,7 @@ struct agent_rate_change {
 struct agent_rate {
 	uint64_t means[AGENT_RATES];
 	unsigned now, coarsest; /* lines of the table: in force; the greatest mean so far */
+	unsigned finest;        /* the governor goes no further down: AGENT_RATE_FIRST, or less */
 	/* the changes, with the first setting; those above the limit are only counted */
 	struct agent_rate_change history[AGENT_RATE_HISTORY];
 	unsigned n_history, n_untold;

@@ -226,6 +226,8 @@ int engine_agent_open(struct tracee *t, const struct alloc_options *o, struct en
 	e->look_every_ns = (o->peak ? PEAK_LOOK_MS : LOOK_MS) * MS;
 	agent_rate_init(&e->rate, o->sample_bytes ? o->sample_bytes : ENGINE_AGENT_DEFAULT_MEAN,
 	                e->begun_ns);
+	if (!o->sample_bytes && o->budget > 0)
+		e->rate.finest -= AGENT_RATE_FREE;
 	e->begun_tsc = time_stamp();
 #if defined(__x86_64__)
 	r = o->exact ? refuse_exact_contexts(t, err) : 0;

@@ -84,6 +84,7 @@ struct engine_agent {
 	u64 n_read;
 	u64 rated_ns; /* when the rate was last thought about, and what was spent then */
 	double rated_visits_ns, rated_passing_ns, rated_cpu_ns;
+	u64 rated_samples;
 
 	bool attached;
 	char patch_lost[RUNTIME_PROBE_NAME_BYTES]; /* somebody changed this function: ended */

@@ -130,6 +130,30 @@ def test_within_the_budget_whatever_the_pace(truth, tmp_path):
     untouched(t.pid)
 
 
+@pytest.mark.parametrize("pace", ["60000", PACE_MS])
+def test_finer_where_it_costs_little(truth, tmp_path, pace):
+    """Nothing was asked for: while the target is quiet there are more samples than one in 512 KiB
+    would be; fewer again when it is not, with all their stacks."""
+    t = truth(pace, program="agent_pace")
+    before = kept(t)
+    r = Recording(["alloc", t.pid, "--engine", "agent", "--budget", "2%", "--json"], tmp_path / "ready").wait_ready()
+    t.say("go on")
+    time.sleep(4)
+    held = kept(t) - before
+    r.interrupt()
+    got = r.wait().json()
+    means = [rate["sample_bytes"] for rate in got["rates"]]
+    assert means[0] == 524288 and 32768 <= min(means) <= 131072, means
+    assert got["worst_cost_percent"] <= 2.4 and got["stacks_not_stored"] == 0, got
+    sd = (got["held_bytes_high"] - got["held_bytes_low"]) / 3.92
+    assert abs(got["held_bytes"] - held) < 4.5 * sd, (got["held_bytes"], held, sd)
+    if pace == PACE_MS:
+        assert max(means[means.index(min(means)):]) >= 4 * min(means), means
+    else:
+        assert sd < 0.7 * math.sqrt(524288 * held), (sd, held)  # 1 if it were 512 KiB throughout
+    untouched(t.pid)
+
+
 def test_the_default_chooses(truth, victim):
     """Samples where recording exactly would cost too much; exactly where it would not."""
     t = truth("0", program="agent_pace")
