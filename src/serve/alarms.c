@@ -17,17 +17,23 @@
 
 enum { CONFIRM_NS = 1000000000 };
 
+/* The looks at a target that has rules: at the first of its processes. */
+struct watch {
+	struct alarm *alarms; /* its rules; NULL: none */
+	struct worker_process process;
+	struct look *look; /* NULL: there is no process */
+	struct trigger_sample last;
+	int news; /* look_sample()'s, of this round */
+};
+
 /* One rule of one target, and the capture that it has asked for. */
 struct alarm {
-	struct alarm *next;
+	struct alarm *next; /* of the same target */
 	struct alarms *all;
 	const struct config_trigger *conf;
 	char target[CONFIG_NAME_BYTES];
-	size_t index;                  /* of its item: those of the configuration come first */
-	struct worker_process process; /* whose looks these are: the target's first */
-	struct look *look;
+	struct worker_process process; /* what the rule has seen is of this one */
 	struct trigger trigger;
-	struct trigger_sample last;
 	struct jobs_waiter waiter;
 	const char *name; /* of the capture that is under way: "growth", "baseline" */
 	char reason[TRIGGER_REASON_BYTES], baseline[SPOOL_ID_BYTES];
@@ -36,7 +42,8 @@ struct alarm {
 
 struct alarms {
 	struct service *s;
-	struct alarm *alarms;
+	struct watch *watches; /* as the configuration's targets */
+	size_t n;
 };
 
 /* ---- rules ---- */
@@ -92,12 +99,10 @@ static int add(struct alarms *a, const struct config_trigger *t, size_t index, s
 	}
 	alarm->all = a;
 	alarm->conf = t;
-	alarm->index = index;
 	memcpy(alarm->target, a->s->config.targets[index].name, sizeof(alarm->target));
 	trigger_init(&alarm->trigger, &rule, &policy);
-	alarm->last = trigger_sample_unknown();
-	alarm->next = a->alarms;
-	a->alarms = alarm;
+	alarm->next = a->watches[index].alarms;
+	a->watches[index].alarms = alarm;
 	return 0;
 }
 
@@ -110,6 +115,14 @@ int alarms_new(struct service *s, struct alarms **ret, struct error *err)
 	if (r < 0)
 		return r;
 	a->s = s;
+	a->watches = calloc(c->n_targets + 1, sizeof(*a->watches));
+	if (!a->watches) {
+		free(a);
+		return error_oom(err);
+	}
+	a->n = c->n_targets;
+	for (size_t i = 0; i < a->n; i++)
+		a->watches[i].last = trigger_sample_unknown();
 	for (size_t i = 0; r == 0 && i < c->n_triggers; i++) {
 		for (size_t k = 0; r == 0 && k < c->n_targets; k++) {
 			if (is_for(&c->triggers[i], c->targets[k].name))
@@ -123,16 +136,25 @@ int alarms_new(struct service *s, struct alarms **ret, struct error *err)
 	return r;
 }
 
-struct alarms *alarms_free(struct alarms *a)
+static void watch_clear(struct alarms *a, struct watch *w)
 {
-	while (a && a->alarms) {
-		struct alarm *alarm = a->alarms;
+	while (w->alarms) {
+		struct alarm *alarm = w->alarms;
 
-		a->alarms = alarm->next;
+		w->alarms = alarm->next;
 		jobs_leave(a->s->jobs, &alarm->waiter);
-		look_close(alarm->look);
 		free(alarm);
 	}
+	look_close(w->look);
+}
+
+struct alarms *alarms_free(struct alarms *a)
+{
+	if (!a)
+		return NULL;
+	for (size_t i = 0; i < a->n; i++)
+		watch_clear(a, &a->watches[i]);
+	free(a->watches);
 	free(a);
 	return NULL;
 }
@@ -203,38 +225,40 @@ static void begin_anew(struct trigger *t)
 }
 
 /* The looks are those of the process that is there now. */
-static bool follow(struct alarm *alarm, const struct watched_item *item)
+static void look(struct watch *w, const struct watched_item *item, uint64_t now)
 {
 	struct error ignored;
 
-	if (!item->n_processes) {
-		alarm->look = look_close(alarm->look);
-		return false;
+	if (!item->n_processes || memcmp(&w->process, &item->processes[0], sizeof(w->process)) != 0)
+		w->look = look_close(w->look);
+	w->news = -ESRCH;
+	if (!item->n_processes)
+		return;
+	if (!w->look) {
+		w->process = item->processes[0];
+		w->last = trigger_sample_unknown();
+		if (look_open(w->process.pid, &w->look, &ignored) < 0)
+			return;
+		for (const struct alarm *alarm = w->alarms; alarm; alarm = alarm->next)
+			look_need(w->look, &alarm->trigger.rule);
 	}
-	if (alarm->look && !memcmp(&alarm->process, &item->processes[0], sizeof(alarm->process)))
-		return true;
-	/* another process: what the rule has seen was not its memory */
-	alarm->look = look_close(alarm->look);
-	alarm->process = item->processes[0];
-	alarm->baseline[0] = '\0';
-	begin_anew(&alarm->trigger);
-	if (look_open(item->processes[0].pid, &alarm->look, &ignored) < 0)
-		return false;
-	look_need(alarm->look, &alarm->trigger.rule);
-	return true;
+	w->news = look_sample(w->look, now, &w->last);
 }
 
-static void run(struct alarm *alarm, uint64_t now)
+static void run(struct alarm *alarm, const struct watch *w, const struct watched_item *item,
+                uint64_t now)
 {
-	const struct watched_item *item = watched_at(alarm->all->s->watched, alarm->index);
 	char reason[TRIGGER_REASON_BYTES] = "";
 	enum trigger_verdict v = TRIGGER_NOTHING;
-	int r = follow(alarm, item) ? look_sample(alarm->look, now, &alarm->last) : -ESRCH;
 
-	if (r < 0)
-		return;
-	if (r > 0)
-		v = trigger_look(&alarm->trigger, now, &alarm->last, reason);
+	if (memcmp(&alarm->process, &w->process, sizeof(w->process)) != 0) {
+		/* another process: what the rule has seen was not its memory */
+		alarm->process = w->process;
+		alarm->baseline[0] = '\0';
+		begin_anew(&alarm->trigger);
+	}
+	if (w->news > 0)
+		v = trigger_look(&alarm->trigger, now, &w->last, reason);
 	if (v != TRIGGER_NOTHING && !alarm->waiter.job) {
 		alarm->is_due = true;
 		alarm->name = v == TRIGGER_BASELINE ? "baseline"
@@ -250,34 +274,40 @@ void alarms_run(struct alarms *a)
 {
 	uint64_t now = clock_now_ns();
 
-	for (struct alarm *alarm = a->alarms; alarm; alarm = alarm->next)
-		run(alarm, now);
+	for (size_t i = 0; i < a->n; i++) {
+		const struct watched_item *item = watched_at(a->s->watched, i);
+		struct watch *w = &a->watches[i];
+
+		if (w->alarms)
+			look(w, item, now);
+		for (struct alarm *alarm = w->alarms; alarm && w->news >= 0; alarm = alarm->next)
+			run(alarm, w, item, now);
+	}
 }
 
 uint64_t alarms_held_off(const struct alarms *a)
 {
 	uint64_t n = 0;
 
-	for (const struct alarm *alarm = a->alarms; alarm; alarm = alarm->next)
-		n += alarm->trigger.held_off;
+	for (size_t i = 0; i < a->n; i++) {
+		for (const struct alarm *alarm = a->watches[i].alarms; alarm; alarm = alarm->next)
+			n += alarm->trigger.held_off;
+	}
 	return n;
 }
 
-bool alarms_figures(const struct alarms *a, const char *target, struct metrics_page_target *to)
+bool alarms_figures(const struct alarms *a, size_t index, struct metrics_page_target *to)
 {
-	const struct alarm *found = NULL;
+	const struct watch *w = &a->watches[index];
+	const struct alarm *eta = index < a->n ? w->alarms : NULL;
 
-	for (const struct alarm *alarm = a->alarms; alarm; alarm = alarm->next) {
-		if (strcmp(alarm->target, target) != 0 || !alarm->look)
-			continue;
-		if (!found || alarm->trigger.rule.kind == TRIGGER_ETA)
-			found = alarm;
-	}
-	if (!found)
+	if (!eta || !w->look)
 		return false;
-	to->cgroup_used_bytes = (double)found->last.bytes[TRIGGER_CGROUP];
-	to->cgroup_limit_bytes = (double)found->last.limit_bytes;
-	if (found->trigger.rule.kind == TRIGGER_ETA)
-		to->limit_eta_s = trigger_eta_s(&found->trigger, &found->last);
+	while (eta && eta->trigger.rule.kind != TRIGGER_ETA)
+		eta = eta->next;
+	to->cgroup_used_bytes = (double)w->last.bytes[TRIGGER_CGROUP];
+	to->cgroup_limit_bytes = (double)w->last.limit_bytes;
+	if (eta)
+		to->limit_eta_s = trigger_eta_s(&eta->trigger, &w->last);
 	return true;
 }

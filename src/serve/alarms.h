@@ -20,6 +20,6 @@ struct alarms *alarms_free(struct alarms *a);
 void alarms_run(struct alarms *a);
 /* Captures that were due within a cooldown, or above a day's number. */
 uint64_t alarms_held_off(const struct alarms *a);
-/* Figures of the target's memory cgroup and its growth, as the last look had them; false: it
- * has no trigger. */
-bool alarms_figures(const struct alarms *a, const char *target, struct metrics_page_target *to);
+/* Figures of the memory cgroup and the growth of the @index-th target of the configuration, as
+ * the last look had them; false: it has no trigger. */
+bool alarms_figures(const struct alarms *a, size_t index, struct metrics_page_target *to);

@@ -43,7 +43,6 @@ static void put_target(const struct service *s, const struct watched_item *item,
 		.recording_cpu_s = -1,
 	};
 	put_growth(item, to);
-	alarms_figures(s->alarms, item->name, to);
 }
 
 static void one(struct metrics *m, enum metrics_type type, const char *name, const char *help,
@@ -100,8 +99,10 @@ int answer_metrics(const struct service *s, enum metrics_format format, FILE *to
 		return r;
 	page.captures = captures;
 	page.pushes = pushes;
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		put_target(s, watched_at(s->watched, i), &targets[i]);
+		alarms_figures(s->alarms, i, &targets[i]); /* the configuration's come first */
+	}
 	if (s->spool) {
 		spool_counts(s->spool, &spool);
 		page.spool = &spool;

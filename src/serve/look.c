@@ -8,40 +8,25 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "target/memory_cgroup.h"
+#include "serve/look_cgroup.h"
 
 enum {
 	QUIET_AFTER = 20, /* looks at which it has hardly moved: one more is left out */
 	MOST_LEFT_OUT = 10,
-	TEXT_BYTES = 8192,
 };
 
 static const int64_t MOVED_BYTES = 1 << 20; /* from one look to the next */
 
-static const uint64_t CGROUP_EVERY_NS = 900000000;  /* ten looks a second are not exact */
-static const uint64_t LIMIT_EVERY_NS = 10000000000; /* also of memory.stat, while usage stays */
 /* v1 says LONG_MAX in pages for "none"; nobody has a limit of an exabyte */
 static const int64_t NO_LIMIT = 1ll << 60;
 
-enum { USAGE, STAT, EVENTS, PRESSURE, N_FILES };
-
 struct look {
 	int statm;
-	int files[N_FILES]; /* of the cgroup; -1: not there */
-	bool has_cgroup;
-	struct memory_cgroup cgroup;
+	struct look_cgroup *cgroup;
 	int64_t page_bytes;
-	uint64_t cgroup_ns, limit_ns, stat_ns; /* when they were read; 0: never */
-	uint64_t inactive;                     /* of memory.stat */
-	int64_t stat_usage;                    /* usage at that time */
+	uint64_t cgroup_ns; /* of its figures in ->last */
 	unsigned unmoved, skipped;
-	bool needed[N_FILES];
 	struct trigger_sample last;
-};
-
-static const char *const names[2][N_FILES] = {
-	{ "memory.usage_in_bytes", "memory.stat", "memory.oom_control", NULL },
-	{ "memory.current", "memory.stat", "memory.events", "memory.pressure" },
 };
 
 /* Bytes read, 0 if there are none. */
@@ -92,31 +77,13 @@ double look_parse_pressure(const char *text)
 	return end == some || !(v >= 0 && v <= 100) ? -1 : v / 100;
 }
 
-static void open_files(struct look *l)
-{
-	for (int i = 0; i < N_FILES; i++) {
-		const char *name = names[l->cgroup.is_v2][i];
-		char path[sizeof(l->cgroup.dir) + 64];
-
-		if (!name || !l->has_cgroup)
-			continue;
-		snprintf(path, sizeof(path), "%s/%s", l->cgroup.dir, name);
-		l->files[i] = open(path, O_RDONLY | O_CLOEXEC);
-	}
-	/* v1 has none of its own; the machine's is better than nothing */
-	if (l->files[PRESSURE] < 0)
-		l->files[PRESSURE] = open("/proc/pressure/memory", O_RDONLY | O_CLOEXEC);
-}
-
 struct look *look_close(struct look *l)
 {
 	if (!l)
 		return NULL;
 	if (l->statm >= 0)
 		close(l->statm);
-	for (int i = 0; i < N_FILES; i++)
-		if (l->files[i] >= 0)
-			close(l->files[i]);
+	look_cgroup_leave(l->cgroup);
 	free(l);
 	return NULL;
 }
@@ -129,15 +96,11 @@ void look_closep(struct look **l)
 int look_open(pid_t pid, struct look **ret, struct error *err)
 {
 	cleanup(look_closep) struct look *l = calloc(1, sizeof(*l));
-	struct error ignored;
 	char path[64];
+	int r;
 
 	if (!l)
 		return error_oom(err);
-	for (int i = 0; i < N_FILES; i++) {
-		l->files[i] = -1;
-		l->needed[i] = true;
-	}
 	l->last = trigger_sample_unknown();
 	l->page_bytes = sysconf(_SC_PAGESIZE);
 	snprintf(path, sizeof(path), "/proc/%d/statm", pid);
@@ -145,8 +108,9 @@ int look_open(pid_t pid, struct look **ret, struct error *err)
 	if (l->statm < 0)
 		return error_set(err, errno == ENOENT ? ESRCH : errno,
 		                 "process %d: no such process", pid);
-	l->has_cgroup = memory_cgroup_of(pid, &l->cgroup, &ignored) == 0;
-	open_files(l);
+	r = look_cgroup_join(pid, &l->cgroup, err);
+	if (r < 0)
+		return r;
 	*ret = take_ptr(l);
 	return 0;
 }
@@ -172,87 +136,14 @@ static int read_resident(struct look *l)
 	return 0;
 }
 
-/* v2: the lowest memory.max of it and those above. */
-static void read_limit(struct look *l)
-{
-	struct memory_cgroup c = l->cgroup;
-
-	l->last.limit_bytes = -1;
-	do {
-		char path[sizeof(c.dir) + 64], text[64];
-		cleanup_close int fd = -1;
-		int64_t limit;
-
-		snprintf(path, sizeof(path), "%s/memory.max", c.dir);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (!read_text(fd, text, sizeof(text)) || text[0] < '0' || text[0] > '9')
-			continue;
-		limit = (int64_t)strtoull(text, NULL, 10);
-		if (l->last.limit_bytes < 0 || limit < l->last.limit_bytes)
-			l->last.limit_bytes = limit;
-	} while (memory_cgroup_up(&c));
-}
-
-static bool is_due(uint64_t then_ns, uint64_t now_ns, uint64_t every_ns)
-{
-	return !then_ns || now_ns - then_ns >= every_ns;
-}
-
-/* Dear, because it is long: not while usage stays what it was. */
-static void read_stat(struct look *l, int64_t usage, uint64_t now_ns)
-{
-	char text[TEXT_BYTES];
-
-	if (!is_due(l->stat_ns, now_ns, LIMIT_EVERY_NS) &&
-	    llabs(usage - l->stat_usage) < MOVED_BYTES)
-		return;
-	l->stat_ns = now_ns;
-	l->stat_usage = usage;
-	if (read_text(l->files[STAT], text, sizeof(text)))
-		look_parse_stat(text, l->cgroup.is_v2, &l->inactive, &l->last.limit_bytes);
-	if (l->cgroup.is_v2 && is_due(l->limit_ns, now_ns, LIMIT_EVERY_NS)) {
-		l->limit_ns = now_ns;
-		read_limit(l);
-	}
-}
-
-static void read_usage(struct look *l, uint64_t now_ns)
-{
-	char text[64];
-	int64_t usage, inactive;
-
-	if (!read_text(l->files[USAGE], text, sizeof(text))) {
-		l->last.bytes[TRIGGER_CGROUP] = -1;
-		return;
-	}
-	usage = (int64_t)strtoull(text, NULL, 10);
-	read_stat(l, usage, now_ns);
-	inactive = (int64_t)l->inactive;
-	l->last.bytes[TRIGGER_CGROUP] = usage > inactive ? usage - inactive : 0;
-}
-
-static void read_cgroup(struct look *l, uint64_t now_ns)
-{
-	char text[1024];
-
-	l->cgroup_ns = now_ns;
-	read_usage(l, now_ns);
-	if (l->needed[EVENTS] && read_text(l->files[EVENTS], text, sizeof(text)))
-		l->last.oom_kills = look_parse_number(text, "oom_kill");
-	if (l->needed[PRESSURE])
-		l->last.pressure = read_text(l->files[PRESSURE], text, sizeof(text))
-		                           ? look_parse_pressure(text)
-		                           : -1;
-}
-
 void look_need(struct look *l, const struct trigger_rule *r)
 {
-	l->needed[EVENTS] = r->kind == TRIGGER_OOM;
-	l->needed[PRESSURE] = r->kind == TRIGGER_PRESSURE;
+	look_cgroup_need(l->cgroup, r);
 }
 
 int look_sample(struct look *l, uint64_t now_ns, struct trigger_sample *ret)
 {
+	const struct look_cgroup_figures *c = look_cgroup_read(l->cgroup, now_ns);
 	unsigned left_out = l->unmoved / QUIET_AFTER;
 	int news = 0;
 
@@ -263,8 +154,12 @@ int look_sample(struct look *l, uint64_t now_ns, struct trigger_sample *ret)
 			return -ESRCH;
 		news = 1;
 	}
-	if (is_due(l->cgroup_ns, now_ns, CGROUP_EVERY_NS)) {
-		read_cgroup(l, now_ns);
+	if (c->read_ns != l->cgroup_ns) {
+		l->cgroup_ns = c->read_ns;
+		l->last.bytes[TRIGGER_CGROUP] = c->usage_bytes;
+		l->last.limit_bytes = c->limit_bytes;
+		l->last.oom_kills = c->oom_kills;
+		l->last.pressure = c->pressure;
 		news = 1;
 	}
 	*ret = l->last;

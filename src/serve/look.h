@@ -26,7 +26,7 @@ int look_open(pid_t pid, struct look **ret, struct error *err);
 struct look *look_close(struct look *l); /* NULL is fine; returns NULL */
 void look_closep(struct look **l);
 
-/* From now on kills and pressure are read only if this rule asks for them. */
+/* From now on kills and pressure are read, if this rule asks for them. */
 void look_need(struct look *l, const struct trigger_rule *r);
 /* To be called ten times a second or less often. Returns 1, or 0 when nothing
  * was read: *ret is as before, and rules need not be asked; -ESRCH: the process has ended.

@@ -24,6 +24,7 @@
 #include "serve/pushes.h"
 #include "serve/service.h"
 #include "serve/sizes.h"
+#include "serve/slice.h"
 #include "serve/spool.h"
 #include "target/proc.h"
 
@@ -437,6 +438,7 @@ int serve_run(const char *path, struct error *err)
 		r = loop_init(&l, err);
 	if (r < 0)
 		return r;
+	slice_make_short();
 	tell_address(&s);
 	notify_send("READY=1");
 	loop_run(&l);

@@ -7,6 +7,7 @@
 
 #include "base/array.h"
 #include "base/clock.h"
+#include "base/hash.h"
 
 enum { EVERY_S = 60, LEAST_S = 5, MAX_ENTRIES = 2048 };
 
@@ -20,6 +21,7 @@ struct entry {
 struct sizes {
 	struct entry **entries; /* apart from each other: rows point into them */
 	size_t n, cap;
+	struct hash_map by_name; /* hash of the name -> index */
 	struct jobs_waiter waiter;
 	char asked[CONFIG_NAME_BYTES];
 	struct worker_process first;
@@ -42,15 +44,24 @@ struct sizes *sizes_free(struct sizes *s, struct jobs *j)
 	for (size_t i = 0; i < s->n; i++)
 		free(s->entries[i]);
 	free(s->entries);
+	hash_map_clear(&s->by_name);
 	free(s);
 	return NULL;
 }
 
+static uint64_t hash(const char *name)
+{
+	return hash_bytes(name, strlen(name), 0);
+}
+
 static struct entry *find(const struct sizes *s, const char *name)
 {
-	for (size_t i = 0; i < s->n; i++) {
-		if (!strcmp(s->entries[i]->name, name))
-			return s->entries[i];
+	const uint64_t *index;
+	size_t at = 0;
+
+	while ((index = hash_map_next(&s->by_name, hash(name), &at))) {
+		if (!strcmp(s->entries[*index]->name, name))
+			return s->entries[*index];
 	}
 	return NULL;
 }
@@ -63,10 +74,12 @@ static struct entry *find_or_add(struct sizes *s, const char *name)
 	if (e || s->n >= MAX_ENTRIES || array_reserve(&s->entries, &s->cap, s->n + 1, &ignored) < 0)
 		return e;
 	e = calloc(1, sizeof(*e));
-	if (e) {
-		snprintf(e->name, sizeof(e->name), "%s", name);
-		s->entries[s->n++] = e;
+	if (!e || hash_map_add(&s->by_name, hash(name), s->n, &ignored) < 0) {
+		free(e);
+		return NULL;
 	}
+	snprintf(e->name, sizeof(e->name), "%s", name);
+	s->entries[s->n++] = e;
 	return e;
 }
 

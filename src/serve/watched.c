@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/array.h"
@@ -14,7 +15,13 @@
 #include "target/proc.h"
 #include "target/target.h"
 
-enum { SLICES = 10, ROUND_NS = 1000000000 };
+enum {
+	SLICES = 10,
+	ROUND_NS = 1000000000,
+	WHOLE_S = 10,  /* to 20: between two looks that open everything anew */
+	KEPT_PART = 8, /* of the descriptors that we may have */
+	MAX_KEPT = 8192,
+};
 
 /* /proc/PID/exe of every process, read at most once a slice for all `exe =` targets. */
 struct executable {
@@ -30,6 +37,7 @@ struct watched {
 	struct executable *executables;
 	size_t n_executables, cap_executables;
 	uint64_t executables_ns;
+	size_t kept, most_kept; /* descriptors in items */
 };
 
 /* ---- executables ---- */
@@ -75,15 +83,16 @@ static bool is_executable(const char *path, const char *exe)
 	return !strncmp(path, exe, n) && (!path[n] || !strcmp(path + n, " (deleted)"));
 }
 
-static int resolve_exe(struct watched *w, const char *exe, pid_t **ret, size_t *ret_n,
-                       struct error *err)
+/* @age_ns: of what is known about executables, at most. */
+static int resolve_exe(struct watched *w, const char *exe, uint64_t age_ns, pid_t **ret,
+                       size_t *ret_n, struct error *err)
 {
 	pid_t *pids = calloc(WORKER_MAX_PIDS, sizeof(*pids));
 	size_t n = 0;
 
 	if (!pids)
 		return error_oom(err);
-	if (clock_now_ns() - w->executables_ns > ROUND_NS / SLICES)
+	if (clock_now_ns() - w->executables_ns > age_ns)
 		read_executables(w);
 	for (size_t i = 0; i < w->n_executables && n < WORKER_MAX_PIDS; i++) {
 		if (is_executable(w->executables[i].path, exe))
@@ -103,39 +112,101 @@ static int resolve_exe(struct watched *w, const char *exe, pid_t **ret, size_t *
 struct seen {
 	uint32_t n;
 	struct worker_process processes[WORKER_MAX_PIDS];
+	int statm[WORKER_MAX_PIDS]; /* watched_item's, to be */
 	uint64_t resident_bytes, anon_bytes;
 	char comm[64];
 };
 
+/* Pages: "size resident shared ...". False: the process has ended; a zombie has none at all. */
+static bool add_statm(struct seen *s, int fd)
+{
+	const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	unsigned long long size, resident, shared;
+	char text[128], *end;
+	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+
+	if (n <= 0)
+		return false;
+	text[n] = '\0';
+	size = strtoull(text, &end, 10);
+	resident = strtoull(end, &end, 10);
+	shared = strtoull(end, &end, 10);
+	s->resident_bytes += resident * page;
+	s->anon_bytes += (resident > shared ? resident - shared : 0) * page;
+	return size > 0;
+}
+
+static void drop_statm(struct watched *w, int *fd)
+{
+	if (*fd < 0)
+		return;
+	close(*fd);
+	*fd = -1;
+	w->kept--;
+}
+
+/* By the descriptor that was kept, which is of this process and of no later one. */
+static bool see_again(struct seen *s, pid_t pid, struct watched_item *item)
+{
+	for (uint32_t i = 0; i < item->n_processes; i++) {
+		if (item->processes[i].pid != pid || item->statm[i] < 0)
+			continue;
+		if (!add_statm(s, item->statm[i]))
+			return false;
+		if (!s->n)
+			memcpy(s->comm, item->comm, sizeof(s->comm));
+		s->statm[s->n] = item->statm[i];
+		item->statm[i] = -1;
+		s->processes[s->n++] = item->processes[i];
+		return true;
+	}
+	return false;
+}
+
 /* A process that has ended meanwhile is left out. */
-static void see(struct seen *s, pid_t pid)
+static void see(struct watched *w, struct seen *s, pid_t pid)
 {
 	cleanup_close int dir = proc_open(pid);
-	cleanup_free char *statm = NULL;
-	unsigned long long size, resident = 0, shared = 0;
-	const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	cleanup_close int statm = -1;
 	struct proc_stat stat;
 
-	if (dir < 0 || s->n == WORKER_MAX_PIDS || proc_stat_read(dir, &stat) < 0 ||
-	    proc_stat_is_dead(&stat) || proc_stat_is_kernel(&stat))
+	if (dir < 0 || proc_stat_read(dir, &stat) < 0 || proc_stat_is_dead(&stat) ||
+	    proc_stat_is_kernel(&stat))
 		return;
-	if (proc_read(dir, "statm", 4096, &statm, NULL) == 0 &&
-	    sscanf(statm, "%llu %llu %llu", &size, &resident, &shared) == 3) {
-		s->resident_bytes += resident * page;
-		s->anon_bytes += (resident > shared ? resident - shared : 0) * page;
-	}
+	statm = openat(dir, "statm", O_RDONLY | O_CLOEXEC);
+	if (statm >= 0)
+		add_statm(s, statm);
 	if (!s->n)
 		memcpy(s->comm, stat.comm, sizeof(s->comm));
+	s->statm[s->n] = -1;
+	if (statm >= 0 && w->kept < w->most_kept) {
+		s->statm[s->n] = take_fd(statm);
+		w->kept++;
+	}
 	s->processes[s->n].pid = pid;
 	s->processes[s->n++].start_ticks = stat.start_ticks;
 }
 
-static int resolve(struct watched *w, const struct watched_item *item, pid_t **ret, size_t *n,
-                   struct error *err)
+static bool is_by_pid(const struct watched_item *item)
+{
+	return !item->target || (item->target->spec && strspn(item->target->spec, "0123456789") ==
+	                                                       strlen(item->target->spec));
+}
+
+static int resolve(struct watched *w, const struct watched_item *item, bool whole, pid_t **ret,
+                   size_t *n, struct error *err)
 {
 	if (item->target && item->target->exe)
-		return resolve_exe(w, item->target->exe, ret, n, err);
-	return target_resolve(item->target ? item->target->spec : item->name, ret, n, err);
+		return resolve_exe(w, item->target->exe, whole ? ROUND_NS / SLICES : ROUND_NS, ret,
+		                   n, err);
+	if (whole || !is_by_pid(item) || item->n_processes != 1 || item->statm[0] < 0)
+		return target_resolve(item->target ? item->target->spec : item->name, ret, n, err);
+	*ret = malloc(sizeof(**ret));
+	if (!*ret)
+		return error_oom(err);
+	**ret = item->processes[0].pid;
+	*n = 1;
+	return 0;
 }
 
 static void note_history(struct watched_item *item, uint64_t now)
@@ -156,49 +227,77 @@ static bool is_other(const struct watched_item *item, const struct seen *s)
 /* A target by pid whose process has ended is gone for good: the number may be used again. */
 static bool is_reused(const struct watched_item *item, const struct seen *s)
 {
-	bool by_pid = !item->target ||
-	              (item->target->spec &&
-	               strspn(item->target->spec, "0123456789") == strlen(item->target->spec));
-
-	return by_pid && s->n && item->processes[0].start_ticks &&
+	return is_by_pid(item) && s->n && item->processes[0].start_ticks &&
 	       s->processes[0].start_ticks != item->processes[0].start_ticks;
 }
 
-static int look(struct watched *w, struct watched_item *item, struct error *err)
+static void see_all(struct watched *w, struct watched_item *item, bool whole, const pid_t *pids,
+                    size_t n, struct seen *s)
+{
+	memset(s, 0, sizeof(*s)); /* with its padding: is_other() */
+	for (size_t i = 0; i < n && s->n < WORKER_MAX_PIDS; i++) {
+		if (whole || !see_again(s, pids[i], item))
+			see(w, s, pids[i]);
+	}
+	for (uint32_t i = 0; i < item->n_processes; i++)
+		drop_statm(w, &item->statm[i]);
+}
+
+static int nothing_there(struct watched *w, struct watched_item *item, struct seen *s, int r)
+{
+	for (uint32_t i = 0; i < s->n; i++)
+		drop_statm(w, &s->statm[i]);
+	item->n_processes = 0;
+	item->resident_bytes = item->anon_bytes = 0;
+	note_history(item, item->looked_ns);
+	return r;
+}
+
+/* @whole: nothing of what is known is taken for granted. */
+static int look(struct watched *w, struct watched_item *item, bool whole, struct error *err)
 {
 	cleanup_free pid_t *pids = NULL;
 	struct seen s;
 	size_t n = 0;
-	int r = resolve(w, item, &pids, &n, err);
+	int r = resolve(w, item, whole, &pids, &n, err);
 
-	memset(&s, 0, sizeof(s)); /* with its padding: is_other() */
-	for (size_t i = 0; r == 0 && i < n; i++)
-		see(&s, pids[i]);
-	if (r == 0 && is_reused(item, &s)) {
-		s.n = 0;
+	see_all(w, item, whole, pids, r < 0 ? 0 : n, &s);
+	if (r == 0 && is_reused(item, &s))
 		r = error_set(err, ESRCH, "process %d has ended; its number is another's",
 		              item->processes[0].pid);
-	}
 	if (r == 0 && !s.n)
 		r = error_set(err, ESRCH, "its process has ended");
 	item->looked_ns = clock_now_ns();
+	if (whole)
+		item->whole_ns = item->looked_ns;
 	snprintf(item->why, sizeof(item->why), "%s", r < 0 ? err->message : "");
-	if (r < 0) {
-		item->n_processes = 0;
-		item->resident_bytes = item->anon_bytes = 0;
-		note_history(item, item->looked_ns);
-		return r;
-	}
+	if (r < 0)
+		return nothing_there(w, item, &s, r);
 	if (is_other(item, &s)) {
 		item->restarts += item->processes[0].pid != 0;
 		memcpy(item->processes, s.processes, sizeof(s.processes));
 		item->n_processes = s.n;
 	}
+	memcpy(item->statm, s.statm, sizeof(s.statm));
 	memcpy(item->comm, s.comm, sizeof(s.comm));
 	item->resident_bytes = s.resident_bytes;
 	item->anon_bytes = s.anon_bytes;
 	note_history(item, item->looked_ns);
 	return 0;
+}
+
+static void forget(struct watched *w, struct watched_item *item)
+{
+	for (uint32_t i = 0; i < item->n_processes; i++)
+		drop_statm(w, &item->statm[i]);
+}
+
+/* @item is not there any more. */
+static void remove_item(struct watched *w, struct watched_item *item)
+{
+	forget(w, item);
+	memmove(item, item + 1, (size_t)(w->items + w->n - item - 1) * sizeof(*item));
+	w->n--;
 }
 
 /* ---- items ---- */
@@ -227,6 +326,15 @@ static int add_configured(struct watched *w, struct error *err)
 	return r;
 }
 
+static size_t most_kept(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_cur / KEPT_PART > MAX_KEPT)
+		return MAX_KEPT;
+	return l.rlim_cur / KEPT_PART;
+}
+
 int watched_new(const struct config *c, struct watched **ret, struct error *err)
 {
 	struct watched *w = calloc(1, sizeof(*w));
@@ -235,6 +343,7 @@ int watched_new(const struct config *c, struct watched **ret, struct error *err)
 	if (!w)
 		return error_oom(err);
 	w->config = c;
+	w->most_kept = most_kept();
 	r = add_configured(w, err);
 	if (r < 0)
 		watched_free(w);
@@ -266,8 +375,11 @@ int watched_reload(struct watched *w, const struct config *c, struct error *err)
 				continue;
 			fresh.items[i] = w->items[k];
 			fresh.items[i].target = t;
+			w->items[k].n_processes = 0; /* its descriptors have moved */
 		}
 	}
+	for (size_t i = 0; i < w->n; i++)
+		forget(w, &w->items[i]);
 	free(w->items);
 	w->items = fresh.items;
 	w->n = fresh.n;
@@ -281,6 +393,8 @@ struct watched *watched_free(struct watched *w)
 {
 	if (!w)
 		return NULL;
+	for (size_t i = 0; i < w->n; i++)
+		forget(w, &w->items[i]);
 	forget_executables(w);
 	free(w->executables);
 	free(w->items);
@@ -300,15 +414,20 @@ void watched_run(struct watched *w)
 	struct error ignored;
 
 	while (n--) {
+		struct watched_item *item;
+
 		if (w->next >= w->n)
 			w->next = 0;
-		if (is_old(&w->items[w->next], now)) {
-			memmove(&w->items[w->next], &w->items[w->next + 1],
-			        (w->n - w->next - 1) * sizeof(*w->items));
-			w->n--;
+		item = &w->items[w->next];
+		if (is_old(item, now)) {
+			remove_item(w, item);
 			return;
 		}
-		look(w, &w->items[w->next++], &ignored);
+		/* not all of them in the same second */
+		look(w, item,
+		     now - item->whole_ns > (WHOLE_S + w->next % WHOLE_S) * (uint64_t)ROUND_NS,
+		     &ignored);
+		w->next++;
 	}
 }
 
@@ -448,7 +567,7 @@ int watched_find(struct watched *w, const char *name, const struct peer *p,
 		r = add_number(w, name, &item, err);
 	if (r < 0)
 		return r;
-	r = look(w, item, err);
+	r = look(w, item, true, err);
 	if (r == -EINVAL) /* a number that no process can have */
 		r = err->code = -ESRCH;
 	if (r == 0 && !(watched_may_see(item, p) && is_allowed(w->config, item)))
@@ -456,8 +575,7 @@ int watched_find(struct watched *w, const char *name, const struct peer *p,
 		              item->processes[0].pid);
 	if (r < 0 && !item->target && (is_new || r == -ESRCH)) {
 		/* a number that nobody may watch is not kept; it is the last item, or rare */
-		memmove(item, item + 1, (size_t)(w->items + w->n - item - 1) * sizeof(*item));
-		w->n--;
+		remove_item(w, item);
 	}
 	if (r < 0)
 		return r;

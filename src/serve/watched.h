@@ -39,8 +39,10 @@ struct watched_item {
 	uint64_t looked_ns;
 	uint64_t retry_ns; /* a recording that failed: keeper.c */
 	unsigned retry_s;
-	int32_t last_pid;  /* whose last look is asked for */
-	uint64_t restarts; /* times that other processes were there than before */
+	int32_t last_pid;           /* whose last look is asked for */
+	int statm[WORKER_MAX_PIDS]; /* of the processes; -1: not kept open. watched.c's own */
+	uint64_t whole_ns;          /* the last look that was not by these alone */
+	uint64_t restarts;          /* times that other processes were there than before */
 
 	uint64_t history[WATCHED_HISTORY]; /* resident bytes, a ring; 0: not known */
 	size_t next_history;

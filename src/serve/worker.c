@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -13,31 +12,24 @@
 
 extern char **environ;
 
-/* 0, 1 and 2 as ours, WORKER_FD, no other: descriptors of ours are close-on-exec. */
-static int spawn(int fd, pid_t *ret)
+/* In the child: 0, 1 and 2 as ours, WORKER_FD, no other: descriptors of ours are close-on-exec.
+ * Only what may be called after fork() of a process with threads. */
+static void become_worker(int fd)
 {
 	static char *const argv[] = { (char *)"memwho", (char *)"serve-worker", NULL };
-	posix_spawn_file_actions_t files;
-	posix_spawnattr_t how;
 	sigset_t none;
-	int r;
 
+	setpgid(0, 0); /* Ctrl-C is ours to pass on */
 	sigemptyset(&none);
-	posix_spawn_file_actions_init(&files);
-	posix_spawnattr_init(&how);
-	posix_spawnattr_setflags(&how, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
-	posix_spawnattr_setsigmask(&how, &none);
-	posix_spawnattr_setpgroup(&how, 0); /* Ctrl-C is ours to pass on */
-	posix_spawn_file_actions_adddup2(&files, fd, WORKER_FD);
-	r = posix_spawn(ret, "/proc/self/exe", &files, &how, argv, environ);
-	posix_spawn_file_actions_destroy(&files);
-	posix_spawnattr_destroy(&how);
-	return r;
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (dup2(fd, WORKER_FD) == WORKER_FD)
+		execve("/proc/self/exe", argv, environ);
+	_exit(127);
 }
 
 int worker_start(struct worker *ret, struct error *err)
 {
-	int pair[2], r;
+	int pair[2];
 	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -49,9 +41,12 @@ int worker_start(struct worker *ret, struct error *err)
 	close(pair[1]);
 	if (theirs < 0)
 		return error_sys(err, errno, "cannot start a worker");
-	r = spawn(theirs, &pid);
-	if (r)
-		return error_sys(err, r, "cannot start a worker");
+	/* not posix_spawn(), which waits for the exec: for as long as a busy machine likes */
+	pid = fork();
+	if (pid < 0)
+		return error_sys(err, errno, "cannot start a worker");
+	if (!pid)
+		become_worker(theirs);
 	fcntl(ours, F_SETFL, O_NONBLOCK);
 	*ret = (struct worker){ .pid = pid, .fd = take_fd(ours) };
 	return 0;
