@@ -26,7 +26,7 @@ typedef unsigned char agent_u8;
 typedef unsigned int agent_u32;
 typedef unsigned long long agent_u64;
 
-#define AGENT_MAGIC 0x35746e6577686d41ull /* "Amhwent5": one more with each layout */
+#define AGENT_MAGIC 0x36746e6577686d41ull /* "Amhwent6": one more with each layout */
 
 enum {
 	AGENT_CODE_BYTES = 0x30000,
@@ -107,6 +107,9 @@ struct agent_table {
 	agent_u64 return_at; /* the only address in the code that the stacks of calls hold */
 	/* the mapping of exact mode, before it is made; 0: none (agent_exact_format.h) */
 	agent_u64 exact_at, exact_bytes;
+	/* the mapping of --patch page (alloc/agent_pages.h), before it is made; 0: none */
+	agent_u64 pages_at;
+	agent_u8 pages[AGENT_MAX_FUNCTIONS]; /* of each page: 1, it is being put back */
 	/* what is internal to the allocator: calls that return into it are not counted */
 	struct agent_range ranges[AGENT_MAX_RANGES];
 	struct agent_function functions[AGENT_MAX_FUNCTIONS]; /* last: only these are written */

@@ -260,7 +260,7 @@ static int plan_all(struct agent_image *i, struct error *why, struct error *err)
 	for (size_t k = 0; r >= 0 && k < n; k++) {
 		if (i->tracee->probes.probes[k].group && i->tracee->probes.probes[k].left_out)
 			continue;
-		r = agent_patch_plan(i->tracee, k, &i->patches[i->n_patches], why);
+		r = agent_patch_plan(i->tracee, k, i->in_pages, &i->patches[i->n_patches], why);
 		i->n_patches += r == 1;
 		if (r == -ENOTSUP)
 			r = refuse_or_leave_out(i, k, why, err);
@@ -275,6 +275,8 @@ int agent_image_plan(struct tracee *t, struct agent_image *ret, struct error *er
 	struct error why = { 0 };
 	int r;
 
+	free(ret->patches);
+	ret->n_patches = 0;
 	ret->tracee = t;
 	ret->patches = calloc(t->probes.n_probes + 1, sizeof(*ret->patches));
 	if (!ret->patches)

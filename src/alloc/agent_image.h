@@ -12,6 +12,7 @@ struct agent_image {
 	struct agent_patch *patches;
 	size_t n_patches;
 	uint8_t *bytes; /* AGENT_CODE_BYTES */
+	bool in_pages;  /* set before it is planned: will it be in copies of pages? */
 };
 
 void agent_image_clear(struct agent_image *i); /* { 0 } is empty; usable with cleanup() */

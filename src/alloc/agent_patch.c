@@ -26,7 +26,8 @@ static int refuse(const struct runtime_probe *p, const char *why, struct error *
 /* ---- memory and file ---- */
 
 static int check_memory(const struct tracee *t, const struct runtime_probe *p,
-                        const struct code_function *c, uint64_t bias, struct error *err)
+                        const struct code_function *c, uint64_t bias, bool in_page,
+                        struct error *err)
 {
 	cleanup_free uint8_t *memory = malloc(c->len);
 
@@ -37,7 +38,7 @@ static int check_memory(const struct tracee *t, const struct runtime_probe *p,
 	if (memory[0] == BREAKPOINT && c->bytes[0] != BREAKPOINT)
 		memory[0] = c->bytes[0]; /* somebody's uprobe, which we leave alone */
 	for (size_t i = 0; i < c->len; i++) {
-		if (memory[i] == c->bytes[i])
+		if (memory[i] == c->bytes[i] || (in_page && memory[i] == BREAKPOINT))
 			continue;
 		return refuse(p,
 		              memory[i] == BREAKPOINT
@@ -218,7 +219,8 @@ int agent_patch_head(const struct runtime_probe *p, const struct code_function *
 	return ret->whole ? 0 : find_second(p, c, bias, ret, err);
 }
 
-int agent_patch_plan(const struct tracee *t, size_t i, struct agent_patch *ret, struct error *err)
+int agent_patch_plan(const struct tracee *t, size_t i, bool in_page, struct agent_patch *ret,
+                     struct error *err)
 {
 	const struct runtime_probe *p = &t->probes.probes[i];
 	struct elf_file *elf = symbol_module_elf(p->module);
@@ -236,7 +238,7 @@ int agent_patch_plan(const struct tracee *t, size_t i, struct agent_patch *ret, 
 		return refuse(p, "its code is not understood", err);
 	if (agent_ends_at_once(t, elf, &c, bias))
 		return 0;
-	r = check_memory(t, p, &c, bias, err);
+	r = check_memory(t, p, &c, bias, in_page, err);
 	if (r == 0)
 		r = agent_patch_head(p, &c, bias, &patch, err);
 	if (r < 0)

@@ -7,7 +7,8 @@
  *
  *	- the whole function decodes, and its memory is what its file has (read with
  *	  read(2): in a private mapping of ours somebody's breakpoint would be there,
- *	  too). Only its first byte may be another's breakpoint;
+ *	  too). Only its first byte may be another's breakpoint; any, where a copy of
+ *	  its page will be patched (agent_pages.h), which has none;
  *	- the first instruction stays where it is, so that a uprobe at the entry goes
  *	  on working. It can be taken back, or done twice; so can the others before the jump;
  *	- the instructions that five bytes of jump replace can be moved: no return, no
@@ -42,7 +43,8 @@ struct agent_patch {
 
 /* Of probe @i of @t: 1, or 0: it only jumps to another probed function, which sees its calls.
  * -ENOTSUP with the reason. */
-int agent_patch_plan(const struct tracee *t, size_t i, struct agent_patch *ret, struct error *err);
+int agent_patch_plan(const struct tracee *t, size_t i, bool in_page, struct agent_patch *ret,
+                     struct error *err);
 /* The rules about instructions, for a function of which all bytes are known: fills
  * @ret's head, at, end, was. */
 int agent_patch_head(const struct runtime_probe *p, const struct code_function *c, uint64_t bias,

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "alloc/agent_exact.h"
+#include "alloc/agent_pages.h"
 #include "alloc/agent_still.h"
 #include "base/array.h"
 #include "base/cleanup.h"
@@ -265,7 +266,8 @@ static int is_there(struct inject *in, uint64_t base, const uint8_t *image, stru
 		return r;
 	table = (struct agent_table *)(void *)(code + AGENT_TABLE_AT);
 	table->place = AGENT_PLACE_IDLE;
-	table->exact_at = table->exact_bytes = 0;
+	table->exact_at = table->exact_bytes = table->pages_at = 0;
+	memset(table->pages, 0, sizeof(table->pages));
 	return !memcmp(code, image, AGENT_CODE_BYTES);
 }
 
@@ -342,13 +344,14 @@ static bool is_sane(const struct target *t, const struct agent_table *table)
 	cleanup(maps_clear) struct maps maps = { 0 };
 	struct error unused;
 
-	if (table->n_functions > AGENT_MAX_FUNCTIONS || maps_read(t, &maps, &unused) < 0)
+	if (table->n_functions > AGENT_MAX_FUNCTIONS || maps_read_raw(t, &maps, &unused) < 0)
 		return false;
 	for (unsigned i = 0; i < table->n_functions; i++) {
 		const struct agent_function *f = &table->functions[i];
 		const struct mapping *m = maps_find(&maps, f->patch_at);
 
-		if (!m || !(m->prot & MAPS_EXEC) || !m->inode ||
+		if (!m || !(m->prot & MAPS_EXEC) ||
+		    !(m->inode || agent_pages_has(&maps, table, f->patch_at)) ||
 		    f->patch_at + AGENT_PATCH_BYTES > m->end || f->is[0] != 0xe9)
 			return false;
 	}
@@ -359,7 +362,8 @@ static bool is_sane(const struct target *t, const struct agent_table *table)
 static int settle(struct inject *in, const struct target *t, uint64_t base,
                   const struct agent_table *table, struct error *err)
 {
-	int r = 0;
+	struct error why;
+	int r = 0, pages = 0;
 
 	if (!is_sane(t, table))
 		return error_set(err, EBADMSG,
@@ -369,11 +373,17 @@ static int settle(struct inject *in, const struct target *t, uint64_t base,
 	if (table->place == AGENT_PLACE_PATCHED)
 		r = agent_still_undo(in, t, base, table, err);
 	if (r == 0)
+		pages = agent_pages_drop(in, t, base, table, &why);
+	if (r == 0)
 		r = agent_still_wait(in, t, base, table, err);
 	if (r == 0)
 		r = agent_exact_drop(in, t, base, table, err);
 	if (r == 0)
 		r = advise(in, base, MADV_DONTNEED, err);
+	if (r == 0 && pages < 0) {
+		*err = why;
+		return pages;
+	}
 	return r < 0 ? r : agent_still_note(in, base, AGENT_PLACE_IDLE, err);
 }
 
@@ -464,9 +474,23 @@ static int refuse_recorded(const struct target *t, bool only_renewed, struct err
 	return 0;
 }
 
-int agent_place_open(const struct target *t, struct inject **ret, struct error *err)
+/* How many. */
+static size_t list_calls(bool pages, struct inject_call ret[INJECT_MAX_CALLS])
 {
-	const struct inject_options options = { .calls = calls, .n_calls = ARRAY_SIZE(calls) };
+	size_t n = 0;
+	const struct inject_call *more = agent_pages_calls(&n);
+
+	memcpy(ret, calls, sizeof(calls));
+	if (!pages)
+		return ARRAY_SIZE(calls);
+	memcpy(ret + ARRAY_SIZE(calls), more, n * sizeof(*more));
+	return ARRAY_SIZE(calls) + n;
+}
+
+int agent_place_open(const struct target *t, bool pages, struct inject **ret, struct error *err)
+{
+	struct inject_call all[INJECT_MAX_CALLS];
+	const struct inject_options options = { .calls = all, .n_calls = list_calls(pages, all) };
 	cleanup(inject_closep) struct inject *in = NULL;
 	int r = inject_open(t, NULL, &options, &in, err);
 
@@ -486,6 +510,6 @@ int agent_place_clean(const struct target *t, struct error *err)
 
 	if (r <= 0)
 		return r;
-	r = agent_place_open(t, &in, err);
+	r = agent_place_open(t, false, &in, err);
 	return r < 0 ? r : agent_place_empty_all(in, t, err);
 }

@@ -71,8 +71,8 @@ int agent_place_empty(struct inject *in, const struct target *t, uint64_t base, 
  * -EBUSY: a thread does not leave one. */
 int agent_place_empty_all(struct inject *in, const struct target *t, struct error *err);
 
-/* inject_open(), which says who is at work there. */
-int agent_place_open(const struct target *t, struct inject **ret, struct error *err);
+/* inject_open(), which says who is at work there. @pages: it will be --patch page. */
+int agent_place_open(const struct target *t, bool pages, struct inject **ret, struct error *err);
 
 /* Of a process that nobody records: find and empty. 1 done, 0 there was nothing to do.
  * What is needed for calls there may be left: inject_clean(). */

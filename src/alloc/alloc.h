@@ -37,6 +37,7 @@ struct alloc_options {
 	double budget;          /* 0.02: of the target's processor time; 0: none */
 	bool budget_asked;      /* it is not only the default */
 	bool exact;             /* the agent's: every allocation, no samples */
+	bool patch_pages;       /* the agent's: in copies of pages (agent_pages.h) */
 };
 
 enum alloc_ended { /* keep in the order of alloc_ended_text() */

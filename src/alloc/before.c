@@ -175,6 +175,7 @@ void before_read(struct tracee *t, void (*meanwhile)(void *arg), void *arg)
 	if (target_open(t->pid, &own, &why) < 0) {
 		unknown(b, "the process", why.message);
 	} else {
+		own->moved = t->target->moved;
 		a.own = own;
 		wait_for(&a, meanwhile, arg);
 	}

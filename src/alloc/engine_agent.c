@@ -12,6 +12,7 @@
 #include "alloc/agent_block.h"
 #include "alloc/agent_budget.h"
 #include "alloc/agent_image.h"
+#include "alloc/agent_pages.h"
 #include "alloc/agent_place.h"
 #include "alloc/agent_samples.h"
 #include "alloc/agent_slots.h"
@@ -131,9 +132,12 @@ static int plan(struct engine_agent *e, struct agent_image *image, struct error 
 	int r = has_old ? has_old : agent_image_plan(e->tracee, image, err);
 
 	if (r >= 0)
-		r = agent_place_open(t, &e->inject, err);
+		r = agent_place_open(t, image->in_pages, &e->inject, err);
 	if (r == 0 && has_old)
 		r = agent_place_empty_all(e->inject, t, err);
+	/* pages may be back that were somewhere else */
+	if (r >= 0 && has_old)
+		r = symbol_space_refresh(e->tracee->space, t, err);
 	return r >= 0 && has_old ? agent_image_plan(e->tracee, image, err) : r;
 }
 
@@ -186,9 +190,18 @@ static unsigned levels_for(u64 entries)
 	return levels;
 }
 
+static int take_pages(struct engine_agent *e, struct error *err)
+{
+	struct target *t = e->tracee->target;
+	int r = agent_pages_take(e->inject, t, e->base, &e->table, &e->moved, err);
+
+	t->moved = e->moved.n ? &e->moved : NULL;
+	return r;
+}
+
 static int attach(struct engine_agent *e, const struct alloc_options *o, struct error *err)
 {
-	cleanup(agent_image_clear) struct agent_image image = { 0 };
+	cleanup(agent_image_clear) struct agent_image image = { .in_pages = o->patch_pages };
 	const struct target *t = e->tracee->target;
 	struct agent_control control;
 	struct error ignored;
@@ -201,7 +214,9 @@ static int attach(struct engine_agent *e, const struct alloc_options *o, struct 
 	if (r < 0)
 		return r;
 	e->table = *agent_image_table(&image);
-	r = o->exact ? engine_agent_exact_open(e, levels_for(o->table_entries), &control, err) : 0;
+	r = o->patch_pages ? take_pages(e, err) : 0;
+	if (r == 0 && o->exact)
+		r = engine_agent_exact_open(e, levels_for(o->table_entries), &control, err);
 	if (r == 0)
 		r = agent_still_patch(e->inject, t, e->base, &e->table, &control, &e->stopped_ns,
 		                      err);
@@ -279,6 +294,7 @@ void engine_agent_detach(struct engine_agent *e)
 	if (e->attached && !target_has_ended(e->tracee->target))
 		take_out(e);
 	e->attached = false;
+	e->tracee->target->moved = NULL;
 	e->stopped_ns = inject_stats_of(e->inject)->longest_still_ns;
 	e->inject = inject_close(e->inject);
 	/* nothing more is called there: its own area goes, too */
@@ -291,6 +307,7 @@ struct engine_agent *engine_agent_close(struct engine_agent *e)
 	if (!e)
 		return NULL;
 	engine_agent_detach(e);
+	maps_moved_clear(&e->moved);
 	agent_exact_free(e->exact);
 	agent_stacks_free(e->stacks);
 	hash_map_clear(&e->by_seq);

@@ -26,6 +26,7 @@
 #include "alloc/tracee.h"
 #include "base/error.h"
 #include "inject/inject.h"
+#include "target/maps_moved.h"
 
 enum { ENGINE_AGENT_DEFAULT_MEAN = 512 * 1024 };
 
@@ -44,6 +45,7 @@ struct engine_agent {
 	u64 base;
 	struct agent_rate rate;
 	struct agent_table table;
+	struct maps_moved moved; /* --patch page; empty: none */
 	struct agent_stacks *stacks;
 	struct agent_record record; /* the one that is being read */
 

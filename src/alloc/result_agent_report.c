@@ -19,7 +19,7 @@ struct sums {
 	struct agent_exact_counters exact;
 	struct agent_exact_sums allocated;
 	struct budget budget;
-	u64 torn, functions, refused, stopped_ns, mean, coarsest;
+	u64 torn, functions, pages, refused, stopped_ns, mean, coarsest;
 	bool gave_up;
 };
 
@@ -58,6 +58,7 @@ static void add_agent(struct sums *s, const struct engine_agent *e)
 	add_words(&s->counters, &e->counters, sizeof(e->counters));
 	s->torn += e->torn;
 	s->functions += e->table.n_functions;
+	s->pages += e->moved.n;
 	s->refused += agent_stacks_n_refused(e->stacks);
 	s->stopped_ns = e->stopped_ns > s->stopped_ns ? e->stopped_ns : s->stopped_ns;
 	s->mean = mean > s->mean ? mean : s->mean;
@@ -301,6 +302,8 @@ static int put_times(struct alloc_recorder *r, const struct sums *s, enum alloc_
 	int rc = report_double(to, "complete_stacks_percent", NULL, complete_percent(r), "percent",
 	                       err);
 
+	if (rc == 0 && s->pages)
+		rc = report_int(to, "patched_pages", NULL, (int64_t)s->pages, "", err);
 	if (rc == 0)
 		rc = report_double(to, "target_stood_still_seconds", NULL,
 		                   (double)s->stopped_ns / 1e9, "s", err);

@@ -166,6 +166,25 @@ static int parse_exact(const struct cli_args *args, struct alloc_options *o, str
 	return 0;
 }
 
+/* Where the agent's jumps are; any other engine has none. */
+static int parse_patch(const struct cli_args *args, struct alloc_options *o, struct error *err)
+{
+	const char *where = cli_value(args, "patch");
+
+	if (!where)
+		return 0;
+	if (o->engine && strcmp(o->engine, "agent") != 0) {
+		error_set(err, EINVAL, "--patch is the agent's; the others patch nothing");
+		return error_hint(err, "--engine agent --patch page");
+	}
+	if (strcmp(where, "page") != 0 && strcmp(where, "code") != 0) {
+		error_set(err, EINVAL, "--patch %.20s: code or page", where);
+		return error_hint(err, "page: in copies of the code's pages; code is the default");
+	}
+	o->patch_pages = where[0] == 'p';
+	return 0;
+}
+
 static int parse_recording(const struct cli_args *args, struct capture_options *c,
                            struct error *err)
 {
@@ -182,6 +201,8 @@ static int parse_recording(const struct cli_args *args, struct capture_options *
 		r = parse_sample(args, &c->alloc, err);
 	if (r == 0)
 		r = parse_exact(args, &c->alloc, err);
+	if (r == 0)
+		r = parse_patch(args, &c->alloc, err);
 	if (r == 0)
 		r = record_parse_slowdown(args, &c->alloc.max_slowdown, err);
 	c->ready_file = cli_value(args, "ready-file");

@@ -133,6 +133,7 @@ static const struct cli_option agent[] = {
 	{ 0, "sample", "BYTES", "mean of what is allocated between two samples (512K)" },
 	{ 0, "before", NULL, "exact ones, too: what the allocator holds beside" },
 	{ 0, "no-before", NULL, "no row for what was there before the attach" },
+	{ 0, "patch", "WHERE", "page: in copies of the code's pages, not in the code" },
 	{ 0 },
 };
 

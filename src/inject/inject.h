@@ -8,8 +8,9 @@
  * memory. Before the commit nothing has happened; after it the thread finishes
  * alone, whether memwho lives or not.
  *
- * The surprising rule: never with all threads stopped. Another thread may hold
- * the lock that the call needs, and has to run on to give it back.
+ * The surprising rule: no function with all threads stopped. Another thread may
+ * hold the lock that the call needs, and has to run on to give it back. System
+ * calls that need none of the program's locks may (still.h).
  *
  * What is left in the target when memwho dies: one area of 336 KiB address
  * space, reused by the next memwho and taken away by inject_clean(); and, if it

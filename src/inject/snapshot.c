@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/steps.h"
+#include "inject/others.h"
 #include "inject/transaction.h"
 #include "target/memory_cgroup.h"
 #include "target/proc.h"
@@ -311,61 +312,7 @@ static int heartbeat_start(struct snapshot *s, struct error *err)
 
 /* ---- all threads ---- */
 
-struct stopped {
-	struct held_limbo *limbo;
-	struct held *items;
-	size_t n, cap;
-};
-
-static void stopped_release(struct stopped *s)
-{
-	for (size_t i = 0; i < s->n; i++)
-		held_release(s->limbo, &s->items[i]);
-	s->n = 0;
-	free(s->items);
-	s->items = NULL;
-}
-
-static bool is_stopped(const struct stopped *s, pid_t tid, pid_t lent)
-{
-	for (size_t i = 0; i < s->n; i++) {
-		if (s->items[i].tid == tid)
-			return true;
-	}
-	return tid == lent;
-}
-
-/* Until a look finds nobody new. A thread that cannot be stopped (it sleeps in
- * the kernel, uninterruptibly) runs no code of the program; its registers are
- * missing, and the caller sees fewer threads. */
-static int stop_others(struct inject *in, pid_t lent, struct stopped *s, struct error *err)
-{
-	for (bool more = true; more;) {
-		cleanup_free pid_t *tids = NULL;
-		size_t n = 0;
-		int r = target_threads(in->target, &tids, &n, err);
-
-		more = false;
-		for (size_t i = 0; r == 0 && i < n; i++) {
-			char state = held_state(in->target, tids[i]);
-			struct error unused;
-
-			if ((state != 'R' && state != 'S') || is_stopped(s, tids[i], lent))
-				continue;
-			r = array_reserve(&s->items, &s->cap, s->n + 1, err);
-			if (r == 0 && held_take(in->target, &in->limbo, tids[i], &s->items[s->n],
-			                        &unused) == 0) {
-				s->n++;
-				more = true;
-			}
-		}
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static int keep_registers(struct snapshot *s, const struct held *lent, const struct stopped *others,
+static int keep_registers(struct snapshot *s, const struct held *lent, const struct others *others,
                           struct error *err)
 {
 	s->threads = calloc(others->n + 1, sizeof(*s->threads));
@@ -394,7 +341,7 @@ static int clone_failed(const struct target *t, int64_t result, struct error *er
 static int run_clone(struct inject *in, struct snapshot *s, const struct snapshot_options *o,
                      struct error *err)
 {
-	cleanup(stopped_release) struct stopped others = { .limbo = &in->limbo };
+	cleanup(others_release) struct others others = { .limbo = &in->limbo };
 	struct stub stub;
 	struct held h;
 	uint64_t slot, start = clock_now_ns();
@@ -403,7 +350,7 @@ static int run_clone(struct inject *in, struct snapshot *s, const struct snapsho
 	if (r < 0)
 		return r;
 	if (o && o->registers) {
-		r = stop_others(in, h.tid, &others, err);
+		r = others_stop(in->target, h.tid, &others, err);
 		if (r == 0)
 			r = keep_registers(s, &h, &others, err);
 		if (r < 0) {
@@ -418,7 +365,7 @@ static int run_clone(struct inject *in, struct snapshot *s, const struct snapsho
 	in->journal.result = 0;
 	stub_clone(&stub, in->area, s->twice, &h.back);
 	r = transaction_run(in, &h, slot, &stub, err);
-	stopped_release(&others);
+	others_release(&others);
 	s->pause_ns = clock_now_ns() - start;
 	if (r < 0)
 		return r;

@@ -140,6 +140,43 @@ void stub_syscall(struct stub *s, uint64_t area, const struct stub_call *call,
 	go_back(s, area, back, false);
 }
 
+/* mov rcx, -expected; lea rcx, [rcx+rax]; jrcxz over the next; jmp rel32: returns the place
+ * of the long jump's end, to be mended. */
+static size_t jump_unless(struct stub *s, int64_t expected)
+{
+	mov(s, RCX, (uint64_t)-expected);
+	PUT(s, 0x48, 0x8d, 0x0c, 0x01, 0xe3, 0x05, 0xe9, 0, 0, 0, 0);
+	return s->n;
+}
+
+static void land_long(struct stub *s, size_t jump_end)
+{
+	const uint32_t distance = s->n - jump_end;
+
+	if (!s->overflow)
+		memcpy(s->bytes + jump_end - sizeof(distance), &distance, sizeof(distance));
+}
+
+void stub_syscalls(struct stub *s, uint64_t area, const struct stub_call *calls,
+                   const int64_t *expected, size_t n, const struct user_regs_struct *back)
+{
+	size_t away[STUB_MAX_MADE];
+
+	*s = (struct stub){ .overflow = n > STUB_MAX_MADE };
+	set_state(s, area, JOURNAL_STARTED);
+	block_signals(s, area, true);
+	for (size_t i = 0; i < n && !s->overflow; i++) {
+		system_call(s, &calls[i]);
+		store_rax(s, DATA(area, result));
+		away[i] = jump_unless(s, expected[i]);
+	}
+	for (size_t i = 0; i < n && !s->overflow; i++)
+		land_long(s, away[i]);
+	set_state(s, area, JOURNAL_RETURNED);
+	block_signals(s, area, false);
+	go_back(s, area, back, false);
+}
+
 /* xsave64 [rdi] / xrstor64 [rdi], all components. */
 static void vector_state(struct stub *s, uint64_t area, bool save)
 {

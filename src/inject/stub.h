@@ -47,6 +47,12 @@ void stub_raw(struct stub *s, const struct stub_call *calls, size_t n, size_t ro
 void stub_syscall(struct stub *s, uint64_t area, const struct stub_call *call,
                   const struct user_regs_struct *back);
 
+/* @n system calls in a row, signals but faults held back meanwhile (journal.new_mask): the next one
+ * only if the one before came to what @expected has. What the last one that was made came to goes
+ * to the journal. */
+void stub_syscalls(struct stub *s, uint64_t area, const struct stub_call *calls,
+                   const int64_t *expected, size_t n, const struct user_regs_struct *back);
+
 /* One function call, on our own stack, with vector state, errno (@errno_location:
  * address of __errno_location or the like; 0: the target has none) and the
  * signal mask kept. */

@@ -20,6 +20,12 @@ void stub_syscall(struct stub *s, uint64_t area, const struct stub_call *call,
 	none(s);
 }
 
+void stub_syscalls(struct stub *s, uint64_t area, const struct stub_call *calls,
+                   const int64_t *expected, size_t n, const struct user_regs_struct *back)
+{
+	none(s);
+}
+
 void stub_function(struct stub *s, uint64_t area, const struct stub_call *call,
                    uint64_t errno_location, const struct user_regs_struct *back)
 {

@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/feature.h"
 #include "base/search.h"
+#include "target/maps_moved.h"
 #include "target/permission.h"
 #include "target/proc.h"
 #include "target/rooted.h"
@@ -168,7 +169,7 @@ int maps_parse(const char *text, size_t len, struct maps *ret, struct error *err
 	return 0;
 }
 
-int maps_read(const struct target *t, struct maps *ret, struct error *err)
+int maps_read_raw(const struct target *t, struct maps *ret, struct error *err)
 {
 	cleanup_free char *text = NULL;
 	size_t len;
@@ -187,6 +188,20 @@ int maps_read(const struct target *t, struct maps *ret, struct error *err)
 			memmove(name, inside, strlen(inside) + 1);
 	}
 	return r;
+}
+
+int maps_read(const struct target *t, struct maps *ret, struct error *err)
+{
+	cleanup(maps_clear) struct maps m = { 0 };
+	int r = maps_read_raw(t, &m, err);
+
+	if (r == 0 && t->moved)
+		r = maps_moved_put_back(&m, t->moved, err);
+	if (r < 0)
+		return r;
+	*ret = m;
+	m = (struct maps){ 0 };
+	return 0;
 }
 
 size_t maps_first_behind(const struct maps *m, uint64_t addr)

@@ -28,8 +28,10 @@ struct maps {
 	size_t n_items, cap_items;
 };
 
-/* Names of files count from the target's root. -ESRCH: has ended. */
+/* Names of files count from the target's root; pages that we have moved (maps_moved.h) are where
+ * they belong. -ESRCH: has ended. */
 int maps_read(const struct target *t, struct maps *ret, struct error *err);
+int maps_read_raw(const struct target *t, struct maps *ret, struct error *err); /* as it is */
 int maps_parse(const char *text, size_t len, struct maps *ret, struct error *err);
 void maps_clear(struct maps *m); /* { 0 } is empty; usable with cleanup() */
 const struct mapping *maps_find(const struct maps *m, uint64_t addr); /* NULL: not mapped */

@@ -31,7 +31,8 @@ struct target {
 	bool same_mount_ns;
 	uint16_t machine;  /* e_machine of the running program */
 	bool stands_still; /* set by who knows, before the first read: a copy that runs nothing */
-	struct reader_state *reader; /* reader.c's own, made at the first read */
+	const struct maps_moved *moved; /* code that we have moved, and who did keeps; or NULL */
+	struct reader_state *reader;    /* reader.c's own, made at the first read */
 };
 
 /* Open process @pid (or the process that thread @pid belongs to). Errors, each

@@ -17,12 +17,13 @@ pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the agen
 
 
 class Uprobe:
-    """At run-time address @at of @pid."""
+    """At run-time address @at of @pid, which is at @file's (name, offset)."""
 
-    def __init__(self, pid, at):
-        m = next(m for m in mappings(pid) if int(m[0].split("-")[0], 16) <= at < int(m[0].split("-")[1], 16))
-        offset = at - int(m[0].split("-")[0], 16) + int(m[2], 16)
-        self.process = subprocess.Popen([PROGRAMS / "uprobe_raw", m[5].strip(), hex(offset), str(pid)],
+    def __init__(self, pid, at, file=None):
+        if not file:
+            m = next(m for m in mappings(pid) if int(m[0].split("-")[0], 16) <= at < int(m[0].split("-")[1], 16))
+            file = m[5].strip(), at - int(m[0].split("-")[0], 16) + int(m[2], 16)
+        self.process = subprocess.Popen([PROGRAMS / "uprobe_raw", file[0], hex(file[1]), str(pid)],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         if self.process.stdout.readline() != "set\n":
             said = self.process.communicate()

@@ -9,9 +9,9 @@
  *still agenter [-k STEP] PID clean			what memwho detach does agenter PID look
  *an agent's counters; 4: none is there
  *
- * -k: be killed before this step; -x: exact mode, -e ENTRIES: with a set of about so many
- * blocks. Prints "name value" lines; "site NAME
- * BYTES VARIANCE" for each stack with a function site_NAME.
+ * -p: in copies of pages; -k: be killed before this step; -x: exact mode, -e ENTRIES: with a set of
+ *about so many blocks. Prints "name value" lines; "site NAME BYTES VARIANCE" for each stack with a
+ *function site_NAME.
  */
 
 #include <errno.h>
@@ -220,12 +220,13 @@ int main(int argc, char **argv)
 
 	steps_hook = step;
 	signal(SIGINT, on_interrupt);
-	while ((c = getopt(argc, argv, "+k:m:c:e:x")) > 0) {
+	while ((c = getopt(argc, argv, "+k:m:c:e:xp")) > 0) {
 		switch (c) {
 		case 'k': kill_step = strtol(optarg, NULL, 10); break;
 		case 'm': o.sample_bytes = strtoull(optarg, NULL, 10); break;
 		case 'e': o.table_entries = strtoull(optarg, NULL, 10); break;
 		case 'x': o.exact = true; break;
+		case 'p': o.patch_pages = true; break;
 		case 'c': change_ms = (unsigned)strtoul(optarg, NULL, 10); break;
 		default: return 2;
 		}

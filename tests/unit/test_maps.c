@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "target/maps.h"
+#include "target/maps_moved.h"
 
 static int parse(const char *text, struct maps *m)
 {
@@ -46,6 +47,42 @@ static void the_widest_gap_is_found(void **state)
 	assert_int_equal(bytes, 0x1000);
 	assert_int_equal(maps_gap(&m, 0x1000, 0x3000, &bytes), 0);
 	assert_int_equal(bytes, 0);
+}
+
+/* Two copies beside each other and one alone, of two files; theirs lie aside, joined. */
+static void moved_pages_are_put_back(void **state)
+{
+	static const char with[] = "1000-5000 r-xp 00000000 08:01 7 /a\n"
+				   "5000-7000 r-xp 00000000 00:00 0\n"
+				   "7000-9000 r-xp 00006000 08:01 7 /a\n"
+				   "9000-a000 r-xp 00000000 00:00 0\n"
+				   "a000-b000 rw-p 00009000 08:01 7 /a\n"
+				   "c000-d000 r-xp 00000000 08:01 8 /b\n"
+				   "20000-21000 r-xp 00000000 00:00 0\n"
+				   "21000-23000 r-xp 00004000 08:01 7 /a\n"
+				   "23000-24000 r-xp 00000000 08:01 8 /b\n";
+	char a[] = "/a", b[] = "/b";
+	struct maps_moved_page pages[] = { { 0x5000, 0x4000, 7, 8, 1, a },
+		                           { 0x6000, 0x5000, 7, 8, 1, a },
+		                           { 0xb000, 0x1000, 8, 8, 1, b } };
+	const struct maps_moved moved = { 0x21000, 0x24000, pages, 3 };
+	cleanup(maps_clear) struct maps m = { 0 };
+	struct error err = { 0 };
+
+	assert_int_equal(parse(with, &m), 0);
+	assert_int_equal(maps_moved_put_back(&m, &moved, &err), 0);
+	/* /a in one; what is not one of the pages stays, also where it looks alike */
+	assert_int_equal(m.n_items, 5);
+	assert_int_equal(m.items[0].start, 0x1000);
+	assert_int_equal(m.items[0].end, 0x9000);
+	assert_int_equal(m.items[0].inode, 7);
+	assert_int_equal(m.items[1].start, 0x9000);
+	assert_int_equal(m.items[1].inode, 0);
+	assert_string_equal(m.items[3].name, "/b");
+	assert_int_equal(m.items[4].start, 0x20000);
+	/* and once more, of maps that have nothing moved */
+	assert_int_equal(maps_moved_put_back(&m, &moved, &err), 0);
+	assert_int_equal(m.n_items, 5);
 }
 
 static void every_field_is_read(void **state)
@@ -277,6 +314,7 @@ static void the_end_is_no_empty_list(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(moved_pages_are_put_back),
 		cmocka_unit_test(the_widest_gap_is_found),
 		cmocka_unit_test(every_field_is_read),
 		cmocka_unit_test(names_are_any_bytes),
