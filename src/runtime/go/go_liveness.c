@@ -97,10 +97,11 @@ static int add_objects(struct go_liveness *l, const struct go_frames_frame *k)
 
 	if (!list || !read_at(f, list, &n, sizeof(n)))
 		return 0;
-	for (uint64_t i = 0; r == 0 && i < n && i < MAX_OBJECTS; i++) {
+	for (uint64_t i = 0; r == 0 && i < n && i < MAX_OBJECTS && l->looks; i++) {
 		int32_t head[2] = { 0 }; /* offset, bytes */
 		uint64_t start, bytes;
 
+		l->looks--;
 		if (!read_at(f, list + WORD + i * step, head, sizeof(head)) || head[1] < 0)
 			break;
 		bytes = (uint64_t)head[1];
@@ -184,7 +185,7 @@ int go_liveness_find(struct go_liveness *l, const struct go_frames *f, const str
 	l->frames = f;
 	l->low = g->sp;
 	l->high = g->high;
-	l->room = (g->high - g->sp) * OVERLAPS + ROOM_LEAST;
+	l->room = l->looks = (g->high - g->sp) * OVERLAPS + ROOM_LEAST;
 	l->err = err;
 	for (size_t i = 0; r == 0 && i < f->n_frames; i++)
 		r = add_objects(l, &f->frames[i]);

@@ -25,6 +25,7 @@ struct go_liveness {
 	const struct go_frames *frames;
 	uint64_t low, high; /* of the stack */
 	uint64_t room;      /* bytes of objects that there may still be */
+	uint64_t looks;     /* records of them that may still be looked at */
 	struct error *err;
 };
 void go_liveness_clear(struct go_liveness *l); /* usable with cleanup() */

@@ -18,6 +18,8 @@ enum {
 	LEAST_RECORDS = 4096,
 	WORK = 64,           /* slots of variables that are looked at for each word of the stack */
 	MAX_ARGUMENTS = 256, /* bytes behind a frame, where arguments in registers are kept */
+	LABELS = 4,          /* bytes of new labels for each byte of a stack */
+	LABELS_LEAST = 1 << 20,
 };
 
 struct making {
@@ -28,6 +30,7 @@ struct making {
 	size_t max;
 	uint64_t records; /* that runtime keeps of it, at most */
 	uint64_t work;    /* that may still be done */
+	uint64_t labels;  /* bytes of new ones that may still be made */
 	struct error *err;
 };
 
@@ -36,6 +39,7 @@ void go_slots_clear(struct go_slots *s)
 	free(s->words);
 	free(s->values);
 	hash_map_clear(&s->followed);
+	hash_map_clear(&s->joined);
 	*s = (struct go_slots){ 0 };
 }
 
@@ -54,6 +58,13 @@ static int add_word(struct making *m, const struct go_slots_word *w)
 	return r;
 }
 
+/* Of what there is too much, the rest is left out. */
+static bool take_work(struct making *m, uint64_t n)
+{
+	m->work = m->work < n ? 0 : m->work - n;
+	return m->work;
+}
+
 /* Words of @n of @type that lie at @at. */
 static int add_pointed(struct making *m, uint64_t at, uint32_t type, uint64_t n, uint32_t label,
                        bool is_used)
@@ -65,6 +76,8 @@ static int add_pointed(struct making *m, uint64_t at, uint32_t type, uint64_t n,
 	if (!t.size || !t.n_slots || n > room / t.size)
 		return 0;
 	for (uint64_t k = 0; r == 0 && k < n && m->s->n_words < m->max; k++) {
+		if (!take_work(m, t.n_slots))
+			return 0;
 		for (uint32_t i = 0; r == 0 && i < t.n_slots; i++)
 			r = add_word(m, &(struct go_slots_word){ .at = at + k * t.size +
 			                                               t.slots[i].offset,
@@ -146,9 +159,8 @@ static int add_variable(struct making *m, size_t frame, const struct go_locals_v
 	uint32_t value = 0;
 	int r = 0;
 
-	if (m->work < t.n_slots + 1)
+	if (!take_work(m, t.n_slots + 1))
 		return 0;
-	m->work -= t.n_slots + 1;
 	if (t.n_slots && !is_whole) {
 		if (t.size > GO_SLOTS_VALUE_BYTES || m->s->n_values >= m->max)
 			return 0;
@@ -215,7 +227,7 @@ static int variables(struct making *m)
 		size_t n = 0;
 		int r = go_locals_at(m->s->locals, m->f->codes[f->code].entry, f->pc, &v, &n);
 
-		for (size_t k = 0; r == 0 && k < n; k++) {
+		for (size_t k = 0; r == 0 && k < n && m->work; k++) {
 			struct go_locals_variable one = v[k];
 
 			if (one.parameter && m->s->dictionaries)
@@ -313,15 +325,29 @@ static uint64_t value_of(const struct making *m, const struct go_slots_word *w)
 	return v;
 }
 
+/* A list that lies on the stack has a new one for each of its elements, up to LABEL_BYTES. Where
+ * they would be more than the stack is worth, what a word points to is called as the word itself.
+ */
 static int label_of(struct making *m, uint32_t label, uint32_t field, uint32_t *ret)
 {
 	struct object_graph *texts = m->s->claims->texts;
+	const uint64_t key = (uint64_t)label << 32 | field, *found;
 	char text[LABEL_BYTES];
+	size_t len;
+	int r;
 
+	found = hash_map_get(&m->s->joined, key);
+	*ret = found ? (uint32_t)*found : label;
+	if (found || !strcmp(object_graph_name(texts, field), "(*)"))
+		return 0;
 	snprintf(text, sizeof(text), "%s%s", object_graph_name(texts, label),
-	         strcmp(object_graph_name(texts, field), "(*)") ? object_graph_name(texts, field)
-	                                                        : "");
-	return object_graph_text(texts, text, strlen(text), ret, m->err);
+	         object_graph_name(texts, field));
+	len = strlen(text);
+	if (m->labels < len)
+		return 0;
+	m->labels -= len;
+	r = object_graph_text(texts, text, len, ret, m->err);
+	return r < 0 ? r : hash_map_put(&m->s->joined, key, *ret, m->err);
 }
 
 static int follow(struct making *m, const struct go_slots_word w)
@@ -422,6 +448,7 @@ int go_slots_make(struct go_slots *s, const struct go_frames *f, const struct go
 	int r;
 
 	m.work = m.max * WORK;
+	m.labels = (g->high - g->sp) * LABELS + LABELS_LEAST;
 	s->n_words = s->n_values = 0;
 	memset(s->registers, 0, sizeof(s->registers));
 	hash_map_clear(&s->followed);

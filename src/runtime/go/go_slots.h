@@ -40,6 +40,7 @@ struct go_slots {
 	struct go_slots_value *values;                   /* owned */
 	size_t n_values, cap_values;
 	struct hash_map followed; /* what on the stack was looked at */
+	struct hash_map joined;   /* texts of a word and a field -> text; of all stacks */
 };
 void go_slots_clear(struct go_slots *s); /* usable with cleanup() */
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "runtime/go/go_statics.h"
 
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 enum {
 	WORD = 8,
 	LABEL_BYTES = 512,
-	MAX_STATICS = 1 << 15,
+	MAX_STATICS = 1 << 17,
 	MAX_STEPS = 32, /* from one to the next */
 };
 
@@ -21,9 +22,12 @@ struct reference {
 	uint64_t at, value;
 };
 
+/* While they are found they stand in the order in which they were; a tree of them has them by
+ * address, for there may be as many as there are words. */
 struct finding {
 	struct go_claims *claims;
 	struct go_statics *to;
+	void *tree;                   /* of to->items, which do not move */
 	struct reference *references; /* owned */
 	size_t n, cap;
 	struct error *err;
@@ -85,13 +89,47 @@ static int read_references(struct finding *f)
 	return r;
 }
 
+/* 0: they overlap, which no two in the tree do. */
+static int by_place(const void *a, const void *b)
+{
+	const struct go_static *x = a, *y = b;
+
+	return x->end <= y->start ? -1 : x->start >= y->end;
+}
+
+static int by_start(const void *a, const void *b)
+{
+	const struct go_static *x = a, *y = b;
+
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+static void keep_item(void *item)
+{
+	(void)item;
+}
+
+/* @x, if nothing is known of its place: the first that is known stays. */
+static int add(struct finding *f, const struct go_static *x)
+{
+	struct go_static *item = &f->to->items[f->to->n], **found;
+
+	*item = *x;
+	found = tsearch(item, &f->tree, by_place);
+	if (!found)
+		return error_oom(f->err);
+	f->to->n += *found == item;
+	return 0;
+}
+
 /* The holder of the word at @at, as far as it is known: @ret->start is where its type begins. */
 static bool holder_of(struct finding *f, uint64_t at, struct go_static *ret)
 {
-	const struct go_static *known = go_statics_at(f->to, at);
+	const struct go_static word = { .start = at, .end = at + 1 };
+	struct go_static **known = tfind(&word, &f->tree, by_place);
 
 	if (known) {
-		*ret = *known;
+		*ret = **known;
 		return true;
 	}
 	*ret = (struct go_static){ 0 };
@@ -120,7 +158,6 @@ static int follow(struct finding *f, const struct reference *k)
 	const struct go_types_slot *s;
 	struct go_types_slot slot;
 	uint64_t n, size;
-	size_t at;
 	int r;
 
 	if (!holder_of(f, k->at, &holder))
@@ -133,26 +170,18 @@ static int follow(struct finding *f, const struct reference *k)
 	if (!go_claims_target(f->claims, &slot, k->at, k->value, &x.type, &n))
 		return 1;
 	size = go_types_get(types, x.type)->size;
-	if (!size || n > UINT32_MAX || size > UINT32_MAX ||
+	if (!size || !n || n > UINT32_MAX || size > UINT32_MAX ||
 	    !is_data(f->claims->objects->module, k->value + n * size - 1))
 		return 1;
 	x.end = k->value + n * size;
 	x.owner = holder.owner;
 	x.size = size;
-	at = partition_point(f->to->n, i, f->to->items[i].start < x.start);
-	/* the first that is known of a place stays */
-	if ((at < f->to->n && f->to->items[at].start < x.end) ||
-	    (at && f->to->items[at - 1].end > x.start))
+	if (tfind(&x, &f->tree, by_place))
 		return 1;
 	r = label_of(f, &holder, slot.label, n > 1, &x.label);
 	if (r == 0)
-		r = array_reserve(&f->to->items, &f->to->cap, f->to->n + 1, f->err);
-	if (r < 0)
-		return r;
-	memmove(&f->to->items[at + 1], &f->to->items[at], (f->to->n - at) * sizeof(x));
-	f->to->items[at] = x;
-	f->to->n++;
-	return 1;
+		r = add(f, &x);
+	return r < 0 ? r : 1;
 }
 
 /* What is reached from variables, then from that, and so on. */
@@ -186,8 +215,14 @@ int go_statics_find(struct go_claims *c, struct go_statics *ret, struct error *e
 
 	if (c->types && go_types_dwarf_of(c->types))
 		r = read_references(&f);
+	/* each reference leads to one at most */
+	if (r == 0)
+		r = array_reserve(&ret->items, &ret->cap, f.n + 1, err);
 	if (r == 0)
 		r = follow_all(&f);
+	if (ret->n)
+		qsort(ret->items, ret->n, sizeof(*ret->items), by_start);
+	tdestroy(f.tree, keep_item);
 	free(f.references);
 	return r;
 }
