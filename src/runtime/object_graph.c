@@ -106,14 +106,9 @@ static int grow(void *array, size_t n, size_t each, struct error *err)
 	return 0;
 }
 
-static int reserve_nodes(struct object_graph *g, struct error *err)
+static int grow_nodes(struct object_graph *g, size_t cap, struct error *err)
 {
-	size_t cap = g->cap_nodes ? g->cap_nodes + g->cap_nodes / 2 : FIRST_NODES;
-	int r;
-
-	if (g->n_nodes < g->cap_nodes)
-		return 0;
-	r = grow(&g->address, cap, sizeof(*g->address), err);
+	int r = grow(&g->address, cap, sizeof(*g->address), err);
 	if (r == 0)
 		r = grow(&g->size_code, cap, sizeof(*g->size_code), err);
 	if (r == 0)
@@ -123,6 +118,21 @@ static int reserve_nodes(struct object_graph *g, struct error *err)
 	if (r == 0)
 		g->cap_nodes = cap;
 	return r;
+}
+
+void object_graph_expect(struct object_graph *g, size_t n)
+{
+	struct error unused = { 0 };
+
+	if (n > g->cap_nodes && n < UINT32_MAX)
+		grow_nodes(g, n, &unused);
+}
+
+static int reserve_nodes(struct object_graph *g, struct error *err)
+{
+	if (g->n_nodes < g->cap_nodes)
+		return 0;
+	return grow_nodes(g, g->cap_nodes ? g->cap_nodes + g->cap_nodes / 2 : FIRST_NODES, err);
 }
 
 static int add_far(struct object_far **items, size_t *n, size_t *cap, size_t of, uint64_t value,
@@ -229,14 +239,12 @@ static int reserve_edges(struct object_graph *g, struct error *err)
 }
 
 /* The label's number of two bytes, made when it is met first; there may be none any more. */
-static int code_of_label(struct object_graph *g, uint32_t label, uint16_t *ret, struct error *err)
+static int make_label_code(struct object_graph *g, uint32_t label, uint16_t *ret, struct error *err)
 {
 	int r;
 
 	*ret = OBJECT_FAR;
-	if (label < g->n_text_codes && g->text_codes[label])
-		*ret = (uint16_t)(g->text_codes[label] - 1);
-	if (*ret != OBJECT_FAR || g->n_labels == OBJECT_FAR || label >= g->n_texts + 1)
+	if (g->n_labels == OBJECT_FAR || label >= g->n_texts + 1)
 		return 0;
 	r = array_reserve(&g->labels, &g->cap_labels, g->n_labels + 1, err);
 	if (r == 0)
@@ -248,6 +256,15 @@ static int code_of_label(struct object_graph *g, uint32_t label, uint16_t *ret, 
 	*ret = (uint16_t)g->n_labels;
 	g->labels[g->n_labels++] = label;
 	g->text_codes[label] = (uint16_t)(*ret + 1);
+	return 0;
+}
+
+static inline int code_of_label(struct object_graph *g, uint32_t label, uint16_t *ret,
+                                struct error *err)
+{
+	if (label >= g->n_text_codes || !g->text_codes[label])
+		return make_label_code(g, label, ret, err);
+	*ret = (uint16_t)(g->text_codes[label] - 1);
 	return 0;
 }
 

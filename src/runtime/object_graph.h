@@ -151,6 +151,9 @@ int object_graph_text(struct object_graph *g, const char *s, size_t len, uint32_
                       struct error *err);
 const char *object_graph_name(const struct object_graph *g, uint32_t id);
 
+/* About @n nodes will come: room for them is made at once, if there is so much. A wish: more may
+ * come, or fewer, and what is not used takes no memory. */
+void object_graph_expect(struct object_graph *g, size_t n);
 /* A new node; its id is n_nodes before the call. -E2BIG at 2^32 - 1 nodes. */
 int object_graph_node(struct object_graph *g, uint64_t address, uint64_t size, struct error *err);
 void object_graph_set_type(struct object_graph *g, uint32_t node, uint32_t type,

@@ -230,27 +230,47 @@ uint32_t go_claims_header(const struct go_objects_span *s)
 	return s->has_header ? HEADER : 0;
 }
 
-static bool size_agrees(uint64_t bytes, const struct go_objects_span *s)
+/* The least bytes that get a slot of @elemsize; UINT64_MAX: it is none of the classes. */
+static uint64_t least_of(struct go_claims *c, uint64_t elemsize)
 {
-	return class_of(bytes + go_claims_header(s)) == s->elemsize ||
-	       (s->no_scan && bytes < TINY && s->elemsize == TINY);
+	const size_t k = elemsize / WORD % ARRAY_SIZE(c->fits_lately);
+	size_t at;
+
+	if (c->fits_lately[k].elemsize != elemsize) {
+		at = partition_point(ARRAY_SIZE(classes) - 1, i, classes[i] < elemsize);
+		c->fits_lately[k].elemsize = elemsize;
+		c->fits_lately[k].least = classes[at] != elemsize ? UINT64_MAX
+		                          : at                    ? classes[at - 1] + 1u
+		                                                  : 0;
+	}
+	return c->fits_lately[k].least;
 }
 
-bool go_claims_fits(const struct go_claims *c, uint64_t bytes, size_t span)
+static bool size_agrees(struct go_claims *c, uint64_t bytes, const struct go_objects_span *s)
+{
+	const uint64_t all = bytes + go_claims_header(s);
+
+	if (s->elemsize > LARGEST_SMALL ? class_of(all) == s->elemsize
+	                                : all <= s->elemsize && all >= least_of(c, s->elemsize))
+		return true;
+	return s->no_scan && bytes < TINY && s->elemsize == TINY;
+}
+
+bool go_claims_fits(struct go_claims *c, uint64_t bytes, size_t span)
 {
 	const struct go_objects_span *s = &c->objects->spans[span];
 
-	return bytes <= s->elemsize && size_agrees(bytes, s);
+	return bytes <= s->elemsize && size_agrees(c, bytes, s);
 }
 
 /* chan.go, makechan: elements without pointers are behind the channel itself. */
-static bool is_channel(const struct go_claims *c, uint64_t at, const struct go_objects_span *s)
+static bool is_channel(struct go_claims *c, uint64_t at, const struct go_objects_span *s)
 {
 	const struct go_layout *l = c->objects->module->layout;
 	uint64_t n = word(c, at + l->hchan_dataqsiz), bytes = word(c, at + l->hchan_elemsize);
 
 	bytes &= UINT16_MAX;
-	return n <= s->elemsize && size_agrees(l->hchan_bytes + n * bytes, s);
+	return n <= s->elemsize && size_agrees(c, l->hchan_bytes + n * bytes, s);
 }
 
 static bool is_object(struct go_claims *c, const struct claim *k, uint64_t offset, size_t span,
@@ -277,7 +297,7 @@ static bool is_object(struct go_claims *c, const struct claim *k, uint64_t offse
 	}
 	n += before;
 	*many = n > 1;
-	return size_agrees(n * t->size, s) && pointers_agree(c, k->type, n, span, slot);
+	return size_agrees(c, n * t->size, s) && pointers_agree(c, k->type, n, span, slot);
 }
 
 bool go_claims_is(struct go_claims *c, uint32_t type, uint64_t n, size_t span, uint32_t slot)

@@ -26,6 +26,10 @@ struct go_claims {
 		uint64_t mask;
 		uint32_t type, times;
 	} compared_lately[512];
+	/* Of a size class: the least that gets one of it. */
+	struct {
+		uint64_t elemsize, least;
+	} fits_lately[64];
 	uint64_t rejected;    /* claims that the heap contradicted */
 	uint64_t conflicting; /* those that came when the object had another type, by header or the
 	                         first */
@@ -73,7 +77,7 @@ bool go_claims_beside(struct go_claims *c, uint64_t at, uint64_t value, size_t s
 bool go_claims_interface(struct go_claims *c, enum go_types_what what, uint64_t at);
 
 /* Would so many bytes be given a slot of this span? */
-bool go_claims_fits(const struct go_claims *c, uint64_t bytes, size_t span);
+bool go_claims_fits(struct go_claims *c, uint64_t bytes, size_t span);
 /* Can the object be @n of @type? */
 bool go_claims_is(struct go_claims *c, uint32_t type, uint64_t n, size_t span, uint32_t slot);
 struct go_claims_type go_claims_name(struct go_claims *c, uint32_t type, bool many);

@@ -61,6 +61,7 @@ struct making {
 	uint64_t at; /* address of its data */
 	uint32_t layout_of_from;
 	struct go_types_type holder; /* its type, if layout_of_from */
+	uint32_t next_slot;          /* of holder: behind the one that was looked at last */
 	uint32_t layout_of_holder;
 	uint32_t n_own;         /* nodes before this one are only referred to by the first root */
 	uint32_t last_offset;   /* of the pointer word before */
@@ -199,11 +200,14 @@ static int set_claimed(struct making *m, const struct met *to, const struct go_t
 
 static int reserve(struct making *m)
 {
-	size_t cap = m->cap ? m->cap + m->cap / 2 : 1024;
+	size_t cap;
 	uint32_t *layout;
 
 	if (m->g.n_nodes < m->cap)
 		return 0;
+	cap = m->cap ? m->cap + m->cap / 2 : m->g.cap_nodes;
+	if (cap < 1024)
+		cap = 1024;
 	layout = reallocarray(m->layout, cap, sizeof(*layout));
 	if (!layout)
 		return error_oom(m->err);
@@ -379,6 +383,21 @@ static int add_label(struct making *m, uint32_t to, uint32_t label)
 	return object_graph_set_label(&m->g, m->edge++, label, m->err);
 }
 
+/* The pointers of an object come in the order of its type's. */
+static const struct go_types_slot *slot_at(struct making *m, uint32_t offset)
+{
+	const struct go_types_type *t = &m->holder;
+	const uint64_t at = offset < t->size ? offset : offset % t->size;
+	const uint32_t next = m->next_slot < t->n_slots ? m->next_slot : 0;
+	const struct go_types_slot *s = next < t->n_slots && t->slots[next].offset == at
+	                                        ? &t->slots[next]
+	                                        : go_types_slot_at(t, at);
+
+	if (s)
+		m->next_slot = (uint32_t)(s - t->slots) + 1;
+	return s;
+}
+
 static int add_pointer(void *arg, uint32_t offset, uint64_t value)
 {
 	struct making *m = arg;
@@ -393,7 +412,7 @@ static int add_pointer(void *arg, uint32_t offset, uint64_t value)
 	if (r <= 0)
 		return r;
 	if (m->layout_of_from)
-		s = go_types_slot_at(&m->holder, offset % m->holder.size);
+		s = slot_at(m, offset);
 	if (s)
 		label = m->layout_of_from & 1 ? s->many : s->label;
 	if (s || beside)
@@ -412,6 +431,7 @@ static int look_at(struct making *m, uint32_t node)
 	const uint32_t slot = go_objects_find(&m->o, address, &span);
 	const struct go_objects_span *s = &m->o.spans[span];
 
+	m->next_slot = 0;
 	m->last_offset = UINT32_MAX - WORD;
 	m->at = address + (s->has_header ? WORD : 0);
 	/* most often its type is the last one's */
@@ -629,7 +649,8 @@ static int make(struct making *m, struct image *i, const char *version)
 		r = go_types_open(&m->module, &m->g, &m->claims.types, m->err);
 	if (r < 0)
 		return r;
-	r = go_queue_open(&m->queue, 0, m->o.bytes, m->err);
+	object_graph_expect(&m->g, m->o.taken_objects + m->o.taken_objects / 64);
+	r = go_queue_open(&m->queue, 0, m->o.bytes, m->g.cap_nodes, m->err);
 	if (r == 0)
 		r = go_roots_each(&m->o, &m->claims, &m->guess, &sink, m->err);
 	if (r == 0)

@@ -17,19 +17,20 @@ void go_queue_close(struct go_queue *q)
 	*q = (struct go_queue){ 0 };
 }
 
-int go_queue_open(struct go_queue *q, uint64_t low, uint64_t high, struct error *err)
+int go_queue_open(struct go_queue *q, uint64_t low, uint64_t high, size_t n, struct error *err)
 {
-	const size_t n = (high - low) / BLOCK + 1;
+	const size_t blocks = (high - low) / BLOCK + 1;
 
 	q->low = low;
-	q->head = calloc(n, sizeof(*q->head));
-	q->behind = calloc(n, sizeof(*q->behind));
+	q->expected = n / 16 * 16;
+	q->head = calloc(blocks, sizeof(*q->head));
+	q->behind = calloc(blocks, sizeof(*q->behind));
 	return q->head && q->behind ? 0 : error_oom(err);
 }
 
 static int reserve(struct go_queue *q, uint32_t n, struct error *err)
 {
-	size_t cap = q->cap ? q->cap / 16 * 24 : FIRST;
+	size_t cap = q->cap ? q->cap / 16 * 24 : q->expected > FIRST ? q->expected : FIRST;
 	uint32_t *turn;
 	uint8_t *taken;
 

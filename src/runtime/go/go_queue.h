@@ -24,13 +24,13 @@ struct go_queue {
 	uint32_t current;     /* block + 1 */
 	uint32_t *turn;       /* of each object: its turn, or the next one that waits, + 1 */
 	uint8_t *taken;       /* a bit for each object */
-	size_t cap;           /* objects */
+	size_t cap, expected; /* objects */
 	uint32_t n_taken;
 };
 void go_queue_close(struct go_queue *q); /* { 0 } is closed */
 
-/* For objects with addresses in [@low, @high). */
-int go_queue_open(struct go_queue *q, uint64_t low, uint64_t high, struct error *err);
+/* For objects with addresses in [@low, @high), about @n of them. */
+int go_queue_open(struct go_queue *q, uint64_t low, uint64_t high, size_t n, struct error *err);
 /* Object @n, the next new number, at @address; @waits: it is to be looked at. */
 int go_queue_add(struct go_queue *q, uint32_t n, uint64_t address, bool waits, struct error *err);
 /* The next one; false: none waits. Its turn is q->n_taken - 1. */

@@ -3,8 +3,10 @@
 
 #include <malloc.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
+#include "base/huge.h"
 #include "runtime/go/go_objects.h"
 
 enum { MAPPED_FROM = 1 << 20, WAIT_NS = 1000000, MAX_WAITS = 100 };
@@ -18,9 +20,40 @@ void go_span_memory_open(struct go_span_memory *m, struct image *i, struct go_ob
 	*m = (struct go_span_memory){ .image = i, .spans = spans, .n_spans = n, .limit = limit };
 }
 
+/* ---- memory of copies ---- */
+
+static uint8_t *take(struct go_span_memory *m, uint64_t bytes)
+{
+	size_t place;
+
+	if (bytes == GO_HEAP_PAGE && !m->room) {
+		m->n_room = m->limit / GO_HEAP_PAGE;
+		m->room = huge_advise(malloc(m->n_room * GO_HEAP_PAGE), m->n_room * GO_HEAP_PAGE);
+		m->n_used = m->free = 0;
+	}
+	if (bytes != GO_HEAP_PAGE || !m->room || (!m->free && m->n_used == m->n_room))
+		return malloc(bytes);
+	place = m->free ? m->free - 1 : m->n_used++;
+	if (m->free)
+		memcpy(&m->free, m->room + place * GO_HEAP_PAGE, sizeof(m->free));
+	return m->room + place * GO_HEAP_PAGE;
+}
+
+static void give_back(struct go_span_memory *m, uint8_t *p)
+{
+	const uintptr_t at = ((uintptr_t)p - (uintptr_t)m->room) / GO_HEAP_PAGE;
+
+	if (!p || !m->room || at >= m->n_room) {
+		free(p);
+		return;
+	}
+	memcpy(p, &m->free, sizeof(m->free));
+	m->free = at + 1;
+}
+
 static void give_up(struct go_span_memory *m, struct go_objects_span *s)
 {
-	free((void *)s->memory);
+	give_back(m, (uint8_t *)s->memory);
 	s->memory = NULL;
 	m->held -= s->end - s->start;
 }
@@ -30,6 +63,10 @@ void go_span_memory_drop(struct go_span_memory *m)
 	for (size_t i = 0; i < m->n_spans; i++) {
 		if (m->spans[i].is_copy && m->spans[i].memory && !m->spans[i].pins)
 			give_up(m, &m->spans[i]);
+	}
+	if (!m->held) {
+		free(m->room);
+		m->room = NULL;
 	}
 	malloc_trim(0); /* small blocks stand between the copies */
 }
@@ -78,9 +115,9 @@ static void copy(struct go_span_memory *m, struct go_objects_span *s)
 	uint8_t *to;
 
 	make_room(m, bytes);
-	to = malloc(bytes);
+	to = take(m, bytes);
 	if (!to || !read_twice(m, s->start, to, bytes)) {
-		free(to);
+		give_back(m, to);
 		s->is_missing = true;
 		return;
 	}

@@ -20,9 +20,12 @@ struct go_span_memory {
 	struct image *image;
 	struct go_objects_span *spans; /* of the heap; not owned */
 	size_t n_spans;
-	size_t hand;          /* of the clock: the span that is looked at next */
-	uint64_t held, limit; /* bytes copied and not given up; bytes that may be */
-	unsigned waits;       /* for pages that were not there at first */
+	size_t hand;           /* of the clock: the span that is looked at next */
+	uint64_t held, limit;  /* bytes copied and not given up; bytes that may be */
+	unsigned waits;        /* for pages that were not there at first */
+	uint8_t *room;         /* for copies of spans of one page, which most are; owned */
+	size_t n_room, n_used; /* places in it; those that have been used */
+	size_t free;           /* place + 1, of those that are free again; each has the next one */
 };
 /* { 0 } is closed. @limit: bytes that may be held. */
 void go_span_memory_open(struct go_span_memory *m, struct image *i, struct go_objects_span *spans,

@@ -16,8 +16,12 @@ enum {
 };
 #define MAX_STACK        (8ull << 20)
 #define MAX_THREAD_STACK (1ull << 20)
-#define MAX_DATA         (64ull << 20)
-#define MAX_MEMORY       (2ull << 30)
+/* As large as no stack is: a heap that has stacks in it, Go's. Behind the stack are objects, and
+ * each pointer in them would be followed; no C function runs there. */
+#define HEAP_LEAST     (64ull << 20)
+#define MAX_HEAP_STACK (64ull << 10)
+#define MAX_DATA       (64ull << 20)
+#define MAX_MEMORY     (2ull << 30)
 
 struct finder {
 	struct peek *peek;
@@ -136,7 +140,8 @@ static int look_at_stacks(struct finder *f, const struct regions_input *in, stru
 	}
 	for (size_t i = 0; i < in->threads->n_items && r == 0; i++) {
 		const struct thread *t = &in->threads->items[i];
-		uint64_t left = MAX_THREAD_STACK;
+		uint64_t left = t->stack_end - t->stack_start < HEAP_LEAST ? MAX_THREAD_STACK
+		                                                           : MAX_HEAP_STACK;
 
 		/* the main thread's was the first */
 		if (t->sp >= t->stack_start && t->sp < t->stack_end)
@@ -261,12 +266,13 @@ static void clear_items(struct maps *m)
 	free(m->items);
 }
 
-/* Of a stack, or of another runtime's heap that has stacks in it. */
 static uint64_t most_of_stack(const struct image *i, size_t thread, const struct image_segment *s)
 {
 	const bool is_main = image_kind(i) == IMAGE_PROCESS ? s && !strcmp(s->path, "[stack]")
 	                                                    : thread == 0;
 
+	if (s && s->end - s->start >= HEAP_LEAST && strcmp(s->path, "[stack]") != 0)
+		return MAX_HEAP_STACK;
 	return is_main ? MAX_STACK : MAX_THREAD_STACK;
 }
 
