@@ -27,6 +27,7 @@ struct capture_je *capture_je_close(struct capture_je *c)
 	if (!c)
 		return NULL;
 	inject_close(c->in);
+	jemalloc_control_clear(&c->control);
 	heaps_close(&c->heaps);
 	free(c);
 	return NULL;
@@ -93,6 +94,11 @@ int capture_je_open(pid_t pid, unsigned timeout_ms, struct capture_je **ret, str
 	if (r < 0)
 		return r;
 	c->control.in = c->in;
+	inject_avoid(c->in, c->control.ranges, c->control.n_ranges);
+	if (!c->control.symbol[0])
+		r = jemalloc_control_prove(&c->control, err);
+	if (r < 0)
+		return r;
 	*ret = take_ptr(c);
 	return 0;
 }
@@ -294,6 +300,8 @@ static const char *own_library(const struct capture_je *c)
 
 int capture_je_profile(struct capture_je *c, struct profile **ret, struct error *err)
 {
+	const struct capture_je_profile_own own = { own_library(c), c->control.ranges,
+		                                    c->control.n_ranges };
 	cleanup_free char *text = NULL;
 	size_t n = 0;
 	bool active;
@@ -304,8 +312,8 @@ int capture_je_profile(struct capture_je *c, struct profile **ret, struct error 
 	if (r == 0) /* what was loaded meanwhile */
 		r = symbol_space_refresh(c->heaps.space, c->heaps.target, err);
 	return r < 0 ? r
-	             : capture_je_profile_make(text, n, c->heaps.target, c->heaps.space,
-	                                       own_library(c), ret, err);
+	             : capture_je_profile_make(text, n, c->heaps.target, c->heaps.space, &own, ret,
+	                                       err);
 }
 
 /* ---- free pages ---- */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/search.h"
 #include "profile/heap_v2.h"
 #include "target/maps.h"
 #include "unwind/stack_frames.h"
@@ -125,7 +126,7 @@ static size_t allocator_frames(const struct profile *p, const char *library, con
 struct making {
 	const struct profile *raw;
 	struct profile *to;
-	const char *library;
+	const struct capture_je_profile_own *own;
 	struct maps maps;
 	struct hash_map bases; /* id of a module's path -> what its offsets count from */
 	struct code_history history;
@@ -181,6 +182,22 @@ static int pc_of(struct making *m, const struct profile_frame *f, u64 *ret, stru
 	return r;
 }
 
+/* The same by addresses, where there is one for each frame. */
+static size_t nameless_frames(const struct making *m, size_t n)
+{
+	const struct inject_range *ranges = m->own->ranges;
+	size_t cut = 0;
+
+	for (size_t i = 0; i < n && i < MOST_OF_ALLOCATOR; i++) {
+		const uint64_t pc = m->pcs[i] & STACK_PC_ADDRESS;
+		const size_t at = partition_point(m->own->n_ranges, k, ranges[k].end <= pc);
+
+		if (at < m->own->n_ranges && ranges[at].start <= pc)
+			cut = i + 1;
+	}
+	return cut < n ? cut : 0;
+}
+
 static int add_sample(struct making *m, const struct profile_sample *s, struct error *err)
 {
 	size_t cut;
@@ -194,7 +211,9 @@ static int add_sample(struct making *m, const struct profile_sample *s, struct e
 	                        s->n_frames ? NULL : "[no stack]", m->ids, err);
 	if (n < 0)
 		return n;
-	cut = allocator_frames(m->to, m->library, m->ids, (size_t)n);
+	cut = allocator_frames(m->to, m->own->library, m->ids, (size_t)n);
+	if ((size_t)n == s->n_frames && nameless_frames(m, (size_t)n) > cut)
+		cut = nameless_frames(m, (size_t)n);
 	return profile_add(m->to, m->ids + cut, (size_t)n - cut, NULL, 0, s->values, err);
 }
 
@@ -222,12 +241,11 @@ static int fill_report(struct making *m, const struct target *t, struct error *e
 }
 
 int capture_je_profile_make(const char *dump, size_t len, const struct target *t,
-                            struct symbol_space *space, const char *library, struct profile **ret,
-                            struct error *err)
+                            struct symbol_space *space, const struct capture_je_profile_own *own,
+                            struct profile **ret, struct error *err)
 {
 	cleanup(profile_freep) struct profile *raw = NULL;
-	cleanup(making_clear) struct making m = { .history = { .space = space },
-		                                  .library = library };
+	cleanup(making_clear) struct making m = { .history = { .space = space }, .own = own };
 	int r = heap_v2_read(dump, len, &raw, err);
 
 	if (r == 0)

@@ -26,6 +26,8 @@ struct session {
 static void close_session(struct session *s)
 {
 	heaps_close(&s->heaps);
+	for (size_t i = 0; i < CAPTURE_TRIM_MAX; i++)
+		runtime_trim_found_clear(&s->found[i]);
 }
 
 /* Allocators that have memory; what each one's functions are. */

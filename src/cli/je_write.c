@@ -72,7 +72,8 @@ void je_write_state(const struct capture_je *c, const struct capture_je_state *s
 	put_head(c, to);
 	fprintf(to, ": jemalloc ");
 	escape_text(to, s->version, 0);
-	fprintf(to, ", %s\n", c->control.symbol);
+	fprintf(to, ", %s\n",
+	        c->control.symbol[0] ? c->control.symbol : "mallctl without a symbol");
 	if (!s->is_built)
 		fprintf(to, "profiler: not built in (config.prof)\n");
 	else if (!s->is_on)

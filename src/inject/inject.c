@@ -463,7 +463,13 @@ static int open_safe_point(struct inject *in, uint64_t function, struct error *e
 		return 0;
 	in->safe = safe_point_close(in->safe);
 	in->safe_function = function;
-	return safe_point_open(in->target, in->space, function, &in->safe, err);
+	return safe_point_open(in->target, in->space, function, &in->avoid, &in->safe, err);
+}
+
+void inject_avoid(struct inject *in, const struct inject_range *ranges, size_t n)
+{
+	in->avoid = (struct safe_point_avoid){ ranges, n };
+	in->safe = safe_point_close(in->safe);
 }
 
 int inject_function(struct inject *in, uint64_t function, uint64_t errno_location,

@@ -85,6 +85,13 @@ int inject_function(struct inject *in, uint64_t function, uint64_t errno_locatio
 /* From now on thread @tid and no other makes the calls, for functions that look after what their
  * own thread has; 0: any. -EAGAIN of them may then mean that it has ended. */
 void inject_only(struct inject *in, pid_t tid);
+/* Code of the target (its own addresses, by address, disjoint) that has no names and must not be on
+ * a lent thread's stack, because it is the allocator's. The module that is called may then have
+ * other code without names: a stripped program. Lives as long as @in; n 0: none. */
+struct inject_range {
+	uint64_t start, end;
+};
+void inject_avoid(struct inject *in, const struct inject_range *ranges, size_t n);
 /* How long a thread at a safe point, and a call, are waited for from now on. */
 void inject_set_timeout(struct inject *in, unsigned ms);
 

@@ -9,7 +9,9 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/path.h"
+#include "base/search.h"
 #include "base/steps.h"
+#include "inject/inject.h"
 #include "target/reader.h"
 #include "target/registers.h"
 #include "unwind/unwind_space.h"
@@ -20,6 +22,7 @@ struct safe_point {
 	const struct target *target;
 	struct symbol_space *space;
 	uint64_t function;
+	struct safe_point_avoid avoid;
 	struct unwind_space code;
 };
 
@@ -38,7 +41,8 @@ void safe_point_closep(struct safe_point **s)
 }
 
 int safe_point_open(const struct target *t, struct symbol_space *space, uint64_t function,
-                    struct safe_point **ret, struct error *err)
+                    const struct safe_point_avoid *avoid, struct safe_point **ret,
+                    struct error *err)
 {
 	cleanup(safe_point_closep) struct safe_point *s = calloc(1, sizeof(*s));
 	int r;
@@ -48,6 +52,7 @@ int safe_point_open(const struct target *t, struct symbol_space *space, uint64_t
 	s->target = t;
 	s->space = space;
 	s->function = function;
+	s->avoid = *avoid;
 	r = unwind_space_read(&s->code, t, space, err);
 	if (r < 0)
 		return r;
@@ -160,7 +165,15 @@ static bool is_sensitive_module(const char *path)
 struct frame {
 	struct symbol_module *module;
 	char name[128]; /* "" = nothing covers it */
+	bool is_avoided;
 };
+
+static bool is_avoided(const struct safe_point_avoid *a, uint64_t pc)
+{
+	size_t at = partition_point(a->n, i, a->ranges[i].end <= pc);
+
+	return at < a->n && a->ranges[at].start <= pc;
+}
 
 static void name_frame(struct safe_point *s, uint64_t pc, bool is_return, struct frame *ret)
 {
@@ -172,6 +185,7 @@ static void name_frame(struct safe_point *s, uint64_t pc, bool is_return, struct
 	/* the outermost is the function that has a symbol; inlined ones are in it */
 	snprintf(ret->name, sizeof(ret->name), "%s",
 	         n && names[n - 1].name ? names[n - 1].name : "");
+	ret->is_avoided = is_avoided(&s->avoid, pc - is_return);
 }
 
 static bool is_libc(const struct symbol_module *m)
@@ -209,8 +223,14 @@ static bool judge(struct safe_point *s, const struct frame *frames, size_t n, ch
 	for (size_t i = 0; i < n; i++) {
 		const struct frame *f = &frames[i];
 		const char *path = f->module ? symbol_module_path(f->module) : "";
-		bool matters = is_libc(f->module) || (called && f->module == called->module);
+		/* what is avoided is all that the module called has of it */
+		bool matters = is_libc(f->module) ||
+		               (called && f->module == called->module && !s->avoid.n);
 
+		if (f->is_avoided) {
+			snprintf(why, size, "in the allocator's code in %s", path_base(path));
+			return false;
+		}
 		if (is_sensitive_module(path) || (f->name[0] && is_sensitive_name(f->name))) {
 			snprintf(why, size, "in %s", f->name[0] ? f->name : path);
 			return false;

@@ -23,9 +23,18 @@
 
 struct safe_point;
 
-/* @function: what is to be called; its module's code is looked at closest. */
+/* Code that no frame may be in, by address: inject_avoid(). */
+struct inject_range;
+struct safe_point_avoid {
+	const struct inject_range *ranges;
+	size_t n;
+};
+
+/* @function: what is to be called; its module's code is looked at closest. @avoid (copied) n > 0:
+ * that is all of the module that matters. */
 int safe_point_open(const struct target *t, struct symbol_space *space, uint64_t function,
-                    struct safe_point **ret, struct error *err);
+                    const struct safe_point_avoid *avoid, struct safe_point **ret,
+                    struct error *err);
 struct safe_point *safe_point_close(struct safe_point *s);
 void safe_point_closep(struct safe_point **s);
 

@@ -15,6 +15,7 @@ struct inject {
 	struct symbol_space *space;
 	struct safe_point *safe; /* of the last function */
 	uint64_t safe_function;
+	struct safe_point_avoid avoid;
 	int mem_fd, lock_fd;
 	uint64_t area;
 	struct area_cave cave;

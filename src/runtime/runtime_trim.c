@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "runtime/function.h"
+#include "runtime/jemalloc/jemalloc_control.h"
 #include "runtime/runtime.h"
 
 enum {
@@ -38,6 +40,39 @@ static uint64_t find_any(struct symbol_space *space, const char *const *names)
 	return at;
 }
 
+void runtime_trim_found_clear(struct runtime_trim_found *f)
+{
+	free(f->ranges);
+	*f = (struct runtime_trim_found){ 0 };
+}
+
+static int find_mallctl(const struct runtime_trim *trim, const struct target *t,
+                        struct symbol_space *space, struct runtime_trim_found *ret,
+                        struct error *err)
+{
+	cleanup(jemalloc_control_clear) struct jemalloc_control c = { 0 };
+	int r = jemalloc_control_find(t, space, &c, err);
+
+	if (r < 0)
+		return r;
+	*ret = (struct runtime_trim_found){ .errno_location = c.errno_location,
+		                            .n_ranges = c.n_ranges,
+		                            .ranges = take_ptr(c.ranges) };
+	for (size_t i = 0; i < RUNTIME_TRIM_STEPS && trim->steps[i].functions; i++)
+		ret->functions[i] = c.mallctl;
+	return 0;
+}
+
+static int prove_mallctl(struct inject *in, const struct runtime_trim_found *found,
+                         struct error *err)
+{
+	struct jemalloc_control c = { .in = in,
+		                      .mallctl = found->functions[0],
+		                      .errno_location = found->errno_location };
+
+	return jemalloc_control_prove(&c, err);
+}
+
 int runtime_trim_find(const struct runtime_trim *trim, const struct target *t,
                       struct symbol_space *space, struct runtime_trim_found *ret, struct error *err)
 {
@@ -54,6 +89,8 @@ int runtime_trim_find(const struct runtime_trim *trim, const struct target *t,
 		found.functions[i] = find_any(space, trim->steps[i].functions);
 		if (found.functions[i] || trim->steps[i].caches)
 			continue;
+		if (trim->is_mallctl)
+			return find_mallctl(trim, t, space, ret, err);
 		error_set(
 			err, ENOTSUP,
 			"%s of process %d: no module has a symbol %s, so its address is not known",
@@ -127,6 +164,9 @@ int runtime_trim_call(const struct runtime_trim *trim, const struct runtime_trim
 	int r = 0;
 
 	*ret = (struct runtime_trim_done){ 0 };
+	inject_avoid(in, found->ranges, found->n_ranges);
+	if (found->n_ranges)
+		r = prove_mallctl(in, found, err);
 	for (size_t i = 0; r == 0 && i < RUNTIME_TRIM_STEPS; i++) {
 		const struct runtime_trim_step *s = &trim->steps[i];
 

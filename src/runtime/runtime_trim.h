@@ -36,6 +36,9 @@ struct runtime_trim {
 	const char *figure;       /* of its heaps: what the call would give back */
 	bool cached_is_used;      /* in_use_bytes counts what threads have cached */
 	struct runtime_trim_step steps[RUNTIME_TRIM_STEPS]; /* without functions: no more */
+	/* Its one function is mallctl(), which is found in a stripped program, too
+	 * (jemalloc_control.h). */
+	bool is_mallctl;
 };
 
 /* The allocator whose heaps have @kind, or NULL. */
@@ -45,7 +48,11 @@ const struct runtime_trim *runtime_trim_of(const char *kind);
 struct runtime_trim_found {
 	uint64_t functions[RUNTIME_TRIM_STEPS];
 	uint64_t errno_location;
+	/* Found without symbols: the allocator's code, for inject_avoid(). */
+	struct inject_range *ranges;
+	size_t n_ranges;
 };
+void runtime_trim_found_clear(struct runtime_trim_found *f); /* { 0 } is empty */
 
 /* -ENOTSUP: it has no such function, or it cannot be found; a sentence says which. */
 int runtime_trim_find(const struct runtime_trim *trim, const struct target *t,

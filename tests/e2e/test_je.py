@@ -134,18 +134,6 @@ def test_every_block(service, service_program):
     assert je(s.pid, "dump")["stacks"] == []
 
 
-def test_stripped(service, service_program, tmp_path):
-    """Nothing says where its mallctl is: nothing is called."""
-    stripped = tmp_path / "service"
-    shutil.copy(service_program, stripped)
-    subprocess.run(["strip", "--strip-all", stripped], check=True)
-    s = service([stripped], _RJEM_MALLOC_CONF=CONF)
-    refused("je", s.pid, "on", said=("no function mallctl", "stripped", "memwho alloc"))
-    assert s.say("fill index 10 1024") == 10 * 1024
-    # what is read from outside needs no name
-    assert je(s.pid, "stats")["allocated_bytes"] > 10 * 1024
-
-
 # ---- the shared library ----
 
 def test_shared_library(on_jemalloc):

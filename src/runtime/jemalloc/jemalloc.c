@@ -168,6 +168,7 @@ static const struct runtime_trim trim = {
 	             .each_thread = true,
 	             .caches = true },
 	           { .functions = MALLCTL, .text = "arena.4096.purge", .is_returned = true } },
+	.is_mallctl = true,
 };
 
 const struct runtime_ops jemalloc_runtime = {

@@ -4,9 +4,12 @@
 #include <elf.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "runtime/function.h"
+#include "runtime/jemalloc/jemalloc_code.h"
 #include "target/elf_file.h"
 
 /* Where the arguments of a call are, behind inject_scratch(). */
@@ -54,35 +57,106 @@ static int refuse(const struct target *t, const struct search *s, struct error *
 			(int)t->pid, t->comm);
 		return error_hint(err, "a program that is linked statically must not be stripped");
 	}
-	error_set(err, ENOTSUP,
-	          "process %d (%s) has no function mallctl: no jemalloc, or a stripped one",
-	          (int)t->pid, t->comm);
+	error_set(err, ENOTSUP, "process %d (%s) has no function mallctl: no jemalloc", (int)t->pid,
+	          t->comm);
 	return error_hint(err, "memwho %d shows its allocators; memwho alloc %d who holds what",
 	                  (int)t->pid, (int)t->pid);
+}
+
+static int take_code(struct jemalloc_control *to, const struct jemalloc_code *code, uint64_t bias,
+                     struct error *err)
+{
+	free(to->ranges);
+	to->n_ranges = 0;
+	to->ranges = calloc(code->n_ranges, sizeof(*to->ranges));
+	if (!to->ranges)
+		return error_oom(err);
+	for (size_t i = 0; i < code->n_ranges; i++)
+		to->ranges[to->n_ranges++] = (struct inject_range){ code->ranges[i].start + bias,
+			                                            code->ranges[i].end + bias };
+	to->mallctl = code->mallctl + bias;
+	return 0;
+}
+
+static struct elf_file *elf_of(const struct symbol_space *space, size_t i,
+                               const struct symbol_mapping **ret)
+{
+	*ret = symbol_space_at(space, i);
+	return (*ret)->module && !(*ret)->gone ? symbol_module_elf((*ret)->module) : NULL;
+}
+
+/* In modules without names. A module with code in two mappings is one. */
+static int find_by_shape(struct symbol_space *space, struct search *s, struct error *err)
+{
+	const struct symbol_module *last = NULL;
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < symbol_space_n(space); i++) {
+		cleanup(jemalloc_code_clear) struct jemalloc_code code = { 0 };
+		struct elf_file *elf = elf_of(space, i, &s->mapping);
+
+		if (!elf || s->mapping->module == last)
+			continue;
+		last = s->mapping->module;
+		r = jemalloc_code_find(elf, &code, err);
+		if (r <= 0)
+			continue;
+		s->n++;
+		r = take_code(s->found, &code, s->mapping->bias, err);
+	}
+	return r < 0 ? r : 0;
+}
+
+/* A program that names what it exports only: the rest of its code must be told by proof, too. Where
+ * that fails, code without a name stays unsafe, as everywhere (safe_point.h). */
+static int find_ranges(struct symbol_space *space, struct search *s, struct error *err)
+{
+	cleanup(jemalloc_code_clear) struct jemalloc_code code = { 0 };
+	const struct symbol_mapping *m = symbol_space_find(space, s->found->mallctl);
+	struct elf_file *elf = m && m->module ? symbol_module_elf(m->module) : NULL;
+	struct elf_section section;
+	struct error ignored;
+
+	if (!elf || elf_file_section(elf, ".symtab", &section) || !elf_file_is_program(elf) ||
+	    jemalloc_code_find(elf, &code, &ignored) <= 0 ||
+	    code.mallctl + m->bias != s->found->mallctl)
+		return 0;
+	return take_code(s->found, &code, m->bias, err);
 }
 
 int jemalloc_control_find(const struct target *t, struct symbol_space *space,
                           struct jemalloc_control *ret, struct error *err)
 {
-	struct jemalloc_control found = {
+	cleanup(jemalloc_control_clear) struct jemalloc_control found = {
 		.in = ret->in,
 		.errno_location = function_find(space, "__errno_location"),
 	};
 	struct search s = { .found = &found };
+	int r = 0;
 
 	for (size_t i = 0; i < symbol_space_n(space); i++) {
-		struct elf_file *elf;
+		struct elf_file *elf = elf_of(space, i, &s.mapping);
 
-		s.mapping = symbol_space_at(space, i);
-		elf = s.mapping->module && !s.mapping->gone ? symbol_module_elf(s.mapping->module)
-		                                            : NULL;
 		if (elf)
 			elf_file_each_symbol(elf, ELF_ALL, look_at, &s);
 	}
+	if (!s.n)
+		r = find_by_shape(space, &s, err);
+	else if (s.n == 1)
+		r = find_ranges(space, &s, err);
+	if (r < 0)
+		return r;
 	if (s.n != 1 || !found.errno_location)
 		return refuse(t, &s, err);
 	*ret = found;
+	found.ranges = NULL;
 	return 0;
+}
+
+void jemalloc_control_clear(struct jemalloc_control *c)
+{
+	free(c->ranges);
+	*c = (struct jemalloc_control){ 0 };
 }
 
 /* ---- calls ---- */
@@ -168,4 +242,37 @@ int jemalloc_control_set_text(struct jemalloc_control *c, const char *name, cons
 	int r = inject_write(c->in, at, value, strlen(value) + 1, err);
 
 	return r < 0 ? r : jemalloc_control_set(c, name, &at, sizeof(at), err);
+}
+
+/* ---- is it mallctl? ---- */
+
+static int is_value(struct jemalloc_control *c, const char *name, uint64_t wanted,
+                    struct error *err)
+{
+	uint64_t value = 0;
+	int r = jemalloc_control_get(c, name, &value, sizeof(value), err);
+
+	if (r < 0)
+		return r;
+	return value == wanted
+	               ? 0
+	               : error_set(err, EPROTO, "what was taken for mallctl says %s is %llu", name,
+	                           (unsigned long long)value);
+}
+
+int jemalloc_control_prove(struct jemalloc_control *c, struct error *err)
+{
+	char version[JEMALLOC_CONTROL_TEXT] = "";
+	uint64_t unused;
+	int r = jemalloc_control_text(c, "version", version, err);
+
+	if (r == 0 && (version[0] < '1' || version[0] > '9' || version[1] != '.'))
+		r = error_set(err, EPROTO, "what was taken for mallctl knows no version");
+	if (r == 0)
+		r = is_value(c, "arenas.page", 4096, err);
+	if (r == 0)
+		r = is_value(c, "arenas.quantum", 16, err);
+	if (r == 0 && jemalloc_control_get(c, "memwho", &unused, sizeof(unused), err) != -ENOENT)
+		r = error_set(err, EPROTO, "what was taken for mallctl knows every name");
+	return r;
 }

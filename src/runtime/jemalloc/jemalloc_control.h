@@ -24,16 +24,26 @@ enum { JEMALLOC_CONTROL_TEXT = 256 };
 struct jemalloc_control {
 	struct inject *in; /* the caller's; needed for calls, not for finding */
 	uint64_t mallctl, errno_location;
-	char symbol[80]; /* "mallctl", "_rjem_mallctl" */
+	char symbol[80]; /* "mallctl", "_rjem_mallctl"; "": without one, found by its shape */
+	/* Its code where that has no names, by address: nobody in it may be lent. For
+	 * inject_avoid(). jemalloc_control_clear() frees it. */
+	struct inject_range *ranges;
+	size_t n_ranges;
 	/* Calls so far, and the longest. */
 	unsigned n_calls;
 	uint64_t longest_ns;
 };
 
-/* Where mallctl is. -ENOTSUP, with the reason and a hint: no jemalloc, or a stripped
- * one, or more than one. ->in stays as it is. */
+/* Where mallctl is: by its name, or in a stripped program by proof (jemalloc_code.h). -ENOTSUP,
+ * with the reason and a hint: no jemalloc, one whose proof fails, or more than one. ->in stays as
+ * it is. */
 int jemalloc_control_find(const struct target *t, struct symbol_space *space,
                           struct jemalloc_control *ret, struct error *err);
+void jemalloc_control_clear(struct jemalloc_control *c); /* usable with cleanup() */
+/* Of one without a name: does what was found answer as mallctl does? Reads only: "version",
+ * "arenas.page", "arenas.quantum", and an address that is no name. -EPROTO: it does not. To be
+ * called before anything else is. */
+int jemalloc_control_prove(struct jemalloc_control *c, struct error *err);
 
 /* The value of @name has exactly @n bytes (at most JEMALLOC_CONTROL_TEXT). -ENOENT: it has
  * no such name; -EINVAL: its value has another size; errors of inject_function(). */
