@@ -126,6 +126,33 @@ def test_types(memwho, program):
     assert not any("table<" in f or "noalg." in f or "bucket" in f for f in frames if "runtime." not in f)
 
 
+def test_fields_for_scripts(memwho, program):
+    """What docs/json.md promises, by what the program knows of itself."""
+    p = program()
+    result = memwho("refs", p.pid, "--format", "json").json()
+    for key in ("live_bytes", "live_objects", "typed_bytes", "shape_typed_bytes", "garbage_bytes"):
+        assert type(result[key]) is int, key
+    assert result["pause_ms"] > 0 and result["typed_bytes"] <= result["live_bytes"]
+    # what the walk reached is what its own collector has marked
+    checks = result["self_check"]
+    assert checks["walked_bytes"] == result["live_bytes"] and checks["mismatch_bytes"] <= result["live_bytes"] / 100
+    for root in result["roots"]:
+        assert set(root) == {"name", "kind", "retained_bytes", "retained_objects", "shared_with"}, root
+    roots = {r["name"]: r for r in result["roots"]}
+    assert roots["main.gShareA *main.host"]["shared_with"] == ["main.gShareB"]
+    assert roots["main.gShareB *main.host"]["shared_with"] == ["main.gShareA"]
+    assert roots["main.gTree *main.tree"] == {"name": "main.gTree *main.tree", "kind": "global",
+                                              "retained_bytes": p.roots["main.gTree"][0],
+                                              "retained_objects": p.roots["main.gTree"][1], "shared_with": []}
+    for t in result["types"]:
+        assert set(t) == {"name", "objects", "bytes", "retained_bytes"} and t["retained_bytes"] >= t["bytes"], t
+    types = {t["name"]: t for t in result["types"]}
+    assert sum(t["bytes"] for t in result["types"]) == result["live_bytes"]
+    tree, manager = types["main.tree"], types["main.manager"]
+    assert (tree["bytes"], tree["objects"]) == p.roots["main.gTree"] == (tree["retained_bytes"], tree["objects"])
+    assert manager["objects"] == 1 and near(manager["retained_bytes"], p.roots["main.gManager"][0])
+
+
 def test_goroutines(memwho, program):
     """What they run, who created them, what they wait for, and which word of the stack holds what."""
     p = program()

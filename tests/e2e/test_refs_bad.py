@@ -185,6 +185,23 @@ def test_not_permitted(plain):
     assert not children_of(plain.pid)
 
 
+# ---- the machine ----
+
+@pytest.mark.parametrize("path, was, text, said", [
+    ("/proc/sys/vm/overcommit_memory", "[012]", "2", "vm.overcommit_memory is 2"),
+    ("/proc/meminfo", "MemAvailable: *[0-9]* kB", "MemAvailable: 16 kB", "less memory free")])
+def test_no_room_for_a_copy(memwho, plain, tmp_path, path, was, text, said):
+    """As memwho sees a machine that has none: that file, for it alone, says so."""
+    (tmp_path / "file").write_text(subprocess.run(["sed", f"s/^{was}/{text}/", path], stdout=subprocess.PIPE,
+                                                  text=True, check=True).stdout)
+    machine = ["unshare", "-m", "sh", "-c", 'mount --bind "$1" "$2" && shift 2 && exec "$@"', "sh", tmp_path / "file",
+               path]
+    is_refusal(run_as(machine, "refs", plain.pid), "no copy of process", said, "--stop")
+    stopped = run_as(machine, "refs", plain.pid, "--stop", "--json")
+    assert stopped.code == 0 and stopped.json()["live_bytes"] > 0
+    assert not children_of(plain.pid)
+
+
 # ---- it changes meanwhile ----
 
 def ends_well(result):

@@ -164,7 +164,7 @@ def test_a_large_binary_is_no_burden(memwho, exporter):
     after = os.times()
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     print(f"{cpu:.2f} s of CPU")
-    assert cpu < 3, "goref takes 1.3, viewcore 3.7"
+    assert cpu < 1, "0.22 on a quiet machine; goref takes 1.3, viewcore 3.7"
 
 
 def pong(sock):
