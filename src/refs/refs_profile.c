@@ -118,31 +118,6 @@ static int add_types_as_samples(struct making *m)
 
 /* ---- tables ---- */
 
-/* Names of those with whom root @r shares something, each once. */
-static void shared_with(const struct making *m, uint32_t r, char *buf, size_t size)
-{
-	size_t n = 0;
-
-	buf[0] = '\0';
-	for (size_t i = 0; i < m->s.n_sets && n < SHARED_NAMES; i++) {
-		const struct shared_set *k = &m->s.sets[i];
-		bool is_in = false;
-
-		for (uint32_t q = 0; q < k->n; q++)
-			is_in |= m->s.roots[k->first + q] == r;
-		for (uint32_t q = 0; is_in && q < k->n && n < SHARED_NAMES; q++) {
-			const char *name = object_graph_name(
-				m->g, m->g->roots[m->s.roots[k->first + q]].name);
-			size_t used = strlen(buf);
-
-			if (m->s.roots[k->first + q] == r || strstr(buf, name))
-				continue;
-			snprintf(buf + used, size - used, "%s%s", used ? ", " : "", name);
-			n++;
-		}
-	}
-}
-
 struct root_order {
 	uint32_t root;
 	uint64_t retained;
@@ -161,10 +136,14 @@ static int add_roots(struct making *m, struct report *to)
 		                               "shared_with" };
 	const struct object_graph *g = m->g;
 	cleanup_free struct root_order *order = calloc(g->n_roots + 1, sizeof(*order));
+	cleanup(refs_shared_index_clear) struct refs_shared_index sets = { 0 };
 	struct report_table *t;
 	size_t n = 0;
 	int r = order ? report_table(to, "roots", columns, ARRAY_SIZE(columns), &t, m->err)
 	              : error_oom(m->err);
+
+	if (r == 0)
+		r = refs_shared_index_make(&m->s, g->n_roots, &sets, m->err);
 
 	for (uint32_t i = 0; r == 0 && i < g->n_roots; i++) {
 		if (!m->wanted || m->wanted[i])
@@ -177,7 +156,7 @@ static int add_roots(struct making *m, struct report *to)
 
 		snprintf(name, sizeof(name), "%s%s%s", object_graph_name(g, root->name),
 		         root->type ? " " : "", object_graph_name(g, root->type));
-		shared_with(m, order[i].root, with, sizeof(with));
+		refs_shared_with(g, &m->s, &sets, order[i].root, with, sizeof(with));
 		r = report_row(t,
 		               (struct report_figure[]){
 				       report_cell_text(name),

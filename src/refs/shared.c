@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "refs/shared.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,7 @@
 #include "base/cleanup.h"
 #include "base/huge.h"
 
-enum { LATELY = 256 };
+enum { LATELY = 256, ROUNDS = 64 };
 
 /* Sets. */
 struct joined {
@@ -164,14 +165,119 @@ static int find_links(const struct object_graph *g, const struct dominators *d, 
 	return r;
 }
 
-/* Until nothing changes; sets only grow, and no set has more than
- * SHARED_MAX_ROOTS, so it ends. */
-static int spread(struct shared *s, const struct links *l, struct error *err)
+/* ---- from each root ---- */
+
+/* What each top is reached from, by walks from one root after the other. */
+struct reach {
+	uint32_t *first, *to; /* links by the top that they come from */
+	uint32_t *last;       /* of each vertex: its entry with the largest root, + 1 */
+	uint32_t *count;      /* of entries */
+	bool *more;           /* SHARED_MAX_ROOTS are not all */
+	struct entry {
+		uint32_t root, before; /* before: the next smaller root's, + 1 */
+	} * entries;
+	size_t n, cap;
+	uint32_t *waiting;
+	size_t n_waiting;
+};
+
+static void reach_clear(struct reach *k)
+{
+	free(k->first);
+	free(k->to);
+	free(k->last);
+	free(k->count);
+	free(k->more);
+	free(k->entries);
+	free(k->waiting);
+}
+
+static int reach_open(struct reach *k, size_t n_vertices, const struct links *l, struct error *err)
+{
+	k->first = calloc(n_vertices + 2, sizeof(*k->first));
+	k->to = malloc((l->n + 1) * sizeof(*k->to));
+	k->last = calloc(n_vertices + 1, sizeof(*k->last));
+	k->count = calloc(n_vertices + 1, sizeof(*k->count));
+	k->more = calloc(n_vertices + 1, sizeof(*k->more));
+	k->waiting = malloc((n_vertices + 1) * sizeof(*k->waiting));
+	if (!k->first || !k->to || !k->last || !k->count || !k->more || !k->waiting)
+		return error_oom(err);
+	for (size_t i = 0; i < l->n; i++)
+		k->first[l->items[i][0] + 2]++;
+	for (size_t v = 2; v < n_vertices + 2; v++)
+		k->first[v] += k->first[v - 1];
+	for (size_t i = 0; i < l->n; i++)
+		k->to[k->first[l->items[i][0] + 1]++] = l->items[i][1];
+	return 0;
+}
+
+/* Vertex @v is reached from @root, no root before which is larger. What is new waits. */
+static int reach_vertex(struct reach *k, uint32_t v, uint32_t root, struct error *err)
+{
+	int r;
+
+	if (k->last[v] && k->entries[k->last[v] - 1].root == root)
+		return 0;
+	if (k->count[v] == SHARED_MAX_ROOTS) {
+		if (k->more[v])
+			return 0;
+		k->more[v] = true;
+	} else {
+		r = array_reserve(&k->entries, &k->cap, k->n + 1, err);
+		if (r < 0 || k->n >= UINT32_MAX - 1)
+			return r < 0 ? r : error_set(err, E2BIG, "too many objects are shared");
+		k->entries[k->n++] = (struct entry){ root, k->last[v] };
+		k->last[v] = (uint32_t)k->n;
+		k->count[v]++;
+	}
+	k->waiting[k->n_waiting++] = v;
+	return 0;
+}
+
+static int reach_from(struct reach *k, uint32_t vertex, uint32_t root, struct error *err)
+{
+	int r = reach_vertex(k, vertex, root, err);
+
+	while (r == 0 && k->n_waiting) {
+		const uint32_t v = k->waiting[--k->n_waiting];
+
+		for (uint32_t e = k->first[v]; r == 0 && e < k->first[v + 1]; e++)
+			r = reach_vertex(k, k->to[e], root, err);
+	}
+	return r;
+}
+
+/* The same as rounds without end: a top is passed through SHARED_MAX_ROOTS + 1 times at most. */
+static int spread_by_root(struct shared *s, const struct dominators *d, const struct links *l,
+                          struct error *err)
+{
+	cleanup(reach_clear) struct reach k = { 0 };
+	int r = reach_open(&k, s->n_vertices, l, err);
+
+	for (uint32_t root = 0; r == 0 && root < d->n_roots; root++)
+		r = reach_from(&k, (uint32_t)d->n_nodes + root, root, err);
+	for (size_t v = 0; r == 0 && v < s->n_vertices; v++) {
+		uint32_t ids[SHARED_MAX_ROOTS], n = k.count[v];
+
+		for (uint32_t e = k.last[v]; e; e = k.entries[e - 1].before)
+			ids[--n] = k.entries[e - 1].root;
+		if (k.count[v])
+			r = intern(s, ids, k.count[v], k.more[v], &s->set[v], err);
+	}
+	return r;
+}
+
+/* Until nothing changes; sets only grow, and no set has more than SHARED_MAX_ROOTS, so it ends.
+ * Nearly always after a few rounds; but a chain of tops may need as many as it is long. */
+static int spread(struct shared *s, const struct dominators *d, const struct links *l,
+                  struct error *err)
 {
 	struct joined lately[LATELY] = { 0 };
 	bool changed = true;
 
-	while (changed) {
+	for (unsigned round = 0; changed; round++) {
+		if (round == ROUNDS)
+			return spread_by_root(s, d, l, err);
 		changed = false;
 		for (size_t i = 0; i < l->n; i++) {
 			uint32_t *to = &s->set[l->items[i][1]], before = *to;
@@ -221,7 +327,7 @@ int shared_compute(const struct object_graph *g, const struct dominators *d, str
 	if (r == 0)
 		r = find_links(g, d, top, &l, err);
 	if (r == 0)
-		r = spread(&s, &l, err);
+		r = spread(&s, d, &l, err);
 	free(l.items);
 	if (r < 0)
 		return r;

@@ -63,6 +63,41 @@ static void done(struct object_graph *g)
 	assert_int_equal(object_graph_finish(g, &err), 0);
 }
 
+/* ---- a chain ---- */
+
+enum { CHAIN = 20000 };
+
+/* Objects that each lead to the one before, and each has a root of its own, the last object the
+ * first root: what the first object is reached from comes to it by a step for each object. */
+static void what_a_long_chain_shares(void **state)
+{
+	cleanup(object_graph_clear) struct object_graph g = { 0 };
+	cleanup(dominators_clear) struct dominators d = { 0 };
+	cleanup(shared_clear) struct shared s = { 0 };
+
+	(void)state;
+	for (uint32_t i = 0; i < CHAIN; i++)
+		node(&g, 16, "T");
+	for (uint32_t i = 1; i < CHAIN; i++)
+		edge(&g, i, i - 1, "");
+	for (uint32_t i = 0; i < CHAIN; i++) {
+		root(&g, "r", OBJECT_TIER_GLOBAL);
+		root_edge(&g, CHAIN - 1 - i);
+	}
+	done(&g);
+	assert_int_equal(dominators_compute(&g, &d, &err), 0);
+	assert_int_equal(shared_compute(&g, &d, &s, &err), 0);
+	for (uint32_t i = 0; i + 1 < CHAIN; i++) {
+		const struct shared_set *k = &s.sets[s.set[i]];
+		const uint32_t n = CHAIN - i;
+
+		assert_int_equal(k->n, n < SHARED_MAX_ROOTS ? n : SHARED_MAX_ROOTS);
+		assert_int_equal(k->more, n > SHARED_MAX_ROOTS);
+		for (uint32_t q = 0; q < k->n; q++)
+			assert_int_equal(s.roots[k->first + q], q);
+	}
+}
+
 /* ---- against brute force ---- */
 
 enum { MOST = 40 };
@@ -528,6 +563,7 @@ static void test_mistakes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_a_long_chain_shares),
 		cmocka_unit_test(test_dominators_against_brute_force),
 		cmocka_unit_test(test_places_add_up),
 		cmocka_unit_test(test_a_list_is_one_tower),
