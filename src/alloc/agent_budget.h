@@ -6,8 +6,8 @@
  * between two samples grows where they cost too much, and shrinks again, down to what was
  * asked for. When nothing was asked for it shrinks further where that costs little: a quiet
  * target's few samples would say little. There, memwho's own work and the room in the
- * agent's set are the limits. Where even calls that are no samples cost more than the budget, we
- * leave.
+ * agent's set are the limits. Where even calls that are no samples cost more than the
+ * budget, we leave.
  *
  * Measured is what the agent's visits take by the time stamp counter; calls that do not
  * come there are estimated from the samples' weights, at what a pair of malloc and free
