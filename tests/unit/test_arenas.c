@@ -43,6 +43,38 @@ static void test_glibc(void **state)
 	assert_int_equal(r.ranges[0].end, IMAGE_HEAP + IMAGE_HEAP_BYTES);
 }
 
+/* The break has moved since the mappings were listed: what is behind is walked all the same, and
+ * the rows stay within what is listed. */
+static void test_glibc_that_grows(void **state)
+{
+	cleanup(regions_clear) struct regions r = { 0 };
+
+	image_glibc(&image);
+	image.maps.items[1].end = IMAGE_HEAP + 0x3000;
+	assert_true(*image_word(&image, IMAGE_STATE + 96) > IMAGE_HEAP + 0x3000);
+	label(&r, 1);
+	assert_int_equal(r.n_heaps, 1);
+	assert_int_equal(r.heaps[0].in_use_bytes, image.used);
+	assert_int_equal(regions_value(&r.heaps[0], "free_bytes"), image.free);
+	assert_int_equal(regions_value(&r.heaps[0], "top_bytes"), image.top);
+	assert_int_equal(r.heaps[0].inconsistent, 0);
+	assert_int_equal(r.n_ranges, 1);
+	assert_int_equal(r.ranges[0].start, IMAGE_HEAP);
+	assert_int_equal(r.ranges[0].end, IMAGE_HEAP + 0x3000);
+}
+
+/* Nothing but brk grows that way. */
+static void test_glibc_top_nowhere(void **state)
+{
+	cleanup(regions_clear) struct regions r = { 0 };
+
+	image_glibc(&image);
+	image.maps.items[1].end = IMAGE_HEAP + 0x3000;
+	image.maps.items[1].name[0] = 0;
+	label(&r, 1);
+	assert_int_equal(r.n_heaps, 0);
+}
+
 /* A size that leads nowhere is counted; the bins still tell what is free. */
 static void test_glibc_torn_chunk(void **state)
 {
@@ -109,9 +141,14 @@ static void test_musl_other_secret(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_glibc),      cmocka_unit_test(test_glibc_torn_chunk),
-		cmocka_unit_test(test_glibc_loop), cmocka_unit_test(test_glibc_no_arena),
-		cmocka_unit_test(test_musl),       cmocka_unit_test(test_musl_other_secret),
+		cmocka_unit_test(test_glibc),
+		cmocka_unit_test(test_glibc_torn_chunk),
+		cmocka_unit_test(test_glibc_that_grows),
+		cmocka_unit_test(test_glibc_top_nowhere),
+		cmocka_unit_test(test_glibc_loop),
+		cmocka_unit_test(test_glibc_no_arena),
+		cmocka_unit_test(test_musl),
+		cmocka_unit_test(test_musl_other_secret),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,6 +34,7 @@ enum {
 };
 
 static const uint64_t MAX_BYTES = 1ull << 46;
+static const uint64_t GROWN = 1ull << 30;     /* by brk, since the mappings were listed */
 static const uint64_t HEAP_MAX = 64ull << 20; /* HEAP_MAX_SIZE; heap_max_size() with hugetlb */
 
 void glibc_arena_clear(struct glibc_arenas *a)
@@ -59,6 +60,27 @@ static bool is_data(const struct maps *m, uint64_t addr)
 	return v && (v->prot & MAPS_WRITE);
 }
 
+/* The list of mappings is older than what is read: a process that grows has moved its break, or
+ * made more of an arena's heap accessible, since then. */
+static const struct mapping *heap_below(const struct maps *m, uint64_t addr)
+{
+	const size_t i = maps_first_behind(m, addr);
+	const struct mapping *v = i ? &m->items[i - 1] : NULL;
+
+	return v && !maps_find(m, addr) && !strcmp(v->name, "[heap]") && addr - v->end < GROWN
+	               ? v
+	               : NULL;
+}
+
+static bool may_be_top(const struct maps *m, uint64_t addr)
+{
+	const struct mapping *v = maps_find(m, addr);
+
+	if (addr % 16)
+		return false;
+	return v ? (v->prot & MAPS_WRITE) || (!v->prot && !v->inode) : heap_below(m, addr) != NULL;
+}
+
 /* A bin is a ring through its own head: empty, or of chunks. */
 static unsigned count_odd_bins(const struct maps *m, const struct glibc_arena *a)
 {
@@ -82,7 +104,7 @@ static bool is_sane(const struct maps *m, const struct glibc_arena *a, uint64_t 
 		return false;
 	if (!a->next || a->next % 8 || !maps_find(m, a->next))
 		return false;
-	return a->top == initial_top ? a->system_bytes == 0 : is_data(m, a->top);
+	return a->top == initial_top ? a->system_bytes == 0 : may_be_top(m, a->top);
 }
 
 static bool parse(struct peek *p, const struct maps *m, uint64_t base, unsigned shift,
@@ -299,9 +321,11 @@ static int main_area(struct peek *p, const struct regions_input *in, struct glib
 	const struct mapping *v = maps_find(in->maps, a->top);
 	uint64_t end = a->top + a->top_bytes, start = end - a->system_bytes;
 
+	if (!v)
+		v = heap_below(in->maps, a->top);
 	if (!a->system_bytes || !v)
 		return 0;
-	if (end < a->top || end > v->end)
+	if (end < a->top || end > (a->top < v->end ? v->end : v->end + GROWN))
 		end = v->end;
 	if (!a->contiguous || start > end || !maps_find(in->maps, start)) {
 		int r = glibc_pieces_find(p, in, a, err);
