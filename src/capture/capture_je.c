@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "capture/capture_je_profile.h"
+#include "runtime/jemalloc/jemalloc_opt.h"
 #include "target/maps.h"
 #include "target/threads.h"
 
@@ -314,6 +315,39 @@ int capture_je_profile(struct capture_je *c, struct profile **ret, struct error 
 	return r < 0 ? r
 	             : capture_je_profile_make(text, n, c->heaps.target, c->heaps.space, &own, ret,
 	                                       err);
+}
+
+int capture_je_has_profiler(pid_t pid, struct error *err)
+{
+	cleanup(capture_je_closep) struct capture_je *c = NULL;
+	bool is_on = false;
+	int r = capture_je_look(pid, &c, err);
+
+	if (r == 0)
+		r = jemalloc_opt_read(c->heaps.target, c->heaps.space, "opt.prof", &is_on, err);
+	return r > 0 ? is_on : r;
+}
+
+int capture_je_own(pid_t pid, struct profile **ret, struct error *err)
+{
+	cleanup(capture_je_closep) struct capture_je *c = NULL;
+	cleanup(profile_freep) struct profile *p = NULL;
+	struct capture_je_state s = { 0 };
+	int r = capture_je_has_profiler(pid, err);
+
+	if (r <= 0)
+		return r;
+	r = capture_je_open(pid, 0, &c, err);
+	if (r == 0)
+		r = get_profiler(c, &s, err);
+	if (r == 0)
+		r = capture_je_profile(c, &p, err);
+	if (r < 0)
+		return r;
+	if (!s.is_active && !profile_n_samples(p))
+		return 0;
+	*ret = take_ptr(p);
+	return 1;
 }
 
 /* ---- free pages ---- */

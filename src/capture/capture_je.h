@@ -53,6 +53,13 @@ int capture_je_reset(struct capture_je *c, int lg_sample, struct error *err);
 /* What its profiler holds now, with names, without jemalloc's own frames. */
 int capture_je_profile(struct capture_je *c, struct profile **ret, struct error *err);
 
+/* Was a process started with opt.prof? 1 yes; 0 no, or not known. Read from outside, nothing is
+ * called. Errors: the process is gone, or may not be looked at. */
+int capture_je_has_profiler(pid_t pid, struct error *err);
+/* What the profiler of such a process holds: 1; 0: it has none, or that is off and holds nothing.
+ * Errors are those of calls. */
+int capture_je_own(pid_t pid, struct profile **ret, struct error *err);
+
 #define CAPTURE_JE_HEAP "jemalloc" /* its name in @before and @after */
 
 /* Free pages: what was predicted (dirty and muzzy pages that are there), and what the process had

@@ -34,6 +34,8 @@ static int run(const struct cli_args *args, struct error *err)
 	if (record_is_jemalloc(&record))
 		return own_je_run(args, &record, targets.items, targets.n, err);
 	r = own_run(args, &record, targets.items, targets.n, err);
+	if (r == OWN_NOT)
+		r = own_je_auto(args, &record, targets.items, targets.n, err);
 	return r != OWN_NOT ? r : record_run(&record, targets.items, targets.n, err);
 }
 

@@ -175,6 +175,27 @@ static bool is_data(const struct elf_file *f, uint64_t vaddr)
 	return false;
 }
 
+static bool is_in_segment(const struct elf_segment *s, uint64_t vaddr)
+{
+	return vaddr >= s->vaddr && vaddr - s->vaddr < s->memsz;
+}
+
+bool code_graph_is_variable(const struct elf_file *f, uint64_t vaddr)
+{
+	bool is = false;
+
+	for (size_t i = 0; i < elf_file_n_segments(f); i++) {
+		const struct elf_segment s = elf_file_segment(f, i);
+
+		if (!is_in_segment(&s, vaddr))
+			continue;
+		if (s.type == PT_GNU_RELRO)
+			return false;
+		is |= s.type == PT_LOAD && s.flags & PF_W;
+	}
+	return is;
+}
+
 /* Addresses that @in names. In code that may be anywhere, only those relative to the pc:
  * another number is a number. */
 static void names_of(const struct elf_file *f, const struct code_insn *in, const uint8_t *bytes,
@@ -267,14 +288,26 @@ static int take(const struct code_insn *in, const uint64_t names[2], void *arg)
 	return r;
 }
 
-int code_graph_read(struct elf_file *f, struct code_graph *ret, struct error *err)
+int code_graph_functions(struct elf_file *f, struct code_graph *ret, struct error *err)
 {
 	cleanup(code_graph_clear) struct code_graph g = { 0 };
-	struct reading to = { f, &g, 0, err };
 	int r = elf_file_machine(f) == EM_X86_64 ? read_table(f, &g, err) : no_table(f, err);
 
 	if (r == 0)
 		r = set_ends(f, &g, err);
+	if (r < 0)
+		return r;
+	*ret = g;
+	g = (struct code_graph){ 0 };
+	return 0;
+}
+
+int code_graph_read(struct elf_file *f, struct code_graph *ret, struct error *err)
+{
+	cleanup(code_graph_clear) struct code_graph g = { 0 };
+	struct reading to = { f, &g, 0, err };
+	int r = code_graph_functions(f, &g, err);
+
 	for (; r == 0 && to.at < g.n; to.at++) {
 		g.functions[to.at].calls = (uint32_t)g.n_calls;
 		g.functions[to.at].refs = (uint32_t)g.n_refs;

@@ -40,11 +40,16 @@ void code_graph_clear(struct code_graph *g); /* { 0 } is empty; usable with clea
 /* -ENOEXEC: no unwind table, or no x86-64 code; -EFBIG: more than CODE_GRAPH_MAX_BYTES of it. */
 enum { CODE_GRAPH_MAX_BYTES = 128 << 20 };
 int code_graph_read(struct elf_file *f, struct code_graph *ret, struct error *err);
+/* The same without calls and refs: only where functions are, which takes no time. */
+int code_graph_functions(struct elf_file *f, struct code_graph *ret, struct error *err);
 
 /* The function that @vaddr is in; g->n: none. */
 size_t code_graph_find(const struct code_graph *g, uint64_t vaddr);
 /* The one that begins there; g->n: none. */
 size_t code_graph_at(const struct code_graph *g, uint64_t vaddr);
+
+/* Is @vaddr data that code changes: neither constant, nor words that the dynamic linker fills? */
+bool code_graph_is_variable(const struct elf_file *f, uint64_t vaddr);
 
 /* Call @each for the instructions of function @i, in order, with those data addresses that they
  * name (0: none), until it returns non-zero; returns that, or -errno. */

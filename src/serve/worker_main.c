@@ -15,6 +15,7 @@
 #include "alloc/alloc.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "capture/capture_je.h"
 #include "capture/capture_map.h"
 #include "capture/capture_own.h"
 #include "capture/capture_refs.h"
@@ -200,6 +201,15 @@ static void wait_seconds(double seconds)
 
 /* ---- collectors ---- */
 
+/* What the process's jemalloc holds by its own profiler, if that is on: 1. Where it cannot be asked
+ * the recorder is. */
+static int jemallocs_heap(struct work *w, struct profile **ret)
+{
+	struct error ignored;
+
+	return !(w->q.seconds > 0) && capture_je_own(w->pids[0], ret, &ignored) > 0;
+}
+
 /* What a runtime has recorded itself (Go): 1; with seconds, by how much that changes. */
 static int own_heap(struct work *w, struct profile **ret, struct error *err)
 {
@@ -211,8 +221,10 @@ static int own_heap(struct work *w, struct profile **ret, struct error *err)
 	if (w->q.n_processes != 1)
 		return 0;
 	r = capture_own_process(w->pids[0], &before, &facts, err);
-	if (r <= 0)
-		return r == -ENODATA || r == -ENOTSUP ? r : 0; /* the recorder's to say */
+	if (r == -ENODATA || r == -ENOTSUP)
+		return r;
+	if (r <= 0) /* what is wrong is the recorder's to say */
+		return jemallocs_heap(w, ret);
 	if (!(w->q.seconds > 0)) {
 		*ret = take_ptr(before);
 		return 1;

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -111,11 +112,29 @@ class Hold:
         self.process.stdout.close()
 
 
+def other_rust(folder, target, version):
+    """A copy of the project with that version, and no lock that names another."""
+    copy = f"{target}-{version}/project"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("Cargo.lock", "target"))
+    toml = os.path.join(copy, "Cargo.toml")
+    with open(toml) as f:
+        text = re.sub(r'(tikv-jemallocator = .*?version = )"[^"]*"', rf'\1"={version}"', f.read())
+    with open(toml, "w") as f:
+        f.write(text)
+    subprocess.run(["cargo", "generate-lockfile", "--manifest-path", toml], check=True)
+    return copy
+
+
 def build_rust(source, build):
     """The truth program in Rust with a static jemalloc; built once. Raises
-    RuntimeError with what is missing (no cargo, no network)."""
+    RuntimeError with what is missing (no cargo, no network). RUST_JEMALLOC: another
+    version of the crate with jemalloc (0.4.3 has 5.2.1)."""
     folder = os.path.join(source, "tests", "programs", "rust")
     target = os.path.join(build, "rust")
+    version = os.environ.get("RUST_JEMALLOC")
+    if version:
+        folder, target = other_rust(folder, target, version), f"{target}-{version}"
     command = ["cargo", "build", "--release", "--locked", "--quiet", "--target-dir", target,
                "--manifest-path", os.path.join(folder, "Cargo.toml")]
     try:

@@ -15,10 +15,12 @@ import time
 
 import caches
 import conftest
+import gopprof
 import pytest
 from conftest import run_memwho
 from hold import build_rust, library
 from refusal import refused
+from serving import Serve
 from test_agent_seccomp import ERRNO, only
 from victim import injector, victim  # noqa: F401, a fixture
 
@@ -214,6 +216,45 @@ def test_engine(on_jemalloc):
     now = run_memwho("alloc", s.pid, "--engine", "jemalloc", "--json").json()
     assert held_by(now, "fill")[0] == grown + more
     refused("alloc", s.pid, "--engine", "jemalloc", "--peak", said="--peak needs a recording", code=2)
+
+
+def test_chosen_by_itself(on_jemalloc):
+    """Without --engine, where the process was started with opt.prof; seen from outside, in a library
+    without symbols."""
+    s = on_jemalloc(CONF + ",lg_prof_sample:0")
+    je(s.pid, "on")
+    usable = s.say("fill 1 200 1000")
+    result = run_memwho("alloc", s.pid, "--json")
+    assert "started with opt.prof" in result.err, result
+    assert result.json()["engine"] == "jemalloc's own profiler" and held_by(result.json(), "fill")[0] == usable
+    je(s.pid, "off")
+    s.say("drop 1")
+    assert run_memwho("alloc", s.pid, "-d", "300ms", "--json").json()["engine"] == "jemalloc's own profiler"
+    assert je(s.pid, "status")["active"] is False
+    je(s.pid, "reset")
+    # off, and nothing in it: the recorder's
+    p = subprocess.Popen([conftest.MEMWHO, "alloc", str(s.pid), "--json"], stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True)
+    time.sleep(1)
+    p.send_signal(signal.SIGINT)
+    out, err = p.communicate(timeout=60)
+    assert p.returncode == 0 and "is off" in err and "jemalloc" not in json.loads(out)["engine"], err
+    other = on_jemalloc("")
+    result = run_memwho("alloc", other.pid, "-d", "300ms", "--json")
+    assert "opt.prof" not in result.err and "jemalloc" not in result.json()["engine"], result
+
+
+def test_served(on_jemalloc, tmp_path):
+    """memwho serve without seconds: what its own profiler holds, at once."""
+    s = on_jemalloc(CONF + ",lg_prof_sample:0")
+    je(s.pid, "on")
+    usable = s.say("fill 1 200 1000")
+    with Serve(tmp_path, '[target "api"]', f"pid = {s.pid}") as serve:
+        (tmp_path / "heap").write_bytes(serve.get("/targets/api/debug/pprof/heap", status=200).body)
+    types, samples = gopprof.read(tmp_path / "heap")
+    at = types.index("inuse_space")
+    held = sum(s.values[at] for s in samples if any(f[0] == "fill" for f in s.frames))
+    assert held == usable, (held, usable)
 
 
 # ---- refusals ----

@@ -55,28 +55,6 @@ static void search_clear(struct search *s)
 	free(s->queue);
 }
 
-static bool is_in_segment(const struct elf_segment *s, uint64_t vaddr)
-{
-	return vaddr >= s->vaddr && vaddr - s->vaddr < s->memsz;
-}
-
-/* Data that code changes: neither constant, nor words that the dynamic linker fills. */
-static bool is_variable(const struct elf_file *f, uint64_t vaddr)
-{
-	bool is = false;
-
-	for (size_t i = 0; i < elf_file_n_segments(f); i++) {
-		const struct elf_segment s = elf_file_segment(f, i);
-
-		if (!is_in_segment(&s, vaddr))
-			continue;
-		if (s.type == PT_GNU_RELRO)
-			return false;
-		is |= s.type == PT_LOAD && s.flags & PF_W;
-	}
-	return is;
-}
-
 static int by_addr(const void *a, const void *b)
 {
 	const struct code_graph_ref *x = a, *y = b;
@@ -94,7 +72,7 @@ static int index_refs(struct search *s)
 	if (!s->by_addr || !s->is_own || !s->queue)
 		return error_oom(s->err);
 	for (size_t i = 0; i < g->n_refs; i++) {
-		if (is_variable(s->f, g->refs[i].addr))
+		if (code_graph_is_variable(s->f, g->refs[i].addr))
 			s->by_addr[s->n_by_addr++] = g->refs[i];
 	}
 	qsort(s->by_addr, s->n_by_addr, sizeof(*s->by_addr), by_addr);
@@ -141,7 +119,7 @@ static void close_over(struct search *s)
 		for (uint32_t i = c->calls; i < c[1].calls; i++)
 			own(s, g->calls[i]);
 		for (uint32_t i = c->refs; i < c[1].refs; i++) {
-			if (is_variable(s->f, g->refs[i].addr))
+			if (code_graph_is_variable(s->f, g->refs[i].addr))
 				own_users(s, g->refs[i].addr);
 		}
 	}

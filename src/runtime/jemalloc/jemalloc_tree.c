@@ -143,6 +143,32 @@ int jemalloc_tree_root(struct elf_file *f, uint64_t *ret, struct error *err)
 	return 1;
 }
 
+bool jemalloc_tree_leaf_at(struct elf_file *f, uint64_t root, const char *name, uint64_t *ret)
+{
+	char part[NAME];
+
+	for (unsigned i = 0, depth = 0; i < MOST_CHILDREN && depth < MOST_DEPTH; i++) {
+		const size_t len = strcspn(name, ".");
+		struct node n;
+
+		if (!read_node(f, root + i * NODE_BYTES, &n))
+			return false;
+		read_name(f, n.name, part);
+		if (strlen(part) != len || strncmp(part, name, len) != 0)
+			continue;
+		*ret = n.ctl;
+		if (!name[len])
+			return !n.n_children && n.ctl;
+		if (!n.n_children)
+			return false;
+		root = n.children;
+		name += len + 1;
+		i = -1u;
+		depth++;
+	}
+	return false;
+}
+
 /* { true, "", number of nodes, root_node, NULL } */
 static int look_for_super(struct elf_file *f, uint64_t at, void *arg)
 {

@@ -11,6 +11,7 @@
  * jemalloc 5.2 and 5.3. Addresses are those of the file.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,3 +38,5 @@ int jemalloc_tree_find(struct elf_file *f, const struct code_graph *g, struct je
                        struct error *err);
 /* Is there such an array at all? For modules of which no graph was made yet; as above. */
 int jemalloc_tree_root(struct elf_file *f, uint64_t *ret, struct error *err);
+/* The function that answers for @name ("opt.prof"; no index in it). false: no such name. */
+bool jemalloc_tree_leaf_at(struct elf_file *f, uint64_t root, const char *name, uint64_t *ret);
