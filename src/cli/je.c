@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "capture/capture_je.h"
 #include "cli/cli.h"
+#include "cli/je_stats.h"
 #include "cli/je_write.h"
 #include "cli/record.h"
 #include "cli/show.h"
@@ -19,7 +20,7 @@ struct request {
 	pid_t pid;
 	const char *verb, *value; /* value: NULL if there is none */
 	unsigned timeout_ms;
-	bool json;
+	bool json, calls;
 };
 
 static void head(const struct capture_je *c)
@@ -179,16 +180,20 @@ static int stats(struct capture_je *c, const struct request *q, struct error *er
 {
 	cleanup(jemalloc_stats_clear) struct jemalloc_stats_list list = { 0 };
 	cleanup(heaps_clear) struct heaps h = { 0 };
+	cleanup(capture_je_counts_clear) struct capture_je_counts counts = { 0 };
+	const struct je_stats s = { c, &h, &list, &counts };
 	int r = capture_je_stats(c, &list, err);
 
 	if (r == 0)
 		r = heaps_read(&c->heaps, false, &h, err);
+	if (r == 0 && q->calls)
+		r = capture_je_count(c, &list.items[0], &counts, err);
 	if (r < 0)
 		return r;
 	if (q->json)
-		je_write_stats_json(c, &h, &list, stdout);
+		je_stats_write_json(&s, stdout);
 	else
-		je_write_stats(c, &h, &list, stdout);
+		je_stats_write(&s, stdout);
 	return 0;
 }
 
@@ -260,6 +265,7 @@ static int parse(const struct cli_args *args, const struct verb **verb, struct r
 		return r;
 	q->timeout_ms = (unsigned)(timeout_s * 1000) + 1;
 	q->json = cli_flag(args, "json");
+	q->calls = cli_flag(args, "calls");
 	q->pid = pids[0];
 	return 0;
 }
@@ -284,15 +290,18 @@ static int run(const struct cli_args *args, struct error *err)
 		r = show_parse(args, &show, err);
 	if (r == 0 && verb->run && strcmp(show.path, "-") != 0)
 		r = error_set(err, EINVAL, "-o is for dump");
+	if (r == 0 && q.calls && !verb->only_looks)
+		r = error_set(err, EINVAL, "--calls is for stats");
 	if (r == 0)
-		r = verb->only_looks ? capture_je_look(q.pid, &c, err)
-		                     : capture_je_open(q.pid, q.timeout_ms, &c, err);
+		r = verb->only_looks && !q.calls ? capture_je_look(q.pid, &c, err)
+		                                 : capture_je_open(q.pid, q.timeout_ms, &c, err);
 	if (r == 0)
 		r = verb->run ? verb->run(c, &q, err) : show_dump(c, &show, err);
 	return r < 0 ? r : CLI_DONE;
 }
 
 static const struct cli_option own[] = {
+	{ 0, "calls", NULL, "stats: by calls, too: nmalloc, ndalloc of each class" },
 	{ 0, "timeout", "TIME", "wait so long for a call (30s)" },
 	{ 0 },
 };

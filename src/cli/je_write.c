@@ -17,7 +17,7 @@ static void put_head(const struct capture_je *c, FILE *to)
 	fprintf(to, " (%d)", (int)c->heaps.target->pid);
 }
 
-static struct json begin_json(const struct capture_je *c, const char *what, FILE *to)
+struct json je_write_begin_json(const struct capture_je *c, const char *what, FILE *to)
 {
 	struct json j = json_on(to);
 
@@ -43,7 +43,7 @@ static void flag(struct json *j, const char *key, bool v)
 	json_bool(j, v);
 }
 
-static void end_json(const struct capture_je *c, struct json *j, FILE *to)
+void je_write_end_json(const struct capture_je *c, struct json *j, FILE *to)
 {
 	number(j, "calls", c->control.n_calls);
 	number(j, "longest_call_us", (int64_t)(c->control.longest_ns / 1000));
@@ -92,7 +92,7 @@ void je_write_state(const struct capture_je *c, const struct capture_je_state *s
 
 void je_write_state_json(const struct capture_je *c, const struct capture_je_state *s, FILE *to)
 {
-	struct json j = begin_json(c, "je", to);
+	struct json j = je_write_begin_json(c, "je", to);
 
 	json_key(&j, "version");
 	json_string(&j, s->version);
@@ -106,25 +106,25 @@ void je_write_state_json(const struct capture_je *c, const struct capture_je_sta
 	number(&j, "dirty_decay_ms", s->dirty_decay_ms);
 	number(&j, "muzzy_decay_ms", s->muzzy_decay_ms);
 	number(&j, "arenas", (int64_t)s->n_arenas);
-	end_json(c, &j, to);
+	je_write_end_json(c, &j, to);
 }
 
 void je_write_number_json(const struct capture_je *c, const char *key, int64_t v, FILE *to)
 {
-	struct json j = begin_json(c, "je", to);
+	struct json j = je_write_begin_json(c, "je", to);
 
 	number(&j, key, v);
-	end_json(c, &j, to);
+	je_write_end_json(c, &j, to);
 }
 
 void je_write_flags_json(const struct capture_je *c, const char *key, bool v, const char *other,
                          bool v2, FILE *to)
 {
-	struct json j = begin_json(c, "je", to);
+	struct json j = je_write_begin_json(c, "je", to);
 
 	flag(&j, key, v);
 	flag(&j, other, v2);
-	end_json(c, &j, to);
+	je_write_end_json(c, &j, to);
 }
 
 /* ---- free pages ---- */
@@ -162,7 +162,7 @@ void je_write_purge(const struct capture_je *c, const struct capture_je_purge *p
 
 void je_write_purge_json(const struct capture_je *c, const struct capture_je_purge *p, FILE *to)
 {
-	struct json j = begin_json(c, "je", to);
+	struct json j = je_write_begin_json(c, "je", to);
 
 	json_key(&j, "predicted_bytes");
 	if (p->predicted_bytes < 0)
@@ -173,148 +173,5 @@ void je_write_purge_json(const struct capture_je *c, const struct capture_je_pur
 	trim_write_json_process(&j, &p->before, &p->after);
 	trim_write_json_heap(&j, heaps_find(&p->before, CAPTURE_JE_HEAP),
 	                     heaps_find(&p->after, CAPTURE_JE_HEAP));
-	end_json(c, &j, to);
-}
-
-/* ---- its tree ---- */
-
-/* Where the process's resident bytes are: in jemalloc, and in what else. */
-static void put_sums(const struct heaps *h, FILE *to)
-{
-	const struct heaps_heap *one = heaps_find(h, CAPTURE_JE_HEAP);
-	char a[UNITS_BYTES], b[UNITS_BYTES];
-
-	fprintf(to, "%-*s%*s\n", TITLE, "resident, process", NUMBER,
-	        units_bytes(h->resident_bytes, a, sizeof(a)));
-	if (!one)
-		return;
-	fprintf(to, "%-*s%*s   %s elsewhere: memwho TARGET shows where\n", TITLE,
-	        "resident, jemalloc", NUMBER, units_bytes(one->resident_bytes, a, sizeof(a)),
-	        units_bytes(h->resident_bytes - one->resident_bytes, b, sizeof(b)));
-	for (size_t i = 0; i < one->n_figures; i++) {
-		const struct regions_figure *f = &one->figures[i];
-
-		fprintf(to, "%-*s%*s\n", TITLE, f->title, NUMBER,
-		        units_value(f->value, strstr(f->key, "_bytes") != NULL, false, a,
-		                    sizeof(a)));
-	}
-}
-
-static void put_arenas(const struct jemalloc_stats *s, FILE *to)
-{
-	char a[5][UNITS_BYTES];
-
-	fprintf(to, "\n%8s%*s%*s%*s%*s%*s%10s%10s\n", "ARENA", NUMBER, "ALLOCATED", NUMBER,
-	        "ACTIVE", NUMBER, "DIRTY", NUMBER, "MUZZY", NUMBER, "RETAINED", "SLABS", "LARGE");
-	for (size_t i = 0; i < s->n_arenas; i++) {
-		const struct jemalloc_stats_arena *k = &s->arenas[i];
-
-		fprintf(to, "%8u%*s%*s%*s%*s%*s%10" PRIu64 "%10" PRIu64 "\n", k->arena, NUMBER,
-		        units_bytes((int64_t)k->allocated, a[0], UNITS_BYTES), NUMBER,
-		        units_bytes((int64_t)k->active, a[1], UNITS_BYTES), NUMBER,
-		        units_bytes((int64_t)k->dirty, a[2], UNITS_BYTES), NUMBER,
-		        units_bytes((int64_t)k->muzzy, a[3], UNITS_BYTES), NUMBER,
-		        units_bytes((int64_t)k->retained, a[4], UNITS_BYTES), k->slabs, k->large);
-	}
-}
-
-static void put_classes(const struct jemalloc_stats *s, FILE *to)
-{
-	char a[3][UNITS_BYTES], used[UNITS_BYTES];
-
-	fprintf(to, "\n%12s%12s%*s%*s%10s%10s\n", "CLASS", "BLOCKS", NUMBER, "ACTIVE", NUMBER,
-	        "FREE IN IT", "SLABS", "USED");
-	for (size_t i = 0; i < JEMALLOC_LAYOUT_CLASSES; i++) {
-		const struct jemalloc_stats_class *k = &s->classes[i];
-
-		if (!k->active_bytes)
-			continue;
-		fprintf(to, "%12s%12" PRIu64 "%*s%*s%10" PRIu64 "%10s\n",
-		        units_bytes((int64_t)k->size_bytes, a[0], UNITS_BYTES), k->blocks, NUMBER,
-		        units_bytes((int64_t)k->active_bytes, a[1], UNITS_BYTES), NUMBER,
-		        units_bytes((int64_t)k->free_bytes, a[2], UNITS_BYTES), k->slabs,
-		        units_percent((double)(k->blocks * k->size_bytes), (double)k->active_bytes,
-		                      used, sizeof(used)));
-	}
-}
-
-void je_write_stats(const struct capture_je *c, const struct heaps *h,
-                    const struct jemalloc_stats_list *l, FILE *to)
-{
-	put_head(c, to);
-	fprintf(to, ": read from outside, nothing was called\n");
-	put_sums(h, to);
-	for (size_t i = 0; i < l->n; i++) {
-		if (l->n > 1)
-			fprintf(to, "\n%s, number %zu\n", l->items[i].name, i + 1);
-		put_arenas(&l->items[i], to);
-		put_classes(&l->items[i], to);
-	}
-}
-
-static void json_arenas(struct json *j, const struct jemalloc_stats *s)
-{
-	json_key(j, "arenas");
-	json_array(j);
-	for (size_t i = 0; i < s->n_arenas; i++) {
-		const struct jemalloc_stats_arena *k = &s->arenas[i];
-
-		json_object(j);
-		number(j, "arena", k->arena);
-		number(j, "allocated_bytes", (int64_t)k->allocated);
-		number(j, "active_bytes", (int64_t)k->active);
-		number(j, "dirty_bytes", (int64_t)k->dirty);
-		number(j, "muzzy_bytes", (int64_t)k->muzzy);
-		number(j, "retained_bytes", (int64_t)k->retained);
-		number(j, "slabs", (int64_t)k->slabs);
-		number(j, "large", (int64_t)k->large);
-		json_object_end(j);
-	}
-	json_array_end(j);
-}
-
-static void json_classes(struct json *j, const struct jemalloc_stats *s)
-{
-	json_key(j, "classes");
-	json_array(j);
-	for (size_t i = 0; i < JEMALLOC_LAYOUT_CLASSES; i++) {
-		const struct jemalloc_stats_class *k = &s->classes[i];
-
-		if (!k->active_bytes)
-			continue;
-		json_object(j);
-		number(j, "size_bytes", (int64_t)k->size_bytes);
-		number(j, "blocks", (int64_t)k->blocks);
-		number(j, "slabs", (int64_t)k->slabs);
-		number(j, "regions", (int64_t)k->regions);
-		number(j, "active_bytes", (int64_t)k->active_bytes);
-		number(j, "free_bytes", (int64_t)k->free_bytes);
-		json_object_end(j);
-	}
-	json_array_end(j);
-}
-
-void je_write_stats_json(const struct capture_je *c, const struct heaps *h,
-                         const struct jemalloc_stats_list *l, FILE *to)
-{
-	const struct heaps_heap *one = heaps_find(h, CAPTURE_JE_HEAP);
-	struct json j = begin_json(c, "je", to);
-
-	number(&j, "process_resident_bytes", h->resident_bytes);
-	number(&j, "resident_bytes", one ? one->resident_bytes : 0);
-	for (size_t i = 0; one && i < one->n_figures; i++)
-		number(&j, one->figures[i].key, one->figures[i].value);
-	json_key(&j, "jemallocs");
-	json_array(&j);
-	for (size_t i = 0; i < l->n; i++) {
-		json_object(&j);
-		json_key(&j, "name");
-		json_string(&j, l->items[i].name);
-		number(&j, "metadata_bytes", (int64_t)l->items[i].metadata_bytes);
-		json_arenas(&j, &l->items[i]);
-		json_classes(&j, &l->items[i]);
-		json_object_end(&j);
-	}
-	json_array_end(&j);
-	end_json(c, &j, to);
+	je_write_end_json(c, &j, to);
 }

@@ -40,9 +40,9 @@ def service_program():
 
 
 class Service:
-    def __init__(self, command, wrapper=(), **environment):
+    def __init__(self, command, wrapper=(), stderr=None, **environment):
         self.process = subprocess.Popen([*wrapper, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        text=True, env={**os.environ, **environment})
+                                        text=True, stderr=stderr, env={**os.environ, **environment})
         line = self.process.stdout.readline().split()
         assert line and line[0] == "ready", line
         self.pid = self.process.pid
@@ -178,6 +178,58 @@ def test_stats_are_what_the_program_holds(on_jemalloc):
     assert "nothing was called" in text and "ARENA" in text and "1.0 KiB" in text
 
 
+def own_report(pid, stderr):
+    """What jemalloc's malloc_stats_print() says, as names and values of its tree."""
+    before = os.path.getsize(stderr)
+    code, _, err = injector(pid, "call", "malloc_stats_print", 0, 0, "s:J")
+    assert code == 0, err
+    with open(stderr) as f:
+        f.seek(before)
+        tree = json.load(f)["jemalloc"]
+    names = {f"stats.{k}": v for k, v in tree["stats"].items()}
+    for i, arena in tree["stats.arenas"].items():
+        for what in "pactive", "pdirty", "pmuzzy", "retained":
+            names[f"stats.arenas.{i}.{what}"] = arena[what]
+        for kind in "small", "large":
+            names[f"stats.arenas.{i}.{kind}.allocated"] = arena[kind]["allocated"]
+        for k, b in enumerate(arena["bins"]):
+            names.update({f"stats.arenas.{i}.bins.{k}.{what}": b[what] for what in ("curregs", "curslabs")})
+        for k, b in enumerate(arena["lextents"]):
+            names[f"stats.arenas.{i}.lextents.{k}.curlextents"] = b["curlextents"]
+    return names
+
+
+def test_stats_by_jemallocs_names(on_jemalloc, tmp_path):
+    """Each figure read from outside is what jemalloc itself says, but for the buffer that it says
+    it with; and resident bytes sum to the process's."""
+    with open(tmp_path / "stderr", "w") as stderr:
+        s = on_jemalloc("narenas:2", stderr=stderr)
+    for k, (count, size) in enumerate([(5000, 100), (3000, 1000), (40, 100000)]):
+        s.say(f"fill {k} {count} {size}")
+    s.say("drop 1")
+    je(s.pid, "status")  # the stack of calls is there from now on
+    got = je(s.pid, "stats")
+    own = own_report(s.pid, tmp_path / "stderr")
+    ours = got["jemallocs"][0]["mallctl"]
+    assert len(ours) > 20 and not set(ours) - set(own), set(ours) - set(own)
+    buffer = 128 << 10
+    for name, value in ours.items():
+        off = {"pactive": 32, "pdirty": 32, "curlextents": 1}.get(name.rsplit(".")[-1], 0)
+        off = buffer if name.rsplit(".")[-1] in ("allocated", "active", "mapped", "retained") else off
+        assert abs(own[name] - value) <= off, (name, value, own[name])
+    assert sum(r["resident_bytes"] for r in got["resident"]) == got["process_resident_bytes"]
+    parts = {r["part"]: r["resident_bytes"] for r in got["resident"] if r["kind"] == "jemalloc"}
+    assert sum(parts.values()) == got["resident_bytes"] and parts["active"] > 4 * MIB, parts
+    for a in got["jemallocs"][0]["arenas"]:
+        assert sum(c["active_bytes"] for c in a["classes"]) == a["active_bytes"]
+    called = je(s.pid, "stats", "--calls")
+    names = called["jemallocs"][0]["mallctl"]
+    assert called["calls"] > 10 and names["stats.arenas.4096.bins.20.nmalloc"] >= 3000, called
+    assert names["stats.arenas.4096.bins.20.ndalloc"] >= 2000
+    assert abs(names["stats.active"] - got["active_bytes"]) <= buffer
+    assert "NMALLOC" in run_memwho("je", s.pid, "stats", "--calls").out
+
+
 def test_purge_and_decay(on_jemalloc):
     s = on_jemalloc("dirty_decay_ms:-1,muzzy_decay_ms:0")
     s.say("fill 0 30000 1000")
@@ -277,7 +329,8 @@ def test_not_built_in(service, victim):
 
 @pytest.mark.parametrize("words,said", [(("fly",), "does not know 'fly'"), (("sample",), "needs a number"),
                                         (("sample", "1000"), "powers of two"), (("decay", "soon"), "milliseconds"),
-                                        (("on", "2"), "unexpected argument '2'"), (("stats", "-o", "x.svg"), "-o is for")])
+                                        (("on", "2"), "unexpected argument '2'"), (("stats", "-o", "x.svg"), "-o is for"),
+                                        (("purge", "--calls"), "--calls is for")])
 def test_command_line(on_jemalloc, words, said):
     s = on_jemalloc()
     refused("je", s.pid, *words, said=said, code=2)

@@ -102,9 +102,15 @@ def test_a_service(service, rust, tmp_path):  # noqa: F811
     for name, held in ("decode_image", images), ("remember_session", sessions):
         assert sum(v for k, v in at.items() if name in k) == held, (name, held, at)
     assert not [k for k in at if "_rjem" in k], at
+    stats = je(s.pid, "stats")
+    assert stats["allocated_bytes"] > images + sessions and stats["calls"] == 0
+    [tree] = stats["jemallocs"]
+    assert sum(a["allocated_bytes"] for a in tree["arenas"]) == stats["allocated_bytes"]
+    assert tree["name"] in f"jemalloc {got['version']}", (tree["name"], got["version"])
     s.say("drop images")
     [came] = [a for a in run_memwho("trim", s.pid, "--json").json()["allocators"] if a["allocator"] == "jemalloc"]
     assert came["refused"] is None and came["calls"] == 1 and came["came_back_bytes"] > 10 * MIB, came
+    assert je(s.pid, "purge")["came_back_bytes"] < MIB, "trim has it all"
     delta = run_memwho("delta", s.pid, "--json", "--", "true").json()
     assert delta["pid"] == s.pid
     assert je(s.pid, "off")["was_active"]

@@ -17,13 +17,6 @@
 
 enum { JEMALLOC_STATS_HEAPS = 16 };
 
-/* Bytes, but for @slabs and @large. */
-struct jemalloc_stats_arena {
-	unsigned arena; /* its number */
-	uint64_t allocated, active, dirty, muzzy, retained;
-	uint64_t slabs, large;
-};
-
 /* A size class; of the small ones @slabs with @regions each. */
 struct jemalloc_stats_class {
 	uint64_t size_bytes;     /* of a block */
@@ -33,12 +26,26 @@ struct jemalloc_stats_class {
 	uint64_t free_bytes;     /* of regions that are not allocated */
 };
 
+/* Bytes, but for @slabs and @large. */
+struct jemalloc_stats_arena {
+	unsigned arena; /* its number */
+	uint64_t allocated, active, dirty, muzzy, retained;
+	uint64_t slabs, large;
+	struct jemalloc_stats_class *classes; /* JEMALLOC_LAYOUT_CLASSES */
+};
+
+/* Where its bytes that are in memory are: they sum to what the process's page tables have of it. */
+struct jemalloc_stats_resident {
+	uint64_t active, dirty, muzzy, retained, changing, metadata;
+};
+
 struct jemalloc_stats {
 	char name[32];                       /* "jemalloc 5.3" */
 	struct jemalloc_stats_arena *arenas; /* by number */
 	size_t n_arenas;
 	struct jemalloc_stats_class classes[JEMALLOC_LAYOUT_CLASSES];
 	uint64_t metadata_bytes;
+	struct jemalloc_stats_resident resident;
 };
 
 struct jemalloc_stats_list {
