@@ -2,6 +2,7 @@
 
 /* Heaps of allocators in memory that we made (heapimage.h): sums and blocks. */
 
+#include <elf.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +14,7 @@
 #include "heapimage.h"
 #include "runtime/jemalloc/jemalloc_label.h"
 #include "runtime/mimalloc/mimalloc_label.h"
+#include "runtime/module_data.h"
 #include "runtime/tcmalloc/tcmalloc_label.h"
 
 struct scene {
@@ -258,13 +260,67 @@ static void circles(void **state)
 	assert_int_equal(b.regions.heaps[0].inconsistent, 2);
 }
 
+/* It keeps what it has read. */
+static void again(struct heap_memory *m, const struct heap_memory_picture *picture)
+{
+	heap_memory_clear(m);
+	*m = (struct heap_memory){ .pictures = picture, .n_pictures = 1 };
+}
+
+/* A library whose .bss has somebody else's memory right behind it, in one mapping. */
+static void data_of_a_module(void **state)
+{
+	static struct {
+		Elf64_Ehdr e;
+		Elf64_Phdr p[3];
+		uint8_t rest[4096 - sizeof(Elf64_Ehdr) - 3 * sizeof(Elf64_Phdr)];
+	} page = {
+		.e = { .e_ident = ELFMAG,
+		       .e_phoff = sizeof(Elf64_Ehdr),
+		       .e_phentsize = sizeof(Elf64_Phdr),
+		       .e_phnum = 3 },
+		.p = { { .p_type = PT_LOAD, .p_flags = PF_R, .p_memsz = 0x1000 },
+		       { .p_type = PT_LOAD,
+		         .p_flags = PF_R | PF_W,
+		         .p_offset = 0x2000,
+		         .p_vaddr = 0x3008,
+		         .p_memsz = 0x2100 },
+		       { .p_type = PT_GNU_RELRO, .p_vaddr = 0x3008, .p_memsz = 0xff8 } },
+	};
+	char name[] = "lib.so", none[] = "";
+	struct mapping items[] = {
+		{ .start = 0x10000, .end = 0x11000, .inode = 7, .name = name },
+		{ .start = 0x13000, .end = 0x15000, .offset = 0x2000, .inode = 7, .name = name },
+		{ .start = 0x15000, .end = 0x20000, .name = none },
+	};
+	const struct maps maps = { .items = items, .n_items = ARRAY_SIZE(items) };
+	const struct heap_memory_picture picture = { 0x10000, (const uint8_t *)&page, 4096 };
+	cleanup(heap_memory_clear) struct heap_memory m = { .pictures = &picture, .n_pictures = 1 };
+	struct regions_data d = { 0x13000, 0x20000, &items[1], false };
+
+	module_data_cut(&m, &maps, &d);
+	assert_int_equal(d.end, 0x16000);
+	/* headers that say something else of another place, or nothing */
+	again(&m, &picture);
+	page.p[1].p_memsz = 1 << 30;
+	d.end = 0x20000;
+	module_data_cut(&m, &maps, &d);
+	assert_int_equal(d.end, 0x20000);
+	again(&m, &picture);
+	page.p[1].p_memsz = 0x2100;
+	page.e.e_phnum = 0xffff;
+	module_data_cut(&m, &maps, &d);
+	assert_int_equal(d.end, 0x20000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(jemalloc_53),   cmocka_unit_test(jemalloc_52),
-		cmocka_unit_test(contradiction), cmocka_unit_test(without_ring),
-		cmocka_unit_test(tcmalloc),      cmocka_unit_test(mimalloc),
-		cmocka_unit_test(not_mine),      cmocka_unit_test(circles),
+		cmocka_unit_test(data_of_a_module), cmocka_unit_test(jemalloc_53),
+		cmocka_unit_test(jemalloc_52),      cmocka_unit_test(contradiction),
+		cmocka_unit_test(without_ring),     cmocka_unit_test(tcmalloc),
+		cmocka_unit_test(mimalloc),         cmocka_unit_test(not_mine),
+		cmocka_unit_test(circles),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/path.h"
 #include "runtime/jemalloc/jemalloc_cache.h"
+#include "runtime/module_data.h"
 
 enum { MAX_HEAPS = 16 };
 #define MIB          (1024.0 * 1024.0)
@@ -38,6 +39,7 @@ static int find_trees(struct heap_memory *m, const struct regions_input *in, con
 	for (size_t pos = 0; regions_next_data(in->maps, exe, &pos, &d);) {
 		uint64_t at = d.start;
 
+		module_data_cut(m, in->maps, &d);
 		while (to->n < MAX_HEAPS) {
 			int r = jemalloc_rtree_find(&search, &d, &at, &to->items[to->n].tree);
 
