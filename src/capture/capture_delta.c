@@ -4,13 +4,18 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
+#include "capture/capture_je.h"
+#include "profile/transform.h"
 
 void capture_delta_clear(struct capture_delta *d)
 {
 	heaps_clear(&d->before);
 	heaps_clear(&d->after);
 	heaps_close(&d->session);
+	profile_free(d->profile_before);
+	profile_free(d->profile);
 }
 
 static bool has_live(const struct heaps *h)
@@ -22,9 +27,14 @@ static bool has_live(const struct heaps *h)
 	return false;
 }
 
-int capture_delta_begin(pid_t pid, bool stop, struct capture_delta *d, struct error *err)
+int capture_delta_begin(pid_t pid, bool stop, bool profile, struct capture_delta *d,
+                        struct error *err)
 {
+	struct error ignored;
 	int r = heaps_open(pid, &d->session, err);
+
+	if (r == 0 && profile)
+		capture_je_own(pid, &d->profile_before, &ignored);
 
 	d->stop = stop;
 	if (r == 0)
@@ -38,6 +48,15 @@ int capture_delta_begin(pid_t pid, bool stop, struct capture_delta *d, struct er
 	}
 	d->before_ns = clock_now_ns();
 	return r;
+}
+
+static void compare_profiles(struct capture_delta *d)
+{
+	cleanup(profile_freep) struct profile *after = NULL;
+	struct error ignored;
+
+	if (d->profile_before && capture_je_own(d->session.target->pid, &after, &ignored) > 0)
+		transform_diff(d->profile_before, after, NULL, &d->profile, &ignored);
 }
 
 int capture_delta_end(struct capture_delta *d, struct error *err)
@@ -54,6 +73,8 @@ int capture_delta_end(struct capture_delta *d, struct error *err)
 	r = heaps_read(&d->session, d->stop, &d->after, err);
 	if (r == 0)
 		heaps_note_missing(&d->before, &d->after);
+	if (r == 0)
+		compare_profiles(d);
 	return r;
 }
 

@@ -18,11 +18,15 @@ struct capture_delta {
 	bool stop;
 	struct heaps before, after;
 	uint64_t before_ns, after_ns; /* clock_now_ns() */
+	/* jemalloc's own, where that is on: taken before the first look and after the second. */
+	struct profile *profile_before, *profile; /* profile: after less before; NULL: none */
 };
 void capture_delta_clear(struct capture_delta *d); /* { 0 } is empty */
 
-/* @stop: the process stands still for each look. */
-int capture_delta_begin(pid_t pid, bool stop, struct capture_delta *d, struct error *err);
+/* @stop: the process stands still for each look. @profile: jemalloc's own, too, if it has one that
+ * is on; for that mallctl() is called there (capture_je.h). Why not, if not: no error. */
+int capture_delta_begin(pid_t pid, bool stop, bool profile, struct capture_delta *d,
+                        struct error *err);
 /* -ESRCH: it has ended; -ESTALE: it runs another program. */
 int capture_delta_end(struct capture_delta *d, struct error *err);
 

@@ -18,7 +18,7 @@
 
 struct asked {
 	pid_t pid;
-	bool stop;
+	bool stop, profile;
 	double until_s;       /* 0: until ENTER */
 	char *const *command; /* or NULL */
 };
@@ -44,6 +44,7 @@ static int parse(const struct cli_args *args, struct asked *a, struct error *err
 	int r = cli_word(args, "TARGET", &spec, err);
 
 	a->stop = !cli_flag(args, "no-stop");
+	a->profile = !cli_flag(args, "no-profile");
 	a->command = args->rest && args->rest[0] ? args->rest : NULL;
 	if (r == 0)
 		r = parse_until(args, a, err);
@@ -135,7 +136,7 @@ static int run(const struct cli_args *args, struct error *err)
 	if (r < 0)
 		return r;
 	interrupt_catch();
-	r = capture_delta_begin(a.pid, a.stop, &d, err);
+	r = capture_delta_begin(a.pid, a.stop, a.profile, &d, err);
 	if (r == 0)
 		r = wait_for_it(&a, &d, &w.command_status, err);
 	if (r == 0)
@@ -153,6 +154,7 @@ static int run(const struct cli_args *args, struct error *err)
 static const struct cli_option own[] = {
 	{ 0, "until", "WHEN", "ENTER is pressed (or Ctrl-C), or so long: 30s" },
 	{ 0, "no-stop", NULL, "do not stop the process to look: less exact" },
+	{ 0, "no-profile", NULL, "not jemalloc's own profile, where that is on" },
 	{ 0, "json", NULL, "for scripts" },
 	{ 0 },
 };
@@ -166,7 +168,8 @@ const struct cli_command delta_command = {
 		"Looks at the process, runs COMMAND (or waits for ENTER), and looks again: how\n"
 		"many bytes its blocks are less, by allocator, and what of it went back to the\n"
 		"kernel. Blocks that threads have only cached count as freed, so nothing needs to\n"
-		"be flushed. All threads stand still for each look; nothing is called in there.\n"
+		"be flushed. All threads stand still for each look; nothing is called in there,\n"
+		"but for jemalloc's own profile where that is on: which stacks' blocks went.\n"
 		"\n"
 		"  memwho delta 4711 -- curl -X POST http://localhost:8080/cache/drop\n"
 		"  memwho delta 4711              then release it by hand, and press ENTER\n"

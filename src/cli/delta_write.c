@@ -2,6 +2,7 @@
 #include "cli/delta_write.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -12,7 +13,7 @@
 #include "render/ladder_words.h"
 #include "render/units.h"
 
-enum { ROWS = 12 };
+enum { ROWS = 12, FRAMES = 3 };
 
 /* Rows of both ladders side by side; what they refer to must live as long. */
 struct changes {
@@ -47,6 +48,99 @@ static bool differs(const struct ladder_change *c)
 {
 	return ladder_diff_resident(c) || ladder_diff_virtual(c) ||
 	       c->before.in_use_bytes != c->after.in_use_bytes;
+}
+
+/* ---- jemalloc's own profile ---- */
+
+struct stacks {
+	const struct profile *profile;
+	size_t type; /* "delta" */
+	size_t *order;
+	size_t n; /* that differ, by how much */
+};
+
+static int64_t stack_delta(const struct stacks *s, size_t i)
+{
+	return profile_sample_at(s->profile, i).values[s->type];
+}
+
+static int by_size(const void *a, const void *b, void *arg)
+{
+	const int64_t x = llabs(stack_delta(arg, *(const size_t *)a));
+	const int64_t y = llabs(stack_delta(arg, *(const size_t *)b));
+
+	return x > y ? -1 : x < y;
+}
+
+static int find_stacks(const struct profile *p, struct stacks *ret, struct error *err)
+{
+	*ret = (struct stacks){ .profile = p };
+	if (!p)
+		return 0;
+	ret->type = profile_default_type(p);
+	ret->order = calloc(profile_n_samples(p) + 1, sizeof(*ret->order));
+	if (!ret->order)
+		return error_oom(err);
+	for (size_t i = 0; i < profile_n_samples(p); i++) {
+		if (stack_delta(ret, i))
+			ret->order[ret->n++] = i;
+	}
+	qsort_r(ret->order, ret->n, sizeof(*ret->order), by_size, ret);
+	return 0;
+}
+
+static void clear_stacks(struct stacks *s)
+{
+	free(s->order);
+}
+
+static void put_stacks(const struct stacks *s, FILE *to)
+{
+	char a[UNITS_BYTES];
+
+	if (!s->profile)
+		return;
+	fprintf(to, "\njemalloc's own profile: %zu stack%s changed\n", s->n, s->n == 1 ? "" : "s");
+	for (size_t i = 0; i < s->n && i < ROWS; i++) {
+		const struct profile_sample k = profile_sample_at(s->profile, s->order[i]);
+		const int64_t v = stack_delta(s, s->order[i]);
+
+		fprintf(to, "  %s%s  ", v < 0 ? "-" : "+", units_bytes(llabs(v), a, sizeof(a)));
+		for (size_t f = 0; f < k.n_frames && f < FRAMES; f++) {
+			fputs(f ? " < " : "", to);
+			escape_text(to,
+			            profile_text(s->profile,
+			                         profile_frame_at(s->profile, k.frames[f])->name),
+			            0);
+		}
+		fputc('\n', to);
+	}
+}
+
+static void write_stacks(struct json *j, const struct stacks *s)
+{
+	json_key(j, "profile");
+	if (!s->profile) {
+		json_null(j);
+		return;
+	}
+	json_array(j);
+	for (size_t i = 0; i < s->n; i++) {
+		const struct profile_sample k = profile_sample_at(s->profile, s->order[i]);
+
+		json_object(j);
+		json_key(j, "delta_bytes");
+		json_int(j, stack_delta(s, s->order[i]));
+		json_key(j, "frames");
+		json_array(j);
+		for (size_t f = 0; f < k.n_frames; f++)
+			json_string(j,
+			            profile_text(s->profile,
+			                         profile_frame_at(s->profile, k.frames[f])->name));
+		json_array_end(j);
+		json_object_end(j);
+	}
+	json_array_end(j);
 }
 
 /* ---- text ---- */
@@ -130,9 +224,12 @@ static void put_sum(FILE *to, const struct capture_delta *d)
 int delta_write_text(const struct delta_write *w, FILE *to, struct error *err)
 {
 	cleanup(clear_changes) struct changes c = { 0 };
+	cleanup(clear_stacks) struct stacks stacks = { 0 };
 	const struct capture_delta *d = w->delta;
 	int r = make_changes(d, &c, err);
 
+	if (r == 0)
+		r = find_stacks(d->profile, &stacks, err);
 	if (r < 0)
 		return r;
 	escape_text(to, d->session.target->comm, 0);
@@ -148,6 +245,7 @@ int delta_write_text(const struct delta_write *w, FILE *to, struct error *err)
 	trim_write_process(to, &d->before, &d->after);
 	put_heaps(to, d);
 	put_rows(to, &c);
+	put_stacks(&stacks, to);
 	put_sum(to, d);
 	return 0;
 }
@@ -248,10 +346,13 @@ static void write_command(struct json *j, const struct delta_write *w)
 int delta_write_json(const struct delta_write *w, FILE *to, struct error *err)
 {
 	cleanup(clear_changes) struct changes c = { 0 };
+	cleanup(clear_stacks) struct stacks stacks = { 0 };
 	const struct capture_delta *d = w->delta;
 	struct json j = json_on(to);
 	int r = make_changes(d, &c, err);
 
+	if (r == 0)
+		r = find_stacks(d->profile, &stacks, err);
 	if (r < 0)
 		return r;
 	json_object(&j);
@@ -276,6 +377,7 @@ int delta_write_json(const struct delta_write *w, FILE *to, struct error *err)
 	json_array_end(&j);
 	write_heaps(&j, d);
 	write_rows(&j, &c);
+	write_stacks(&j, &stacks);
 	json_object_end(&j);
 	fputc('\n', to);
 	return 0;

@@ -8,7 +8,7 @@ import subprocess
 
 import conftest
 import pytest
-from caches import ALLOCATORS, caches  # noqa: F401, a fixture
+from caches import ALLOCATORS, Caches, caches  # noqa: F401, a fixture
 from conftest import run_memwho
 from refusal import refused
 from victim import injector, victim  # noqa: F401
@@ -104,6 +104,29 @@ def test_a_command(caches):
     assert c.process.stdout.readline().startswith(b"dropped")
     got = run_memwho("delta", c.pid, "--json", "--", "true").json()
     assert got["command"] == "true" and got["command_status"] == 0 and got["released_bytes"] == 0
+
+
+def test_with_jemallocs_own_profile(monkeypatch):
+    """Which stack's blocks went: to the byte, as every block is sampled."""
+    monkeypatch.setenv("MALLOC_CONF", "prof:true,prof_active:true,lg_prof_sample:0")
+    c = Caches(2, "jemalloc")
+    try:
+        c.command("fill 0 1024 1024")
+        used = c.command("fill 1 300 5000")[1]
+        drop = ["--", "sh", "-c", f"echo drop 1 >/proc/{c.pid}/fd/0; sleep 0.5"]
+        got = run_memwho("delta", c.pid, "--json", *drop).json()
+        assert c.process.stdout.readline().startswith(b"dropped")
+        [row] = [r for r in got["profile"] if "fill" in r["frames"]]
+        assert row["delta_bytes"] == -used, (row, used)
+        # a block that the profiler samples takes 16 KiB (arena_prof_promote)
+        assert abs(got["released_bytes"] - 300 * 16384) <= 0.01 * 300 * 16384, got["released_bytes"]
+        drop[3] = drop[3].replace("drop 1", "drop 0")
+        result = run_memwho("delta", c.pid, *drop)
+        assert c.process.stdout.readline().startswith(b"dropped")
+        assert "jemalloc's own profile: 1 stack changed" in result.out and "-1.0 MiB  fill <" in result.out, result
+        assert run_memwho("delta", c.pid, "--json", "--no-profile", "--", "true").json()["profile"] is None
+    finally:
+        c.stop()
 
 
 def test_until(caches):
