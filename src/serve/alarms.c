@@ -12,8 +12,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "serve/look.h"
+#include "serve/slow_look.h"
 #include "serve/store.h"
 #include "serve/trigger.h"
+#include "serve/trigger_stacks.h"
 
 enum { CONFIRM_NS = 1000000000 };
 
@@ -34,6 +36,8 @@ struct alarm {
 	char target[CONFIG_NAME_BYTES];
 	struct worker_process process; /* what the rule has seen is of this one */
 	struct trigger trigger;
+	struct slow_look slow;        /* of rules that need one */
+	struct trigger_stacks stacks; /* of TRIGGER_HELD */
 	struct jobs_waiter waiter;
 	const char *name; /* of the capture that is under way: "growth", "baseline" */
 	char reason[TRIGGER_REASON_BYTES], baseline[SPOOL_ID_BYTES];
@@ -48,6 +52,28 @@ struct alarms {
 
 /* ---- rules ---- */
 
+static bool is_for(const struct config_trigger *t, const char *target)
+{
+	for (size_t i = 0; i < t->targets.n; i++) {
+		if (!strcmp(t->targets.items[i], target))
+			return true;
+	}
+	return !t->targets.n;
+}
+
+/* What single stacks hold is known of recordings alone. */
+static int check_recorded(const struct config *c, const struct config_trigger *t, struct error *err)
+{
+	for (size_t i = 0; i < c->n_targets; i++) {
+		if (c->targets[i].record == CONFIG_ALWAYS || !is_for(t, c->targets[i].name))
+			continue;
+		error_set(err, EINVAL, "%s:%u: trigger \"%s\": target \"%s\" is not recorded",
+		          c->path, t->line, t->name, c->targets[i].name);
+		return error_hint(err, "held-growth needs record = always in its section");
+	}
+	return 0;
+}
+
 int alarms_check(const struct config *c, struct error *err)
 {
 	struct trigger_rule rule;
@@ -58,27 +84,12 @@ int alarms_check(const struct config *c, struct error *err)
 		if (trigger_rule_parse(t->rule, &rule, err) < 0)
 			return error_context(err, "%s:%u: trigger \"%s\"", c->path, t->line,
 			                     t->name);
-		if (rule.kind == TRIGGER_HELD || rule.source == TRIGGER_ALLOCATED) {
-			error_set(err, EINVAL,
-			          "%s:%u: trigger \"%s\": memwho serve does not look at "
-			          "that source yet",
-			          c->path, t->line, t->name);
-			return error_hint(err,
-			                  "growth, above, eta, pressure and oom of anon or cgroup");
-		}
+		if (rule.kind == TRIGGER_HELD && check_recorded(c, t, err) < 0)
+			return err->code;
 	}
 	return c->n_triggers && !c->spool
 	               ? error_set(err, EINVAL, "%s:%u: triggers need a spool", c->path, c->line)
 	               : 0;
-}
-
-static bool is_for(const struct config_trigger *t, const char *target)
-{
-	for (size_t i = 0; i < t->targets.n; i++) {
-		if (!strcmp(t->targets.items[i], target))
-			return true;
-	}
-	return !t->targets.n;
 }
 
 static int add(struct alarms *a, const struct config_trigger *t, size_t index, struct error *err)
@@ -101,6 +112,8 @@ static int add(struct alarms *a, const struct config_trigger *t, size_t index, s
 	alarm->conf = t;
 	memcpy(alarm->target, a->s->config.targets[index].name, sizeof(alarm->target));
 	trigger_init(&alarm->trigger, &rule, &policy);
+	slow_look_init(&alarm->slow, &rule);
+	alarm->stacks.trigger = &alarm->trigger;
 	alarm->next = a->watches[index].alarms;
 	a->watches[index].alarms = alarm;
 	return 0;
@@ -143,6 +156,8 @@ static void watch_clear(struct alarms *a, struct watch *w)
 
 		w->alarms = alarm->next;
 		jobs_leave(a->s->jobs, &alarm->waiter);
+		slow_look_clear(&alarm->slow, a->s->jobs);
+		trigger_stacks_clear(&alarm->stacks);
 		free(alarm);
 	}
 	look_close(w->look);
@@ -205,6 +220,7 @@ static bool begin_capture(struct alarm *alarm, const struct watched_item *item)
 	key.kind = kind_of(alarm->conf->capture);
 	if (key.kind == WORKER_HEAP || key.kind == WORKER_MAP)
 		key.seconds = (unsigned)alarm->conf->seconds;
+	key.is_held = key.kind == WORKER_HEAP; /* two that can be compared, not two deltas */
 	key.n_processes = item->n_processes;
 	memcpy(key.processes, item->processes, sizeof(key.processes));
 	alarm->waiter.done = on_done;
@@ -216,12 +232,54 @@ static bool begin_capture(struct alarm *alarm, const struct watched_item *item)
 
 /* ---- looks ---- */
 
-static void begin_anew(struct trigger *t)
+/* Another process: what the rule has seen was not its memory. */
+static void begin_anew(struct alarm *alarm, const struct worker_process *process)
 {
-	const struct trigger_rule rule = t->rule;
-	const struct trigger_policy policy = t->policy;
+	const struct trigger_rule rule = alarm->trigger.rule;
+	const struct trigger_policy policy = alarm->trigger.policy;
 
-	trigger_init(t, &rule, &policy);
+	alarm->process = *process;
+	alarm->baseline[0] = '\0';
+	trigger_init(&alarm->trigger, &rule, &policy);
+	slow_look_forget(&alarm->slow, alarm->all->s->jobs);
+	trigger_stacks_clear(&alarm->stacks);
+}
+
+/* By the stacks of the recording: when the rule is warm, and has its baseline. */
+static enum trigger_verdict ask_stacks(struct alarm *alarm, uint64_t now,
+                                       char reason[TRIGGER_REASON_BYTES])
+{
+	const struct slow_look *l = &alarm->slow;
+	struct error err = { 0 };
+	size_t grown;
+	int r = trigger_stacks_look(&alarm->stacks, now, l->stacks, l->n_stacks, &grown, reason,
+	                            &err);
+
+	if (r < 0)
+		log_note(LOG_WARN, "target %s: %s", alarm->target, err.message);
+	return r > 0 ? TRIGGER_FIRE : TRIGGER_NOTHING;
+}
+
+static enum trigger_verdict ask_rule(struct alarm *alarm, const struct watch *w,
+                                     const struct watched_item *item, uint64_t now,
+                                     char reason[TRIGGER_REASON_BYTES])
+{
+	struct trigger_sample sample = w->last;
+	enum trigger_verdict v;
+
+	if (!slow_look_is_for(&alarm->trigger.rule))
+		return w->news > 0 ? trigger_look(&alarm->trigger, now, &sample, reason)
+		                   : TRIGGER_NOTHING;
+	if (!slow_look_run(&alarm->slow, alarm->all->s->jobs, item, now))
+		return TRIGGER_NOTHING;
+	sample.bytes[TRIGGER_ALLOCATED] = alarm->slow.allocated_bytes;
+	v = trigger_look(&alarm->trigger, now, &sample, reason);
+	if (alarm->trigger.rule.kind == TRIGGER_HELD) {
+		enum trigger_verdict by_stacks = ask_stacks(alarm, now, reason);
+
+		v = v == TRIGGER_NOTHING ? by_stacks : v;
+	}
+	return v;
 }
 
 /* The looks are those of the process that is there now. */
@@ -249,16 +307,11 @@ static void run(struct alarm *alarm, const struct watch *w, const struct watched
                 uint64_t now)
 {
 	char reason[TRIGGER_REASON_BYTES] = "";
-	enum trigger_verdict v = TRIGGER_NOTHING;
+	enum trigger_verdict v;
 
-	if (memcmp(&alarm->process, &w->process, sizeof(w->process)) != 0) {
-		/* another process: what the rule has seen was not its memory */
-		alarm->process = w->process;
-		alarm->baseline[0] = '\0';
-		begin_anew(&alarm->trigger);
-	}
-	if (w->news > 0)
-		v = trigger_look(&alarm->trigger, now, &w->last, reason);
+	if (memcmp(&alarm->process, &w->process, sizeof(w->process)) != 0)
+		begin_anew(alarm, &w->process);
+	v = ask_rule(alarm, w, item, now, reason);
 	if (v != TRIGGER_NOTHING && !alarm->waiter.job) {
 		alarm->is_due = true;
 		alarm->name = v == TRIGGER_BASELINE ? "baseline"

@@ -7,6 +7,7 @@
 #include "serve/answer.h"
 #include "serve/http.h"
 #include "serve/metrics_page.h"
+#include "serve/oom.h"
 #include "serve/pushes.h"
 #include "serve/sizes.h"
 #include "serve/spool.h"
@@ -69,6 +70,10 @@ static void more(void *arg, struct metrics *m)
 	one(m, METRICS_COUNTER, "memwho_captures_refused",
 	    "Requests refused since another capture of the target ran, or all slots were used.",
 	    (double)(jobs.busy + jobs.full));
+	if (s->oom)
+		one(m, METRICS_COUNTER, "memwho_oom_victims",
+		    "Processes of this machine that were chosen to be killed for want of memory.",
+		    (double)oom_count(s->oom));
 	one(m, METRICS_GAUGE, "memwho_http_connections", "Open connections.", http.connections);
 	one(m, METRICS_COUNTER, "memwho_http_requests", "Requests.", (double)http.requests);
 	one(m, METRICS_COUNTER, "memwho_http_refused", "Requests that were refused.",

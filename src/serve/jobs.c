@@ -145,6 +145,7 @@ static bool attaches(enum worker_kind kind)
 static bool is_same(const struct jobs_key *a, const struct jobs_key *b)
 {
 	return !strcmp(a->target, b->target) && a->kind == b->kind && a->seconds == b->seconds &&
+	       a->is_held == b->is_held && a->least_bytes == b->least_bytes &&
 	       !strcmp(a->format, b->format) && a->n_processes == b->n_processes && !a->text &&
 	       !b->text &&
 	       !memcmp(a->processes, b->processes, a->n_processes * sizeof(*a->processes));
@@ -392,10 +393,12 @@ static int send_request(struct jobs *j, struct job *job, struct error *err)
 	if (!q)
 		return error_oom(err);
 	q->id = job->id;
-	q->kind = job->recording ? WORKER_LOOK : job->key.kind;
+	q->kind = job->recording && job->key.kind == WORKER_HEAP ? WORKER_LOOK : job->key.kind;
 	q->n_processes = job->key.n_processes;
 	memcpy(q->processes, job->key.processes, sizeof(q->processes));
-	q->seconds = job->key.seconds;
+	q->seconds = job->recording && job->key.is_held ? 0 : job->key.seconds;
+	q->is_held = job->key.is_held;
+	q->least_bytes = job->key.least_bytes;
 	q->budget = j->o.budget;
 	memcpy(q->format, job->key.format, sizeof(q->format));
 	if (job->key.text)
@@ -459,11 +462,16 @@ static enum jobs_verdict ask(struct jobs *j, const struct jobs_key *key, struct 
 	struct recording *recording = find_recording(j, key->target);
 	struct job *job = NULL;
 
-	if (key->kind != WORKER_HEAP || !recording || recording->state != JOBS_RECORDED ||
+	if ((key->kind != WORKER_HEAP && key->kind != WORKER_STACKS) || !recording ||
+	    recording->state != JOBS_RECORDED ||
 	    !records(recording, key->processes, key->n_processes))
 		recording = NULL;
 	if (j->stopping) {
 		error_set(err, EINTR, "the service ends");
+		return JOBS_FAILED;
+	}
+	if (key->kind == WORKER_STACKS && !recording) {
+		error_set(err, ENODATA, "it is not recorded");
 		return JOBS_FAILED;
 	}
 	for (job = j->jobs; job; job = job->next) {

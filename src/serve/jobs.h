@@ -29,6 +29,8 @@ struct jobs_key {
 	char target[64]; /* its name, or the pid */
 	enum worker_kind kind;
 	unsigned seconds;
+	bool is_held;        /* as struct worker_request's, */
+	int64_t least_bytes; /* and this */
 	char format[16];
 	uint32_t n_processes;
 	struct worker_process processes[WORKER_MAX_PIDS];

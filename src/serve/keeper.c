@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "serve/oom.h"
 #include "serve/store.h"
 
 enum { RETRY_S = 30, MOST_RETRY_S = 3600 };
@@ -50,10 +51,12 @@ struct last {
 static void on_last(struct jobs_waiter *w, const struct jobs_result *r)
 {
 	struct last *l = (struct last *)w;
+	bool killed = oom_has_killed(l->s->oom, l->pid);
 	const struct spool_about about = {
 		.target = l->target,
-		.trigger = "exit",
-		.reason = "what it held when it ended",
+		.trigger = killed ? "oom" : "exit",
+		.reason = killed ? "what it held when it was killed for want of memory"
+		                 : "what it held when it ended",
 		.held_bytes = r->held_bytes > 0 ? (uint64_t)r->held_bytes : 0,
 		.pid = l->pid,
 	};

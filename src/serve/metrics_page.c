@@ -37,6 +37,7 @@ void metrics_page_rows(const struct ladder *l, struct metrics_page_rows *ret)
 		row->virtual_bytes += p->virtual_bytes;
 		row->resident_bytes += p->resident_bytes;
 		row->swap_bytes += p->swap_bytes;
+		row->is_inside |= p->heap.inside[0] != '\0';
 		add_known(&row->in_use_bytes, p->heap.in_use_bytes);
 		add_known(&row->cached_bytes, p->heap.cached_bytes);
 	}

@@ -25,6 +25,7 @@ struct metrics_page_rows {
 		const char *kind; /* static */
 		uint64_t virtual_bytes, resident_bytes, swap_bytes;
 		int64_t in_use_bytes, cached_bytes; /* -1: not known */
+		bool is_inside;                     /* its blocks are another row's, too */
 	} row[METRICS_PAGE_MAX_KINDS];
 	size_t n;
 };

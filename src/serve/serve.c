@@ -21,6 +21,7 @@
 #include "serve/http.h"
 #include "serve/keeper.h"
 #include "serve/notify.h"
+#include "serve/oom.h"
 #include "serve/pushes.h"
 #include "serve/service.h"
 #include "serve/sizes.h"
@@ -167,6 +168,7 @@ static int begin(struct service *s, struct error *err)
 		r = spool_open(&kept, &s->spool, err);
 	if (r == 0)
 		r = open_socket(s, err);
+	s->oom = oom_open();
 	if (r == 0)
 		r = caps_drop(err);
 	if (r == 0)
@@ -193,6 +195,7 @@ static void service_clear(struct service *s)
 	s->watched = watched_free(s->watched);
 	s->pushes = pushes_free(s->pushes);
 	s->spool = spool_close(s->spool);
+	s->oom = oom_close(s->oom);
 	tally_clear(&s->tally);
 	if (s->listen_fd >= 0 && !s->is_inherited)
 		listen_remove(&s->address);
@@ -363,6 +366,7 @@ static bool is_due(uint64_t *last_ns, uint64_t every_ns, uint64_t now)
 
 static void every_tick(struct service *s)
 {
+	oom_run(s->oom);
 	watched_run(s->watched);
 	if (!s->stopping)
 		alarms_run(s->alarms);

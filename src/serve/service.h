@@ -16,6 +16,7 @@ struct spool;
 struct sizes;
 struct alarms;
 struct pushes;
+struct oom;
 
 struct service {
 	struct config config;                     /* of the last good read */
@@ -31,6 +32,7 @@ struct service {
 	struct sizes *sizes;
 	struct alarms *alarms;
 	struct pushes *pushes;
+	struct oom *oom; /* NULL: not known */
 	struct tally tally;
 	uint64_t begun_ns;
 	uint64_t seconds; /* that it has run */

@@ -46,6 +46,7 @@ enum worker_kind {
 	WORKER_STORED, /* a profile of inputs[0] in another format, */
 	WORKER_DIFF,   /* or the difference from inputs[0] to inputs[1] */
 	WORKER_LOOK,   /* to a recording one: what is held now; seconds: what changes in them */
+	WORKER_STACKS, /* the same: struct trigger_stack of those that hold least_bytes */
 	WORKER_N_KINDS,
 };
 
@@ -60,8 +61,10 @@ struct worker_request {
 	uint32_t kind;
 	uint32_t n_processes;
 	struct worker_process processes[WORKER_MAX_PIDS];
-	double seconds;  /* 0: what is there already, or 5 s where nothing is */
-	double budget;   /* as struct alloc_options */
+	double seconds; /* 0: what is there already, or 5 s where nothing is */
+	bool is_held;   /* what is held; seconds: to record if nothing is kept already */
+	double budget;  /* as struct alloc_options */
+	int64_t least_bytes;
 	char format[16]; /* a name in render's table */
 	char text[WORKER_TEXT_BYTES];
 };
@@ -71,6 +74,7 @@ struct worker_row {
 	char kind[32];
 	uint64_t virtual_bytes, resident_bytes, swap_bytes;
 	int64_t in_use_bytes, cached_bytes; /* -1: not known */
+	bool is_inside;                     /* its blocks are another row's, too */
 };
 
 /* Codes: 0, or -errno as the collectors give it. */

@@ -26,6 +26,7 @@
 #include "refs/refs.h"
 #include "render/render.h"
 #include "serve/metrics_page.h"
+#include "serve/worker_stacks.h"
 #include "serve/worker_symbol.h"
 #include "symbol/symbol.h"
 #include "target/target.h"
@@ -225,7 +226,7 @@ static int own_heap(struct work *w, struct profile **ret, struct error *err)
 		return r;
 	if (r <= 0) /* what is wrong is the recorder's to say */
 		return jemallocs_heap(w, ret);
-	if (!(w->q.seconds > 0)) {
+	if (!(w->q.seconds > 0) || w->q.is_held) {
 		*ret = take_ptr(before);
 		return 1;
 	}
@@ -357,7 +358,8 @@ static int rows(struct work *w, struct error *err)
 				                  .resident_bytes = f->resident_bytes,
 				                  .swap_bytes = f->swap_bytes,
 				                  .in_use_bytes = f->in_use_bytes,
-				                  .cached_bytes = f->cached_bytes };
+				                  .cached_bytes = f->cached_bytes,
+				                  .is_inside = f->is_inside };
 
 			snprintf(row.kind, sizeof(row.kind), "%s", f->kind);
 			fwrite(&row, sizeof(row), 1, w->to);
@@ -483,6 +485,14 @@ static int write_held(struct recording *r, const struct profile *before, uint64_
 	return write_profile(r->w, delta ? delta : now, false, err);
 }
 
+static int write_stacks(struct recording *r, struct error *err)
+{
+	cleanup(profile_freep) struct profile *now = NULL;
+	int rc = held_now(r, &now, err);
+
+	return rc < 0 ? rc : worker_stacks_write(now, r->w->q.least_bytes, r->w->to, err);
+}
+
 static void finish_look(struct recording *r, struct look *l)
 {
 	cleanup(profile_freep) struct profile *before = take_ptr(l->before);
@@ -529,6 +539,10 @@ static void begin_look(struct recording *r)
 	struct error err = { 0 };
 	int rc = 0;
 
+	if (r->w->q.kind == WORKER_STACKS) {
+		answer(r->w, write_stacks(r, &err), &err);
+		return;
+	}
 	if (r->w->q.kind != WORKER_LOOK)
 		rc = error_set(&err, EINVAL, "this worker records");
 	if (rc == 0 && r->w->q.seconds > 0) {

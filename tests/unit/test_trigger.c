@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "serve/look.h"
+#include "serve/oom.h"
 #include "serve/trigger.h"
 #include "serve/trigger_stacks.h"
 
@@ -351,6 +352,45 @@ static void test_slope(void **state)
 	(void)state;
 }
 
+/* What is allocated, by looks every 15 s, which are all that its reader gives: it swings, and
+ * grows by 800 MiB; what is resident would say otherwise. */
+static void test_allocated(void **state)
+{
+	struct simulation x = begin("growth 256M of allocated in 10m", 60, 0);
+	int captures = 0;
+
+	for (int i = 0; i < 520; i++) {
+		int64_t more = i < 480 ? i % 50 : (i - 479) * 20;
+
+		x.now += 15 * SECOND;
+		x.s.bytes[TRIGGER_ALLOCATED] = (500 + more) * MIB;
+		x.s.bytes[TRIGGER_ANON] = (i < 480 && i % 2 ? 4000 : 100) * MIB;
+		captures += trigger_look(&x.t, x.now, &x.s, reason) == TRIGGER_FIRE;
+		if (i < 480)
+			assert_int_equal(captures, 0);
+	}
+	assert_int_equal(captures, 3);
+	(void)state;
+}
+
+static void test_oom_format(void **state)
+{
+	uint64_t id = 0;
+	uint32_t offset = 0;
+
+	assert_true(oom_parse_format("name: mark_victim\nID: 609\nformat:\n"
+	                             "\tfield:int common_pid;\toffset:4;\tsize:4;\n\n"
+	                             "\tfield:int pid;\toffset:8;\tsize:4;\tsigned:1;\n",
+	                             &id, &offset));
+	assert_int_equal(id, 609);
+	assert_int_equal(offset, 8);
+	assert_false(oom_parse_format("", &id, &offset));
+	assert_false(oom_parse_format("\nID: 1\nfield:int pid;\n offset:8", &id, &offset));
+	assert_false(oom_parse_format("\nID: 1\nfield:int pid; offset:99999;", &id, &offset));
+	assert_false(oom_parse_format("\nID: x\nfield:int pid; offset:8;", &id, &offset));
+	(void)state;
+}
+
 /* --- one stack -------------------------------------------------------------------------- */
 
 struct stack_simulation {
@@ -497,6 +537,8 @@ int main(void)
 		cmocka_unit_test(test_eta),
 		cmocka_unit_test(test_no_false_eta),
 		cmocka_unit_test(test_slope),
+		cmocka_unit_test(test_allocated),
+		cmocka_unit_test(test_oom_format),
 		cmocka_unit_test(test_held_growth),
 		cmocka_unit_test(test_texts),
 		cmocka_unit_test(test_real_grower),

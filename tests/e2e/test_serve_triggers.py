@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=120
+"""memwho serve: rules about single stacks and about what allocators have given out; who was killed
+for want of memory."""
+import os
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+import cgroups
+import conftest
+from conftest import PROGRAMS, Target
+from hold import Hold
+from serving import Serve, until
+from test_blackbox import V1, limit
+from test_serve_growth import captures
+
+EXACT = "budget = none"  # the engine whose bytes are exact
+
+
+def trigger(rule, *more):
+    return ['[trigger "t"]', f"rule = {rule}", "warmup = 1s", "cooldown = 0", *more]
+
+
+def folded(s, path):
+    lines = s.get(path, status=200).text.splitlines()
+    return [(x.rpartition(" ")[0], int(x.rpartition(" ")[2])) for x in lines]
+
+
+def test_one_stack_grows(tmp_path, needs_bpf):
+    """As others shrink by as much: the process does not grow."""
+    with Hold(PROGRAMS / "hold") as hold, \
+            Serve(tmp_path, EXACT, f"spool = {tmp_path}/spool", '[target "api"]', f"pid = {hold.pid}",
+                  "record = always", *trigger("held-growth 4M by stack in 1m")) as s:
+        until(lambda: s.get("/targets/api").json()["recording"] == "yes")
+        hold.command("go 40")
+        until(lambda: captures(s, "baseline"))
+        for _ in range(4):
+            hold.command("churn 200")
+            time.sleep(1)
+        assert len(captures(s)) == 1
+        hold.command("many 40000")  # one stack, caller_c;site_01
+        hold.command("free 10")
+        made = until(lambda: captures(s, "held-growth")) and captures(s, "held-growth")
+        assert len(made) == 1 and "one stack holds" in made[0]["reason"]
+        grown = max(folded(s, f"/captures/{made[0]['id']}/diff?before={made[0]['baseline']}&format=folded"),
+                    key=lambda x: x[1])
+        assert "caller_c;many;site_01" in grown[0] and grown[1] > 4 << 20
+        # it holds what it held: no second one
+        time.sleep(5)
+        assert len(captures(s, "held-growth")) == 1
+
+
+def test_held_growth_needs_a_recording(tmp_path):
+    conf = tmp_path / "m.conf"
+    text = f'[serve]\nspool = {tmp_path}\n[target "a"]\npid = 1\n[trigger "g"]\nrule = held-growth 4M by stack\n'
+    conf.write_text(text)
+    r = conftest.run_memwho("serve", "--check", conf, code=2)
+    assert f'{conf}:5: trigger "g": target "a" is not recorded' in r.err and "record = always" in r.err
+    conf.write_text(text.replace("pid = 1\n", "pid = 1\nrecord = always\n"))
+    conftest.run_memwho("serve", "--check", conf)
+
+
+ALLOCATOR = """
+import ctypes, sys
+malloc = ctypes.CDLL(None).malloc
+for line in sys.stdin:
+    malloc(ctypes.c_size_t(int(line) << 20))
+    print("ok", flush=True)
+"""
+
+
+def test_growth_of_what_is_allocated(tmp_path):
+    """And is not resident: blocks that nobody has written into."""
+    process = subprocess.Popen([sys.executable, "-c", ALLOCATOR], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        with Serve(tmp_path, f"spool = {tmp_path}/spool", '[target "api"]', f"pid = {process.pid}",
+                   *trigger("growth 64M of allocated in 1m", "capture = ladder"),
+                   '[trigger "anon"]', "rule = growth 64M in 1m", "capture = ladder", "warmup = 1s") as s:
+            until(lambda: len(captures(s, "baseline")) == 2, 20)
+            anon = s.get("/targets/api").json()["anon_bytes"]
+            process.stdin.write("80\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "ok\n"
+            made = until(lambda: captures(s, "growth"), 20) and captures(s, "growth")
+            grown, = re.findall(r"grew by ([\d.]+) MiB", made[0]["reason"])
+            assert len(made) == 1 and 79.9 < float(grown) < 80.5
+            assert s.get("/targets/api").json()["anon_bytes"] < anon + (8 << 20)
+    finally:
+        conftest.end(process)
+
+
+@pytest.fixture
+def cgroup():
+    top = V1 if (V1 / "memory.limit_in_bytes").exists() else V1.parent
+    with cgroups.made(top, f"memwho-oom-{os.getpid()}") as path:
+        limit(path)
+        if not (path / "memory.stat").exists():
+            pytest.skip("no memory controller for a cgroup of the test's own")
+        yield path
+
+
+def test_killed_for_memory_is_told_from_an_end(tmp_path, needs_bpf, cgroup):
+    """By the kernel's own word: both are a process that is gone."""
+    t = Target([PROGRAMS / "oom", tmp_path / "account"],
+               preexec_fn=lambda: (cgroup / "cgroup.procs").write_text(str(os.getpid())))
+    try:
+        assert t.line() == "ready"
+        with Hold(PROGRAMS / "hold") as hold, \
+                Serve(tmp_path, EXACT, f"spool = {tmp_path}/spool", '[target "big"]', f"pid = {t.pid}",
+                      "record = always", '[target "other"]', f"pid = {hold.pid}", "record = always") as s:
+            until(lambda: all(x["recording"] == "yes" for x in s.get("/targets").json()["targets"]), 20)
+            if "memwho_oom_victims_total" not in s.get("/metrics").text:
+                pytest.skip("no tracepoints here, or not the first PID namespace")
+            hold.close()
+            t.say()
+            assert t.process.wait(20) == -9
+            until(lambda: len(captures(s)) == 2, 20)
+            found = {c["target"]: c for c in captures(s)}
+            assert found["other"]["trigger"] == "exit" and found["big"]["trigger"] == "oom"
+            assert "killed for want of memory" in found["big"]["reason"]
+            assert found["big"]["held_bytes"] > 40 << 20
+            assert int(re.search(r"^memwho_oom_victims_total (\d+)", s.get("/metrics").text, re.M)[1]) >= 1
+    finally:
+        t.stop()
