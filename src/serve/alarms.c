@@ -196,11 +196,11 @@ static void on_done(struct jobs_waiter *w, const struct jobs_result *r)
 		.held_bytes = r->held_bytes > 0 ? (uint64_t)r->held_bytes : 0,
 		.pid = alarm->process.pid,
 	};
-	/* servers of profiles know heaps, not ladders */
-	bool is_heap = kind_of(alarm->conf->capture) == WORKER_HEAP;
+	const char *kind = kind_of(alarm->conf->capture) == WORKER_HEAP ? "heap"
+	                                                                : alarm->conf->capture;
 	struct spool_capture kept;
 
-	if (store_capture(alarm->all->s, &about, r, alarm->conf->name, is_heap, &kept) == 0 &&
+	if (store_capture(alarm->all->s, &about, r, alarm->conf->name, kind, &kept) == 0 &&
 	    !strcmp(alarm->name, "baseline"))
 		memcpy(alarm->baseline, kept.id, sizeof(kept.id));
 }

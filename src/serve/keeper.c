@@ -62,7 +62,7 @@ static void on_last(struct jobs_waiter *w, const struct jobs_result *r)
 	};
 
 	if (!r->cancelled)
-		store_capture(l->s, &about, r, "its end", true, NULL);
+		store_capture(l->s, &about, r, "its end", "heap", NULL);
 	jobs_unrecord(l->s->jobs, l->target);
 	free(l);
 }

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/hash.h"
 #include "base/json.h"
 
@@ -63,12 +64,25 @@ static void label(struct json *j, const char *name, size_t len, const char *valu
 	json_object_end(j);
 }
 
+/* Heaps as everybody's; what only we have by names of its own. */
+static const char *name_of(const struct push_queue_item *item)
+{
+	static const char *const names[][2] = { { "map", "memwho_map" },
+		                                { "refs", "memwho_refs" },
+		                                { "ladder", "memwho_ladder" } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (!strcmp(item->kind, names[i][0]))
+			return names[i][1];
+	return "memory";
+}
+
 static void write_labels(struct json *j, const struct push_queue_item *item, const char *host,
                          const char *const *labels, size_t n)
 {
 	json_key(j, "labels");
 	json_array(j);
-	label(j, "__name__", strlen("__name__"), "memory");
+	label(j, "__name__", strlen("__name__"), name_of(item));
 	label(j, "service_name", strlen("service_name"), item->target);
 	label(j, "host", strlen("host"), host);
 	label(j, "trigger", strlen("trigger"), item->trigger);

@@ -151,13 +151,14 @@ void push_queue_close(struct push_queue *q)
 
 /* --- items ------------------------------------------------------------------------------ */
 
-enum { ITEM_ID = 1, ITEM_TARGET, ITEM_TRIGGER, ITEM_UNIX_NS, ITEM_DATA };
+enum { ITEM_ID = 1, ITEM_TARGET, ITEM_TRIGGER, ITEM_UNIX_NS, ITEM_DATA, ITEM_KIND };
 
 static int encode(const struct push_queue_item *i, struct proto *to)
 {
 	proto_bytes(to, ITEM_ID, i->id, strlen(i->id));
 	proto_bytes(to, ITEM_TARGET, i->target, strlen(i->target));
 	proto_bytes(to, ITEM_TRIGGER, i->trigger, strlen(i->trigger));
+	proto_bytes(to, ITEM_KIND, i->kind, strlen(i->kind));
 	proto_number(to, ITEM_UNIX_NS, (uint64_t)i->unix_ns);
 	proto_bytes(to, ITEM_DATA, i->data, i->len);
 	return to->failed ? -ENOMEM : 0;
@@ -254,6 +255,8 @@ static int parse_item(const char *memory, size_t len, struct push_queue_item *re
 			take_text(&f, ret->target);
 		else if (f.number == ITEM_TRIGGER && is_bytes)
 			take_text(&f, ret->trigger);
+		else if (f.number == ITEM_KIND && is_bytes)
+			take_text(&f, ret->kind);
 		else if (f.number == ITEM_UNIX_NS && !is_bytes)
 			ret->unix_ns = (int64_t)f.value;
 		else if (f.number == ITEM_DATA && is_bytes) {

@@ -21,6 +21,7 @@ enum { PUSH_QUEUE_TEXT_BYTES = 128, PUSH_QUEUE_MAX_ITEM = 64 << 20, PUSH_QUEUE_M
 struct push_queue_item {
 	char id[PUSH_QUEUE_TEXT_BYTES]; /* of the capture */
 	char target[PUSH_QUEUE_TEXT_BYTES], trigger[PUSH_QUEUE_TEXT_BYTES];
+	char kind[PUSH_QUEUE_TEXT_BYTES]; /* "heap", "map" ...; "": heap */
 	int64_t unix_ns;
 	const void *data; /* a gzipped pprof profile */
 	size_t len;

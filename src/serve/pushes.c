@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -64,18 +65,27 @@ static int open_one(const struct config *c, const struct config_push *conf, stru
 }
 
 /* Threads inherit the mask: signals are the main thread's. */
-static int open_all(const struct config *c, struct pushes *p, struct error *err)
+static int open_blocked(const struct config *c, const struct config_push *conf, struct push **ret,
+                        struct error *err)
 {
 	sigset_t all, old;
-	int r = 0;
+	int r;
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = open_one(c, conf, ret, err);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return r;
+}
+
+static int open_all(const struct config *c, struct pushes *p, struct error *err)
+{
+	int r = 0;
+
 	for (size_t i = 0; r == 0 && i < c->n_pushes; i++) {
-		r = open_one(c, &c->pushes[i], &p->push[i], err);
+		r = open_blocked(c, &c->pushes[i], &p->push[i], err);
 		p->n += r == 0;
 	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return r;
 }
 
@@ -95,6 +105,75 @@ int pushes_new(const struct config *c, struct pushes **ret, struct error *err)
 		return r;
 	*ret = take_ptr(p);
 	return 0;
+}
+
+/* ---- another configuration ---- */
+
+static bool is_same_text(const char *a, const char *b)
+{
+	return !a == !b && (!a || !strcmp(a, b));
+}
+
+static bool is_same_list(const struct config_list *a, const struct config_list *b)
+{
+	if (a->n != b->n)
+		return false;
+	for (size_t i = 0; i < a->n; i++)
+		if (strcmp(a->items[i], b->items[i]) != 0)
+			return false;
+	return true;
+}
+
+static bool is_same(const struct config_push *a, const struct config_push *b)
+{
+	return !strcmp(a->name, b->name) && !strcmp(a->kind, b->kind) && !strcmp(a->url, b->url) &&
+	       is_same_text(a->tenant, b->tenant) && is_same_text(a->user, b->user) &&
+	       is_same_text(a->password_file, b->password_file) &&
+	       is_same_text(a->token_file, b->token_file) && is_same_text(a->ca_file, b->ca_file) &&
+	       a->queue_bytes == b->queue_bytes && is_same_list(&a->labels, &b->labels);
+}
+
+/* The one that runs with just these options, taken out of @p; NULL: none. */
+static struct push *take_same(struct pushes *p, const struct config *old,
+                              const struct config_push *conf)
+{
+	for (size_t i = 0; i < old->n_pushes; i++) {
+		if (!is_same(&old->pushes[i], conf))
+			continue;
+		for (size_t k = 0; k < p->n; k++)
+			if (p->push[k] && !strcmp(push_name(p->push[k]), conf->name))
+				return take_ptr(p->push[k]);
+	}
+	return NULL;
+}
+
+void pushes_reload(struct pushes *p, const struct config *old, const struct config *c)
+{
+	struct push **next = calloc(c->n_pushes + 1, sizeof(struct push *));
+	bool same_place = is_same_text(old->spool, c->spool);
+	struct pushes fresh = { .push = next };
+	struct error err;
+
+	if (!next) {
+		log_note(LOG_WARN, "pushes stay as they were: out of memory");
+		return;
+	}
+	for (size_t i = 0; same_place && i < c->n_pushes; i++)
+		next[i] = take_same(p, old, &c->pushes[i]);
+	/* before the others open: a queue is one's only */
+	for (size_t i = 0; i < p->n; i++)
+		push_close(p->push[i]);
+	for (size_t i = 0; i < c->n_pushes; i++) {
+		struct push *one = next[i];
+
+		next[i] = NULL;
+		if (!one && open_blocked(c, &c->pushes[i], &one, &err) < 0)
+			log_note(LOG_WARN, "push %s: %s", c->pushes[i].name, err.message);
+		if (one)
+			next[fresh.n++] = one;
+	}
+	free(p->push);
+	*p = fresh;
 }
 
 struct pushes *pushes_free(struct pushes *p)
@@ -122,8 +201,8 @@ static int read_all(int fd, char *to, size_t len, struct error *err)
 	return 0;
 }
 
-static int item_of(const struct spool_capture *c, int fd, uint64_t len, char **memory,
-                   struct push_queue_item *ret, struct error *err)
+static int item_of(const struct spool_capture *c, const char *kind, int fd, uint64_t len,
+                   char **memory, struct push_queue_item *ret, struct error *err)
 {
 	int r;
 
@@ -139,10 +218,12 @@ static int item_of(const struct spool_capture *c, int fd, uint64_t len, char **m
 	snprintf(ret->id, sizeof(ret->id), "%s", c->id);
 	snprintf(ret->target, sizeof(ret->target), "%s", c->target);
 	snprintf(ret->trigger, sizeof(ret->trigger), "%s", c->trigger);
+	snprintf(ret->kind, sizeof(ret->kind), "%s", kind);
 	return 0;
 }
 
-void pushes_add(struct pushes *p, const struct spool_capture *c, int fd, uint64_t len)
+void pushes_add(struct pushes *p, const struct spool_capture *c, const char *kind, int fd,
+                uint64_t len)
 {
 	cleanup_free char *memory = NULL;
 	struct push_queue_item item;
@@ -150,7 +231,7 @@ void pushes_add(struct pushes *p, const struct spool_capture *c, int fd, uint64_
 
 	if (!p || !p->n)
 		return;
-	if (item_of(c, fd, len, &memory, &item, &err) < 0) {
+	if (item_of(c, kind, fd, len, &memory, &item, &err) < 0) {
 		log_note(LOG_WARN, "%s is not sent: %s", c->id, err.message);
 		return;
 	}

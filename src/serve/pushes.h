@@ -23,7 +23,13 @@ struct pushes *pushes_free(struct pushes *p); /* NULL is fine; returns NULL */
 /* A capture of @len bytes (gzipped pprof) to be read from @fd, which stays the caller's, and
  * where it is. Not an absolute profile (a difference, say): not to be called. What goes
  * wrong is counted, and noted in the log; the capture is in the spool in any case. */
-void pushes_add(struct pushes *p, const struct spool_capture *c, int fd, uint64_t len);
+void pushes_add(struct pushes *p, const struct spool_capture *c, const char *kind, int fd,
+                uint64_t len);
+
+/* Another configuration: a [push] that is as it was goes on, the others end (which takes up to
+ * a second, while they give up what they are sending) and begin anew with their queues. What
+ * does not open is noted in the log. */
+void pushes_reload(struct pushes *p, const struct config *old, const struct config *c);
 
 /* As the page wants them; malloc'ed. Names are borrowed from @p. NULL @p: none. */
 int pushes_rows(struct pushes *p, struct metrics_page_push **ret, size_t *n, struct error *err);

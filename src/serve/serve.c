@@ -212,35 +212,65 @@ static void service_clear(struct service *s)
 
 /* ---- signals ---- */
 
+static bool is_same_text(const char *a, const char *b)
+{
+	return !a == !b && (!a || !strcmp(a, b));
+}
+
+/* What the HTTP library and the socket were started with. */
 static void warn_of_fixed(const struct config *old, const struct config *new)
 {
-	if (!old->spool != !new->spool || (old->spool && strcmp(old->spool, new->spool) != 0))
-		log_note(LOG_WARN, "spool takes effect at the next start");
-	if (old->n_pushes != new->n_pushes)
-		log_note(LOG_WARN, "pushes take effect at the next start");
 	if (strcmp(old->listen, new->listen) != 0)
 		log_note(LOG_WARN, "listen = %s takes effect at the next start", new->listen);
-	if (old->connections != new->connections || old->timeout_s != new->timeout_s)
+	if (!is_same_text(old->group, new->group))
+		log_note(LOG_WARN, "group takes effect at the next start");
+	if (!is_same_text(old->tls_cert, new->tls_cert) ||
+	    !is_same_text(old->tls_key, new->tls_key) ||
+	    !is_same_text(old->tls_client_ca, new->tls_client_ca))
+		log_note(LOG_WARN, "tls_cert, tls_key and tls_client_ca take effect at the next "
+		                   "start");
+	if (old->connections != new->connections || old->timeout_s != new->timeout_s ||
+	    old->connections_per_address != new->connections_per_address)
 		log_note(LOG_WARN, "limits of connections take effect at the next start");
 }
 
-/* Rules begin anew: what they had seen was for another rule, perhaps. */
-static int use_config(struct service *s, struct error *err)
+/* Another folder is another spool; the same has other limits, perhaps. */
+static int use_spool(struct service *s, const struct config *old, struct spool **fresh,
+                     struct error *err)
 {
 	const struct spool_options kept = spool_options(&s->config);
+
+	*fresh = s->spool;
+	if (!is_same_text(old->spool, s->config.spool)) {
+		*fresh = NULL;
+		return kept.folder ? spool_open(&kept, fresh, err) : 0;
+	}
+	return s->spool ? spool_set_limits(s->spool, &kept, err) : 0;
+}
+
+/* Rules begin anew: what they had seen was for another rule, perhaps. */
+static int use_config(struct service *s, const struct config *old, struct error *err)
+{
 	struct alarms *alarms = NULL;
+	struct spool *spool = s->spool;
 	int r = alarms_new(s, &alarms, err);
 
-	if (r == 0 && s->spool)
-		r = spool_set_limits(s->spool, &kept, err);
+	if (r == 0)
+		r = use_spool(s, old, &spool, err);
 	if (r == 0)
 		r = watched_reload(s->watched, &s->config, err);
 	if (r < 0) {
 		alarms_free(alarms);
+		if (spool != s->spool)
+			spool_close(spool);
 		return r;
 	}
 	alarms_free(s->alarms);
 	s->alarms = alarms;
+	if (spool != s->spool)
+		spool_close(s->spool);
+	s->spool = spool;
+	pushes_reload(s->pushes, old, &s->config);
 	return 0;
 }
 
@@ -267,7 +297,7 @@ static int reload(struct service *s, struct error *err)
 	warn_of_fixed(&s->config, &fresh);
 	old = s->config;
 	s->config = fresh;
-	r = use_config(s, err);
+	r = use_config(s, &old, err);
 	if (r < 0) {
 		s->config = old;
 		return r;

@@ -38,7 +38,7 @@ static int keep(struct spool *spool, const struct spool_about *about, const stru
 }
 
 int store_capture(struct service *s, const struct spool_about *about, const struct jobs_result *r,
-                  const char *by, bool is_heap, struct spool_capture *ret)
+                  const char *by, const char *kind, struct spool_capture *ret)
 {
 	struct spool_capture kept = { 0 };
 	struct error err = r->err;
@@ -51,8 +51,7 @@ int store_capture(struct service *s, const struct spool_about *about, const stru
 		         err.message);
 		return rc;
 	}
-	if (is_heap)
-		pushes_add(s->pushes, &kept, r->fd, r->bytes);
+	pushes_add(s->pushes, &kept, kind, r->fd, r->bytes);
 	log_note(LOG_INFO, "target %s: kept %s (%s)%s%s", about->target, kept.id, by,
 	         about->reason ? ": " : "", about->reason ? about->reason : "");
 	if (ret)

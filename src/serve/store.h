@@ -8,7 +8,7 @@
 #include "serve/service.h"
 #include "serve/spool.h"
 
-/* @by: who wants it kept, for the log. @is_heap: servers of profiles know it. What goes wrong is
+/* @by: who wants it kept, for the log. @kind: "heap", "map", "refs" or "ladder". What goes wrong is
  * noted in the log and counted. *ret (may be NULL) is what became of it. */
 int store_capture(struct service *s, const struct spool_about *about, const struct jobs_result *r,
-                  const char *by, bool is_heap, struct spool_capture *ret);
+                  const char *by, const char *kind, struct spool_capture *ret);

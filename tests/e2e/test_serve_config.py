@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # meson: timeout=300 parallel
-"""`memwho serve --check`: what is wrong with a configuration is told with its line."""
+"""`memwho serve --check`: what is wrong with a configuration is told with its line. What SIGHUP
+changes, and what it says that it does not."""
+import os
 import re
+import signal
 
 import conftest
 from conftest import run_memwho
+from serving import Serve, until
+from test_serve_push import Server
 
 
 def check(tmp_path, text, code=0):
@@ -41,3 +46,54 @@ def test_docs_have_every_key():
         table = re.search(rf'^\| `\[{section}[^\n]*\n(.*?)\n\n', docs, re.M | re.S)[1]
         cells = [line.split("|")[1] for line in table.splitlines()[1:]]
         assert {k for c in cells for k in re.findall(r"`(\w+)`", c)} == known, section
+
+
+def test_sighup(tmp_path):
+    """Another spool, more pushes, one that goes elsewhere: at once. The socket: not, and so it says."""
+    servers = [Server(tmp_path / str(i)) for i in range(2)]
+    rule = ['[target "api"]', f"pid = {os.getpid()}", '[trigger "g"]', "rule = growth 1G in 10m", "capture = ladder",
+            "warmup = 0"]
+
+    def captures(s):
+        return s.get("/captures", status=200).json()["captures"]
+
+    def reload(s, *lines, listen="127.0.0.1:0"):
+        s.listen = listen
+        s.write(*lines)
+        n = sum("configuration read again" in x for x in s.lines)
+        s.process.send_signal(signal.SIGHUP)
+        until(lambda: sum("configuration read again" in x for x in s.lines) > n)
+
+    def push(server):
+        return ['[push "p"]', "kind = pyroscope", f"url = http://127.0.0.1:{server.port}"]
+
+    for server in servers:
+        server.store.parent.mkdir()
+        server.start()
+    try:
+        with Serve(tmp_path, f"spool = {tmp_path}/a", *rule) as s:
+            until(lambda: len(captures(s)) == 1)
+            reload(s, f"spool = {tmp_path}/b", *rule, *push(servers[0]))
+            until(lambda: len(captures(s)) == 1 and servers[0].seen())
+            assert len(list((tmp_path / "a").glob("api/*"))) == len(list((tmp_path / "b").glob("api/*"))) == 1
+            labels = servers[0].seen()[0]["labels"]
+            assert (labels["__name__"], labels["trigger"]) == ("memwho_ladder", "baseline")
+            # the same again: the push goes on as it is; then to another server
+            reload(s, f"spool = {tmp_path}/b", *rule, *push(servers[0]))
+            until(lambda: len(servers[0].seen()) == 2)
+            reload(s, f"spool = {tmp_path}/b", *rule, *push(servers[1]))
+            until(lambda: servers[1].seen())
+            assert len(servers[0].seen()) == 2 and len(captures(s)) == 3
+            assert not [x for x in s.lines if "at the next start" in x]
+            reload(s, f"spool = {tmp_path}/b", "timeout = 7", *rule, listen="127.0.0.1:1")
+            said = [x for x in s.lines if "at the next start" in x]
+            assert len(said) == 2 and "listen = 127.0.0.1:1" in said[0] and "limits of connections" in said[1]
+            assert "memwho_push_sent_total" not in s.get("/metrics").text
+            # a spool that cannot be: nothing changes
+            s.write(f"spool = {tmp_path}/no/such", *rule)
+            s.process.send_signal(signal.SIGHUP)
+            s.wait_line("the configuration stays as it was: cannot make the spool")
+            assert len(captures(s)) >= 3
+    finally:
+        for server in servers:
+            server.stop()
