@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "cli/cli.h"
+#include "cli/diff_spool.h"
 #include "cli/live_ladder.h"
 #include "cli/show.h"
 #include "cli/targets.h"
@@ -62,18 +63,26 @@ static int read_word(const char *word, struct profile **ret, struct error *err)
 
 /* Labels and inlining are settled before the two meet: a diff has neither
  * process ids nor object counts to group by. */
-static int read_side(const char *word, const struct render_options *o, struct profile **ret,
-                     struct error *err)
+static int settle(struct profile **p, const struct render_options *o, struct error *err)
 {
 	const struct transform_options before = { .by = o->by, .no_inline = o->no_inline };
-	cleanup(profile_freep) struct profile *p = NULL;
-	int r = read_word(word, &p, err);
+	cleanup(profile_freep) struct profile *old = NULL;
 
-	if (r == 0 && !ladder_rows_is(p) && (before.by || before.no_inline))
-		return transform_apply(p, &before, ret, err);
-	if (r == 0)
-		*ret = take_ptr(p);
-	return r;
+	if (ladder_rows_is(*p) || !(before.by || before.no_inline))
+		return 0;
+	old = take_ptr(*p);
+	return transform_apply(old, &before, p, err);
+}
+
+static int read_both(const char *const words[2], struct profile **before, struct profile **after,
+                     struct error *err)
+{
+	int r;
+
+	if (diff_spool_is(words[0]) || diff_spool_is(words[1]))
+		return diff_spool_read(words[0], words[1], before, after, err);
+	r = read_word(words[0], before, err);
+	return r < 0 ? r : read_word(words[1], after, err);
 }
 
 /* --type names what is compared, or which side of the result is shown. */
@@ -97,10 +106,12 @@ static int compare(const struct cli_args *args, struct show *show, struct profil
 	cleanup(profile_freep) struct profile *before = NULL, *after = NULL;
 	const char *const words[2] = { args->words[0], args->words[1] };
 	const char *type = NULL;
-	int r = read_side(words[0], &show->options, &before, err);
+	int r = read_both(words, &before, &after, err);
 
 	if (r == 0)
-		r = read_side(words[1], &show->options, &after, err);
+		r = settle(&before, &show->options, err);
+	if (r == 0)
+		r = settle(&after, &show->options, err);
 	if (r < 0)
 		return r;
 	if (ladder_rows_is(before) != ladder_rows_is(after))
@@ -145,6 +156,9 @@ const struct cli_command diff_command = {
 		"matched by name, code without a name by its place in its module, so that a\n"
 		"restarted or rebuilt program compares. --type names the value to compare.\n"
 		"\n"
+		"A folder is a spool of memwho serve, or a target's in it, perhaps of another\n"
+		"machine: the newest captures of the same build are compared.\n"
+		"\n"
 		"Or they are ladders: running processes (a PID, a name, pidfile:PATH ...) and\n"
 		"what memwho PID -o x.json saved, here or on another machine. Then the result is\n"
 		"what differs by owner, and the settings that explain it.\n"
@@ -153,7 +167,8 @@ const struct cli_command diff_command = {
 		"  memwho alloc 4711 -d 10s -o after.pb.gz\n"
 		"  memwho diff before.pb.gz after.pb.gz\n"
 		"  memwho diff before.pb.gz after.pb.gz -o grew.svg\n"
-		"  memwho diff 4711 on-the-host.json\n",
+		"  memwho diff 4711 on-the-host.json\n"
+		"  memwho diff host1/spool/api host2/spool/api\n",
 	.option_tables = options,
 	.run = run,
 };
