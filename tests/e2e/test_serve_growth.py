@@ -14,6 +14,7 @@ import pytest
 import gopprof
 from hold import Hold
 from serving import Serve, until
+from test_pictures import flame_box
 
 GROWER = """
 import sys
@@ -119,6 +120,19 @@ def test_bad_rules_are_told(tmp_path):
         assert f'{conf}:5: trigger "g"' in r.err and why in r.err
 
 
+def zoom(browser):
+    """A click on a frame of the picture makes it as wide as the whole; reset makes it what it was."""
+    name, width, full = browser.js("""
+        const v = window.memwho.flame, full = Math.max(...v.boxes.flat().filter(Boolean).map(b => b.w));
+        const b = v.boxes.flat().find(b => b && b.w > 30 && b.w < 0.9 * full);
+        return [b.node.name, b.w, full];""")
+    box = flame_box(browser, "flame", name)
+    browser.click_at(box["x"], box["y"])
+    assert flame_box(browser, "flame", name)["w"] == pytest.approx(full, abs=0.5)
+    browser.click("#reset")
+    assert flame_box(browser, "flame", name)["w"] == pytest.approx(width, abs=0.5)
+
+
 def test_the_page(tmp_path, browser):
     if os.geteuid() != 0:
         pytest.skip("needs root")
@@ -143,6 +157,7 @@ def test_the_page(tmp_path, browser):
         browser.click("#captures tbody tr:first-child input[name=after]")
         browser.click("#diff button")
         browser.wait("return location.pathname === '/diff' && document.readyState === 'complete'")
+        zoom(browser)
         conftest.leave_page(browser, "serve-diff")
         # a capture that is refused is told; then one is made and zoomed
         browser.open(f"http://{s.host}:{s.port}/")

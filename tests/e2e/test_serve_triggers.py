@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=120
+# meson: timeout=120 parallel
 """memwho serve: rules about single stacks and about what allocators have given out; who was killed
 for want of memory."""
 import os
