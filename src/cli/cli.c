@@ -152,12 +152,19 @@ int cli_word(const struct cli_args *args, const char *what, const char **ret, st
 	return error_hint(err, "usage: memwho %s %s", c->name, c->usage);
 }
 
+/* In one write: stderr has no buffer, and a service's workers write there, too. */
 static void remark(const char *text)
 {
-	fputs("memwho: ", stderr);
-	for (; *text; text++)
-		fputc((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text, stderr);
-	fputc('\n', stderr);
+	cleanup_free char *line = NULL;
+	int n = asprintf(&line, "memwho: %s\n", text);
+
+	if (n < 0) {
+		line = NULL;
+		return;
+	}
+	for (char *c = line; c < line + n - 1; c++)
+		*c = (unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c;
+	fwrite(line, 1, (size_t)n, stderr);
 }
 
 static void sink(enum log_level level, const char *text)

@@ -30,6 +30,8 @@ static void put_growth(const struct watched_item *item, struct metrics_page_targ
 static void put_target(const struct service *s, const struct watched_item *item,
                        struct metrics_page_target *to)
 {
+	bool is_recorded = item->n_processes && item->figures_due_ns;
+
 	*to = (struct metrics_page_target){
 		.name = item->name,
 		.comm = item->n_processes ? item->comm : "",
@@ -39,9 +41,9 @@ static void put_target(const struct service *s, const struct watched_item *item,
 		.cgroup_used_bytes = -1,
 		.cgroup_limit_bytes = -1,
 		.limit_eta_s = -1,
-		.held_bytes = -1,
-		.lost_events = -1,
-		.recording_cpu_s = -1,
+		.held_bytes = is_recorded ? (double)item->held_bytes : -1,
+		.lost_events = is_recorded ? (double)item->lost_events : -1,
+		.recording_cpu_s = is_recorded ? item->recording_cpu_s : -1,
 	};
 	put_growth(item, to);
 }

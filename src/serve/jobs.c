@@ -142,6 +142,11 @@ static bool attaches(enum worker_kind kind)
 	return kind == WORKER_HEAP || kind == WORKER_MAP || kind == WORKER_REFS;
 }
 
+static bool needs_recording(enum worker_kind kind)
+{
+	return kind == WORKER_STACKS || kind == WORKER_FIGURES;
+}
+
 static bool is_same(const struct jobs_key *a, const struct jobs_key *b)
 {
 	return !strcmp(a->target, b->target) && a->kind == b->kind && a->seconds == b->seconds &&
@@ -212,7 +217,9 @@ static void on_reply(struct jobs *j, struct job *job, const struct worker_reply 
 	struct jobs_result r = { .err = reply->err,
 		                 .fd = job->result,
 		                 .bytes = reply->bytes,
-		                 .held_bytes = reply->held_bytes };
+		                 .held_bytes = reply->held_bytes,
+		                 .lost_events = reply->lost_events,
+		                 .cost_s = reply->cost_s };
 
 	job->let_go = true;
 	finish(j, job, &r);
@@ -462,7 +469,7 @@ static enum jobs_verdict ask(struct jobs *j, const struct jobs_key *key, struct 
 	struct recording *recording = find_recording(j, key->target);
 	struct job *job = NULL;
 
-	if ((key->kind != WORKER_HEAP && key->kind != WORKER_STACKS) || !recording ||
+	if ((key->kind != WORKER_HEAP && !needs_recording(key->kind)) || !recording ||
 	    recording->state != JOBS_RECORDED ||
 	    !records(recording, key->processes, key->n_processes))
 		recording = NULL;
@@ -470,7 +477,7 @@ static enum jobs_verdict ask(struct jobs *j, const struct jobs_key *key, struct 
 		error_set(err, EINTR, "the service ends");
 		return JOBS_FAILED;
 	}
-	if (key->kind == WORKER_STACKS && !recording) {
+	if (needs_recording(key->kind) && !recording) {
 		error_set(err, ENODATA, "it is not recorded");
 		return JOBS_FAILED;
 	}

@@ -44,7 +44,9 @@ struct jobs_result {
 	int fd;           /* jobs' own: dup() it; read it from its beginning */
 	uint64_t bytes;
 	int64_t held_bytes;
-	bool cancelled; /* by the end of the service */
+	int64_t lost_events; /* of WORKER_FIGURES, as struct worker_reply's, */
+	double cost_s;       /* and this */
+	bool cancelled;      /* by the end of the service */
 };
 
 /* Who waits; the caller's memory, until done() or jobs_leave(). */

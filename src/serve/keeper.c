@@ -9,7 +9,9 @@
 #include "serve/oom.h"
 #include "serve/store.h"
 
-enum { RETRY_S = 30, MOST_RETRY_S = 3600 };
+enum { RETRY_S = 30, MOST_RETRY_S = 3600, FIGURES_COST = 50 };
+
+static const uint64_t FIGURES_NS = 5000000000; /* a fiftieth of the time, at most */
 
 static void begin(struct service *s, struct watched_item *item)
 {
@@ -96,6 +98,57 @@ static void let_go(struct service *s, struct watched_item *item)
 	}
 }
 
+/* ---- what it says of itself ---- */
+
+struct figures {
+	struct jobs_waiter waiter;
+	struct service *s;
+	char target[CONFIG_NAME_BYTES];
+	uint64_t begun_ns;
+};
+
+static void on_figures(struct jobs_waiter *w, const struct jobs_result *r)
+{
+	struct figures *f = (struct figures *)w;
+	uint64_t now = clock_now_ns(), cost = FIGURES_COST * (now - f->begun_ns);
+
+	for (size_t i = 0; !r->err.code && i < watched_n(f->s->watched); i++) {
+		struct watched_item *item = watched_at(f->s->watched, i);
+
+		if (strcmp(item->name, f->target) != 0)
+			continue;
+		item->held_bytes = r->held_bytes;
+		item->lost_events = r->lost_events;
+		item->recording_cpu_s = r->cost_s;
+		item->figures_due_ns = now + (cost > FIGURES_NS ? cost : FIGURES_NS);
+	}
+	free(f);
+}
+
+static void ask_figures(struct service *s, struct watched_item *item, uint64_t now)
+{
+	struct figures *f = calloc(1, sizeof(*f));
+	struct jobs_running running;
+	struct error ignored;
+	struct jobs_key key;
+
+	if (!f)
+		return;
+	memset(&key, 0, sizeof(key));
+	memcpy(key.target, item->name, sizeof(key.target));
+	memcpy(f->target, item->name, sizeof(f->target));
+	key.kind = WORKER_FIGURES;
+	key.n_processes = item->n_processes;
+	memcpy(key.processes, item->processes, sizeof(key.processes));
+	f->s = s;
+	f->waiter.done = on_figures;
+	f->begun_ns = now;
+	if (jobs_ask(s->jobs, &key, &f->waiter, &running, &ignored) != JOBS_WAIT)
+		free(f);
+	else /* until the answer */
+		item->figures_due_ns = now + 10 * FIGURES_NS;
+}
+
 static void keep(struct service *s, struct watched_item *item, uint64_t now)
 {
 	char why[ERROR_MESSAGE_BYTES];
@@ -113,6 +166,9 @@ static void keep(struct service *s, struct watched_item *item, uint64_t now)
 		}
 		jobs_unrecord(s->jobs, item->name);
 		item->last_pid = 0;
+		item->figures_due_ns = 0;
+		item->held_bytes = item->lost_events = -1;
+		item->recording_cpu_s = -1;
 		begin(s, item);
 		break;
 	case JOBS_RECORDING_FAILED:
@@ -123,7 +179,11 @@ static void keep(struct service *s, struct watched_item *item, uint64_t now)
 		jobs_unrecord(s->jobs, item->name);
 		begin(s, item);
 		break;
-	case JOBS_RECORDED: item->retry_s = 0; break;
+	case JOBS_RECORDED:
+		item->retry_s = 0;
+		if (now >= item->figures_due_ns)
+			ask_figures(s, item, now);
+		break;
 	default: break;
 	}
 }

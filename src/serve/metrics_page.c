@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -246,12 +247,24 @@ static double own_resident(void)
 	return bytes;
 }
 
+static double children_cpu_s(void)
+{
+	struct rusage u;
+
+	if (getrusage(RUSAGE_CHILDREN, &u) < 0)
+		return 0;
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
 static void write_own(struct page *g)
 {
 	metrics_family(&g->m, METRICS_GAUGE, "memwho_build_info", "The version of memwho.");
 	metrics_sample(&g->m, 1, metrics_labels("version", text(g->p->version)));
 	one(g, METRICS_COUNTER, "memwho_own_cpu_seconds", "CPU time of memwho itself.",
 	    (double)clock_self_cpu_ns() / 1e9);
+	one(g, METRICS_COUNTER, "memwho_captures_cpu_seconds",
+	    "CPU time of the processes that captured, and have ended.", children_cpu_s());
 	if (own_resident() >= 0)
 		one(g, METRICS_GAUGE, "memwho_own_resident_bytes",
 		    "Resident memory of memwho itself.", own_resident());

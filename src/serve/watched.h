@@ -39,7 +39,11 @@ struct watched_item {
 	uint64_t looked_ns;
 	uint64_t retry_ns; /* a recording that failed: keeper.c */
 	unsigned retry_s;
-	int32_t last_pid;           /* whose last look is asked for */
+	int32_t last_pid; /* whose last look is asked for */
+	/* what its recording has said last, keeper.c; not known while figures_due_ns is 0 */
+	int64_t held_bytes, lost_events;
+	double recording_cpu_s;
+	uint64_t figures_due_ns;
 	int statm[WORKER_MAX_PIDS]; /* of the processes; -1: not kept open. watched.c's own */
 	uint64_t whole_ns;          /* the last look that was not by these alone */
 	uint64_t restarts;          /* times that other processes were there than before */

@@ -37,16 +37,17 @@ enum {
 
 enum worker_kind {
 	WORKER_LADDER,
-	WORKER_HEAP,   /* who holds what */
-	WORKER_MAP,    /* who mapped it */
-	WORKER_REFS,   /* who refers to it */
-	WORKER_SYMBOL, /* names of addresses: text is "0xa+0xb" */
-	WORKER_RECORD, /* attach, then answer WORKER_LOOK at any time */
-	WORKER_ROWS,   /* the ladder in figures: struct worker_row */
-	WORKER_STORED, /* a profile of inputs[0] in another format, */
-	WORKER_DIFF,   /* or the difference from inputs[0] to inputs[1] */
-	WORKER_LOOK,   /* to a recording one: what is held now; seconds: what changes in them */
-	WORKER_STACKS, /* the same: struct trigger_stack of those that hold least_bytes */
+	WORKER_HEAP,    /* who holds what */
+	WORKER_MAP,     /* who mapped it */
+	WORKER_REFS,    /* who refers to it */
+	WORKER_SYMBOL,  /* names of addresses: text is "0xa+0xb" */
+	WORKER_RECORD,  /* attach, then answer WORKER_LOOK at any time */
+	WORKER_ROWS,    /* the ladder in figures: struct worker_row */
+	WORKER_STORED,  /* a profile of inputs[0] in another format, */
+	WORKER_DIFF,    /* or the difference from inputs[0] to inputs[1] */
+	WORKER_LOOK,    /* to a recording one: what is held now; seconds: what changes in them */
+	WORKER_FIGURES, /* the same: only what the reply has */
+	WORKER_STACKS,  /* the same: struct trigger_stack of those that hold least_bytes */
 	WORKER_N_KINDS,
 };
 
@@ -81,8 +82,10 @@ struct worker_row {
 struct worker_reply {
 	uint64_t id;
 	struct error err;
-	uint64_t bytes;     /* written */
-	int64_t held_bytes; /* WORKER_HEAP, WORKER_LOOK: sum of what is held; else 0 */
+	uint64_t bytes;      /* written */
+	int64_t held_bytes;  /* WORKER_HEAP, LOOK, FIGURES: sum of what is held; else 0 */
+	int64_t lost_events; /* WORKER_FIGURES; -1: not known */
+	double cost_s;       /* the same: CPU time that it has cost the target, as estimated */
 	bool ended; /* WORKER_LOOK: the recording had ended (the target did, or by budget) */
 };
 

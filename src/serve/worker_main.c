@@ -485,6 +485,30 @@ static int write_held(struct recording *r, const struct profile *before, uint64_
 	return write_profile(r->w, delta ? delta : now, false, err);
 }
 
+/* -1: it is not said. */
+static double figure(const struct profile *p, const char *key)
+{
+	const struct report_figure *f = report_get(profile_report_const(p), key);
+
+	if (!f)
+		return -1;
+	return f->kind == REPORT_DOUBLE ? f->real : f->kind == REPORT_INT ? (double)f->integer : -1;
+}
+
+static int read_figures(struct recording *r, struct error *err)
+{
+	cleanup(profile_freep) struct profile *now = NULL;
+	int held, rc = held_now(r, &now, err);
+
+	if (rc < 0)
+		return rc;
+	held = profile_find_type(now, "inuse_space");
+	r->w->reply.held_bytes = held < 0 ? 0 : profile_total(now, (size_t)held);
+	r->w->reply.lost_events = (int64_t)figure(now, "lost_events");
+	r->w->reply.cost_s = figure(now, "cost_cpu_seconds");
+	return 0;
+}
+
 static int write_stacks(struct recording *r, struct error *err)
 {
 	cleanup(profile_freep) struct profile *now = NULL;
@@ -539,6 +563,10 @@ static void begin_look(struct recording *r)
 	struct error err = { 0 };
 	int rc = 0;
 
+	if (r->w->q.kind == WORKER_FIGURES) {
+		answer(r->w, read_figures(r, &err), &err);
+		return;
+	}
 	if (r->w->q.kind == WORKER_STACKS) {
 		answer(r->w, write_stacks(r, &err), &err);
 		return;

@@ -7,6 +7,7 @@ import hashlib
 import os
 import pathlib
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -30,8 +31,9 @@ class Account:
 
     def take_log(self, lines):
         for line in lines:
-            if line and ": kept " in line:
-                self.logged.add(line.split(": kept ")[1].split()[0])
+            found = re.search(r": kept (\S+) \(", line or "")  # the whole of it: the last line may be cut
+            if found:
+                self.logged.add(found[1])
         self.ids |= self.logged
 
     def take_answers(self, s, stop):

@@ -30,6 +30,11 @@ def folded(s, path):
     return [(x.rpartition(" ")[0], int(x.rpartition(" ")[2])) for x in lines]
 
 
+def metric(s, name):
+    found = re.search(rf'^{name}{{target="api"}} (\S+)', s.get("/metrics").text, re.M)
+    return float(found[1]) if found else -1
+
+
 def test_one_stack_grows(tmp_path, needs_bpf):
     """As others shrink by as much: the process does not grow."""
     with Hold(PROGRAMS / "hold") as hold, \
@@ -37,20 +42,23 @@ def test_one_stack_grows(tmp_path, needs_bpf):
                   "record = always", *trigger("held-growth 4M by stack in 1m")) as s:
         until(lambda: s.get("/targets/api").json()["recording"] == "yes")
         hold.command("go 40")
-        until(lambda: captures(s, "baseline"))
-        for _ in range(4):
+        until(lambda: captures(s, "baseline"), 30)
+        for _ in range(2):
             hold.command("churn 200")
             time.sleep(1)
         assert len(captures(s)) == 1
         hold.command("many 40000")  # one stack, caller_c;site_01
         hold.command("free 10")
-        made = until(lambda: captures(s, "held-growth")) and captures(s, "held-growth")
+        made = until(lambda: captures(s, "held-growth"), 30) and captures(s, "held-growth")
         assert len(made) == 1 and "one stack holds" in made[0]["reason"]
         grown = max(folded(s, f"/captures/{made[0]['id']}/diff?before={made[0]['baseline']}&format=folded"),
                     key=lambda x: x[1])
         assert "caller_c;many;site_01" in grown[0] and grown[1] > 4 << 20
+        # what the recording says of itself
+        until(lambda: metric(s, "memwho_held_bytes") > 4 << 20, 60)
+        assert metric(s, "memwho_lost_events_total") == 0
+        assert re.search(r"^memwho_captures_cpu_seconds_total 0\.\d+$", s.get("/metrics").text, re.M)
         # it holds what it held: no second one
-        time.sleep(5)
         assert len(captures(s, "held-growth")) == 1
 
 
