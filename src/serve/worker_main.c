@@ -208,7 +208,8 @@ static int jemallocs_heap(struct work *w, struct profile **ret)
 {
 	struct error ignored;
 
-	return !(w->q.seconds > 0) && capture_je_own(w->pids[0], ret, &ignored) > 0;
+	return (!(w->q.seconds > 0) || w->q.is_held) &&
+	       capture_je_own(w->pids[0], ret, &ignored) > 0;
 }
 
 /* What a runtime has recorded itself (Go): 1; with seconds, by how much that changes. */
