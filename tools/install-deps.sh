@@ -7,7 +7,7 @@ set -eu
 build="gcc libc6-dev meson ninja-build pkg-config python3 clang
 	libbpf-dev libelf-dev libdw-dev libdebuginfod-dev libiberty-dev liblzma-dev libzydis-dev
 	libjansson-dev zlib1g-dev libzstd-dev liblz4-dev libmicrohttpd-dev libinih-dev libsqlite3-dev libcurl4-gnutls-dev"
-tests="git bpftrace libcmocka-dev python3-pytest clang-format shellcheck zsh g++ procps binutils gdb musl-tools
+tests="git iproute2 bpftrace libcmocka-dev python3-pytest clang-format shellcheck zsh g++ procps binutils gdb musl-tools
 	libjemalloc-dev libgoogle-perftools-dev libmimalloc-dev systemtap-sdt-dev llvm xz-utils openssl curl
 	postgresql libcap2-bin crun lua5.1 lua5.2 lua5.3 lua5.4 liblua5.1-0 liblua5.3-0 liblua5.4-0
 	liblua5.3-dev liblua5.4-dev redis-server haproxy"
@@ -33,6 +33,7 @@ case " $id ${ID_LIKE:-} " in
 *" ubuntu "*) build="$build linux-tools-generic" ;; # bpftool; src/bpf/meson.build finds it
 *" debian "*)
 	build="$build bpftool"
+	tests="$tests libarchive13" # debuginfod wants it
 	tests="$tests chromium chromium-driver" # Ubuntu's are snaps: the browser tests are skipped there
 	;;
 *)
