@@ -82,7 +82,7 @@ def test_everything_works(tmp_path, needs_bpf, code):
         assert s.get("/targets/api/refs").status == 501  # no heap of Go or Lua: not forbidden
         s.write("budget = 2%", f"spool = {tmp_path}/spool", '[target "api"]', f"pid = {hold.pid}", "record = always")
         s.process.send_signal(1)
-        until(lambda: s.get("/targets/api").json()["recording"] == "yes")
+        until(lambda: s.get("/targets/api").json()["recording"] == "yes", 60)
         hold.command("go 5")
         text = s.get("/targets/api/debug/pprof/heap?debug=1", status=200).text
         assert "memory held" in text
