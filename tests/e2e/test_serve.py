@@ -249,6 +249,14 @@ def test_a_go_program_has_its_own_profile(tmp_path):
             types, samples = profile(tmp_path, a)
             assert types[3] == "inuse_space" and samples
             assert s.get(f"/targets/{p.pid}/refs", status=200).json()["result"] == "refs"
+        # a rule's capture is that profile as a whole, not what changes in some seconds
+        held = sum(x.values[3] for x in samples)
+        with Serve(tmp_path, f"spool = {tmp_path}/spool", '[target "go"]', f"pid = {p.pid}", '[trigger "g"]',
+                   "rule = growth 1G in 10m", "warmup = 0") as s:
+            until(lambda: s.get("/captures").json()["captures"], 20)
+            kept, = s.get("/captures").json()["captures"]
+            _, samples = profile(tmp_path, s.get(f"/captures/{kept['id']}", status=200))
+            assert sum(x.values[3] for x in samples) == pytest.approx(held, rel=0.1) and held > 0
     finally:
         conftest.end(p)
 
