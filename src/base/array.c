@@ -4,8 +4,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "base/huge.h"
-
 int array_reserve_bytes(void **items, size_t *cap, size_t need, size_t elem_bytes,
                         struct error *err)
 {
@@ -25,7 +23,7 @@ int array_reserve_bytes(void **items, size_t *cap, size_t need, size_t elem_byte
 	grown = realloc(*items, bytes);
 	if (!grown)
 		return error_oom(err);
-	*items = huge_advise(grown, bytes);
+	*items = grown;
 	*cap = n;
 	return 0;
 }

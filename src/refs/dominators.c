@@ -7,7 +7,6 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
-#include "base/huge.h"
 
 enum { NO_TIER = 255, AHEAD = 16 };
 
@@ -67,7 +66,7 @@ static int lend(struct work *w, uint32_t **ret, struct error *err)
 {
 	const size_t bytes = (w->d->n + 2) * sizeof(**ret);
 
-	*ret = w->n_spare ? w->spare[--w->n_spare] : huge_advise(malloc(bytes), bytes);
+	*ret = w->n_spare ? w->spare[--w->n_spare] : malloc(bytes);
 	return *ret ? 0 : error_oom(err);
 }
 

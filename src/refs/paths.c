@@ -8,7 +8,6 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
-#include "base/huge.h"
 
 enum { FRAME_BYTES = 1024, LATELY = 1 << 10, AHEAD = 8 };
 
@@ -344,8 +343,6 @@ int paths_compute(const struct object_graph *g, const struct dominators *d, cons
 	p.place = malloc((g->n_nodes + 1) * sizeof(*p.place));
 	if (!queue || !of_set || !p.place)
 		return error_oom(err);
-	huge_advise(queue, first_leaf * sizeof(*queue));
-	huge_advise(p.place, g->n_nodes * sizeof(*p.place));
 	memset(of_set, 0xff, (s->n_sets + 1) * sizeof(*of_set));
 	begin(&w);
 	for (size_t k = 0; r == 0 && k < g->n_roots; k++) {

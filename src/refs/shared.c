@@ -8,7 +8,6 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
-#include "base/huge.h"
 
 enum { LATELY = 256, ROUNDS = 64 };
 
@@ -317,8 +316,6 @@ int shared_compute(const struct object_graph *g, const struct dominators *d, str
 	s.set = malloc(d->n * sizeof(*s.set));
 	if (!top || !s.set)
 		return error_oom(err);
-	huge_advise(top, d->n * sizeof(*top));
-	huge_advise(s.set, d->n * sizeof(*s.set));
 	s.n_vertices = d->n;
 	memset(s.set, 0xff, d->n * sizeof(*s.set));
 	for (uint32_t k = 0; r == 0 && k < d->n_roots; k++)

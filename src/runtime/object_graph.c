@@ -8,7 +8,6 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
-#include "base/huge.h"
 #include "base/search.h"
 
 enum { FIRST_NODES = 1024 };
@@ -102,7 +101,7 @@ static int grow(void *array, size_t n, size_t each, struct error *err)
 
 	if (!p)
 		return error_oom(err);
-	*items = huge_advise(p, n * each);
+	*items = p;
 	return 0;
 }
 
@@ -341,7 +340,6 @@ static int move(void *items, size_t each, const struct object_graph *g, const ui
 
 	if (!to)
 		return error_oom(err);
-	huge_advise(to, g->cap_nodes * each);
 	for (size_t i = 0; i < g->n_nodes; i++)
 		memcpy(to + turn[i] * each, *from + i * each, each);
 	free(*from);

@@ -168,6 +168,23 @@ def test_no_core(tmp_path):
     refused("refs", path, said="threads")
 
 
+def test_core_without_its_data(plain, tmp_path):
+    """Cut off before the program's variables, or its headers say that they are nowhere: it ends."""
+    core, out = core_of(plain.pid, tmp_path), tmp_path / "core"
+    core.rename(out)
+    with open(out, "r+b") as f:
+        n, at = struct.unpack_from("<H", f.read(64), 56)[0], 64
+        headers = [(at + 56 * i, struct.unpack_from("<IIQQQQQQ", f.read(56))) for i in range(n)]
+        # PT_LOAD, writable, not high up: the program's
+        data = [(where, h) for where, h in headers if h[0] == 1 and h[1] & 2 and h[3] < 1 << 32]
+        assert len(data) >= 1, headers
+        for where, _ in data:
+            f.seek(where + 8)
+            f.write(struct.pack("<Q", 1 << 62))
+    result = run_as([], "refs", out, "--exe", build("exec"), timeout=30)
+    is_refusal(result, hint="hint: " in result.err)
+
+
 # ---- permission ----
 
 def test_not_permitted(plain):

@@ -4,7 +4,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -13,7 +12,6 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/hash.h"
-#include "base/huge.h"
 #include "base/json.h"
 #include "base/search.h"
 #include "base/utf8.h"
@@ -73,40 +71,6 @@ static void hash_map_keeps_what_it_was_given(void **state)
 		n++;
 	assert_int_equal(n, 5);
 	hash_map_clear(&m);
-}
-
-/* realloc() grows what was advised where it lies or by moving its pages, never by copying: the
- * mapping stays one. */
-static void large_arrays_stay_one_mapping(void **state)
-{
-	struct error err = { 0 };
-	cleanup_free uint64_t *items = NULL;
-	char line[256];
-	size_t cap = 0, found = 0;
-	FILE *maps;
-
-	(void)state;
-	errno = EDOM;
-	assert_null(huge_advise(NULL, SIZE_MAX));
-	for (size_t n = 1 << 16; n <= 1 << 23; n *= 2) {
-		assert_int_equal(array_reserve(&items, &cap, n, &err), 0);
-		for (size_t i = n / 2; i < n; i++)
-			items[i] = i;
-	}
-	assert_int_equal(errno, EDOM);
-	for (size_t i = 1 << 15; i < 1 << 23; i++)
-		assert_true(items[i] == i);
-	maps = fopen("/proc/self/maps", "re");
-	assert_non_null(maps);
-	while (fgets(line, sizeof(line), maps)) {
-		unsigned long start, end;
-
-		if (sscanf(line, "%lx-%lx", &start, &end) == 2 && start <= (unsigned long)items &&
-		    end >= (unsigned long)(items + cap))
-			found++;
-	}
-	fclose(maps);
-	assert_int_equal(found, 1);
 }
 
 static void array_reserve_refuses_overflow(void **state)
@@ -180,7 +144,6 @@ int main(void)
 		cmocka_unit_test(long_messages_are_cut),
 		cmocka_unit_test(printed_errors_hold_no_control_bytes),
 		cmocka_unit_test(hash_map_keeps_what_it_was_given),
-		cmocka_unit_test(large_arrays_stay_one_mapping),
 		cmocka_unit_test(array_reserve_refuses_overflow),
 		cmocka_unit_test(partition_point_is_the_first_that_is_not),
 		cmocka_unit_test(json_is_valid_whatever_the_bytes),

@@ -9,7 +9,6 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/hash.h"
-#include "base/huge.h"
 #include "runtime/go/go_account.h"
 #include "runtime/go/go_births.h"
 #include "runtime/go/go_changes.h"
@@ -211,7 +210,7 @@ static int reserve(struct making *m)
 	layout = reallocarray(m->layout, cap, sizeof(*layout));
 	if (!layout)
 		return error_oom(m->err);
-	m->layout = huge_advise(layout, cap * sizeof(*layout));
+	m->layout = layout;
 	m->cap = cap;
 	return 0;
 }
@@ -638,7 +637,6 @@ static int make(struct making *m, struct image *i, const char *version)
 	m->node = malloc(((size_t)m->o.n_slots + 1) * sizeof(*m->node));
 	if (!m->node)
 		return error_oom(m->err);
-	huge_advise(m->node, ((size_t)m->o.n_slots + 1) * sizeof(*m->node));
 	memset(m->node, 0xff, ((size_t)m->o.n_slots + 1) * sizeof(*m->node));
 	m->claims.objects = &m->o;
 	m->claims.texts = &m->g;

@@ -77,8 +77,8 @@ static int find_heap(struct go_objects *o, struct error *err)
 		uint64_t most = s ? go_module_end_of(o->module, o->module->data[k].start) : 0;
 		struct regions_data d = { .start = at, .end = at };
 
-		/* data and .bss are neighbours, of one kind or two */
-		while (s && s->start == d.end && (s->prot & MAPS_WRITE)) {
+		/* data and .bss are neighbours, of one kind or two; a core may end before them */
+		while (s && s->start == d.end && s->bytes && (s->prot & MAPS_WRITE)) {
 			d.end = s->start + s->bytes; /* no variable is in what a core leaves out */
 			s = d.end < most ? image_find(o->image, d.end) : NULL;
 		}

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/huge.h"
-
 enum { BLOCK = 1 << 16, FIRST = 1 << 13 };
 
 void go_queue_close(struct go_queue *q)
@@ -39,7 +37,7 @@ static int reserve(struct go_queue *q, uint32_t n, struct error *err)
 	turn = reallocarray(q->turn, cap, sizeof(*turn));
 	if (!turn)
 		return error_oom(err);
-	q->turn = huge_advise(turn, cap * sizeof(*turn));
+	q->turn = turn;
 	taken = realloc(q->taken, cap / 8);
 	if (!taken)
 		return error_oom(err);

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/huge.h"
 #include "runtime/go/go_objects.h"
 
 enum { MAPPED_FROM = 1 << 20, WAIT_NS = 1000000, MAX_WAITS = 100 };
@@ -28,7 +27,7 @@ static uint8_t *take(struct go_span_memory *m, uint64_t bytes)
 
 	if (bytes == GO_HEAP_PAGE && !m->room) {
 		m->n_room = m->limit / GO_HEAP_PAGE;
-		m->room = huge_advise(malloc(m->n_room * GO_HEAP_PAGE), m->n_room * GO_HEAP_PAGE);
+		m->room = malloc(m->n_room * GO_HEAP_PAGE);
 		m->n_used = m->free = 0;
 	}
 	if (bytes != GO_HEAP_PAGE || !m->room || (!m->free && m->n_used == m->n_room))
