@@ -83,7 +83,10 @@ for line in sys.stdin:
 
 def test_growth_of_what_is_allocated(tmp_path):
     """And is not resident: blocks that nobody has written into."""
-    process = subprocess.Popen([sys.executable, "-c", ALLOCATOR], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    # meson has malloc write into every block
+    calm = {k: v for k, v in os.environ.items() if k != "MALLOC_PERTURB_"}
+    process = subprocess.Popen([sys.executable, "-c", ALLOCATOR], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               text=True, env=calm)
     try:
         with Serve(tmp_path, f"spool = {tmp_path}/spool", '[target "api"]', f"pid = {process.pid}",
                    *trigger("growth 64M of allocated in 1m", "capture = ladder"),
