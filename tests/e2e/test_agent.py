@@ -19,7 +19,7 @@ from victim import victim
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the agent is for x86-64")
 
 # every STEP-th step is tried in one run; 1: each of them
-EVERY = int(os.environ.get("AGENT_EVERY", "397"))
+EVERY = int(os.environ.get("AGENT_EVERY", "601"))
 RUNS = int(os.environ.get("AGENT_RUNS", "8"))
 MEAN = 64 * 1024
 CODE_BYTES = 0x30000  # agent_format.h
