@@ -10,7 +10,7 @@ from test_agent import CODE_BYTES, agenter, changed_code, mappings, places
 from victim import victim  # noqa: F401, a fixture
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the agent is for x86-64")
-CYCLES = int(os.environ.get("AGENT_CYCLES", "12"))
+CYCLES = int(os.environ.get("AGENT_CYCLES", "8"))
 PIECE = 50  # between two looks at the process
 
 

@@ -17,7 +17,7 @@ TRIM = ("call", "malloc_trim", 0)
 PURGE = ("call", "mallctl", "s:arena.4096.purge", 0, 0, 0, 0)
 MIXED = "cacnefrs"
 # every STEP-th step is tried in one run; the whole is `./dev matrix inject`
-EVERY = int(os.environ.get("INJECT_EVERY", "3"))
+EVERY = int(os.environ.get("INJECT_EVERY", "5"))
 
 
 def done(ran):
