@@ -5,8 +5,8 @@
 Most of them compare samples, clocks or counters of a busy machine, and ran beside others. What
 fails twice has failed. What passes now is counted as passed, and named with what it said at
 first: tools/count-tests.py does both, from BUILD/junit/NAME.again.xml. More than LIMIT failures
-are no accident: then nothing runs again. Nor does a file that says "# meson: … once": a target
-that died in one of 100 runs is dead.
+are no accident: then nothing runs again. Nor does a file that says "# meson: … once", or a case
+with "killed" in its name: a target that died in one of 100 runs is dead.
 
 usage: test-again.py BUILD
 """
@@ -33,6 +33,12 @@ def once(source):
     return any(line.startswith("# meson:") and "once" in line.split() for line in head)
 
 
+def is_accident(suites, test, cases):
+    """Of the kind that may run again at all"""
+    return ("e2e" in suites and test["result"] == "FAIL" and cases and not any("killed" in case for case in cases)
+            and not once(pathlib.Path(test["command"][-1])))
+
+
 def candidates(build):
     """[(what meson recorded, NAME, its failed cases)], or nothing"""
     found = []
@@ -42,7 +48,7 @@ def candidates(build):
             continue
         suites, _, name = test["name"].rpartition(" / ")
         cases = failed_cases(build / "junit" / (name + ".xml"))
-        if "e2e" not in suites or test["result"] != "FAIL" or not cases or once(pathlib.Path(test["command"][-1])):
+        if not is_accident(suites, test, cases):
             return []  # that one stays a failure, and so does the run
         found.append((test, name, cases))
     return found if sum(len(cases) for _, _, cases in found) <= LIMIT else []

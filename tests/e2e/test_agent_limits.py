@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=120
+# meson: timeout=120 once
 """The sampling engine where a process is special in one thing: no memory may become executable
 (PR_SET_MDWE), it gives up its privileges while it is recorded, it holds more samples than there is
 room for."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300 parallel
+# meson: timeout=300 parallel once
 """Targets under seccomp filters: each call that the agent needs is asked about before the first is
 made. One that is not allowed is named, and nothing has happened; otherwise it works."""
 import ctypes

@@ -190,11 +190,11 @@ def test_bad():
 """
 
 
-def twice(tmp_path, cases=1, bad="True", head=""):
+def twice(tmp_path, cases=1, bad="True", head="", name="unsteady"):
     """What is said of a pytest file that failed in a run that meson recorded"""
     tmp_path.mkdir()
     source = tmp_path / "test_py.py"
-    source.write_text("# licence\n" + head + TWICE.format(cases=cases, bad=bad))
+    source.write_text("# licence\n" + head + TWICE.format(cases=cases, bad=bad).replace("unsteady", name))
     junit = tmp_path / "junit" / "py.xml"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml", str(junit), str(source)]
     assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == 1
@@ -217,6 +217,7 @@ def test_what_fails_twice_has_failed(tmp_path):
     # nor is a run believed in which much failed, or a target may have died
     assert twice(tmp_path / "b", cases=6)[1] == ["2 passed, 6 failed"]
     assert twice(tmp_path / "c", head="# meson: timeout=60 once\n")[1] == ["2 passed, 1 failed"]
+    assert twice(tmp_path / "d", name="killed_at_a_step")[1] == ["2 passed, 1 failed"]
 
 
 def test_the_sum_is_over_what_ran(tmp_path):
