@@ -77,8 +77,7 @@ int capture_je_stats(struct capture_je *c, struct jemalloc_stats_list *ret, stru
 
 /* Figures that only jemalloc itself has, by their names in its tree ("stats.resident",
  * "stats.arenas.4096.bins.3.nmalloc"): a call each, after its epoch was advanced. Of the classes
- * that
- * @of has memory in. */
+ * that @of has memory in. */
 struct capture_je_count {
 	char name[64];
 	uint64_t value;

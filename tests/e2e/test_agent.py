@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=600
+# meson: timeout=600 once
 """The sampling engine (src/agent, alloc --engine agent): what it does to its target,
 with memwho killed before each of its steps; and that its figures are true."""
 import ctypes
@@ -322,18 +322,19 @@ def test_killed_before_every_step(victim, modes, program):
     assert v.eintr <= killed
 
 
-@pytest.mark.parametrize("modes", ["a", "acnefrsa"])
-def test_killed_while_cleaning(victim, modes):
-    v = victim(modes)
+def kill_while_cleaning(v, record, is_clean, is_recorded=lambda: True):
+    """A recorder by agenter's @record options is killed, then who cleans up after it, before its
+    steps; @is_clean asserts what the next one leaves."""
     every = (EVERY + 3) // 4
     step, killed = random.randrange(min(every, 50)), 0  # cleaning up takes 75 steps and more
     while True:
-        p = subprocess.Popen([PROGRAMS / "agenter", str(v.pid), "record", "60000"],
+        p = subprocess.Popen([PROGRAMS / "agenter", *record, str(v.pid), "record", "60000"],
                              stdout=subprocess.PIPE, text=True)
         assert p.stdout.readline().startswith("attached")
         p.kill()
         p.wait()
         p.stdout.close()
+        assert is_recorded()
         code, said, err = agenter(v.pid, "clean", options=("-k", step))
         if code != -signal.SIGKILL:
             assert code == 0 and said["agent"] == "1", (step, code, said, err)
@@ -342,11 +343,17 @@ def test_killed_while_cleaning(victim, modes):
         wrong = v.goes_on()
         assert not wrong, (step, wrong)
         run_memwho("detach", v.pid)
-        untouched(v.pid)
+        is_clean()
         step += every
     assert killed
-    untouched(v.pid)
+    is_clean()
     v.check()
+
+
+@pytest.mark.parametrize("modes", ["a", "acnefrsa"])
+def test_killed_while_cleaning(victim, modes):
+    v = victim(modes)
+    kill_while_cleaning(v, (), lambda: untouched(v.pid))
 
 
 def test_killed_at_random_times(victim):

@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300
+# meson: timeout=300 once
 """alloc --engine agent --patch page: the jumps are in copies of the code's pages. Uprobes of others
 may be anywhere in the functions, before and while it records, and hit; the file's own pages come back
 when it ends; and memwho is killed before its steps."""
 import os
 import platform
-import random
 import signal
-import subprocess
 import time
 
 import pytest
 from conftest import PROGRAMS, Recording, run_memwho
-from test_agent import EVERY, agenter, changed_code, done, kill_before_steps, mappings, truth, untouched  # noqa: F401
+from test_agent import (EVERY, agenter, changed_code, done, kill_before_steps, kill_while_cleaning, mappings,  # noqa: F401
+                        truth, untouched)
 from test_agent_offsets import Uprobe, instructions, where_it_is_patched
 from victim import victim  # noqa: F401, a fixture
 
@@ -149,28 +148,7 @@ def test_killed_before_every_step(victim, modes):
 def test_killed_while_cleaning(victim):
     v = victim("acnefrsa")
     before = code_of_files(v.pid)
-    every = (EVERY + 3) // 4
-    step, killed = random.randrange(min(every, 50)), 0
-    while True:
-        p = subprocess.Popen([PROGRAMS / "agenter", "-p", str(v.pid), "record", "60000"], stdout=subprocess.PIPE, text=True)
-        assert p.stdout.readline().startswith("attached")
-        p.kill()
-        p.wait()
-        p.stdout.close()
-        assert copies(v.pid)
-        code, said, err = agenter(v.pid, "clean", options=("-k", step))
-        if code != -signal.SIGKILL:
-            assert code == 0 and said["agent"] == "1", (step, code, said, err)
-            break
-        killed += 1
-        wrong = v.goes_on()
-        assert not wrong, (step, wrong)
-        run_memwho("detach", v.pid)
-        home(v.pid, before)
-        step += every
-    assert killed
-    home(v.pid, before)
-    v.check()
+    kill_while_cleaning(v, ("-p",), lambda: home(v.pid, before), lambda: copies(v.pid))
 
 
 def test_what_is_said(victim):

@@ -10,12 +10,11 @@ import time
 
 import pytest
 
-import cgroups
 import conftest
 from conftest import PROGRAMS, Target
 from hold import Hold
 from serving import Serve, until
-from test_blackbox import V1, limit
+from test_blackbox import cgroup  # noqa: F401, a fixture
 from test_serve_growth import captures
 
 EXACT = "budget = none"  # the engine whose bytes are exact
@@ -102,16 +101,6 @@ def test_growth_of_what_is_allocated(tmp_path):
             assert s.get("/targets/api").json()["anon_bytes"] < anon + (8 << 20)
     finally:
         conftest.end(process)
-
-
-@pytest.fixture
-def cgroup():
-    top = V1 if (V1 / "memory.limit_in_bytes").exists() else V1.parent
-    with cgroups.made(top, f"memwho-oom-{os.getpid()}") as path:
-        limit(path)
-        if not (path / "memory.stat").exists():
-            pytest.skip("no memory controller for a cgroup of the test's own")
-        yield path
 
 
 def test_killed_for_memory_is_told_from_an_end(tmp_path, needs_bpf, cgroup):
