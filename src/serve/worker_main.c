@@ -15,7 +15,6 @@
 #include "alloc/alloc.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "capture/capture_je.h"
 #include "capture/capture_map.h"
 #include "capture/capture_own.h"
 #include "capture/capture_refs.h"
@@ -26,6 +25,7 @@
 #include "refs/refs.h"
 #include "render/render.h"
 #include "serve/metrics_page.h"
+#include "serve/worker_own.h"
 #include "serve/worker_stacks.h"
 #include "serve/worker_symbol.h"
 #include "symbol/symbol.h"
@@ -151,36 +151,6 @@ static int write_profile(struct work *w, struct profile *p, bool is_diff, struct
 	return format->write(p, &o, w->to, err);
 }
 
-/* After minus before, all value types, so that it still is a heap profile. */
-static int subtract(const struct profile *before, const struct profile *after, struct profile **ret,
-                    struct error *err)
-{
-	cleanup(profile_freep) struct profile *p = NULL;
-	struct profile_type types[PROFILE_MAX_TYPES];
-	size_t n = profile_n_types(after);
-	int r;
-
-	for (size_t i = 0; i < n; i++)
-		types[i] = *profile_type_at(after, i);
-	r = profile_new(&p, types, n, profile_default_type(after), err);
-	if (r == 0)
-		r = transform_merge(p, before, err);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < profile_n_samples(p); i++) {
-		struct profile_sample s = profile_sample_at(p, i);
-
-		for (size_t k = 0; k < n; k++)
-			s.values[k] = -s.values[k];
-	}
-	r = transform_merge(p, after, err);
-	if (r == 0)
-		r = report_copy(profile_report(p), profile_report_const(after), err);
-	if (r == 0)
-		*ret = take_ptr(p);
-	return r;
-}
-
 /* The time of a profile is that of its making: one that is collected twice with the same
  * time is taken for the same, or added up (Parca, Pyroscope). */
 static void date(struct profile *p, double seconds)
@@ -191,54 +161,7 @@ static void date(struct profile *p, double seconds)
 	profile_set_time(p, now.tv_sec * 1000000000ll + now.tv_nsec, (int64_t)(seconds * 1e9));
 }
 
-static void wait_seconds(double seconds)
-{
-	uint64_t end = clock_now_ns() + (uint64_t)(seconds * 1e9);
-	const struct timespec slice = { .tv_nsec = POLL_MS * 1000000l };
-
-	while (!alloc_interrupted && clock_now_ns() < end)
-		nanosleep(&slice, NULL);
-}
-
 /* ---- collectors ---- */
-
-/* What the process's jemalloc holds by its own profiler, if that is on: 1. Where it cannot be asked
- * the recorder is. */
-static int jemallocs_heap(struct work *w, struct profile **ret)
-{
-	struct error ignored;
-
-	return (!(w->q.seconds > 0) || w->q.is_held) &&
-	       capture_je_own(w->pids[0], ret, &ignored) > 0;
-}
-
-/* What a runtime has recorded itself (Go): 1; with seconds, by how much that changes. */
-static int own_heap(struct work *w, struct profile **ret, struct error *err)
-{
-	cleanup(profile_freep) struct profile *before = NULL;
-	cleanup(profile_freep) struct profile *after = NULL;
-	struct capture_own_facts facts = { 0 };
-	int r;
-
-	if (w->q.n_processes != 1)
-		return 0;
-	r = capture_own_process(w->pids[0], &before, &facts, err);
-	if (r == -ENODATA || r == -ENOTSUP)
-		return r;
-	if (r <= 0) /* what is wrong is the recorder's to say */
-		return jemallocs_heap(w, ret);
-	if (!(w->q.seconds > 0) || w->q.is_held) {
-		*ret = take_ptr(before);
-		return 1;
-	}
-	wait_seconds(w->q.seconds);
-	r = capture_own_process(w->pids[0], &after, &facts, err);
-	if (r == 0)
-		r = error_set(err, ESRCH, "process %d runs another program now", w->pids[0]);
-	if (r > 0)
-		r = subtract(before, after, ret, err);
-	return r < 0 ? r : 1;
-}
 
 /* As capture_alloc(), but for a result that nobody waits for: letting the target go is all that
  * is left to do then, and making names of addresses would take longer than that. */
@@ -265,7 +188,7 @@ static int record_for(struct work *w, double seconds, struct profile **ret, stru
 
 static int heap(struct work *w, struct profile **ret, struct error *err)
 {
-	int r = own_heap(w, ret, err);
+	int r = worker_own_heap(&w->q, w->pids, ret, err);
 
 	if (r == 0)
 		r = record_for(w, w->q.seconds > 0 ? w->q.seconds : DEFAULT_SECONDS, ret, err);
@@ -479,7 +402,7 @@ static int write_held(struct recording *r, const struct profile *before, uint64_
 
 	r->w->reply.ended = r->ended != ALLOC_RUNNING;
 	if (rc == 0 && before)
-		rc = subtract(before, now, &delta, err);
+		rc = worker_own_subtract(before, now, &delta, err);
 	if (rc < 0)
 		return rc;
 	date(delta ? delta : now, (double)(clock_now_ns() - since_ns) / 1e9);
@@ -609,7 +532,7 @@ static void run_recording(struct recording *r)
 			if (alloc_poll(r->recorder, POLL_MS, &r->ended, &err) < 0)
 				return; /* the service sees that we have ended */
 		} else {
-			wait_seconds(POLL_MS / 1e3);
+			worker_own_wait(POLL_MS / 1e3);
 		}
 	}
 }

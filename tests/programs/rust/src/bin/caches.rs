@@ -53,8 +53,9 @@ fn main() {
             fill[k](&mut caches[k], words[2].parse().unwrap(), words[3].parse().unwrap());
             writeln!(out, "filled {}", held(&caches[k])).unwrap();
         } else {
-            writeln!(out, "dropped {}", held(&caches[k])).unwrap();
+            let bytes = held(&caches[k]);
             caches[k].clear();
+            writeln!(out, "dropped {bytes}").unwrap();
         }
         out.flush().unwrap();
     }
