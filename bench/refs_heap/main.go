@@ -3,7 +3,8 @@
 // A Go heap of a given size, to be walked: `mix MIB` is a server's (clusters of
 // hosts with buffers, sessions in a map by string, a list, trees, interfaces,
 // closures, channels, what two globals share; about 7 million objects a GiB, three
-// quarters of the bytes without pointers); `small N` is N small objects with
+// quarters of the bytes without pointers); `dense MIB` has about 12 million a GiB, most
+// of them small; `small N` is N small objects with
 // pointers and nothing else. Prints "live BYTES OBJECTS" as the runtime counts, and
 // stays; for each line of its input it prints "gap US": how long it stood still at
 // most since the last, by a ticker of 1 ms.
@@ -103,6 +104,14 @@ func unit(n int) {
 	}
 }
 
+// As many small objects as a unit has, so that 4 GiB are some 50 million.
+func dense() {
+	gSmall = append(gSmall, makeTree(10))
+	for i := 0; i < 1023; i++ {
+		gList = &link{next: gList}
+	}
+}
+
 // Half in trees of 32-byte nodes, half in lists of 16-byte ones.
 func small(n int) {
 	for done := 0; done < n; {
@@ -121,9 +130,12 @@ func main() {
 		panic(err)
 	}
 	switch os.Args[1] {
-	case "mix":
+	case "mix", "dense":
 		for i := 0; ; i++ {
 			unit(i)
+			if os.Args[1] == "dense" {
+				dense()
+			}
 			var m runtime.MemStats
 			if i%64 == 63 {
 				if runtime.ReadMemStats(&m); m.HeapAlloc > uint64(n)<<20 {
