@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300
+# meson: timeout=300 parallel
 """The agent's exact mode on the allocators that are not glibc's: every site of a truth program that
 calls all entry points (realloc chains, aligned, new[], sized delete, frees by other threads, 10 % freed)
 is 0 bytes off."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300
+# meson: timeout=300 parallel
 """--follow of the agent: children by fork, theirs, what they exec, and those that end at once;
 against processes that say themselves what they hold (tests/programs/forker.c)."""
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=120
+# meson: timeout=240 parallel
 """Uprobes of others in the middle of the functions that the sampling engine patches (perf can set
 them; bpftrace checks that an instruction begins there, and may, too): before, and while it records."""
 import platform

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=120
+# meson: timeout=240 parallel
 """A thousand short-lived threads: what their call sites hold after they have ended, by the agent,
 against the program's own figures: exactly, by samples, and after changes of the rate."""
 import math

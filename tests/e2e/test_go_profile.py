@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=600
+# meson: timeout=600 parallel
 """memwho alloc on a Go program: its own heap profile, read from outside, against
 what the program itself says at the same moment."""
 import collections

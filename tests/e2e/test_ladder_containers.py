@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300
+# meson: timeout=300 parallel
 """The ladder of a cgroup and of containers: rows of the memory cgroup against what
 the test allocated, an overlayfs container seen from the host and from inside,
 and one made by a real runtime. cgroup v2 is looked at in ./dev vm."""

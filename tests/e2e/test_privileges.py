@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300
+# meson: timeout=300 parallel
 """Not permitted: which capability the exact engine lacks, and the command that gives it.
 
 memwho runs as nobody with chosen capabilities, on nobody's own process and on

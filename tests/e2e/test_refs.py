@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=600
+# meson: timeout=600 parallel
 """memwho refs on a Go program that says what each of its roots keeps."""
 import os
 import pathlib

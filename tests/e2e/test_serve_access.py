@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=120
+# meson: timeout=240 parallel
 """memwho serve: who may ask for what, and clients that mean no good."""
 import contextlib
 import http.client
