@@ -377,6 +377,27 @@ int push_add(struct push *p, const struct push_queue_item *item, struct error *e
 	return r;
 }
 
+bool push_last(struct push *p, uint64_t *ret)
+{
+	bool has;
+
+	pthread_mutex_lock(&p->mutex);
+	has = p->queue.has_last;
+	*ret = p->queue.last;
+	pthread_mutex_unlock(&p->mutex);
+	return has;
+}
+
+int push_note(struct push *p, uint64_t number, struct error *err)
+{
+	int r;
+
+	pthread_mutex_lock(&p->mutex);
+	r = push_queue_note(&p->queue, number, err);
+	pthread_mutex_unlock(&p->mutex);
+	return r;
+}
+
 void push_counts(struct push *p, struct push_counts *ret)
 {
 	pthread_mutex_lock(&p->mutex);

@@ -54,6 +54,11 @@ void push_closep(struct push **p);
 
 /* On disk when it returns 0. */
 int push_add(struct push *p, const struct push_queue_item *item, struct error *err);
+/* The capture that was added last, by its number in the spool (push_queue.h); false: there was
+ * none since this queue was made. */
+bool push_last(struct push *p, uint64_t *ret);
+/* It, and all before it, count as added. */
+int push_note(struct push *p, uint64_t number, struct error *err);
 void push_counts(struct push *p, struct push_counts *ret);
 const char *push_name(const struct push *p);
 

@@ -19,10 +19,16 @@
 
 #define END     ".item"
 #define TMP_END ".tmp"
+#define LAST    "last."
 
 static void file_name(uint64_t number, const char *end, char *ret, size_t size)
 {
 	snprintf(ret, size, "%020" PRIu64 "%s", number, end);
+}
+
+static void last_name(uint64_t number, char *ret, size_t size)
+{
+	snprintf(ret, size, LAST "%020" PRIu64, number);
 }
 
 static int compare(const void *a, const void *b)
@@ -80,23 +86,48 @@ static void closedirp(DIR **d)
 		closedir(*d);
 }
 
+/* A number of 20 digits; false: it is none. */
+static bool parse_number(const char *text, uint64_t *ret)
+{
+	errno = 0;
+	*ret = strtoull(text, NULL, 10);
+	return !errno && *ret <= INT64_MAX;
+}
+
+static bool read_last(struct push_queue *q, const char *name)
+{
+	char own[64];
+	uint64_t number;
+
+	if (strncmp(name, LAST, strlen(LAST)) != 0 || !parse_number(name + strlen(LAST), &number))
+		return false;
+	last_name(number, own, sizeof(own));
+	if (strcmp(own, name) != 0)
+		return false;
+	q->has_last = true;
+	q->last = number;
+	return true;
+}
+
 /* Unfinished files go; others that are not ours stay. */
 static int read_entry(struct push_queue *q, const char *name, struct error *err)
 {
 	struct stat st;
-	char own[64], *end;
 	uint64_t number;
+	char own[64];
 
+	if (read_last(q, name))
+		return 0;
 	if (strlen(name) > strlen(TMP_END) &&
 	    !strcmp(name + strlen(name) - strlen(TMP_END), TMP_END)) {
 		unlinkat(q->folder, name, 0);
 		return 0;
 	}
-	errno = 0;
-	number = strtoull(name, &end, 10);
+	if (!parse_number(name, &number))
+		return 0;
 	file_name(number, END, own, sizeof(own));
-	if (errno || number > INT64_MAX || strcmp(own, name) != 0 ||
-	    fstatat(q->folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+	if (strcmp(own, name) != 0 || fstatat(q->folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    !S_ISREG(st.st_mode))
 		return 0;
 	return append(q, number, (uint64_t)st.st_size, err);
 }
@@ -123,22 +154,6 @@ static void keep_limit(struct push_queue *q, uint64_t more)
 		drop_oldest(q);
 		q->dropped_full++;
 	}
-}
-
-int push_queue_open(const char *path, uint64_t max_bytes, struct push_queue *ret, struct error *err)
-{
-	struct push_queue q = { .folder = -1, .max_bytes = max_bytes, .next_number = 1 };
-	int r = spool_files_open_top(path, &q.folder, err);
-
-	if (r == 0)
-		r = read_folder(&q, err);
-	if (r < 0) {
-		push_queue_close(&q);
-		return r;
-	}
-	keep_limit(&q, 0);
-	*ret = q;
-	return 0;
 }
 
 void push_queue_close(struct push_queue *q)
@@ -186,6 +201,42 @@ static int write_file(struct push_queue *q, const char *name, const struct push_
 	return 0;
 }
 
+/* One name in place of another: no moment is without either. */
+static int rename_last(struct push_queue *q, uint64_t number, struct error *err)
+{
+	char from[64], to[64];
+	int fd;
+
+	last_name(q->last, from, sizeof(from));
+	last_name(number, to, sizeof(to));
+	steps_before("push: note item");
+	if (q->has_last)
+		return renameat(q->folder, from, q->folder, to) < 0
+		               ? error_sys(err, errno, "a file of the queue")
+		               : 0;
+	fd = openat(q->folder, to, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	return fd < 0 || close(fd) < 0 ? error_sys(err, errno, "a file of the queue") : 0;
+}
+
+int push_queue_note(struct push_queue *q, uint64_t number, struct error *err)
+{
+	int r = q->has_last && q->last == number ? 0 : rename_last(q, number, err);
+
+	if (r < 0)
+		return r;
+	q->has_last = true;
+	q->last = number;
+	return 0;
+}
+
+/* Items of no spool have no number. */
+static int note_item(struct push_queue *q, const struct push_queue_item *item, struct error *err)
+{
+	struct spool_capture of;
+
+	return spool_files_parse_id(item->id, &of) ? push_queue_note(q, of.number, err) : 0;
+}
+
 int push_queue_add(struct push_queue *q, const struct push_queue_item *item, struct error *err)
 {
 	char tmp[64], name[64];
@@ -204,6 +255,8 @@ int push_queue_add(struct push_queue *q, const struct push_queue_item *item, str
 		r = error_sys(err, errno, "a file of the queue");
 	if (r == 0)
 		r = append(q, number, bytes, err);
+	if (r == 0)
+		r = note_item(q, item, err);
 	if (r == 0 && fsync(q->folder) < 0)
 		r = error_sys(err, errno, "the queue's folder");
 	if (r < 0)
@@ -295,4 +348,37 @@ void push_queue_remove(struct push_queue *q, uint64_t number)
 	/* the only one that is ever taken is the oldest; a full queue may have dropped it */
 	if (push_queue_length(q) && q->entries[q->first].number == number)
 		drop_oldest(q);
+}
+
+/* --- opening ---------------------------------------------------------------------------- */
+
+/* The newest may have been put in and not noted any more. */
+static int note_newest(struct push_queue *q, struct error *err)
+{
+	cleanup_free char *bytes = NULL;
+	struct push_queue_item item;
+
+	if (!push_queue_length(q) || q->entries[q->n - 1].bytes > PUSH_QUEUE_MAX_ITEM + 4096 ||
+	    read_bytes(q, &q->entries[q->n - 1], &bytes) < 0 ||
+	    parse_item(bytes, q->entries[q->n - 1].bytes, &item) < 0)
+		return 0;
+	return note_item(q, &item, err);
+}
+
+int push_queue_open(const char *path, uint64_t max_bytes, struct push_queue *ret, struct error *err)
+{
+	struct push_queue q = { .folder = -1, .max_bytes = max_bytes, .next_number = 1 };
+	int r = spool_files_open_top(path, &q.folder, err);
+
+	if (r == 0)
+		r = read_folder(&q, err);
+	if (r == 0)
+		r = note_newest(&q, err);
+	if (r < 0) {
+		push_queue_close(&q);
+		return r;
+	}
+	keep_limit(&q, 0);
+	*ret = q;
+	return 0;
 }

@@ -8,9 +8,14 @@
  * surprising rule: what does not fit pushes out the oldest, so that the newest
  * captures arrive when the other side comes back after days.
  *
+ * The name of one more file says which capture was put in last. An item is in the
+ * queue before it is noted there, and both before it can be taken: what the
+ * spool has beyond that number was never queued.
+ *
  * No function may be called by two threads at once.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,6 +40,8 @@ struct push_queue {
 	} * entries; /* oldest first, from ->first on */
 	size_t first, n, cap;
 	uint64_t next_number, bytes;
+	bool has_last;
+	uint64_t last;         /* number of the capture that was put in last (spool.h) */
 	uint64_t dropped_full; /* since it was opened */
 	uint64_t damaged;      /* files that were none of ours */
 };
@@ -45,6 +52,8 @@ int push_queue_open(const char *path, uint64_t max_bytes, struct push_queue *ret
 void push_queue_close(struct push_queue *q);
 
 size_t push_queue_length(const struct push_queue *q);
+/* From now on that capture, and all before it, count as put in. */
+int push_queue_note(struct push_queue *q, uint64_t number, struct error *err);
 /* -EFBIG: larger than the queue or than PUSH_QUEUE_MAX_ITEM. */
 int push_queue_add(struct push_queue *q, const struct push_queue_item *item, struct error *err);
 /* The oldest one: 1, or 0 if there is none. ->data is in *memory, the caller's to free. One

@@ -11,6 +11,8 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "profile/profile.h"
+#include "profile/profile_file.h"
 
 struct pushes {
 	struct push **push;
@@ -222,6 +224,15 @@ static int item_of(const struct spool_capture *c, const char *kind, int fd, uint
 	return 0;
 }
 
+static void add_one(struct push *p, const struct push_queue_item *item)
+{
+	struct error err;
+
+	if (push_add(p, item, &err) < 0)
+		log_note(LOG_WARN, "push %s: %s is not sent: %s", push_name(p), item->id,
+		         err.message);
+}
+
 void pushes_add(struct pushes *p, const struct spool_capture *c, const char *kind, int fd,
                 uint64_t len)
 {
@@ -236,9 +247,80 @@ void pushes_add(struct pushes *p, const struct spool_capture *c, const char *kin
 		return;
 	}
 	for (size_t i = 0; i < p->n; i++)
-		if (push_add(p->push[i], &item, &err) < 0)
-			log_note(LOG_WARN, "push %s: %s is not sent: %s", push_name(p->push[i]),
-			         c->id, err.message);
+		add_one(p->push[i], &item);
+}
+
+/* ---- what was kept and not queued ---- */
+
+/* By the types of its values: the spool does not say of what kind a capture is. */
+static const char *kind_of(int fd)
+{
+	static const struct {
+		const char *type, *kind;
+	} kinds[] = {
+		{ "alloc_space", "heap" },
+		{ "pss_bytes", "ladder" },
+		{ "mapped_bytes", "map" },
+		{ "inuse_space", "refs" },
+	};
+	cleanup(profile_freep) struct profile *p = NULL;
+	struct error ignored;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (profile_file_read(path, &p, &ignored) < 0)
+		return NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (profile_find_type(p, kinds[i].type) >= 0)
+			return kinds[i].kind;
+	return NULL;
+}
+
+static void add_late(struct push *p, struct spool *spool, const struct spool_capture *c)
+{
+	cleanup_close int fd = -1;
+	cleanup_free char *memory = NULL;
+	struct push_queue_item item;
+	struct error err = { 0 };
+	const char *kind;
+
+	if (spool_open_capture(spool, c->id, &fd, &err) < 0)
+		return;
+	kind = kind_of(fd);
+	if (!kind)
+		error_set(&err, EBADMSG, "it cannot be read");
+	else if (item_of(c, kind, fd, c->file_bytes, &memory, &item, &err) == 0) {
+		log_note(LOG_INFO, "push %s: %s had not been queued", push_name(p), c->id);
+		add_one(p, &item);
+		return;
+	}
+	log_note(LOG_WARN, "push %s: %s is not sent: %s", push_name(p), c->id, err.message);
+}
+
+static void catch_up(struct push *p, struct spool *spool)
+{
+	cleanup_free struct spool_capture *all = NULL;
+	struct error err = { 0 };
+	uint64_t last = 0;
+	size_t n = 0, late = 0;
+	bool has_last = push_last(p, &last);
+	int r = spool_list(spool, NULL, has_last ? PUSHES_MOST_LATE : 1, &all, &n, &err);
+
+	while (r == 0 && late < n && all[late].number > last)
+		late++;
+	if (r == 0 && !has_last)
+		r = push_note(p, n ? all[0].number : 0, &err);
+	for (size_t i = has_last ? late : 0; i > 0; i--)
+		add_late(p, spool, &all[i - 1]);
+	if (r < 0)
+		log_note(LOG_WARN, "push %s: what was kept before is not looked through: %s",
+		         push_name(p), err.message);
+}
+
+void pushes_catch_up(struct pushes *p, struct spool *spool)
+{
+	for (size_t i = 0; p && spool && i < p->n; i++)
+		catch_up(p->push[i], spool);
 }
 
 int pushes_rows(struct pushes *p, struct metrics_page_push **ret, size_t *n, struct error *err)

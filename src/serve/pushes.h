@@ -20,6 +20,12 @@ int pushes_check(const struct config *c, struct error *err);
 int pushes_new(const struct config *c, struct pushes **ret, struct error *err);
 struct pushes *pushes_free(struct pushes *p); /* NULL is fine; returns NULL */
 
+/* What the spool has that was never queued, because the service was killed between the two, is
+ * queued now, the oldest first: at most PUSHES_MOST_LATE for each. A queue that is new begins with
+ * what comes. */
+enum { PUSHES_MOST_LATE = 100 };
+void pushes_catch_up(struct pushes *p, struct spool *spool);
+
 /* A capture of @len bytes (gzipped pprof) to be read from @fd, which stays the caller's, and
  * where it is. Not an absolute profile (a difference, say): not to be called. What goes
  * wrong is counted, and noted in the log; the capture is in the spool in any case. */

@@ -182,6 +182,8 @@ static int begin(struct service *s, struct error *err)
 	if (r == 0)
 		r = pushes_new(&s->config, &s->pushes, err);
 	if (r == 0)
+		pushes_catch_up(s->pushes, s->spool);
+	if (r == 0)
 		r = http_start(s, &s->http, err);
 	return r;
 }
@@ -271,6 +273,7 @@ static int use_config(struct service *s, const struct config *old, struct error 
 		spool_close(s->spool);
 	s->spool = spool;
 	pushes_reload(s->pushes, old, &s->config);
+	pushes_catch_up(s->pushes, s->spool);
 	return 0;
 }
 
