@@ -472,6 +472,12 @@ void inject_avoid(struct inject *in, const struct inject_range *ranges, size_t n
 	in->safe = safe_point_close(in->safe);
 }
 
+static void for_functions(struct inject *in)
+{
+	in->journal.new_mask = signals_to_block();
+	in->journal.mxcsr = MXCSR_DEFAULT;
+}
+
 int inject_function(struct inject *in, uint64_t function, uint64_t errno_location,
                     const uint64_t args[6], uint64_t *ret, struct error *err)
 {
@@ -485,14 +491,38 @@ int inject_function(struct inject *in, uint64_t function, uint64_t errno_locatio
 		r = transaction_begin(in, true, &h, &slot, err);
 	if (r < 0)
 		return r;
-	in->journal.new_mask = signals_to_block();
-	in->journal.mxcsr = MXCSR_DEFAULT;
+	for_functions(in);
 	memcpy(call.args, args, sizeof(call.args));
 	stub_function(&stub, in->area, &call, errno_location, &h.back);
 	r = transaction_run(in, &h, slot, &stub, err);
 	if (r == 0)
 		*ret = in->journal.result;
 	return r;
+}
+
+int inject_functions(struct inject *in, const struct inject_table *table, struct error *err)
+{
+	const struct stub_table rows = { table->function, table->at, table->n };
+	const size_t bytes = table->n * sizeof(*table->rows);
+	struct stub stub;
+	struct held h;
+	uint64_t slot;
+	int r;
+
+	_Static_assert(sizeof(struct inject_row) == sizeof(struct stub_row), "one is the other");
+	if (!table->n)
+		return 0;
+	r = open_safe_point(in, table->function, err);
+	if (r == 0)
+		r = inject_write(in, table->at, table->rows, bytes, err);
+	if (r == 0)
+		r = transaction_begin(in, true, &h, &slot, err);
+	if (r < 0)
+		return r;
+	for_functions(in);
+	stub_functions(&stub, in->area, &rows, table->errno_location, &h.back);
+	r = transaction_run(in, &h, slot, &stub, err);
+	return r < 0 ? r : inject_read(in, table->at, table->rows, bytes, err);
 }
 
 /* ---- the way out ---- */

@@ -82,6 +82,19 @@ int inject_syscall(struct inject *in, long number, const uint64_t args[6], int64
 int inject_function(struct inject *in, uint64_t function, uint64_t errno_location,
                     const uint64_t args[6], uint64_t *ret, struct error *err);
 
+/* The same in one transaction for many calls of one function, with five arguments each: @rows is
+ * written to @at (in the scratch bytes, with room for it), and has the results afterwards. The lent
+ * thread makes all of them before it goes on, so they should be few and short. */
+struct inject_row {
+	uint64_t args[5], result;
+};
+struct inject_table {
+	uint64_t function, errno_location, at;
+	struct inject_row *rows;
+	size_t n;
+};
+int inject_functions(struct inject *in, const struct inject_table *table, struct error *err);
+
 /* From now on thread @tid and no other makes the calls, for functions that look after what their
  * own thread has; 0: any. -EAGAIN of them may then mean that it has ended. */
 void inject_only(struct inject *in, pid_t tid);

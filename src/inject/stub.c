@@ -203,11 +203,9 @@ static void restore_errno(struct stub *s, uint64_t area)
 	PUT(s, 0x89, 0x0b); /* mov [rbx], ecx */
 }
 
-void stub_function(struct stub *s, uint64_t area, const struct stub_call *call,
-                   uint64_t errno_location, const struct user_regs_struct *back)
+/* Into the function: on our own stack, in the state that code may expect. */
+static void enter_function(struct stub *s, uint64_t area, uint64_t errno_location)
 {
-	static const enum reg regs[6] = { RDI, RSI, RDX, RCX, R8, R9 };
-
 	*s = (struct stub){ 0 };
 	set_state(s, area, JOURNAL_STARTED);
 	block_signals(s, area, true);
@@ -219,11 +217,11 @@ void stub_function(struct stub *s, uint64_t area, const struct stub_call *call,
 	PUT(s, 0x0f, 0xae, 0x10); /* ldmxcsr [rax] */
 	if (errno_location)
 		save_errno(s, area, errno_location);
-	for (size_t i = 0; i < 6; i++)
-		mov(s, regs[i], call->args[i]);
-	mov(s, R11, call->function);
-	mov(s, RAX, 0);
-	PUT(s, 0x41, 0xff, 0xd3); /* call r11 */
+}
+
+static void leave_function(struct stub *s, uint64_t area, uint64_t errno_location,
+                           const struct user_regs_struct *back)
+{
 	store_rax(s, DATA(area, result));
 	if (errno_location)
 		restore_errno(s, area);
@@ -231,6 +229,50 @@ void stub_function(struct stub *s, uint64_t area, const struct stub_call *call,
 	set_state(s, area, JOURNAL_RETURNED);
 	block_signals(s, area, false);
 	go_back(s, area, back, true);
+}
+
+static void call_function(struct stub *s, uint64_t function)
+{
+	mov(s, R11, function);
+	mov(s, RAX, 0);
+	PUT(s, 0x41, 0xff, 0xd3); /* call r11 */
+}
+
+void stub_function(struct stub *s, uint64_t area, const struct stub_call *call,
+                   uint64_t errno_location, const struct user_regs_struct *back)
+{
+	static const enum reg regs[6] = { RDI, RSI, RDX, RCX, R8, R9 };
+
+	enter_function(s, area, errno_location);
+	for (size_t i = 0; i < 6; i++)
+		mov(s, regs[i], call->args[i]);
+	call_function(s, call->function);
+	leave_function(s, area, errno_location, back);
+}
+
+void stub_functions(struct stub *s, uint64_t area, const struct stub_table *table,
+                    uint64_t errno_location, const struct user_regs_struct *back)
+{
+	size_t loop;
+
+	enter_function(s, area, errno_location);
+	/* kept by the callee, as rbx is */
+	mov(s, R12, table->at);
+	mov(s, R13, table->n);
+	loop = s->n;
+	PUT(s, 0x49, 0x8b, 0x3c, 0x24);       /* mov rdi, [r12] */
+	PUT(s, 0x49, 0x8b, 0x74, 0x24, 0x08); /* mov rsi, [r12+8] */
+	PUT(s, 0x49, 0x8b, 0x54, 0x24, 0x10); /* mov rdx, [r12+16] */
+	PUT(s, 0x49, 0x8b, 0x4c, 0x24, 0x18); /* mov rcx, [r12+24] */
+	PUT(s, 0x4d, 0x8b, 0x44, 0x24, 0x20); /* mov r8, [r12+32] */
+	call_function(s, table->function);
+	PUT(s, 0x49, 0x89, 0x44, 0x24, 0x28);              /* mov [r12+40], rax */
+	PUT(s, 0x49, 0x83, 0xc4, sizeof(struct stub_row)); /* add r12, 48 */
+	PUT(s, 0x49, 0xff, 0xcd);                          /* dec r13 */
+	PUT(s, 0x75, 0x00);                                /* jnz loop */
+	if (!s->overflow)
+		s->bytes[s->n - 1] = (uint8_t)(loop - s->n);
+	leave_function(s, area, errno_location, back);
 }
 
 /* mov rcx, rax; jrcxz +0: returns the place of the jump's end, to be mended. */

@@ -59,6 +59,18 @@ void stub_syscalls(struct stub *s, uint64_t area, const struct stub_call *calls,
 void stub_function(struct stub *s, uint64_t area, const struct stub_call *call,
                    uint64_t errno_location, const struct user_regs_struct *back);
 
+/* The same function again and again, with arguments that are in the target, one call after the
+ * other: what each returned is there, too, and the last one's in the journal. */
+struct stub_row {
+	uint64_t args[5], result;
+};
+struct stub_table {
+	uint64_t function, at; /* struct stub_row[n] */
+	size_t n;              /* at least one */
+};
+void stub_functions(struct stub *s, uint64_t area, const struct stub_table *table,
+                    uint64_t errno_location, const struct user_regs_struct *back);
+
 /* Clone a copy that naps until its ttl in the journal has run out. @twice: by a
  * helper that ends at once, so that the copy is nobody's zombie here. */
 void stub_clone(struct stub *s, uint64_t area, bool twice, const struct user_regs_struct *back);

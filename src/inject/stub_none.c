@@ -32,6 +32,12 @@ void stub_function(struct stub *s, uint64_t area, const struct stub_call *call,
 	none(s);
 }
 
+void stub_functions(struct stub *s, uint64_t area, const struct stub_table *table,
+                    uint64_t errno_location, const struct user_regs_struct *back)
+{
+	none(s);
+}
+
 void stub_clone(struct stub *s, uint64_t area, bool twice, const struct user_regs_struct *back)
 {
 	none(s);

@@ -58,8 +58,9 @@ def test_calls(victim, kind, allocator):
     v.check()
     for call in calls:
         n = max(EACH // len(calls), 1)
-        code, said, err = injector(v.pid, "call", *call, options=("-n", n, "-e", NONE), timeout=60 + n)
-        print(f"{allocator} {kind} {call[0]}: {n} calls, stop us p50 {said.get('stop_p50_us')} p99 "
+        grouped = ("-g",) if random.random() < 1 / 3 else ()  # three calls in one transaction
+        code, said, err = injector(v.pid, "call", *call, options=("-n", n, "-e", NONE, *grouped), timeout=60 + n)
+        print(f"{allocator} {kind} {call[0]}: {n} calls{' of three' if grouped else ''}, stop us p50 {said.get('stop_p50_us')} p99 "
               f"{said.get('stop_p99_us')} max {said.get('stop_max_us')}, call us p50 {said.get('call_p50_us')} "
               f"p99 {said.get('call_p99_us')}, stops {said.get('stops')} refused {said.get('refused')} "
               f"none {said.get('none')} limbo {said.get('limbo')}")
@@ -85,11 +86,11 @@ def test_killed_before_steps_of_a_call(victim, kind):
     Once where the area is made, once where it is there."""
     for allocator in ALLOCATORS if EVERY == 1 else [random.choice(list(ALLOCATORS))]:
         v, calls = started(victim, kind, allocator)
-        call, killed = random.choice(calls), 0
+        call, killed, grouped = random.choice(calls), 0, random.choice([(), ("-g",)])
         for cleans in (True, False):
             step = random.randrange(EVERY)
             while True:
-                code, said, err = injector(v.pid, "call", *call, options=("-k", step, "-e", NONE))
+                code, said, err = injector(v.pid, "call", *call, options=("-k", step, "-e", NONE, *grouped))
                 if code != -signal.SIGKILL:
                     assert code == 0, (step, code, said, err)
                     break

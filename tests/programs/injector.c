@@ -12,6 +12,7 @@
  *	-n N      that many times
  *	-k STEP   be killed before this step
  *	-r        running threads first
+ *	-g        a function three times in one transaction, with the first five arguments
  *	-t MS     time for one call
  *	-a        registers of all threads
  *	-e N      go on where no thread could be lent in time, N times
@@ -52,7 +53,9 @@ static uint64_t address_of(struct symbol_space *space, const char *name)
 	return 0;
 }
 
-enum { MOST_NONE = 1000 };
+enum { MOST_NONE = 1000, GROUP = 3 };
+
+static bool grouped;
 
 static int fail(const struct error *err)
 {
@@ -123,14 +126,35 @@ struct figures {
 	long done, none;               /* no thread could be lent in time */
 };
 
+static int call_group(struct inject *in, uint64_t function, uint64_t errno_location,
+                      const uint64_t args[6], uint64_t *result, struct error *err)
+{
+	struct inject_row rows[GROUP];
+	const struct inject_table table = { function, errno_location,
+		                            inject_scratch(in) + inject_scratch_bytes(in) -
+		                                    sizeof(rows),
+		                            rows, GROUP };
+	int r;
+
+	for (size_t i = 0; i < GROUP; i++) {
+		memcpy(rows[i].args, args, sizeof(rows[i].args));
+		rows[i].result = UINT64_MAX;
+	}
+	r = inject_functions(in, &table, err);
+	for (size_t i = 0; r == 0 && i < GROUP; i++)
+		*result = rows[i].result;
+	return r;
+}
+
 /* @function 0: getpid. */
 static int call_once(struct inject *in, uint64_t function, uint64_t errno_location,
                      const uint64_t args[6], uint64_t *result, struct figures *f, struct error *err)
 {
 	const struct inject_stats *s = inject_stats_of(in);
 	int64_t value = 0;
-	int r = function ? inject_function(in, function, errno_location, args, result, err)
-	                 : inject_syscall(in, SYS_getpid, args, &value, err);
+	int r = !function ? inject_syscall(in, SYS_getpid, args, &value, err)
+	        : grouped ? call_group(in, function, errno_location, args, result, err)
+	                  : inject_function(in, function, errno_location, args, result, err);
 
 	if (r == -EAGAIN && ++f->none <= MOST_NONE)
 		return 0;
@@ -254,10 +278,11 @@ int main(int argc, char **argv)
 	int c;
 
 	steps_hook = step;
-	while ((c = getopt(argc, argv, "+ae:n:k:rt:")) > 0) {
+	while ((c = getopt(argc, argv, "+ae:gn:k:rt:")) > 0) {
 		switch (c) {
 		case 'a': all = true; break;
 		case 'e': none = strtol(optarg, NULL, 10); break;
+		case 'g': grouped = true; break;
 		case 'n': n = strtol(optarg, NULL, 10); break;
 		case 'k': kill_step = strtol(optarg, NULL, 10); break;
 		case 'r': o.prefer_running = true; break;
