@@ -75,23 +75,5 @@ int capture_je_purge(struct capture_je *c, bool decay, struct capture_je_purge *
 /* The allocator's tree by arenas and size classes, read from outside: nothing is called. */
 int capture_je_stats(struct capture_je *c, struct jemalloc_stats_list *ret, struct error *err);
 
-/* Figures that only jemalloc itself has, by their names in its tree ("stats.resident",
- * "stats.arenas.4096.bins.3.nmalloc"): a call each, after its epoch was advanced. Of the classes
- * that @of has memory in. */
-struct capture_je_count {
-	char name[64];
-	uint64_t value;
-};
-struct capture_je_counts {
-	struct capture_je_count *items;
-	size_t n, cap;
-};
-void capture_je_counts_clear(struct capture_je_counts *c); /* { 0 } is empty */
-int capture_je_count(struct capture_je *c, const struct jemalloc_stats *of,
-                     struct capture_je_counts *ret, struct error *err);
-/* How often blocks of a class were allocated and freed, in all arenas: 1; 0: not in @c. */
-int capture_je_counts_find(const struct capture_je_counts *c, unsigned size_class,
-                           uint64_t *nmalloc, uint64_t *ndalloc);
-
 /* After how long dirty pages of all arenas, and of those to come, go back, ms; -1: never. */
 int capture_je_set_decay(struct capture_je *c, int64_t ms, struct error *err);

@@ -187,7 +187,7 @@ static int stats(struct capture_je *c, const struct request *q, struct error *er
 	if (r == 0)
 		r = heaps_read(&c->heaps, false, &h, err);
 	if (r == 0 && q->calls)
-		r = capture_je_count(c, &list.items[0], &counts, err);
+		r = capture_je_count(c, &counts, err);
 	if (r < 0)
 		return r;
 	if (q->json)
@@ -301,7 +301,7 @@ static int run(const struct cli_args *args, struct error *err)
 }
 
 static const struct cli_option own[] = {
-	{ 0, "calls", NULL, "stats: by calls, too: nmalloc, ndalloc of each class" },
+	{ 0, "calls", NULL, "stats: by calls, too: requests, fills, locks, purges" },
 	{ 0, "timeout", "TIME", "wait so long for a call (30s)" },
 	{ 0 },
 };

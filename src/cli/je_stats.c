@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/json.h"
+#include "cli/je_counts.h"
 #include "cli/je_write.h"
 #include "render/escape.h"
 #include "render/units.h"
@@ -101,13 +102,6 @@ static void put_sums(const struct je_stats *s, FILE *to)
 		        units_value(f->value, strstr(f->key, "_bytes") != NULL, false, a,
 		                    sizeof(a)));
 	}
-	for (size_t i = 0; i < s->counts->n; i++) {
-		const struct capture_je_count *k = &s->counts->items[i];
-
-		if (!strstr(k->name, ".arenas."))
-			fprintf(to, "%-*s%*s\n", TITLE, k->name, NUMBER,
-			        units_bytes((int64_t)k->value, a, sizeof(a)));
-	}
 }
 
 static void put_arenas(const struct jemalloc_stats *s, FILE *to)
@@ -128,31 +122,25 @@ static void put_arenas(const struct jemalloc_stats *s, FILE *to)
 	}
 }
 
-static void put_class(const struct je_stats *s, unsigned index,
-                      const struct jemalloc_stats_class *k, FILE *to)
+static void put_class(const struct jemalloc_stats_class *k, FILE *to)
 {
 	char a[3][UNITS_BYTES], used[UNITS_BYTES];
-	uint64_t nmalloc, ndalloc;
 
-	fprintf(to, "%12s%12" PRIu64 "%*s%*s%10" PRIu64 "%10s",
+	fprintf(to, "%12s%12" PRIu64 "%*s%*s%10" PRIu64 "%10s\n",
 	        units_bytes((int64_t)k->size_bytes, a[0], UNITS_BYTES), k->blocks, NUMBER,
 	        units_bytes((int64_t)k->active_bytes, a[1], UNITS_BYTES), NUMBER,
 	        units_bytes((int64_t)k->free_bytes, a[2], UNITS_BYTES), k->slabs,
 	        units_percent((double)(k->blocks * k->size_bytes), (double)k->active_bytes, used,
 	                      sizeof(used)));
-	if (capture_je_counts_find(s->counts, index, &nmalloc, &ndalloc))
-		fprintf(to, "%14" PRIu64 "%14" PRIu64, nmalloc, ndalloc);
-	fputc('\n', to);
 }
 
-static void put_classes(const struct je_stats *s, const struct jemalloc_stats_class *classes,
-                        FILE *to)
+static void put_classes(const struct jemalloc_stats_class *classes, FILE *to)
 {
-	fprintf(to, "\n%12s%12s%*s%*s%10s%10s%s\n", "CLASS", "BLOCKS", NUMBER, "ACTIVE", NUMBER,
-	        "FREE IN IT", "SLABS", "USED", s->counts->n ? "       NMALLOC       NDALLOC" : "");
+	fprintf(to, "\n%12s%12s%*s%*s%10s%10s\n", "CLASS", "BLOCKS", NUMBER, "ACTIVE", NUMBER,
+	        "FREE IN IT", "SLABS", "USED");
 	for (unsigned i = 0; i < JEMALLOC_LAYOUT_CLASSES; i++) {
 		if (classes[i].active_bytes)
-			put_class(s, i, &classes[i], to);
+			put_class(&classes[i], to);
 	}
 }
 
@@ -171,8 +159,10 @@ void je_stats_write(const struct je_stats *s, FILE *to)
 		if (l->n > 1)
 			fprintf(to, "\n%s, number %zu\n", l->items[i].name, i + 1);
 		put_arenas(&l->items[i], to);
-		put_classes(s, l->items[i].classes, to);
+		put_classes(l->items[i].classes, to);
 	}
+	if (s->counts->n)
+		je_counts_write(s->counts, to);
 }
 
 /* ---- for scripts ---- */
@@ -267,8 +257,16 @@ static void named_arena(struct json *j, const struct jemalloc_stats_arena *a)
 	named(j, a->arena, "large.allocated", a->allocated - small);
 }
 
-static void json_named(struct json *j, const struct jemalloc_stats *s,
-                       const struct capture_je_counts *counts)
+static void json_counts(struct json *j, const struct capture_je_counts *counts)
+{
+	json_key(j, "mallctl");
+	json_object(j);
+	for (size_t i = 0; i < counts->n; i++)
+		number(j, counts->items[i].name, (int64_t)counts->items[i].value);
+	json_object_end(j);
+}
+
+static void json_named(struct json *j, const struct jemalloc_stats *s)
 {
 	uint64_t allocated = 0, active = 0, retained = 0, mapped = s->metadata_bytes;
 
@@ -283,14 +281,10 @@ static void json_named(struct json *j, const struct jemalloc_stats *s,
 		mapped += a->active + a->dirty + a->muzzy;
 		named_arena(j, a);
 	}
-	if (!counts->n) {
-		number(j, "stats.allocated", (int64_t)allocated);
-		number(j, "stats.active", (int64_t)active);
-		number(j, "stats.mapped", (int64_t)mapped);
-		number(j, "stats.retained", (int64_t)retained);
-	}
-	for (size_t i = 0; i < counts->n; i++)
-		number(j, counts->items[i].name, (int64_t)counts->items[i].value);
+	number(j, "stats.allocated", (int64_t)allocated);
+	number(j, "stats.active", (int64_t)active);
+	number(j, "stats.mapped", (int64_t)mapped);
+	number(j, "stats.retained", (int64_t)retained);
 	json_object_end(j);
 }
 
@@ -331,7 +325,10 @@ void je_stats_write_json(const struct je_stats *s, FILE *to)
 		number(&j, "metadata_bytes", (int64_t)k->metadata_bytes);
 		json_arenas(&j, k);
 		json_classes(&j, k->classes);
-		json_named(&j, k, s->counts);
+		if (s->counts->n)
+			json_counts(&j, s->counts);
+		else
+			json_named(&j, k);
 		json_object_end(&j);
 	}
 	json_array_end(&j);

@@ -6,12 +6,12 @@
  * the process's resident bytes divided among jemalloc's pages and everything else.
  * The surprising rule: in JSON those figures that were read have jemalloc's own
  * names, too ("stats.arenas.0.bins.3.curregs"), so that a script for mallctl() finds
- * them.
+ * them; and where calls were made for more, all figures under such names are what they said.
  */
 
 #include <stdio.h>
 
-#include "capture/capture_je.h"
+#include "capture/capture_je_count.h"
 
 struct je_stats {
 	const struct capture_je *c;

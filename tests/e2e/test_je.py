@@ -178,25 +178,29 @@ def test_stats_are_what_the_program_holds(on_jemalloc):
     assert "nothing was called" in text and "ARENA" in text and "1.0 KiB" in text
 
 
-def own_report(pid, stderr):
+def flat(tree, name, to):
+    """malloc_stats_print()'s tree by the names that mallctl() has."""
+    if isinstance(tree, dict):
+        for k, v in tree.items():
+            k = {"uptime_ns": "uptime", "sec_bytes": "hpa_sec_bytes", "merged": "4096"}.get(k, k)
+            flat(v, f"{name}.{k}", to)
+    elif isinstance(tree, list):
+        for k, v in enumerate(tree):
+            flat(v, f"{name}.{k}", to)
+    elif isinstance(tree, int):
+        to[name] = tree
+    return to
+
+
+def own_report(pid, stderr, function="malloc_stats_print"):
     """What jemalloc's malloc_stats_print() says, as names and values of its tree."""
     before = os.path.getsize(stderr)
-    code, _, err = injector(pid, "call", "malloc_stats_print", 0, 0, "s:J")
+    code, _, err = injector(pid, "call", function, 0, 0, "s:J")
     assert code == 0, err
     with open(stderr) as f:
         f.seek(before)
         tree = json.load(f)["jemalloc"]
-    names = {f"stats.{k}": v for k, v in tree["stats"].items()}
-    for i, arena in tree["stats.arenas"].items():
-        for what in "pactive", "pdirty", "pmuzzy", "retained":
-            names[f"stats.arenas.{i}.{what}"] = arena[what]
-        for kind in "small", "large":
-            names[f"stats.arenas.{i}.{kind}.allocated"] = arena[kind]["allocated"]
-        for k, b in enumerate(arena["bins"]):
-            names.update({f"stats.arenas.{i}.bins.{k}.{what}": b[what] for what in ("curregs", "curslabs")})
-        for k, b in enumerate(arena["lextents"]):
-            names[f"stats.arenas.{i}.lextents.{k}.curlextents"] = b["curlextents"]
-    return names
+    return flat(tree["stats.arenas"], "stats.arenas", flat(tree["stats"], "stats", {}))
 
 
 def test_stats_by_jemallocs_names(on_jemalloc, tmp_path):
@@ -222,12 +226,77 @@ def test_stats_by_jemallocs_names(on_jemalloc, tmp_path):
     assert sum(parts.values()) == got["resident_bytes"] and parts["active"] > 4 * MIB, parts
     for a in got["jemallocs"][0]["arenas"]:
         assert sum(c["active_bytes"] for c in a["classes"]) == a["active_bytes"]
-    called = je(s.pid, "stats", "--calls")
-    names = called["jemallocs"][0]["mallctl"]
-    assert called["calls"] > 10 and names["stats.arenas.4096.bins.20.nmalloc"] >= 3000, called
-    assert names["stats.arenas.4096.bins.20.ndalloc"] >= 2000
-    assert abs(names["stats.active"] - got["active_bytes"]) <= buffer
-    assert "NMALLOC" in run_memwho("je", s.pid, "stats", "--calls").out
+
+
+@pytest.mark.parametrize("kind", ["library", "service"])
+def test_what_jemalloc_counts(request, kind, tmp_path):
+    """By calls: requests, fills, locks, purges of each arena, class and lock are what jemalloc
+    says of them itself, but for what telling takes: its buffer, and each lock once or twice."""
+    conf = "narenas:2,dirty_decay_ms:-1,muzzy_decay_ms:-1"
+    with open(tmp_path / "stderr", "w") as stderr:
+        if kind == "library":
+            s = request.getfixturevalue("on_jemalloc")(conf, stderr=stderr)
+            fill, drop = "fill 1 3000 1000", "drop 1"
+        else:
+            s = request.getfixturevalue("service")([request.getfixturevalue("service_program")],
+                                                   stderr=stderr, _RJEM_MALLOC_CONF=conf)
+            fill, drop = "fill sessions 3000 1024", "drop sessions"
+    s.say(fill), s.say(drop), s.say(fill)
+    got = je(s.pid, "stats", "--calls")
+    ours = got["jemallocs"][0]["mallctl"]
+    own = own_report(s.pid, tmp_path / "stderr", "malloc_stats_print" if kind == "library" else "_rjem_malloc_stats_print")
+    same = set(ours) & set(own)
+    assert got["calls"] > 500 and len(same) > 200, (got["calls"], len(same))
+    off = {}
+    for name in same:
+        ways = name.split(".")
+        most = 0
+        # its JSON has num_ops for num_wait (5.3); the lock of all these calls; what the buffer split
+        if ways[-1] == "num_wait" or "ctl" in ways or ("extents" in ways and "retained" in ways[-1]):
+            continue
+        if "mutexes" in ways or "mutex" in ways:
+            most = 1e9 if "time" in ways[-1] else 100
+        elif ways[-1] in ("nmalloc", "nrequests", "nfills", "curlextents", "zero_reallocs", "nthreads"):
+            most = 4  # a thread that had no arena so far is lent
+        elif ways[-1] in ("pactive", "pdirty", "ndirty", "nretained", "extent_avail"):
+            most = 40
+        elif ways[-1] == "uptime":
+            most = 60e9
+        elif ways[-1] in ("allocated", "active", "resident", "mapped", "retained", "dirty_bytes", "internal", "base", "metadata"):
+            most = 1 << 18
+        if not 0 <= abs(own[name] - ours[name]) <= most:
+            off[name] = ours[name], own[name]
+    assert not off, off
+    for what in "nrequests", "nfills", "nflushes", "nmalloc", "ndalloc":
+        assert f"stats.arenas.0.bins.20.{what}" in same, what
+    assert {f"stats.arenas.0.{what}" for what in ("dirty_npurge", "muzzy_purged", "dirty_decay_ms", "nthreads")} <= same
+    assert any(ours[n] for n in same if n.endswith("mutex.num_ops"))
+    assert "stats.background_thread.num_runs" in same and ours["stats.mutexes.ctl.num_ops"]
+    all_of = "stats.arenas.4096.bins.20."  # of 1024 bytes
+    assert ours[all_of + "nrequests"] >= 5900 and ours[all_of + "ndalloc"] > 2000, ours
+    assert ours["stats.arenas.4096.large.nmalloc"] >= ours["stats.arenas.0.large.nmalloc"]
+    for kind, whole, unit in ("dirty", "pdirty", 4096), ("muzzy", "pmuzzy", 4096), ("retained", "retained", 1):
+        sizes = sum(v for n, v in ours.items() if n.startswith("stats.arenas.0.extents.") and n.endswith(f".{kind}_bytes"))
+        assert sizes == ours[f"stats.arenas.0.{whole}"] * unit, kind
+    for name, n in ours.items():
+        head, _, what = name.rpartition(".")
+        if what in ("curregs", "curlextents"):
+            assert n == ours[head + ".nmalloc"] - ours[head + ".ndalloc"], (name, n)
+        if what == "curslabs":
+            assert n <= ours[head + ".nslabs"]
+    text = run_memwho("je", s.pid, "stats", "--calls").out
+    assert "NREQUESTS" in text and "extents_dirty" in text and "MADVISES" in text, text
+
+
+def test_counts_of_busy_threads(victim):  # noqa: F811
+    """Hundreds of calls in one that has eight threads in the allocator, which check their blocks."""
+    v = victim("aaaaaaaa", preload="libjemalloc.so.2")
+    for _ in range(3):
+        got = je(v.pid, "stats", "--calls")
+        counts = got["jemallocs"][0]["mallctl"]
+        assert counts["stats.arenas.4096.small.nmalloc"] > 0 and got["calls"] > 500
+        v.check()
+    assert v.bad == 0
 
 
 def test_purge_and_decay(on_jemalloc):

@@ -170,6 +170,14 @@ static int failed(const char *name, int number, struct error *err)
 	return error_sys(err, number, "jemalloc's %s", name);
 }
 
+static void note_calls(struct jemalloc_control *c, unsigned n)
+{
+	const uint64_t ns = inject_stats_of(c->in)->last_total_ns;
+
+	c->n_calls += n;
+	c->longest_ns = ns > c->longest_ns ? ns : c->longest_ns;
+}
+
 /* mallctl(name, oldp, oldlenp, newp, newlen) */
 static int call(struct jemalloc_control *c, const char *name, bool old, size_t new_bytes,
                 struct error *err)
@@ -177,7 +185,7 @@ static int call(struct jemalloc_control *c, const char *name, bool old, size_t n
 	const uint64_t at = inject_scratch(c->in);
 	const uint64_t args[6] = { at + NAME_AT, old ? at + OLD_AT : 0, old ? at + LEN_AT : 0,
 		                   new_bytes ? at + NEW_AT : 0, new_bytes };
-	uint64_t result = 0, ns;
+	uint64_t result = 0;
 	int r;
 
 	if (strlen(name) >= NAME_BYTES)
@@ -187,9 +195,7 @@ static int call(struct jemalloc_control *c, const char *name, bool old, size_t n
 		r = inject_function(c->in, c->mallctl, c->errno_location, args, &result, err);
 	if (r < 0)
 		return r;
-	ns = inject_stats_of(c->in)->last_total_ns;
-	c->n_calls++;
-	c->longest_ns = ns > c->longest_ns ? ns : c->longest_ns;
+	note_calls(c, 1);
 	return (uint32_t)result ? failed(name, (int)((uint32_t)result & 0xfff), err) : 0;
 }
 
@@ -204,6 +210,58 @@ int jemalloc_control_get(struct jemalloc_control *c, const char *name, void *val
 	if (r == 0)
 		r = call(c, name, true, 0, err);
 	return r < 0 ? r : inject_read(c->in, at + OLD_AT, value, n, err);
+}
+
+/* In the scratch bytes: all arguments, then what they point to. */
+struct cell {
+	char name[JEMALLOC_CONTROL_NAME];
+	uint64_t len, value;
+};
+
+static int get_some(struct jemalloc_control *c, struct jemalloc_control_value *items, size_t n,
+                    struct error *err)
+{
+	const uint64_t rows_at = inject_scratch(c->in),
+		       at = rows_at + n * sizeof(struct inject_row);
+	struct inject_row rows[JEMALLOC_CONTROL_AT_ONCE] = { 0 };
+	struct cell cells[JEMALLOC_CONTROL_AT_ONCE] = { 0 };
+	const struct inject_table table = { c->mallctl, c->errno_location, rows_at, rows, n };
+	int r;
+
+	for (size_t i = 0; i < n; i++) {
+		const uint64_t cell = at + i * sizeof(*cells);
+
+		memcpy(cells[i].name, items[i].name, sizeof(cells[i].name) - 1);
+		cells[i].len = items[i].bytes;
+		rows[i] = (struct inject_row){ { cell, cell + offsetof(struct cell, value),
+			                         cell + offsetof(struct cell, len) },
+			                       0 };
+	}
+	r = inject_write(c->in, at, cells, n * sizeof(*cells), err);
+	if (r == 0)
+		r = inject_functions(c->in, &table, err);
+	if (r == 0)
+		r = inject_read(c->in, at, cells, n * sizeof(*cells), err);
+	if (r < 0)
+		return r;
+	note_calls(c, (unsigned)n);
+	for (size_t i = 0; i < n; i++) {
+		items[i].error = (int)((uint32_t)rows[i].result & 0xfff);
+		items[i].value = items[i].error ? 0 : cells[i].value;
+	}
+	return 0;
+}
+
+int jemalloc_control_get_all(struct jemalloc_control *c, struct jemalloc_control_value *items,
+                             size_t n, struct error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0, some; r == 0 && i < n; i += some) {
+		some = n - i < JEMALLOC_CONTROL_AT_ONCE ? n - i : JEMALLOC_CONTROL_AT_ONCE;
+		r = get_some(c, items + i, some, err);
+	}
+	return r;
 }
 
 int jemalloc_control_set(struct jemalloc_control *c, const char *name, const void *value, size_t n,

@@ -53,6 +53,17 @@ int jemalloc_control_get(struct jemalloc_control *c, const char *name, void *val
  * others: what mallctl() returned. */
 int jemalloc_control_set(struct jemalloc_control *c, const char *name, const void *value, size_t n,
                          struct error *err);
+/* Many values of at most 8 bytes, in few remote calls: a lent thread reads JEMALLOC_CONTROL_AT_ONCE
+ * of them before it goes on. */
+enum { JEMALLOC_CONTROL_NAME = 80, JEMALLOC_CONTROL_AT_ONCE = 128 };
+struct jemalloc_control_value {
+	char name[JEMALLOC_CONTROL_NAME];
+	uint8_t bytes; /* that jemalloc has for it: 1, 4 or 8 */
+	int error;     /* what mallctl() returned: 0; ENOENT: it has no such name */
+	uint64_t value;
+};
+int jemalloc_control_get_all(struct jemalloc_control *c, struct jemalloc_control_value *items,
+                             size_t n, struct error *err);
 /* Of a name whose value is a const char *. Cut if it is longer. */
 int jemalloc_control_text(struct jemalloc_control *c, const char *name,
                           char ret[JEMALLOC_CONTROL_TEXT], struct error *err);
