@@ -27,6 +27,11 @@
 enum {
 	PAGE = 4096,
 	TRIES = 100, /* of some ms each: threads sleep in the kernel */
+	/* of all standing still for one that comes late: doubled every so many tries, and at last
+	 * as long as it takes */
+	FIRST_PATIENCE_MS = 3,
+	PATIENT_TRIES = 10,
+	PATIENT_DOUBLINGS = 4,
 	CODE = MAPS_READ | MAPS_EXEC,
 	AWAY = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP,
 	HOME = MREMAP_MAYMOVE | MREMAP_FIXED,
@@ -164,6 +169,13 @@ static int unmap(struct inject *in, uint64_t at, uint64_t bytes, struct error *e
 	return call(in, "munmap", SYS_munmap, args, 0, err);
 }
 
+static unsigned patience_ms(unsigned i)
+{
+	const unsigned doublings = i / PATIENT_TRIES;
+
+	return doublings >= PATIENT_DOUBLINGS ? 0 : FIRST_PATIENCE_MS << doublings;
+}
+
 /* As often as threads are in the way. */
 static int call_still(struct inject *in, const struct inject_call *made, const int64_t *expected,
                       size_t n, int (*may)(void *arg, struct error *err), struct page *p,
@@ -175,7 +187,7 @@ static int call_still(struct inject *in, const struct inject_call *made, const i
 	for (unsigned i = 0; r == -EAGAIN && i < TRIES; i++) {
 		if (i)
 			nanosleep(&(struct timespec){ 0, (1 + random() % 5) * 1000000 }, NULL);
-		r = still_calls(in, made, expected, n, may, p, &value, err);
+		r = still_calls(in, made, expected, n, patience_ms(i), may, p, &value, err);
 	}
 	if (r < 0 || value == expected[n - 1])
 		return r;

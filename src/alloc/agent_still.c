@@ -2,6 +2,7 @@
 #include "alloc/agent_still.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,13 +10,17 @@
 #include <time.h>
 
 #include "base/cleanup.h"
-#include "base/steps.h"
 #include "target/freeze.h"
 #include "target/registers.h"
 
 enum {
 	PAGE = 4096,
 	FREEZE_MS = 2000,
+	/* of all standing still for one that comes late: doubled every so many tries, and at last
+	 * as long as it takes */
+	FIRST_PATIENCE_US = 2500,
+	PATIENT_TRIES = 5,
+	PATIENT_DOUBLINGS = 5,
 	PATCH_TRIES = 100, /* of some ms each */
 	LEAVE_TRIES = 100,
 	STACK_WORDS = 16384, /* 128 KiB above sp are looked through */
@@ -29,6 +34,7 @@ struct still {
 	uint64_t base;
 	const struct agent_table *table;
 	const struct agent_control *control;
+	bool (*is_bad)(const struct still *s, uint64_t at); /* where nobody may be */
 	bool frames_only; /* of the words on stacks, only pcs in signal frames count */
 	uint64_t *words;
 	/* every bad address is in here: most words are not, and there are hundreds of thousands */
@@ -86,48 +92,33 @@ static bool is_saved_pc(const uint64_t *word, size_t n)
 	return n > 2 && (word[1] & 2) && word[1] < 1 << 22 && (word[2] & 0xffff) == 0x33;
 }
 
-/* Neither the pc, nor anything on its stack that could be a return address or the pc
- * in a signal's frame. 1, 0 or -errno. */
-static int thread_is_clear(const struct still *s, pid_t tid,
-                           bool (*is_bad)(const struct still *s, uint64_t at), struct error *err)
+static int in_the_way(pid_t tid, const char *what, uint64_t at, struct error *err)
 {
-	struct user_regs_struct r;
-	size_t n;
-
-	steps_before("getregs");
-	if (registers_read(tid, &r) < 0) {
-		if (errno == ESRCH) /* ending, or ended already: it runs no code any more */
-			return 1;
-		return error_sys(err, errno, "registers of thread %d", (int)tid);
-	}
-	if (is_bad(s, registers_pc(&r)))
-		return 0;
-	n = read_stack(s, registers_sp(&r) - RED_ZONE);
-	for (size_t i = 0; i < n; i++) {
-		if (s->words[i] - s->low < s->bytes && is_bad(s, s->words[i]) &&
-		    (!s->frames_only || is_saved_pc(&s->words[i], n - i)))
-			return 0;
-	}
-	return 1;
+	return error_set(err, EAGAIN,
+	                 "thread %d stands in code that is to be changed (%s 0x%" PRIx64 ")",
+	                 (int)tid, what, at);
 }
 
-static int all_are_clear(const struct still *s, bool (*is_bad)(const struct still *s, uint64_t at),
-                         struct error *err)
+/* Neither the pc, nor anything on its stack that could be a return address or the pc in a signal's
+ * frame. Its stack is its own: what the others do meanwhile does not matter. */
+static int look_at_thread(void *arg, pid_t tid, const struct user_regs_struct *regs,
+                          struct error *err)
 {
-	cleanup_free pid_t *tids = NULL;
-	size_t n = 0;
-	int r = target_threads(s->t, &tids, &n, err);
+	const struct still *s = arg;
+	size_t n;
 
-	if (r < 0)
-		return r;
+	if (s->is_bad(s, registers_pc(regs)))
+		return in_the_way(tid, "at", registers_pc(regs), err);
+	n = read_stack(s, registers_sp(regs) - RED_ZONE);
 	for (size_t i = 0; i < n; i++) {
-		r = thread_is_clear(s, tids[i], is_bad, err);
-		if (r != 1)
-			return r < 0 ? r
-			             : error_set(err, EAGAIN,
-			                         "thread %d stands in code that is "
-			                         "to be changed",
-			                         (int)tids[i]);
+		bool is_frame;
+
+		if (s->words[i] - s->low >= s->bytes || !s->is_bad(s, s->words[i]))
+			continue;
+		is_frame = is_saved_pc(&s->words[i], n - i);
+		if (is_frame || !s->frames_only)
+			return in_the_way(tid, is_frame ? "a signal came at" : "on its stack is",
+			                  s->words[i], err);
 	}
 	return 0;
 }
@@ -164,10 +155,8 @@ static int check_functions(const struct still *s, struct error *err)
 static int set_patches(void *arg, struct error *err)
 {
 	const struct still *s = arg;
-	int r = all_are_clear(s, is_in_patch, err);
+	int r = check_functions(s, err);
 
-	if (r == 0)
-		r = check_functions(s, err);
 	if (r == 0)
 		r = agent_still_note(s->in, s->base, AGENT_PLACE_PATCHED, err);
 	for (unsigned i = 0; r == 0 && i < s->table->n_functions; i++)
@@ -209,27 +198,35 @@ static int take_patches_back(void *arg, struct error *err)
 	return r < 0 ? r : agent_still_note(s->in, s->base, AGENT_PLACE_UNCLEAN, err);
 }
 
-static int check_that_all_are_out(void *arg, struct error *err)
+/* How long all may stand still for the last of them in this try; 0: as long as it takes. */
+static unsigned patience_us(unsigned i)
 {
-	return all_are_clear(arg, is_in_agent, err);
+	const unsigned doublings = i / PATIENT_TRIES;
+
+	return doublings >= PATIENT_DOUBLINGS ? 0 : FIRST_PATIENCE_US << doublings;
 }
 
+/* @tries: of those that are as patient as it takes. */
 static int try_still(struct still *s, int (*work)(void *arg, struct error *err), unsigned tries,
                      uint64_t *ret_ns, struct error *err)
 {
-	uint64_t ns = 0;
-	int r;
+	struct freeze_work w = { .look = s->is_bad ? look_at_thread : NULL,
+		                 .work = work,
+		                 .arg = s };
+	int r = -EAGAIN;
 
 	s->words = malloc(STACK_WORDS * sizeof(*s->words));
 	if (!s->words)
 		return error_oom(err);
-	for (unsigned i = 0;; i++) {
-		r = freeze_call(s->t, FREEZE_MS, work, s, &ns, err);
+	for (unsigned i = 0; r == -EAGAIN && i <= tries + PATIENT_TRIES * PATIENT_DOUBLINGS; i++) {
+		uint64_t ns = 0;
+
+		if (i)
+			nanosleep(&(struct timespec){ 0, (1 + random() % 5) * 1000000 }, NULL);
+		w.patience_us = patience_us(i);
+		r = freeze_call(s->t, FREEZE_MS, &w, &ns, err);
 		if (ns > *ret_ns)
 			*ret_ns = ns;
-		if (r != -EAGAIN || i == tries)
-			break;
-		nanosleep(&(struct timespec){ 0, (1 + random() % 5) * 1000000 }, NULL);
 	}
 	free(s->words);
 	inject_note_still(s->in, *ret_ns);
@@ -255,7 +252,12 @@ int agent_still_patch(struct inject *in, const struct target *t, uint64_t base,
                       const struct agent_table *table, const struct agent_control *control,
                       uint64_t *ret_ns, struct error *err)
 {
-	struct still s = { .in = in, .t = t, .base = base, .table = table, .control = control };
+	struct still s = { .in = in,
+		           .t = t,
+		           .base = base,
+		           .table = table,
+		           .control = control,
+		           .is_bad = is_in_patch };
 
 	bound_patches(&s);
 	return try_still(&s, set_patches, PATCH_TRIES, ret_ns, err);
@@ -279,10 +281,11 @@ int agent_still_wait(struct inject *in, const struct target *t, uint64_t base,
 		           .t = t,
 		           .base = base,
 		           .table = table,
+		           .is_bad = is_in_agent,
 		           .frames_only = true,
 		           .low = base,
 		           .bytes = AGENT_CODE_BYTES };
 	uint64_t ns = 0;
 
-	return try_still(&s, check_that_all_are_out, LEAVE_TRIES, &ns, err);
+	return try_still(&s, NULL, LEAVE_TRIES, &ns, err);
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -178,9 +179,8 @@ static int look_for_stop(pid_t tid)
 	return 0;
 }
 
-static int wait_for_stop(struct held_limbo *l, pid_t tid)
+static int wait_for_stop(struct held_limbo *l, pid_t tid, uint64_t end)
 {
-	const uint64_t end = clock_now_ns() + HELD_STOP_MS * 1000000ull;
 	long us = 10;
 
 	for (;;) {
@@ -213,23 +213,29 @@ static int seize(pid_t tid)
 	return -EPERM;
 }
 
-static int stop(struct held_limbo *l, pid_t tid)
+static int ask_to_stop(const struct held_limbo *l, pid_t tid)
 {
 	int r = is_in_limbo(l, tid) ? -EBUSY : seize(tid);
 
 	if (r < 0)
 		return r;
-	if (request(PTRACE_INTERRUPT, tid, 0, NULL, "interrupt") < 0)
-		return -errno;
-	return wait_for_stop(l, tid);
+	return request(PTRACE_INTERRUPT, tid, 0, NULL, "interrupt") < 0 ? -errno : 0;
 }
 
-int held_take(const struct target *t, struct held_limbo *limbo, pid_t tid, struct held *ret,
-              struct error *err)
+static uint64_t latest(void)
 {
-	struct held h = { .tid = tid, .asked_ns = clock_now_ns() };
-	int r = stop(limbo, tid);
+	return clock_now_ns() + HELD_STOP_MS * 1000000ull;
+}
 
+static int stop(struct held_limbo *l, pid_t tid)
+{
+	int r = ask_to_stop(l, tid);
+
+	return r < 0 ? r : wait_for_stop(l, tid, latest());
+}
+
+static int not_stopped(const struct target *t, pid_t tid, int r, struct error *err)
+{
 	/* what the kernel says of one that is exiting (ptrace_attach(), kernel/ptrace.c) */
 	if (r == -EPERM && (held_state(t, tid) == 'Z' || held_state(t, tid) == 'X'))
 		r = -ESRCH;
@@ -238,20 +244,51 @@ int held_take(const struct target *t, struct held_limbo *limbo, pid_t tid, struc
 		                 "thread %d cannot be stopped: traced by another "
 		                 "process, or not permitted",
 		                 (int)tid);
+	return error_sys(err, -r, "thread %d cannot be stopped", (int)tid);
+}
+
+int held_ask(const struct target *t, struct held_limbo *limbo, pid_t tid, struct held *ret,
+             struct error *err)
+{
+	int r;
+
+	*ret = (struct held){ .tid = tid, .asked_ns = clock_now_ns() };
+	r = ask_to_stop(limbo, tid);
+	return r < 0 ? not_stopped(t, tid, r, err) : 0;
+}
+
+int held_await(const struct target *t, struct held_limbo *limbo, struct held *h, uint64_t until_ns,
+               struct error *err)
+{
+	const pid_t tid = h->tid;
+	int r = wait_for_stop(limbo, tid, until_ns);
+
 	if (r < 0)
-		return error_sys(err, -r, "thread %d cannot be stopped", (int)tid);
+		return not_stopped(t, tid, r, err);
 	/* at once: should we be killed now, nobody would do it */
 	steps_before("repair");
-	if (!freeze_regs_stopped(tid, &h.repair) || get_registers(tid, &h.regs) < 0) {
+	if (!freeze_regs_stopped(tid, &h->repair) || get_registers(tid, &h->regs) < 0) {
 		r = -errno;
 		detach(limbo, tid, "detach");
 		return error_sys(err, -r, "registers of thread %d", (int)tid);
 	}
-	h.back = h.regs;
-	restart_by_hand(&h.back);
-	abort_rseq(t, tid, &h.back);
-	*ret = h;
+	h->back = h->regs;
+	restart_by_hand(&h->back);
+	abort_rseq(t, tid, &h->back);
 	return 0;
+}
+
+int held_take(const struct target *t, struct held_limbo *limbo, pid_t tid, struct held *ret,
+              struct error *err)
+{
+	struct held h;
+	int r = held_ask(t, limbo, tid, &h, err);
+
+	if (r == 0)
+		r = held_await(t, limbo, &h, latest(), err);
+	if (r == 0)
+		*ret = h;
+	return r;
 }
 
 void held_release(struct held_limbo *limbo, struct held *h)
@@ -312,13 +349,19 @@ int held_withdraw(struct held_limbo *limbo, const struct held *h, uint64_t pc)
 }
 
 /* Not by target/reader.h, which leaves out pages that are not present: one that is swapped out may
- * hold what is looked for. Ends where memory does. */
+ * hold what is looked for. Ends where memory does. Page by page only what one call does not get at.
+ */
 static size_t read_stack(const struct target *t, uint64_t sp, uint64_t *words)
 {
-	cleanup_close int fd = openat(t->proc_fd, "mem", O_RDONLY | O_CLOEXEC);
 	const size_t most = STACK_WORDS * sizeof(*words);
+	const struct iovec to = { words, most }, from = { (void *)(uintptr_t)sp, most };
+	const ssize_t at_once = process_vm_readv(t->pid, &to, 1, &from, 1, 0);
+	cleanup_close int fd = -1;
 	size_t n = 0;
 
+	if (at_once > 0)
+		return (size_t)at_once / sizeof(*words);
+	fd = openat(t->proc_fd, "mem", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return SIZE_MAX;
 	while (n < most) {
@@ -361,6 +404,15 @@ static bool blocked_at(const struct target *t, pid_t tid, uint64_t *pc, uint64_t
 	       sscanf(text, "%*d %*x %*x %*x %*x %*x %*x %" SCNx64 " %" SCNx64, sp, pc) == 2;
 }
 
+bool held_regs_are_out_of(const struct target *t, const struct user_regs_struct *regs,
+                          uint64_t start, uint64_t end)
+{
+	const uint64_t pc = registers_pc(regs);
+
+	return !(pc >= start && pc < end) &&
+	       !words_point_into(t, registers_sp(regs) - RED_ZONE, start, end);
+}
+
 int held_is_out_of(const struct target *t, struct held_limbo *limbo, pid_t tid, uint64_t start,
                    uint64_t end)
 {
@@ -378,9 +430,7 @@ int held_is_out_of(const struct target *t, struct held_limbo *limbo, pid_t tid, 
 	r = held_take(t, limbo, tid, &h, &unused);
 	if (r < 0)
 		return r == -ESRCH ? 1 : r;
-	pc = registers_pc(&h.regs);
-	r = !(pc >= start && pc < end) &&
-	    !words_point_into(t, registers_sp(&h.regs) - RED_ZONE, start, end);
+	r = held_regs_are_out_of(t, &h.regs, start, end);
 	held_release(limbo, &h);
 	return r;
 }

@@ -20,7 +20,7 @@
 #include "target/registers.h"
 #include "target/target.h"
 
-enum { HELD_MAX_LIMBO = 256, HELD_STOP_MS = 1000 };
+enum { HELD_MAX_LIMBO = 4096, HELD_STOP_MS = 1000 };
 
 struct held_limbo {
 	pid_t tids[HELD_MAX_LIMBO];
@@ -48,6 +48,12 @@ bool held_is_blocked(const struct target *t, pid_t tid);
  * -ETIMEDOUT (it is in limbo now), -EBUSY in limbo from before. */
 int held_take(const struct target *t, struct held_limbo *limbo, pid_t tid, struct held *ret,
               struct error *err);
+/* The same in two steps, so that several stop at once; what held_ask() has filled is for
+ * held_await(), which waits until @until_ns (clock_now_ns()) and must come. */
+int held_ask(const struct target *t, struct held_limbo *limbo, pid_t tid, struct held *ret,
+             struct error *err);
+int held_await(const struct target *t, struct held_limbo *limbo, struct held *h, uint64_t until_ns,
+               struct error *err);
 /* Let it go where it was. Here and below: if it was killed meanwhile it is in limbo until it has
  * been waited for. */
 void held_release(struct held_limbo *limbo, struct held *h);
@@ -62,6 +68,10 @@ void held_release_anew(struct held_limbo *limbo, struct held *h);
  * runs, -errno it cannot be told. It is let go in any case. */
 int held_withdraw(struct held_limbo *limbo, const struct held *h, uint64_t pc);
 
+/* Is nothing of a thread that stands with @regs (pc, the words above its stack pointer) in
+ * [@start, @end)? */
+bool held_regs_are_out_of(const struct target *t, const struct user_regs_struct *regs,
+                          uint64_t start, uint64_t end);
 /* Is nothing of thread @tid (pc, stack pointer, the words above it) in
  * [@start, @end)? 1, 0 or -errno. A thread that has ended is out. */
 int held_is_out_of(const struct target *t, struct held_limbo *limbo, pid_t tid, uint64_t start,

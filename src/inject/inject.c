@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/steps.h"
+#include "inject/all_out.h"
 #include "inject/filters.h"
 #include "inject/transaction.h"
 #include "target/permission.h"
@@ -541,8 +542,10 @@ static int all_are_out(struct inject *in, struct error *err)
 	const uint64_t end = in->area + JOURNAL_CODE_BYTES;
 	cleanup_free pid_t *tids = NULL;
 	size_t n = 0;
-	int r = target_threads(in->target, &tids, &n, err);
+	int r = 0;
 
+	if (!all_out_of(in->target, &in->limbo, in->area, end))
+		r = target_threads(in->target, &tids, &n, err);
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		int out = 0;
 

@@ -16,6 +16,7 @@
 
 struct others {
 	struct held_limbo *limbo;
+	unsigned patience_ms; /* all stand still for the last of them for so long */
 	struct held *items;
 	size_t n, cap;
 	size_t n_missed; /* that run no code of the program now, but could not be stopped */

@@ -341,7 +341,8 @@ static int clone_failed(const struct target *t, int64_t result, struct error *er
 static int run_clone(struct inject *in, struct snapshot *s, const struct snapshot_options *o,
                      struct error *err)
 {
-	cleanup(others_release) struct others others = { .limbo = &in->limbo };
+	cleanup(others_release) struct others others = { .limbo = &in->limbo,
+		                                         .patience_ms = HELD_STOP_MS };
 	struct stub stub;
 	struct held h;
 	uint64_t slot, start = clock_now_ns();

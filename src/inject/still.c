@@ -3,12 +3,17 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/precedence.h"
+#include "base/steps.h"
 #include "inject/others.h"
 #include "inject/transaction.h"
+
+enum { LATE_NAP_NS = 200000 };
 
 /* Nobody but the one that is lent can change anything now, if nobody was missed: who waits in the
  * kernel may be in the middle of a change. */
@@ -23,13 +28,27 @@ static int all_but_one(struct inject *in, pid_t lent, struct others *others,
 	return r == 0 ? may(arg, err) : r;
 }
 
-int still_calls(struct inject *in, const struct inject_call *calls, const int64_t *expected,
-                size_t n, int (*may)(void *arg, struct error *err), void *arg, int64_t *ret,
-                struct error *err)
+/* Who was asked and comes late is let go as soon as it stops, and is in no next one's way. */
+static void await_late(struct inject *in)
 {
-	cleanup(others_release) struct others others = { .limbo = &in->limbo };
+	const uint64_t until = clock_now_ns() + HELD_STOP_MS * 1000000ull;
+
+	while (!held_settle(&in->limbo) && clock_now_ns() < until) {
+		steps_before("wait");
+		nanosleep(&(struct timespec){ 0, LATE_NAP_NS }, NULL);
+	}
+}
+
+int still_calls(struct inject *in, const struct inject_call *calls, const int64_t *expected,
+                size_t n, unsigned patience_ms, int (*may)(void *arg, struct error *err), void *arg,
+                int64_t *ret, struct error *err)
+{
+	cleanup(others_release) struct others others = {
+		.limbo = &in->limbo, .patience_ms = patience_ms ? patience_ms : HELD_STOP_MS
+	};
 	struct stub_call made[STILL_MAX_CALLS] = { 0 };
-	const uint64_t start = clock_now_ns();
+	struct precedence before;
+	uint64_t start;
 	struct stub stub;
 	struct held h;
 	uint64_t slot;
@@ -38,9 +57,15 @@ int still_calls(struct inject *in, const struct inject_call *calls, const int64_
 
 	if (r < 0)
 		return r;
+	start = clock_now_ns();
+	precedence_take(&before);
 	r = all_but_one(in, h.tid, &others, may, arg, err);
 	if (r < 0) {
 		held_release(&in->limbo, &h);
+		others_release(&others);
+		precedence_give_back(&before);
+		inject_note_still(in, clock_now_ns() - start);
+		await_late(in);
 		return r;
 	}
 	for (size_t i = 0; i < n; i++) {
@@ -52,6 +77,7 @@ int still_calls(struct inject *in, const struct inject_call *calls, const int64_
 	stub_syscalls(&stub, in->area, made, expected, n, &h.back);
 	r = transaction_run(in, &h, slot, &stub, err);
 	others_release(&others);
+	precedence_give_back(&before);
 	inject_note_still(in, clock_now_ns() - start);
 	if (r == 0)
 		*ret = (int64_t)in->journal.result;

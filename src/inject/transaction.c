@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/steps.h"
+#include "inject/all_out.h"
 #include "inject/filters.h"
 #include "target/proc.h"
 
@@ -410,8 +411,10 @@ static int wait_until_all_are_out(struct inject *in, struct error *err)
 	const uint64_t start = in->cave.start, end = start + in->cave.bytes;
 	cleanup_free pid_t *tids = NULL;
 	size_t n = 0;
-	int r = target_threads(in->target, &tids, &n, err);
+	int r = 0;
 
+	if (!all_out_of(in->target, &in->limbo, start, end))
+		r = target_threads(in->target, &tids, &n, err);
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = wait_until_out(in, tids[i], start, end, err);
 	return r;

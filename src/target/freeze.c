@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,6 +17,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/precedence.h"
 #include "base/steps.h"
 #include "target/freeze_regs.h"
 #include "target/permission.h"
@@ -34,14 +34,13 @@ enum {
 	MAX_PAUSE_NS = 500000,
 	ENDED_NS = 1000000, /* so often threads that do not stop are looked up in /proc */
 	SEIZE_TRIES = 3,
-	HIGHEST_PRIORITY = -20,
 	STATUS_MAX_BYTES = 1 << 16,
 	SLACK_NS = 1, /* of the tracing thread's sleeps; 50 us is what a thread has */
 };
 
 struct frozen {
 	pid_t tid;
-	bool stopped, gone;
+	bool stopped, gone; /* gone: it has ended, or was let go */
 	struct freeze_regs regs;
 };
 
@@ -52,11 +51,11 @@ struct freeze {
 	size_t n, cap;
 	pthread_t tracer;
 	sem_t stopped, release;
-	uint64_t looked_ns;                        /* for threads that have ended */
-	int (*work)(void *arg, struct error *err); /* NULL: until release is posted */
-	void *arg;
-	uint64_t stood_ns; /* after work() */
+	uint64_t looked_ns;             /* for threads that have ended */
+	const struct freeze_work *work; /* NULL: until release is posted */
+	uint64_t stood_ns;              /* when the last was let go */
 	bool was_stopped;
+	int refused; /* by look() */
 	int result;
 	struct error *err; /* of the one who waits */
 };
@@ -193,12 +192,23 @@ static void interrupt_new(struct freeze *f)
 	qsort(f->threads, f->n, sizeof(*f->threads), by_tid);
 }
 
+/* While the others come to stand: at the end there is the less to do. */
+static void look_at(struct freeze *f, const struct frozen *x)
+{
+	const struct user_regs_struct *regs = freeze_regs_of(&x->regs);
+
+	if (f->work && f->work->look && regs && f->refused == 0)
+		f->refused = f->work->look(f->work->arg, x->tid, regs, f->err);
+}
+
 /* A stop with a signal that is being delivered: let it be. Any stop clears the request for ours
  * (ptrace_stop() in the kernel), so it is made again; it comes before the next signal. */
-static void take_stop(struct frozen *x, int status)
+static void take_stop(struct freeze *f, struct frozen *x, int status)
 {
 	if (status >> 8 == PTRACE_EVENT_STOP) {
 		x->stopped = freeze_regs_stopped(x->tid, &x->regs);
+		if (x->stopped)
+			look_at(f, x);
 		return;
 	}
 	ptrace(PTRACE_CONT, x->tid, NULL, (void *)(long)(status & 0xff));
@@ -227,7 +237,7 @@ static void take_stops(struct freeze *f)
 			return;
 		x = find_frozen(f, info.si_pid);
 		if (x && !x->stopped && !x->gone)
-			take_stop(x, info.si_status);
+			take_stop(f, x, info.si_status);
 	}
 }
 
@@ -292,11 +302,54 @@ static int too_late(const struct freeze *f)
 	                 f->target->pid);
 }
 
+static void let_go(struct freeze *f)
+{
+	for (size_t i = 0; i < f->n; i++) {
+		struct frozen *x = &f->threads[i];
+
+		if (!x->stopped)
+			continue;
+		steps_before("let go");
+		freeze_regs_leave(x->tid, &x->regs);
+		ptrace(PTRACE_DETACH, x->tid, NULL, NULL);
+		x->stopped = false;
+		x->gone = true;
+	}
+	if (!f->stood_ns && f->since_ns)
+		f->stood_ns = freeze_ns(f);
+}
+
+/* The others are not to stand still for one of them that comes late. It is waited for all the same:
+ * it has been asked, and an interrupted call of its has to be repaired when it stops. */
+static int back_off(struct freeze *f)
+{
+	const int r = f->refused ? f->refused
+	                         : error_set(f->err, EAGAIN,
+	                                     "threads of process %d did not stop at once",
+	                                     f->target->pid);
+
+	for (let_go(f); poll_all(f); let_go(f)) {
+		if (clock_now_ns() > f->deadline_ns)
+			return too_late(f);
+		steps_before("wait");
+		nanosleep(&(struct timespec){ 0, SHORT_PAUSE_NS }, NULL);
+	}
+	return r;
+}
+
+static bool is_too_long(const struct freeze *f)
+{
+	return f->refused || (f->work && f->work->patience_us &&
+	                      freeze_ns(f) > f->work->patience_us * UINT64_C(1000));
+}
+
 static int wait_stopped(struct freeze *f)
 {
 	struct timespec pause = { 0, FIRST_PAUSE_NS };
 
 	while (poll_all(f)) {
+		if (is_too_long(f))
+			return back_off(f);
 		if (clock_now_ns() > f->deadline_ns)
 			return too_late(f);
 		steps_before("wait");
@@ -304,7 +357,7 @@ static int wait_stopped(struct freeze *f)
 		if (pause.tv_nsec < (freeze_ns(f) < SHORT_NS ? SHORT_PAUSE_NS : MAX_PAUSE_NS))
 			pause.tv_nsec *= 2;
 	}
-	return 0;
+	return f->refused;
 }
 
 /* An exec gives another thread the number of the first one: all must answer at the end. */
@@ -344,25 +397,11 @@ static int stop_all(struct freeze *f)
 	}
 }
 
-static void let_go(struct freeze *f)
-{
-	for (size_t i = 0; i < f->n; i++) {
-		struct frozen *x = &f->threads[i];
-
-		if (!x->stopped)
-			continue;
-		steps_before("let go");
-		freeze_regs_leave(x->tid, &x->regs);
-		ptrace(PTRACE_DETACH, x->tid, NULL, NULL);
-	}
-}
-
 static void stand_still(struct freeze *f)
 {
 	f->was_stopped = true;
 	if (f->work) {
-		f->result = f->work(f->arg, f->err);
-		f->stood_ns = freeze_ns(f);
+		f->result = f->work->work ? f->work->work(f->work->arg, f->err) : 0;
 		return;
 	}
 	sem_post(&f->stopped);
@@ -377,9 +416,8 @@ static void *trace(void *arg)
 	struct freeze *f = arg;
 
 	prctl(PR_SET_TIMERSLACK, SLACK_NS);
-	/* of this thread alone, which ends with the stop: others that want the processor are not
-	 * to make it longer. Where that is not permitted it is as it is */
-	setpriority(PRIO_PROCESS, (id_t)gettid(), HIGHEST_PRIORITY);
+	/* above all before those that it lets go, until it comes to the last of them */
+	precedence_take(NULL);
 	f->result = stop_all(f);
 	if (f->result == 0)
 		stand_still(f);
@@ -454,8 +492,8 @@ int freeze_target(const struct target *t, unsigned timeout_ms, struct freeze **r
 	return 0;
 }
 
-int freeze_call(const struct target *t, unsigned timeout_ms, int (*work)(void *arg, struct error *),
-                void *arg, uint64_t *ret_ns, struct error *err)
+int freeze_call(const struct target *t, unsigned timeout_ms, const struct freeze_work *work,
+                uint64_t *ret_ns, struct error *err)
 {
 	struct freeze *f;
 	int r = freeze_new(t, timeout_ms, &f, err);
@@ -463,7 +501,6 @@ int freeze_call(const struct target *t, unsigned timeout_ms, int (*work)(void *a
 	if (r < 0)
 		return r;
 	f->work = work;
-	f->arg = arg;
 	r = start_tracer(f, err);
 	if (r == 0) {
 		pthread_join(f->tracer, NULL);

@@ -31,11 +31,24 @@ int freeze_target(const struct target *t, unsigned timeout_ms, struct freeze **r
 /* Let it run; it does when this returns. NULL is fine; returns NULL. */
 struct freeze *freeze_release(struct freeze *f);
 void freeze_releasep(struct freeze **f);
-/* Call @work while the target stands still, in the thread that stops it: the shortest stop there
- * is, because nobody has to be woken. *ret_ns: how long it stood still. What @work returns is
- * returned (with *err as it left it); refused as above, @work is not called. */
-int freeze_call(const struct target *t, unsigned timeout_ms, int (*work)(void *arg, struct error *),
-                void *arg, uint64_t *ret_ns, struct error *err);
+
+struct freeze_work {
+	/* May be NULL. Each thread is looked at as soon as it stands, with the registers that it
+	 * stopped with; others may run still. Below zero: all are let go, and that is returned. */
+	int (*look)(void *arg, pid_t tid, const struct user_regs_struct *regs, struct error *err);
+	/* When all stand. */
+	int (*work)(void *arg, struct error *err);
+	void *arg;
+	/* 0: as long as the timeout. When all do not stand by then, those who do are let go, and it
+	 * is -EAGAIN as soon as the others have answered, too. */
+	unsigned patience_us;
+};
+/* Do @work while the target stands still, in the thread that stops it: the shortest stop there is,
+ * because nobody has to be woken. *ret_ns: how long it stood still, from the first that was asked
+ * to stop until the last was let go. What it returns is returned (with *err as it left it); refused
+ * as above, @work is not called. */
+int freeze_call(const struct target *t, unsigned timeout_ms, const struct freeze_work *work,
+                uint64_t *ret_ns, struct error *err);
 /* Call @fn with the registers of each thread that stands still, as it will go on; non-zero ends it
  * and is returned. None on machines other than x86-64. Of one that waits in a system call they are
  * those of the call, which may have been sent back to its instruction (freeze_regs.h). */

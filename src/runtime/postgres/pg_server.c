@@ -112,7 +112,8 @@ static int look_stopped(struct pg_server *s, struct pg_tree *tree, struct pg_che
 	struct look l = { s, tree, check, max_chunks };
 	uint64_t ns = 0;
 	bool walked;
-	int r = freeze_call(s->target, STOP_TIMEOUT_MS, copy_or_walk, &l, &ns, err);
+	const struct freeze_work work = { .work = copy_or_walk, .arg = &l };
+	int r = freeze_call(s->target, STOP_TIMEOUT_MS, &work, &ns, err);
 
 	if (!l.is_stopped) {
 		log_note(LOG_DEBUG, "not stopped: %s", err->message);
