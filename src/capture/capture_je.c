@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "capture/capture_je_profile.h"
+#include "runtime/jemalloc/jemalloc.h"
 #include "runtime/jemalloc/jemalloc_opt.h"
 #include "target/maps.h"
 #include "target/threads.h"
@@ -158,6 +159,24 @@ int capture_je_state(struct capture_je *c, struct capture_je_state *ret, struct 
 	return 0;
 }
 
+/* A recorder finds functions by their names, so it is no way out where there are none. */
+static int hint_without(const struct capture_je *c, bool is_built, struct error *err)
+{
+	const char *start = is_built
+	                            ? "MALLOC_CONF=prof:true,prof_active:false at its start makes "
+	                              "it possible"
+	                            : "built with --enable-prof (Rust: tikv-jemallocator's feature "
+	                              "\"profiling\") it has one";
+	const int pid = (int)c->heaps.target->pid;
+
+	if (c->control.symbol[0])
+		return error_hint(err, "memwho alloc %d records without it; %s", pid, start);
+	return error_hint(err,
+	                  "%s; memwho alloc %d records without it where the program keeps its "
+	                  "symbols (.symtab); memwho je %d stats has size classes",
+	                  start, pid, pid);
+}
+
 /* It must be there and be meant to be used, else a switch would do nothing. *active: is it on? */
 static int need_profiler(struct capture_je *c, bool *active, struct error *err)
 {
@@ -168,20 +187,17 @@ static int need_profiler(struct capture_je *c, bool *active, struct error *err)
 	*active = s.is_active;
 	if (r < 0 || s.is_on)
 		return r;
-	if (!s.is_built)
-		error_set(
-			err, ENOTSUP,
-			"jemalloc of process %d (%s) was built without its profiler (config.prof)",
-			(int)pid, c->heaps.target->comm);
-	else
+	if (s.is_built)
 		error_set(err, ENOTSUP,
 		          "the profiler of process %d (%s) can't be switched on: it was started "
 		          "without opt.prof",
 		          (int)pid, c->heaps.target->comm);
-	return error_hint(err,
-	                  "memwho alloc %d records without it; MALLOC_CONF=prof:true,"
-	                  "prof_active:false at its start makes it possible",
-	                  (int)pid);
+	else
+		error_set(
+			err, ENOTSUP,
+			"jemalloc of process %d (%s) was built without its profiler (config.prof)",
+			(int)pid, c->heaps.target->comm);
+	return hint_without(c, s.is_built, err);
 }
 
 int capture_je_activate(struct capture_je *c, bool on, bool *was, struct error *err)
@@ -315,6 +331,19 @@ int capture_je_profile(struct capture_je *c, struct profile **ret, struct error 
 	return r < 0 ? r
 	             : capture_je_profile_make(text, n, c->heaps.target, c->heaps.space, &own, ret,
 	                                       err);
+}
+
+bool capture_je_is_nameless(pid_t pid)
+{
+	cleanup(capture_je_closep) struct capture_je *c = NULL;
+	struct runtime_view view;
+	struct error ignored;
+
+	if (capture_je_look(pid, &c, &ignored) < 0)
+		return false;
+	view = (struct runtime_view){ c->heaps.target, c->heaps.space };
+	return jemalloc_runtime.detect(&view, &ignored) == 0 &&
+	       jemalloc_opt_is_there(c->heaps.space);
 }
 
 int capture_je_has_profiler(pid_t pid, struct error *err)

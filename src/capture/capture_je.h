@@ -56,6 +56,8 @@ int capture_je_profile(struct capture_je *c, struct profile **ret, struct error 
 /* Was a process started with opt.prof? 1 yes; 0 no, or not known. Read from outside, nothing is
  * called. Errors: the process is gone, or may not be looked at. */
 int capture_je_has_profiler(pid_t pid, struct error *err);
+/* Is there a jemalloc in it of which no function has a name, so that no recorder sees it? */
+bool capture_je_is_nameless(pid_t pid);
 /* What the profiler of such a process holds: 1; 0: it has none, or that is off and holds nothing.
  * Errors are those of calls. */
 int capture_je_own(pid_t pid, struct profile **ret, struct error *err);

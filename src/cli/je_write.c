@@ -85,9 +85,11 @@ void je_write_state(const struct capture_je *c, const struct capture_je_state *s
 	fprintf(to, "free pages go back: dirty %s, muzzy %s; %" PRIu64 " arenas\n",
 	        decay_text(s->dirty_decay_ms, a, sizeof(a)),
 	        decay_text(s->muzzy_decay_ms, b, sizeof(b)), s->n_arenas);
-	if (!s->is_on)
+	if (!s->is_on && c->control.symbol[0])
 		fprintf(to, "next: memwho alloc %d records who holds what, without it\n",
 		        (int)c->heaps.target->pid);
+	else if (!s->is_on)
+		fprintf(to, "next: memwho je %d stats\n", (int)c->heaps.target->pid);
 }
 
 void je_write_state_json(const struct capture_je *c, const struct capture_je_state *s, FILE *to)

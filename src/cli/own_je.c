@@ -93,8 +93,8 @@ static int leave_out(int pid, const struct error *why)
 	return OWN_NOT;
 }
 
-int own_je_auto(const struct cli_args *args, struct record *r, const pid_t *pids, size_t n,
-                struct error *err)
+static int choose(const struct cli_args *args, struct record *r, const pid_t *pids, size_t n,
+                  struct error *err)
 {
 	cleanup(capture_je_closep) struct capture_je *c = NULL;
 	struct error why = { 0 };
@@ -114,4 +114,16 @@ int own_je_auto(const struct cli_args *args, struct record *r, const pid_t *pids
 		return leave_out((int)pids[0], err);
 	}
 	return rc < 0 ? rc : CLI_DONE;
+}
+
+int own_je_auto(const struct cli_args *args, struct record *r, const pid_t *pids, size_t n,
+                struct error *err)
+{
+	int rc = choose(args, r, pids, n, err);
+
+	if (rc == OWN_NOT && n == 1 && capture_je_is_nameless(pids[0]))
+		cli_say("jemalloc of process %d has no symbols: what it allocates can't be "
+		        "recorded; memwho je %d stats has size classes",
+		        (int)pids[0], (int)pids[0]);
+	return rc;
 }

@@ -126,17 +126,20 @@ def other_rust(folder, target, version):
     return copy
 
 
-def build_rust(source, build):
+def build_rust(source, build, profiler=True):
     """The truth program in Rust with a static jemalloc; built once. Raises
     RuntimeError with what is missing (no cargo, no network). RUST_JEMALLOC: another
-    version of the crate with jemalloc (0.4.3 has 5.2.1)."""
+    version of the crate with jemalloc (0.4.3 has 5.2.1). Without @profiler the jemalloc
+    has none, and only the service (caches) is built."""
     folder = os.path.join(source, "tests", "programs", "rust")
     target = os.path.join(build, "rust")
     version = os.environ.get("RUST_JEMALLOC")
     if version:
         folder, target = other_rust(folder, target, version), f"{target}-{version}"
+    without = [] if profiler else ["--no-default-features", "--bin", "caches"]
+    target += "" if profiler else "-noprof"
     command = ["cargo", "build", "--release", "--locked", "--quiet", "--target-dir", target,
-               "--manifest-path", os.path.join(folder, "Cargo.toml")]
+               "--manifest-path", os.path.join(folder, "Cargo.toml"), *without]
     try:
         p = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=1200)
     except FileNotFoundError as e:

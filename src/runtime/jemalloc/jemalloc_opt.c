@@ -49,6 +49,32 @@ static int variable_of(struct elf_file *f, uint64_t vaddr, uint64_t *ret, struct
 	return r;
 }
 
+/* NULL: the same module once more, or none that can be read. */
+static struct elf_file *next_elf(const struct symbol_mapping *m, const struct symbol_module **last)
+{
+	struct elf_file *elf = m->module && !m->gone && m->module != *last
+	                               ? symbol_module_elf(m->module)
+	                               : NULL;
+
+	*last = m->module;
+	return elf && elf_file_machine(elf) == EM_X86_64 ? elf : NULL;
+}
+
+bool jemalloc_opt_is_there(const struct symbol_space *space)
+{
+	const struct symbol_module *last = NULL;
+	struct error ignored;
+	uint64_t root;
+
+	for (size_t i = 0; i < symbol_space_n(space); i++) {
+		struct elf_file *elf = next_elf(symbol_space_at(space, i), &last);
+
+		if (elf && jemalloc_tree_root(elf, &root, &ignored) > 0)
+			return true;
+	}
+	return false;
+}
+
 int jemalloc_opt_read(const struct target *t, const struct symbol_space *space, const char *name,
                       bool *ret, struct error *err)
 {
@@ -58,13 +84,12 @@ int jemalloc_opt_read(const struct target *t, const struct symbol_space *space, 
 
 	for (size_t i = 0; i < symbol_space_n(space); i++) {
 		const struct symbol_mapping *m = symbol_space_at(space, i);
-		struct elf_file *elf = m->module && !m->gone ? symbol_module_elf(m->module) : NULL;
+		struct elf_file *elf = next_elf(m, &last);
 		uint64_t root, function = 0, at = 0;
 		int r;
 
-		if (!elf || m->module == last || elf_file_machine(elf) != EM_X86_64)
+		if (!elf)
 			continue;
-		last = m->module;
 		r = jemalloc_tree_root(elf, &root, err);
 		if (r > 0 && jemalloc_tree_leaf_at(elf, root, name, &function))
 			r = variable_of(elf, function, &at, err);

@@ -18,3 +18,6 @@
  * not known. -ENOMEM. */
 int jemalloc_opt_read(const struct target *t, const struct symbol_space *space, const char *name,
                       bool *ret, struct error *err);
+
+/* Is there a control tree in any module? */
+bool jemalloc_opt_is_there(const struct symbol_space *space);
