@@ -273,6 +273,7 @@ static void on_capture_done(struct jobs_waiter *w, const struct jobs_result *res
 	struct request *r = (struct request *)((char *)w - offsetof(struct request, waiter));
 
 	r->is_done = true;
+	r->reply.has_no_gc = r->route.wants_gc && result->is_of_last_gc;
 	if (result->err.code)
 		http_reply_error(&r->reply, status_of(&result->err), &result->err, NULL);
 	else

@@ -106,6 +106,8 @@ static void put_headers(struct http_reply *r, const struct route *route, bool jo
 	put_header(r, "Referrer-Policy", "no-referrer");
 	if (joined)
 		put_header(r, "X-Memwho-Joined", "1");
+	if (r->has_no_gc)
+		put_header(r, "X-Memwho-GC", "not run; as of the last one that the process ran");
 	if (r->is_error && route->is_pprof)
 		put_header(r, "X-Go-Pprof", "1");
 	if (r->status == 429 || r->status == 503)

@@ -16,6 +16,7 @@ struct http_reply {
 	struct MHD_Response *response; /* NULL: there was no memory for one */
 	const char *type;
 	bool is_error;
+	bool has_no_gc; /* one was asked for */
 	struct error err;
 	bool has_running;
 	struct jobs_running running;

@@ -218,6 +218,7 @@ static void on_reply(struct jobs *j, struct job *job, const struct worker_reply 
 		                 .fd = job->result,
 		                 .bytes = reply->bytes,
 		                 .held_bytes = reply->held_bytes,
+		                 .is_of_last_gc = reply->is_of_last_gc,
 		                 .lost_events = reply->lost_events,
 		                 .cost_s = reply->cost_s };
 

@@ -46,6 +46,7 @@ struct jobs_result {
 	int64_t held_bytes;
 	int64_t lost_events; /* of WORKER_FIGURES, as struct worker_reply's, */
 	double cost_s;       /* and this */
+	bool is_of_last_gc;  /* and this */
 	bool cancelled;      /* by the end of the service */
 };
 

@@ -193,13 +193,15 @@ static int parse_debug(const char *text, struct route *r, struct error *err)
 	return 0;
 }
 
-/* Go collects its garbage before it answers; from outside that cannot be asked for. */
-static int parse_gc(const char *text, struct error *err)
+/* Go collects its garbage before it answers. From outside that cannot be asked for, and the answer
+ * says so where it matters. */
+static int parse_gc(const char *text, struct route *r, struct error *err)
 {
-	unsigned v;
+	unsigned v = 0;
 
 	if (!parse_number(text, 999999999, &v))
 		return error_set(err, EINVAL, "invalid value for \"gc\" - must be an integer");
+	r->wants_gc = v > 0;
 	return 0;
 }
 
@@ -209,7 +211,7 @@ static int parse_argument(const struct route_argument *a, const struct path *pat
 	if (path->arguments & SECONDS && !strcmp(a->key, "seconds"))
 		return parse_seconds(a->value, max_seconds, r, err);
 	if (path->arguments & GC && !strcmp(a->key, "gc"))
-		return parse_gc(a->value, err);
+		return parse_gc(a->value, r, err);
 	if (path->arguments & DEBUG && !strcmp(a->key, "debug"))
 		return parse_debug(a->value, r, err);
 	if (path->arguments & KIND && !strcmp(a->key, "kind"))

@@ -50,6 +50,7 @@ struct route {
 	const char *file_name; /* Content-Disposition; NULL: none */
 	enum worker_kind kind; /* of ROUTE_CAPTURE */
 	unsigned seconds;      /* 0: not given */
+	bool wants_gc;         /* the profile after a collection of garbage */
 	const char *format;    /* a renderer's name */
 };
 

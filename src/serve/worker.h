@@ -86,6 +86,7 @@ struct worker_reply {
 	int64_t held_bytes;  /* WORKER_HEAP, LOOK, FIGURES: sum of what is held; else 0 */
 	int64_t lost_events; /* WORKER_FIGURES; -1: not known */
 	double cost_s;       /* the same: CPU time that it has cost the target, as estimated */
+	bool is_of_last_gc;  /* what the process has kept itself, as of its last collection */
 	bool ended; /* WORKER_LOOK: the recording had ended (the target did, or by budget) */
 };
 

@@ -188,7 +188,7 @@ static int record_for(struct work *w, double seconds, struct profile **ret, stru
 
 static int heap(struct work *w, struct profile **ret, struct error *err)
 {
-	int r = worker_own_heap(&w->q, w->pids, ret, err);
+	int r = worker_own_heap(&w->q, w->pids, ret, &w->reply.is_of_last_gc, err);
 
 	if (r == 0)
 		r = record_for(w, w->q.seconds > 0 ? w->q.seconds : DEFAULT_SECONDS, ret, err);
@@ -389,7 +389,7 @@ static int held_now(struct recording *r, struct profile **ret, struct error *err
 	rc = capture_own_process(r->w->pids[0], ret, &facts, err);
 	if (rc == 0)
 		rc = error_set(err, ESRCH, "process %d runs another program now", r->w->pids[0]);
-	return rc < 0 ? rc : 0;
+	return rc < 0 ? rc : worker_own_say_gc(*ret, err);
 }
 
 /* What is held now, less @before (which may be NULL). */
@@ -401,6 +401,7 @@ static int write_held(struct recording *r, const struct profile *before, uint64_
 	int rc = held_now(r, &now, err);
 
 	r->w->reply.ended = r->ended != ALLOC_RUNNING;
+	r->w->reply.is_of_last_gc = !r->recorder;
 	if (rc == 0 && before)
 		rc = worker_own_subtract(before, now, &delta, err);
 	if (rc < 0)

@@ -122,13 +122,22 @@ static int gos_growth(const struct worker_request *q, pid_t pid, const struct pr
 	return r < 0 ? r : 1;
 }
 
+int worker_own_say_gc(struct profile *p, struct error *err)
+{
+	return report_text(profile_report(p), "as_of", "as of",
+	                   "the last garbage collection that the process ran; memwho cannot ask it "
+	                   "for one",
+	                   err);
+}
+
 int worker_own_heap(const struct worker_request *q, const pid_t *pids, struct profile **ret,
-                    struct error *err)
+                    bool *of_last_gc, struct error *err)
 {
 	cleanup(profile_freep) struct profile *before = NULL;
 	struct capture_own_facts facts = { 0 };
 	int r;
 
+	*of_last_gc = false;
 	if (q->n_processes != 1)
 		return 0;
 	r = capture_own_process(pids[0], &before, &facts, err);
@@ -136,8 +145,12 @@ int worker_own_heap(const struct worker_request *q, const pid_t *pids, struct pr
 		return r;
 	if (r <= 0) /* what is wrong is the recorder's to say */
 		return jemallocs_heap(q, pids[0], ret, err);
+	*of_last_gc = true;
 	if (!is_of_now(q))
-		return gos_growth(q, pids[0], before, ret, err);
-	*ret = take_ptr(before);
-	return 1;
+		r = gos_growth(q, pids[0], before, ret, err);
+	else
+		*ret = take_ptr(before);
+	if (r > 0)
+		r = worker_own_say_gc(*ret, err);
+	return r < 0 ? r : 1;
 }

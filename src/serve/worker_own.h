@@ -11,9 +11,12 @@
 #include "profile/profile.h"
 #include "serve/worker.h"
 
-/* 1: made; 0: it keeps none, or cannot be asked: the recorder is to be. */
+/* 1: made; 0: it keeps none, or cannot be asked: the recorder is to be. *of_last_gc: it is Go's. */
 int worker_own_heap(const struct worker_request *q, const pid_t *pids, struct profile **ret,
-                    struct error *err);
+                    bool *of_last_gc, struct error *err);
+
+/* Says in the profile of a Go program of when it is. */
+int worker_own_say_gc(struct profile *p, struct error *err);
 
 /* @after less @before, all value types, so that it still is a heap profile. */
 int worker_own_subtract(const struct profile *before, const struct profile *after,

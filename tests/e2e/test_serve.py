@@ -2,6 +2,7 @@
 # meson: timeout=120
 """memwho serve: profiles over HTTP, as Go's net/http/pprof has them; who asks for the same
 joins, who asks for something else is told; nothing is left in a target."""
+import gzip
 import json
 import os
 import re
@@ -53,6 +54,7 @@ def test_heap_is_what_is_held(tmp_path, hold):
         a = asked.result()
         assert not is_traced(hold.pid)
     assert a.headers["Content-Type"] == "application/octet-stream"
+    assert a.headers.get("X-Memwho-GC") is None  # what is freed is not in it: there is no garbage
     assert a.headers["X-Content-Type-Options"] == "nosniff"
     assert a.headers["Content-Disposition"] == 'attachment; filename="heap-delta"'
     types, samples = profile(tmp_path, a)
@@ -248,6 +250,14 @@ def test_a_go_program_has_its_own_profile(tmp_path):
             assert time.monotonic() - begun < 4
             types, samples = profile(tmp_path, a)
             assert types[3] == "inuse_space" and samples
+            # nobody can have it collect: who has asked for that is told
+            assert a.headers.get("X-Memwho-GC") is None
+            assert b"last garbage collection that the process ran" in gzip.decompress(a.body)
+            for asked in ("heap?gc=1", "allocs?gc=1&seconds=1"):
+                answer = s.get(f"/targets/{p.pid}/debug/pprof/{asked}", status=200)
+                assert answer.headers["X-Memwho-GC"].startswith("not run; ")
+            assert s.get(f"/targets/{p.pid}/debug/pprof/heap?gc=0", status=200).headers.get("X-Memwho-GC") is None
+            assert s.get(f"/targets/{p.pid}/debug/pprof/heap?gc=yes", status=400).headers["X-Go-Pprof"] == "1"
             assert s.get(f"/targets/{p.pid}/refs", status=200).json()["result"] == "refs"
         # a rule's capture is that profile as a whole, not what changes in some seconds
         held = sum(x.values[3] for x in samples)
