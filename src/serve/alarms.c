@@ -41,7 +41,8 @@ struct alarm {
 	struct jobs_waiter waiter;
 	const char *name; /* of the capture that is under way: "growth", "baseline" */
 	char reason[TRIGGER_REASON_BYTES], baseline[SPOOL_ID_BYTES];
-	bool is_due; /* it could not be begun yet: another capture runs */
+	const char *due; /* of one that could not be begun yet, as another runs; NULL: none */
+	char due_reason[TRIGGER_REASON_BYTES];
 };
 
 struct alarms {
@@ -240,6 +241,7 @@ static void begin_anew(struct alarm *alarm, const struct worker_process *process
 
 	alarm->process = *process;
 	alarm->baseline[0] = '\0';
+	alarm->due = NULL;
 	trigger_init(&alarm->trigger, &rule, &policy);
 	slow_look_forget(&alarm->slow, alarm->all->s->jobs);
 	trigger_stacks_clear(&alarm->stacks);
@@ -312,15 +314,18 @@ static void run(struct alarm *alarm, const struct watch *w, const struct watched
 	if (memcmp(&alarm->process, &w->process, sizeof(w->process)) != 0)
 		begin_anew(alarm, &w->process);
 	v = ask_rule(alarm, w, item, now, reason);
-	if (v != TRIGGER_NOTHING && !alarm->waiter.job) {
-		alarm->is_due = true;
-		alarm->name = v == TRIGGER_BASELINE ? "baseline"
-		                                    : trigger_rule_name(&alarm->trigger.rule);
-		snprintf(alarm->reason, sizeof(alarm->reason), "%s",
+	if (v != TRIGGER_NOTHING) {
+		alarm->due = v == TRIGGER_BASELINE ? "baseline"
+		                                   : trigger_rule_name(&alarm->trigger.rule);
+		snprintf(alarm->due_reason, sizeof(alarm->due_reason), "%s",
 		         v == TRIGGER_BASELINE ? "" : reason);
 	}
-	if (alarm->is_due && !alarm->waiter.job && begin_capture(alarm, item))
-		alarm->is_due = false;
+	if (!alarm->due || alarm->waiter.job)
+		return;
+	alarm->name = alarm->due;
+	memcpy(alarm->reason, alarm->due_reason, sizeof(alarm->reason));
+	if (begin_capture(alarm, item))
+		alarm->due = NULL;
 }
 
 void alarms_run(struct alarms *a)

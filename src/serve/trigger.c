@@ -290,7 +290,7 @@ enum trigger_verdict trigger_look(struct trigger *t, uint64_t now_ns,
 {
 	bool begins = warm_up(t, now_ns, s);
 
-	if (begins && (t->rule.kind == TRIGGER_GROWTH || t->rule.kind == TRIGGER_HELD)) {
+	if (begins) {
 		snprintf(reason, TRIGGER_REASON_BYTES, "what later captures are compared with");
 		return TRIGGER_BASELINE;
 	}
