@@ -83,7 +83,7 @@ def make_root(root):
     for name in output("busybox", "--list").split():
         if name != "busybox":
             (root / "bin" / name).symlink_to("busybox")
-    programs = {BUILD / "memwho": "/bin/memwho", BUILD / "tests/programs/hold": "/bin/hold",
+    programs = {BUILD / "memwho": "/bin/memwho", BUILD / "memwho-serve": "/bin/memwho-serve", BUILD / "tests/programs/hold": "/bin/hold",
                 BUILD / "tests/programs/map_churn": "/bin/map_churn",
                 BUILD / "tests/programs/charge": "/bin/charge"}
     needed = set()
@@ -108,7 +108,7 @@ def boot(kernel, initrd):
     results = WORK / "results.tar"
     argv = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1500",
             "-display", "none", "-no-reboot", "-nodefaults", "-kernel", kernel, "-initrd", initrd,
-            "-append", "console=ttyS0 no_timer_check quiet panic=-1 oops=panic",
+            "-append", "console=ttyS0 no_timer_check quiet psi=1 panic=-1 oops=panic",
             "-serial", f"file:{WORK / 'console.log'}", "-serial", f"file:{results}"]
     results.unlink(missing_ok=True)
     try:
@@ -258,6 +258,24 @@ def a_process_of_it_shows_the_same_cgroup():
     assert top["processes"][0]["threads"] == 21
 
 
+def rules_see_a_v2_cgroups_limit_pressure_and_kills():
+    served = Ran("serve")
+    assert served.code == 0, served
+    # by its log: a kernel without its module for sock_diag says nobody's name
+    captures = re.findall(r"kept \S+-([a-z]+) \((\w+)\)(?:: (.*))?", served.err)
+    reasons = {trigger: reason for trigger, _, reason in captures if trigger != "baseline"}
+    print("  " + "; ".join(f"{name}: {why}" for name, why in reasons.items()))
+    made = sorted(c[0] for c in captures)
+    assert made == ["baseline"] * 3 + ["limit", "oom", "pressure"], made
+    assert re.search(r"8\d % of its limit of 128\.0 MiB", reasons["limit"]), reasons
+    assert float(re.search(r"([\d.]+) % of the last 10 s", reasons["pressure"])[1]) >= 5
+    assert "oom_kill 1\n" in Ran("events").out, Ran("events")
+    metrics = Ran("metrics").out
+    assert f'memwho_cgroup_limit_bytes{{target="inner"}} {128 * MIB}\n' in metrics, metrics
+    [used] = re.findall(r'memwho_cgroup_used_bytes{target="inner"} (\d+)', metrics)
+    assert 4 * MIB <= int(used) < 12 * MIB, used
+
+
 def the_kernel_is_well():
     log = Ran("dmesg").out
     assert log and not re.search(r"BUG:|WARNING:|Oops|general protection", log), log[-2000:]
@@ -268,7 +286,7 @@ CHECKS = [version_tells_this_kernel, doctor_finds_the_allocator, a_recording_is_
           a_kernel_thread_is_refused,
           nobody_is_told, missing_features_are_told, mappings_are_right,
           so_are_they_without_fentry, every_byte_of_a_v2_cgroup_has_a_row,
-          a_process_of_it_shows_the_same_cgroup, the_kernel_is_well]
+          a_process_of_it_shows_the_same_cgroup, rules_see_a_v2_cgroups_limit_pressure_and_kills, the_kernel_is_well]
 
 
 def main():

@@ -103,6 +103,39 @@ def test_growth_of_what_is_allocated(tmp_path):
         conftest.end(process)
 
 
+THRASHER = """
+import mmap, sys
+with open(sys.argv[1], "wb") as f:  # by us: its pages are our cgroup's
+    f.write(bytes(96 << 20))
+print("ready", flush=True)
+sys.stdin.readline()
+with open(sys.argv[1], "rb") as f:
+    pages = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)
+while True:  # twice as much as fits
+    sum(pages[i] for i in range(0, len(pages), 4096))
+"""
+
+
+def test_pressure(tmp_path, cgroup):
+    """Of a process that reads again and again what the kernel has just thrown away. PSI is the machine's
+    on cgroup v1, the cgroup's own on v2 (there by ./dev vm, too)."""
+    if not os.path.exists("/proc/pressure/memory"):
+        pytest.skip("this kernel has no PSI")
+    t = Target([sys.executable, "-c", THRASHER, tmp_path / "pages"],
+               preexec_fn=lambda: (cgroup / "cgroup.procs").write_text(str(os.getpid())))
+    try:
+        assert t.line() == "ready"
+        with Serve(tmp_path, f"spool = {tmp_path}/spool", '[target "api"]', f"pid = {t.pid}",
+                   *trigger("pressure 2%", "capture = ladder")) as s:
+            until(lambda: captures(s, "baseline"), 60)
+            t.say()
+            until(lambda: captures(s, "pressure"), 90)
+            waited, = re.findall(r"tasks waited for memory ([\d.]+) % of the last 10 s", captures(s, "pressure")[-1]["reason"])
+            assert 2 <= float(waited) <= 100
+    finally:
+        t.stop()
+
+
 def test_killed_for_memory_is_told_from_an_end(tmp_path, needs_bpf, cgroup):
     """By the kernel's own word: both are a process that is gone."""
     t = Target([PROGRAMS / "oom", tmp_path / "account"],
