@@ -13,9 +13,10 @@
 enum {
 	QUIET_AFTER = 20, /* looks at which it has hardly moved: one more is left out */
 	MOST_LEFT_OUT = 10,
+	STEP_PARTS = 64, /* of what a rule waits for: less is hardly moved */
 };
 
-static const int64_t MOVED_BYTES = 1 << 20; /* from one look to the next */
+static const int64_t MOVED_BYTES = 1 << 20; /* from one look to the next, at least */
 
 /* v1 says LONG_MAX in pages for "none"; nobody has a limit of an exabyte */
 static const int64_t NO_LIMIT = 1ll << 60;
@@ -26,6 +27,7 @@ struct look {
 	int64_t page_bytes;
 	uint64_t cgroup_ns; /* of its figures in ->last */
 	unsigned unmoved, skipped;
+	int64_t moved_bytes; /* as the rules need it; 0: none has said */
 	struct trigger_sample last;
 };
 
@@ -130,14 +132,34 @@ static int read_resident(struct look *l)
 	if (!size)
 		return -ESRCH;
 	anon = resident > shared ? (int64_t)(resident - shared) * l->page_bytes : 0;
-	l->unmoved = llabs(anon - l->last.bytes[TRIGGER_ANON]) < MOVED_BYTES ? l->unmoved + 1 : 0;
+	l->unmoved = llabs(anon - l->last.bytes[TRIGGER_ANON]) <
+	                             (l->moved_bytes ? l->moved_bytes : MOVED_BYTES)
+	                     ? l->unmoved + 1
+	                     : 0;
 	l->last.bytes[TRIGGER_ANON] = anon;
 	l->skipped = 0;
 	return 0;
 }
 
+/* A rule about gigabytes does not need to know of each megabyte, and one about other figures only
+ * that the process lives. */
+static int64_t moved_for(const struct trigger_rule *r)
+{
+	bool is_size = r->kind == TRIGGER_GROWTH || r->kind == TRIGGER_ABOVE_SIZE;
+	int64_t part = (int64_t)(r->bytes / STEP_PARTS);
+
+	if (r->source != TRIGGER_ANON || r->kind == TRIGGER_HELD || r->kind == TRIGGER_PRESSURE ||
+	    r->kind == TRIGGER_OOM)
+		return INT64_MAX;
+	return is_size && part > MOVED_BYTES ? part : MOVED_BYTES;
+}
+
 void look_need(struct look *l, const struct trigger_rule *r)
 {
+	const int64_t moved = moved_for(r);
+
+	if (!l->moved_bytes || moved < l->moved_bytes)
+		l->moved_bytes = moved;
 	look_cgroup_need(l->cgroup, r);
 }
 

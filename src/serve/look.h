@@ -8,7 +8,8 @@
  *
  * The surprising rule: not every look reads. Resident memory is read at each
  * (1 to 3 us), but the longer it has hardly moved the fewer, once a second at
- * least; the cgroup once a second, its limit every ten.
+ * least (hardly is a 64th of what its rules wait for, in a tenth of a second);
+ * the cgroup once a second, its limit every ten.
  *
  * Sources: fs/proc/array.c (statm), Documentation/admin-guide/cgroup-v1/memory.rst
  * and cgroup-v2.rst, Documentation/accounting/psi.rst of Linux 6.18.
@@ -26,7 +27,8 @@ int look_open(pid_t pid, struct look **ret, struct error *err);
 struct look *look_close(struct look *l); /* NULL is fine; returns NULL */
 void look_closep(struct look **l);
 
-/* From now on kills and pressure are read, if this rule asks for them. */
+/* From now on it is for this rule, too: kills and pressure are read if it asks for them, resident
+ * memory as often as it needs. */
 void look_need(struct look *l, const struct trigger_rule *r);
 /* To be called ten times a second or less often. Returns 1, or 0 when nothing
  * was read: *ret is as before, and rules need not be asked; -ESRCH: the process has ended.

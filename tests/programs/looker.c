@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* What triggers cost: looker N SECONDS quiet|moving starts N processes, looks at each ten
- * times a second with three rules, and prints the CPU time of that, in parts of one CPU, and
- * the looks that it made. */
+/* What triggers cost: looker N SECONDS MIB starts N processes, of which each takes or gives back
+ * so much between two looks (0: none), looks at each ten times a second with three rules, and
+ * prints the CPU time of that, in parts of one CPU, and the looks that it made. */
 
 #include <signal.h>
 #include <stdio.h>
@@ -31,11 +31,11 @@ static void sleep_ns(long ns)
 	          NULL);
 }
 
-/* Moving: by more than what counts as standing still, at each look. */
+/* @moving: MiB that come or go between two looks. */
 static void live(int moving)
 {
-	size_t bytes = 3 << 20;
-	char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t bytes = (size_t)moving << 20;
+	char *p = mmap(NULL, bytes + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	while (!moving)
@@ -56,14 +56,17 @@ static int start(int i, int moving)
 	pids[i] = fork();
 	if (!pids[i])
 		live(moving);
+	if (look_open(pids[i], &looks[i], &err) < 0)
+		return -1;
 	for (int k = 0; k < RULES; k++) {
 		struct trigger_rule r;
 
 		if (trigger_rule_parse(rules[k], &r, &err) < 0)
 			return -1;
 		trigger_init(&triggers[i][k], &r, &(struct trigger_policy){ 0 });
+		look_need(looks[i], &r);
 	}
-	return look_open(pids[i], &looks[i], &err);
+	return 0;
 }
 
 static void look_at_all(int n)
@@ -89,7 +92,7 @@ int main(int argc, char **argv)
 	if (n < 1 || n > MAX)
 		return 2;
 	for (int i = 0; i < n; i++)
-		if (start(i, !strcmp(argv[3], "moving")) < 0)
+		if (start(i, (int)strtol(argv[3], NULL, 10)) < 0)
 			return 1;
 	for (int i = 0; i < 250; i++) { /* until it knows which are quiet */
 		look_at_all(n);

@@ -267,6 +267,7 @@ static void test_above(void **state)
 	x.s.limit_bytes = 1000 * MIB;
 	live(&x, 60, 500, 790, 5);
 	assert_int_equal(x.captures, 0);
+	assert_int_equal(x.baselines, 1);
 	live(&x, 3600, 800, 800, 20); /* around it: once */
 	assert_true(x.captures <= 1);
 	live(&x, 3600, 850, 850, 5);
@@ -500,6 +501,39 @@ static pid_t start_grower(void)
 	_exit(0);
 }
 
+/* Of 60 looks at a process that takes or gives back 3 MiB between two of them, the ones that read.
+ */
+static unsigned looks_that_read(const char *rule)
+{
+	const struct trigger_rule r = rule_of(rule);
+	const size_t bytes = 3 * (1 << 20);
+	cleanup(look_closep) struct look *l = NULL;
+	struct trigger_sample s;
+	unsigned n = 0;
+
+	assert_int_equal(look_open(getpid(), &l, &err), 0);
+	look_need(l, &r);
+	for (unsigned i = 0; i < 30; i++) {
+		char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		               0);
+
+		assert_true(p != MAP_FAILED);
+		memset(p, 1, bytes);
+		n += look_sample(l, SECOND, &s) > 0; /* the cgroup at the first one alone */
+		munmap(p, bytes);
+		n += look_sample(l, SECOND, &s) > 0;
+	}
+	return n;
+}
+
+static void test_looks_as_rules_need(void **state)
+{
+	assert_int_equal(looks_that_read("growth 64M in 10m"), 60);
+	assert_in_range(looks_that_read("growth 1G in 10m"), 20, 50);
+	assert_in_range(looks_that_read("oom"), 20, 50);
+	(void)state;
+}
+
 static void test_real_grower(void **state)
 {
 	cleanup(look_closep) struct look *l = NULL;
@@ -541,6 +575,7 @@ int main(void)
 		cmocka_unit_test(test_oom_format),
 		cmocka_unit_test(test_held_growth),
 		cmocka_unit_test(test_texts),
+		cmocka_unit_test(test_looks_as_rules_need),
 		cmocka_unit_test(test_real_grower),
 	};
 
