@@ -43,6 +43,7 @@ struct alarm {
 	char reason[TRIGGER_REASON_BYTES], baseline[SPOOL_ID_BYTES];
 	const char *due; /* of one that could not be begun yet, as another runs; NULL: none */
 	char due_reason[TRIGGER_REASON_BYTES];
+	bool is_storing; /* its last one is made, and not kept yet */
 };
 
 struct alarms {
@@ -186,6 +187,16 @@ static enum worker_kind kind_of(const char *capture)
 	return !strcmp(capture, "ladder") ? WORKER_LADDER : WORKER_HEAP;
 }
 
+/* A baseline is that of the process which is there now, and no earlier one's. */
+static void on_kept(void *arg, const struct spool_capture *kept)
+{
+	struct alarm *alarm = arg;
+
+	alarm->is_storing = false;
+	if (kept && !strcmp(kept->trigger, "baseline") && kept->pid == alarm->process.pid)
+		memcpy(alarm->baseline, kept->id, sizeof(kept->id));
+}
+
 static void on_done(struct jobs_waiter *w, const struct jobs_result *r)
 {
 	struct alarm *alarm = (struct alarm *)((char *)w - offsetof(struct alarm, waiter));
@@ -199,11 +210,9 @@ static void on_done(struct jobs_waiter *w, const struct jobs_result *r)
 	};
 	const char *kind = kind_of(alarm->conf->capture) == WORKER_HEAP ? "heap"
 	                                                                : alarm->conf->capture;
-	struct spool_capture kept;
 
-	if (store_capture(alarm->all->s, &about, r, alarm->conf->name, kind, &kept) == 0 &&
-	    !strcmp(alarm->name, "baseline"))
-		memcpy(alarm->baseline, kept.id, sizeof(kept.id));
+	alarm->is_storing = true;
+	store_capture(alarm->all->s->store, &about, r, alarm->conf->name, kind, on_kept, alarm);
 }
 
 /* False: another capture of the target is running; it is tried again. */
@@ -320,7 +329,7 @@ static void run(struct alarm *alarm, const struct watch *w, const struct watched
 		snprintf(alarm->due_reason, sizeof(alarm->due_reason), "%s",
 		         v == TRIGGER_BASELINE ? "" : reason);
 	}
-	if (!alarm->due || alarm->waiter.job)
+	if (!alarm->due || alarm->waiter.job || alarm->is_storing)
 		return;
 	alarm->name = alarm->due;
 	memcpy(alarm->reason, alarm->due_reason, sizeof(alarm->reason));

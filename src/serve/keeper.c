@@ -64,7 +64,7 @@ static void on_last(struct jobs_waiter *w, const struct jobs_result *r)
 	};
 
 	if (!r->cancelled)
-		store_capture(l->s, &about, r, "its end", "heap", NULL);
+		store_capture(l->s->store, &about, r, "its end", "heap", NULL, NULL);
 	jobs_unrecord(l->s->jobs, l->target);
 	free(l);
 }

@@ -30,6 +30,8 @@ struct push {
 	pthread_cond_t wake;
 	struct push_queue queue;
 	struct push_counts counts;
+	pthread_mutex_t said_mutex; /* of ->said alone: never held for long */
+	struct push_counts said;    /* for push_counts() */
 	pthread_t thread;
 	bool has_thread;
 	atomic_bool stop;
@@ -53,6 +55,18 @@ uint64_t push_wait_ms(unsigned first_ms, unsigned failures, double random)
 	if (wait > MAX_WAIT_MS)
 		wait = MAX_WAIT_MS;
 	return (uint64_t)(wait * (0.5 + random / 2));
+}
+
+/* What has changed; with ->mutex held. */
+static void say_counts(struct push *p)
+{
+	pthread_mutex_lock(&p->said_mutex);
+	p->said = p->counts;
+	p->said.queued = push_queue_length(&p->queue);
+	p->said.queued_bytes = p->queue.bytes;
+	p->said.overflowed += p->queue.dropped_full;
+	p->said.damaged = p->queue.damaged;
+	pthread_mutex_unlock(&p->said_mutex);
 }
 
 /* --- one attempt ------------------------------------------------------------------------- */
@@ -194,10 +208,13 @@ static void *run(void *data)
 	pthread_mutex_lock(&p->mutex);
 	while (!atomic_load(&p->stop)) {
 		enum push_outcome outcome = PUSH_SENT;
+		bool is_there;
 		long after_s = 0;
 		uint64_t wait;
 
-		if (!attempt(p, &outcome, &after_s)) {
+		is_there = attempt(p, &outcome, &after_s);
+		say_counts(p);
+		if (!is_there) {
 			if (!atomic_load(&p->stop))
 				pthread_cond_wait(&p->wake, &p->mutex);
 			continue;
@@ -309,6 +326,7 @@ static void init_locks(struct push *p)
 	pthread_condattr_t monotonic;
 
 	pthread_mutex_init(&p->mutex, NULL);
+	pthread_mutex_init(&p->said_mutex, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&p->wake, &monotonic);
@@ -334,6 +352,7 @@ int push_open(const struct push_options *o, struct push **ret, struct error *err
 		r = push_http_init(err);
 	if (r < 0)
 		return r;
+	say_counts(p);
 	r = pthread_create(&p->thread, NULL, run, p);
 	if (r)
 		return error_sys(err, r, "push %s", o->name);
@@ -355,6 +374,7 @@ struct push *push_close(struct push *p)
 	push_queue_close(&p->queue);
 	free_texts(p);
 	pthread_cond_destroy(&p->wake);
+	pthread_mutex_destroy(&p->said_mutex);
 	pthread_mutex_destroy(&p->mutex);
 	free(p);
 	return NULL;
@@ -372,6 +392,7 @@ int push_add(struct push *p, const struct push_queue_item *item, struct error *e
 	pthread_mutex_lock(&p->mutex);
 	r = push_queue_add(&p->queue, item, err);
 	p->counts.overflowed += r < 0;
+	say_counts(p);
 	pthread_cond_broadcast(&p->wake);
 	pthread_mutex_unlock(&p->mutex);
 	return r;
@@ -400,13 +421,9 @@ int push_note(struct push *p, uint64_t number, struct error *err)
 
 void push_counts(struct push *p, struct push_counts *ret)
 {
-	pthread_mutex_lock(&p->mutex);
-	*ret = p->counts;
-	ret->queued = push_queue_length(&p->queue);
-	ret->queued_bytes = p->queue.bytes;
-	ret->overflowed += p->queue.dropped_full;
-	ret->damaged = p->queue.damaged;
-	pthread_mutex_unlock(&p->mutex);
+	pthread_mutex_lock(&p->said_mutex);
+	*ret = p->said;
+	pthread_mutex_unlock(&p->said_mutex);
 }
 
 const char *push_name(const struct push *p)

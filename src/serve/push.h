@@ -59,6 +59,7 @@ int push_add(struct push *p, const struct push_queue_item *item, struct error *e
 bool push_last(struct push *p, uint64_t *ret);
 /* It, and all before it, count as added. */
 int push_note(struct push *p, uint64_t number, struct error *err);
+/* As of the last change that is done: it waits for no disk. */
 void push_counts(struct push *p, struct push_counts *ret);
 const char *push_name(const struct push *p);
 

@@ -27,6 +27,7 @@
 #include "serve/sizes.h"
 #include "serve/slice.h"
 #include "serve/spool.h"
+#include "serve/store.h"
 #include "target/proc.h"
 
 enum {
@@ -184,6 +185,8 @@ static int begin(struct service *s, struct error *err)
 	if (r == 0)
 		pushes_catch_up(s->pushes, s->spool);
 	if (r == 0)
+		r = store_new(s, &s->store, err);
+	if (r == 0)
 		r = http_start(s, &s->http, err);
 	return r;
 }
@@ -191,9 +194,12 @@ static int begin(struct service *s, struct error *err)
 static void service_clear(struct service *s)
 {
 	s->http = http_stop(s->http);
+	if (s->store) /* its answers are for alarms, too */
+		store_drain(s->store);
 	s->alarms = alarms_free(s->alarms);
 	s->sizes = sizes_free(s->sizes, s->jobs);
 	s->jobs = jobs_free(s->jobs);
+	s->store = store_free(s->store);
 	s->watched = watched_free(s->watched);
 	s->pushes = pushes_free(s->pushes);
 	s->spool = spool_close(s->spool);
@@ -257,6 +263,7 @@ static int use_config(struct service *s, const struct config *old, struct error 
 	struct spool *spool = s->spool;
 	int r = alarms_new(s, &alarms, err);
 
+	store_drain(s->store);
 	if (r == 0)
 		r = use_spool(s, old, &spool, err);
 	if (r == 0)
@@ -401,18 +408,17 @@ static void every_tick(struct service *s)
 {
 	oom_run(s->oom);
 	watched_run(s->watched);
+	store_run(s->store);
 	if (!s->stopping)
 		alarms_run(s->alarms);
 }
 
 static void every_second(struct service *s)
 {
-	struct error ignored;
-
 	keeper_run(s);
 	sizes_run(s->sizes, s->jobs, s->watched);
 	if (s->spool && ++s->seconds % PRUNE_SECONDS == 0)
-		spool_prune(s->spool, &ignored);
+		store_prune(s->store);
 }
 
 static void tick(struct loop *l)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
-/* What the parts of a running service share. One thread uses it. */
+/* What the parts of a running service share. One thread uses it, but for what store.h says. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,6 +16,7 @@ struct spool;
 struct sizes;
 struct alarms;
 struct pushes;
+struct store;
 struct oom;
 
 struct service {
@@ -32,6 +33,7 @@ struct service {
 	struct sizes *sizes;
 	struct alarms *alarms;
 	struct pushes *pushes;
+	struct store *store;
 	struct oom *oom; /* NULL: not known */
 	struct tally tally;
 	uint64_t begun_ns;

@@ -33,6 +33,8 @@ struct spool {
 	int top, lock;
 	struct spool_index *index;
 	struct spool_counts counts;
+	pthread_mutex_t said_mutex; /* of ->said alone: never held for long */
+	struct spool_counts said;   /* ->counts, for who does not wait for a disk */
 	uint64_t next_number;
 	int64_t lived_then_ns, passed_then_ns; /* when it was opened */
 	int64_t kept_ns;                       /* the own time that is in the index */
@@ -61,8 +63,16 @@ static int64_t lived_ns(const struct spool *s, const struct spool_clock *now)
 	return s->lived_then_ns + (now->passed_ns - s->passed_then_ns);
 }
 
+static void say_counts(struct spool *s)
+{
+	pthread_mutex_lock(&s->said_mutex);
+	s->said = s->counts;
+	pthread_mutex_unlock(&s->said_mutex);
+}
+
 static void unlockp(struct spool **s)
 {
+	say_counts(*s);
 	pthread_mutex_unlock(&(*s)->mutex);
 }
 
@@ -230,10 +240,12 @@ int spool_open(const struct spool_options *o, struct spool **ret, struct error *
 		return error_oom(err);
 	s->top = s->lock = -1;
 	pthread_mutex_init(&s->mutex, NULL);
+	pthread_mutex_init(&s->said_mutex, NULL);
 	take_limits(s, o);
 	r = begin(s, o, err);
 	if (r < 0)
 		return r;
+	say_counts(s);
 	*ret = take_ptr(s);
 	return 0;
 }
@@ -247,6 +259,7 @@ struct spool *spool_close(struct spool *s)
 		close(s->lock);
 	if (s->top >= 0)
 		close(s->top);
+	pthread_mutex_destroy(&s->said_mutex);
 	pthread_mutex_destroy(&s->mutex);
 	free(s);
 	return NULL;
@@ -558,6 +571,7 @@ int spool_prune(struct spool *s, struct error *err)
 
 void spool_counts(struct spool *s, struct spool_counts *ret)
 {
-	locked(s);
-	*ret = s->counts;
+	pthread_mutex_lock(&s->said_mutex);
+	*ret = s->said;
+	pthread_mutex_unlock(&s->said_mutex);
 }

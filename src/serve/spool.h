@@ -129,4 +129,5 @@ int spool_remove(struct spool *s, const char *id, struct error *err);
 
 /* Delete what is too old; to be called now and then. */
 int spool_prune(struct spool *s, struct error *err);
+/* As of the last call of another function that has ended: it waits for no disk. */
 void spool_counts(struct spool *s, struct spool_counts *ret);
