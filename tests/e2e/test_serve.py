@@ -34,6 +34,14 @@ def is_traced(pid):
     return conftest.changed_code(pid) != []
 
 
+def until_attached(pid):
+    """All of its probes are there: no byte of its code changes any more."""
+    until(lambda: is_traced(pid))
+    last = None
+    while last != (last := conftest.changed_code(pid)):
+        time.sleep(1)
+
+
 def target(hold, name="api", *more):
     return [f'[target "{name}"]', f"pid = {hold.pid}", *more]
 
@@ -274,11 +282,10 @@ def test_a_go_program_has_its_own_profile(tmp_path):
 def test_a_process_that_ends_meanwhile(tmp_path, hold):
     with Serve(tmp_path, EXACT, *target(hold)) as s:
         asked = s.later("/targets/api/debug/pprof/heap?seconds=20")
-        until(lambda: is_traced(hold.pid))
-        time.sleep(0.3)
+        until_attached(hold.pid)
         hold.process.kill()
         hold.process.wait()
-        a = asked.result(15)  # what was held to its end
+        a = asked.result(30)  # what was held to its end
         assert a.status == 200 and profile(tmp_path, a)[0][3] == "inuse_space"
         assert json.loads(s.get("/targets/api", status=404).body)["error"]
 
