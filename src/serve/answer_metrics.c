@@ -5,7 +5,7 @@
 #include "base/feature.h"
 #include "serve/alarms.h"
 #include "serve/answer.h"
-#include "serve/http.h"
+#include "serve/front.h"
 #include "serve/metrics_page.h"
 #include "serve/oom.h"
 #include "serve/pushes.h"
@@ -62,7 +62,7 @@ static void more(void *arg, struct metrics *m)
 	struct http_counts http;
 
 	jobs_counts(s->jobs, &jobs);
-	http_counts(s->http, &http);
+	front_counts(s, &http);
 	one(m, METRICS_GAUGE, "memwho_captures_running", "Captures that attach, now.",
 	    (double)jobs.running);
 	one(m, METRICS_GAUGE, "memwho_recordings", "Targets that are recorded all the time, now.",

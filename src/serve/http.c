@@ -2,6 +2,7 @@
 #include "serve/http.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -64,6 +65,7 @@ struct http {
 	struct request *waiting;
 	struct http_counts counts;
 	uint64_t cut_ns; /* when slow clients were looked for */
+	bool is_unix, is_leaving, distrusts;
 };
 
 /* ---- connections ---- */
@@ -99,11 +101,11 @@ static void begin_connection(struct http *h, struct MHD_Connection *c, void **re
 	}
 	new->fd = info->connect_fd;
 	new->since_ns = clock_now_ns();
-	if (h->s->is_unix) {
+	if (h->is_unix) {
 		peer_identify(new->fd, &new->peer);
 		new->identified = true;
 	}
-	if (h->s->is_unix && new->peer.uid &&
+	if (h->is_unix && new->peer.uid &&
 	    count_of_uid(h, new->peer.uid) >= h->s->config.connections_per_address)
 		cut(h, new);
 	new->next = h->connections;
@@ -166,7 +168,7 @@ static void identify(struct request *r)
 {
 	struct service *s = r->http->s;
 	struct connection *c = r->connection;
-	bool by_kernel = s->is_unix || !(s->token || s->tls_client_ca);
+	bool by_kernel = r->http->is_unix || !(s->token || s->tls.client_ca);
 
 	r->peer = (struct peer){ .uid = (uid_t)-1 };
 	if (c && by_kernel && !c->identified) {
@@ -177,7 +179,7 @@ static void identify(struct request *r)
 		r->peer = c->peer;
 	if (s->token && peer_has_token(header(r->c, MHD_HTTP_HEADER_AUTHORIZATION), s->token))
 		r->peer.sees_all = r->peer.is_known = true;
-	if (s->tls_client_ca && tls_is_client_trusted(r->c))
+	if (s->tls.client_ca && !r->http->distrusts && tls_is_client_trusted(r->c))
 		r->peer.sees_all = r->peer.is_known = true;
 }
 
@@ -187,22 +189,22 @@ static unsigned check_access(struct request *r, struct error *err)
 	struct service *s = r->http->s;
 	const char *host = header(r->c, MHD_HTTP_HEADER_HOST);
 
-	if (!s->is_unix && !host_is_ours(&s->config, host)) {
+	if (!r->http->is_unix && !host_is_ours(&s->config, host)) {
 		error_set(err, EACCES, "this Host is none of ours");
 		error_hint(err, "hosts = NAME in [serve] lets a name in");
 		return 403;
 	}
 	if (host_is_cross_site(header(r->c, "Sec-Fetch-Site"), header(r->c, "Origin"),
-	                       s->is_unix ? NULL : host)) {
+	                       r->http->is_unix ? NULL : host)) {
 		error_set(err, EACCES, "a page of another site may not ask here");
 		return 403;
 	}
 	if (r->route.to == ROUTE_HEALTHZ)
 		return 200;
 	identify(r);
-	if (s->is_unix || r->peer.sees_all)
+	if (r->http->is_unix || r->peer.sees_all)
 		return 200;
-	if (s->token || s->tls_client_ca) {
+	if (s->token || s->tls.client_ca) {
 		error_set(err, EACCES,
 		          s->token ? "the token is missing or wrong"
 		                   : "a client certificate is needed");
@@ -472,6 +474,7 @@ static enum MHD_Result send_reply(struct request *r)
 		r->http->counts.refused++;
 	if (r->connection)
 		r->connection->since_ns = clock_now_ns();
+	r->reply.is_last = r->http->is_leaving;
 	return http_reply_send(&r->reply, r->c, &r->route, r->waiter.joined);
 }
 
@@ -605,26 +608,29 @@ static unsigned connection_limit(const struct config *c)
 	return (unsigned)(room < most ? room : most);
 }
 
-static struct MHD_Daemon *start_daemon(struct http *h)
+/* The socket that the library gets is its own: it closes it, also when it does not start. */
+static struct MHD_Daemon *start_daemon(struct http *h, const struct http_options *o)
 {
-	const struct service *s = h->s;
-	const struct config *c = &s->config;
+	const struct config *c = o->config;
+	int listen_fd = fcntl(o->listen_fd, F_DUPFD_CLOEXEC, 0);
 	unsigned per_address = (unsigned)c->connections_per_address;
 	struct MHD_OptionItem tls[] = {
-		{ MHD_OPTION_HTTPS_MEM_CERT, 0, s->tls_cert },
-		{ MHD_OPTION_HTTPS_MEM_KEY, 0, s->tls_key },
-		{ MHD_OPTION_HTTPS_MEM_TRUST, 0, s->tls_client_ca },
+		{ MHD_OPTION_HTTPS_MEM_CERT, 0, o->tls->cert },
+		{ MHD_OPTION_HTTPS_MEM_KEY, 0, o->tls->key },
+		{ MHD_OPTION_HTTPS_MEM_TRUST, 0, o->tls->client_ca },
 		{ MHD_OPTION_END, 0, NULL },
 	};
 	unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
 
-	if (!s->tls_cert)
+	if (!o->tls->cert)
 		tls[0] = tls[3];
 	else
 		flags |= MHD_USE_TLS;
+	if (listen_fd < 0)
+		return NULL;
 	return MHD_start_daemon(
 		flags, 0, NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-		MHD_OPTION_LISTEN_SOCKET, s->listen_fd, MHD_OPTION_CONNECTION_LIMIT,
+		MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_CONNECTION_LIMIT,
 		connection_limit(c), MHD_OPTION_PER_IP_CONNECTION_LIMIT, per_address,
 		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)c->timeout_s,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_PER_CONNECTION,
@@ -632,7 +638,8 @@ static struct MHD_Daemon *start_daemon(struct http *h)
 		on_connection, h, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
 }
 
-int http_start(struct service *s, struct http **ret, struct error *err)
+int http_start(struct service *s, const struct http_options *o, struct http **ret,
+               struct error *err)
 {
 	struct http *h = calloc(1, sizeof(*h));
 	const union MHD_DaemonInfo *info;
@@ -640,7 +647,8 @@ int http_start(struct service *s, struct http **ret, struct error *err)
 	if (!h)
 		return error_oom(err);
 	h->s = s;
-	h->daemon = start_daemon(h);
+	h->is_unix = o->is_unix;
+	h->daemon = start_daemon(h, o);
 	info = h->daemon ? MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
 	if (!info) {
 		free(h);
@@ -649,6 +657,12 @@ int http_start(struct service *s, struct http **ret, struct error *err)
 	h->fd = info->epoll_fd;
 	*ret = h;
 	return 0;
+}
+
+void http_leave(struct http *h, bool distrust)
+{
+	h->is_leaving = true;
+	h->distrusts |= distrust;
 }
 
 struct http *http_stop(struct http *h)
@@ -725,7 +739,10 @@ int http_timeout_ms(const struct http *h)
 
 void http_close_listener(struct http *h)
 {
-	(void)!MHD_quiesce_daemon(h->daemon);
+	int fd = MHD_quiesce_daemon(h->daemon);
+
+	if (fd >= 0)
+		close(fd);
 }
 
 void http_counts(const struct http *h, struct http_counts *ret)

@@ -16,15 +16,15 @@
 
 struct http;
 
-struct http_counts {
-	uint64_t requests, refused; /* refused: 4xx but 404, and 5xx */
-	uint64_t gone;              /* clients that left while they waited */
-	uint64_t cut;               /* connections that we ended: too slow, too many */
-	unsigned connections;
+struct http_options {
+	int listen_fd; /* stays the caller's */
+	bool is_unix;
+	const struct front_tls *tls;
+	const struct config *config; /* for its limits of connections */
 };
 
-/* Serve s->listen_fd. */
-int http_start(struct service *s, struct http **ret, struct error *err);
+int http_start(struct service *s, const struct http_options *o, struct http **ret,
+               struct error *err);
 /* After jobs_stop() has answered all waiters. */
 struct http *http_stop(struct http *h);
 
@@ -37,4 +37,7 @@ bool http_has_waiters(const struct http *h);
 int http_timeout_ms(const struct http *h);
 /* No new connections from now on. */
 void http_close_listener(struct http *h);
+/* Each connection ends with its next answer; @distrust: certificates of clients, too, which others
+ * vouch for now. */
+void http_leave(struct http *h, bool distrust);
 void http_counts(const struct http *h, struct http_counts *ret);

@@ -121,7 +121,7 @@ static void put_headers(struct http_reply *r, const struct route *route, bool jo
 	if (r->status == 401)
 		put_header(r, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer");
 	/* a body that is not read would be taken for the next request */
-	if (r->status == 413)
+	if (r->status == 413 || r->is_last)
 		put_header(r, MHD_HTTP_HEADER_CONNECTION, "close");
 	if (!r->is_error && route->file_name && strcmp(route->format, "table") != 0) {
 		snprintf(text, sizeof(text), "attachment; filename=\"%s%s\"", route->file_name,

@@ -17,6 +17,7 @@ struct http_reply {
 	const char *type;
 	bool is_error;
 	bool has_no_gc; /* one was asked for */
+	bool is_last;   /* on its connection */
 	struct error err;
 	bool has_running;
 	struct jobs_running running;

@@ -2,7 +2,6 @@
 #include "serve/serve.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,6 +17,7 @@
 #include "base/log.h"
 #include "serve/alarms.h"
 #include "serve/caps.h"
+#include "serve/front.h"
 #include "serve/http.h"
 #include "serve/keeper.h"
 #include "serve/notify.h"
@@ -28,7 +28,6 @@
 #include "serve/slice.h"
 #include "serve/spool.h"
 #include "serve/store.h"
-#include "target/proc.h"
 
 enum {
 	TICK_MS = 100,
@@ -36,7 +35,6 @@ enum {
 	STOP_SECONDS = 10,
 	PRUNE_SECONDS = 60,
 	MAX_FILES = 65536,
-	MAX_PEM = 1 << 20,
 };
 
 struct loop {
@@ -66,56 +64,9 @@ static void raise_file_limit(void)
 	setrlimit(RLIMIT_NOFILE, &l);
 }
 
-static int read_pem(const char *path, char **ret, struct error *err)
+static int read_token(struct service *s, struct error *err)
 {
-	int r = path ? proc_read(AT_FDCWD, path, MAX_PEM, ret, NULL) : 0;
-
-	return r < 0 ? error_sys(err, -r, "cannot read %s", path) : 0;
-}
-
-static int read_secrets(struct service *s, struct error *err)
-{
-	int r = 0;
-
-	if (s->config.token_file)
-		r = peer_read_token(s->config.token_file, &s->token, err);
-	if (r == 0)
-		r = read_pem(s->config.tls_cert, &s->tls_cert, err);
-	if (r == 0)
-		r = read_pem(s->config.tls_key, &s->tls_key, err);
-	if (r == 0)
-		r = read_pem(s->config.tls_client_ca, &s->tls_client_ca, err);
-	return r;
-}
-
-/* What systemd has handed over may be anything: the rule is the same. */
-static int check_inherited(struct service *s, struct error *err)
-{
-	s->address.len = sizeof(s->address.to);
-	s->address.is_unix = s->is_unix;
-	if (getsockname(s->listen_fd, (struct sockaddr *)&s->address.to, &s->address.len) < 0)
-		return error_sys(err, errno, "the inherited socket");
-	if (s->is_unix || listen_is_loopback(&s->address) || s->token || s->tls_client_ca)
-		return 0;
-	error_set(err, EPERM, "the inherited socket is reached from other machines");
-	return error_hint(err, "set token_file or tls_cert, tls_key and tls_client_ca");
-}
-
-static int open_socket(struct service *s, struct error *err)
-{
-	int r;
-
-	s->listen_fd = listen_inherited(&s->is_unix);
-	s->is_inherited = s->listen_fd >= 0;
-	if (s->is_inherited)
-		return check_inherited(s, err);
-	r = listen_parse(s->config.listen, &s->address, err);
-	s->is_unix = s->address.is_unix;
-	if (r == 0)
-		r = listen_open(&s->address, &s->listen_fd, err);
-	if (r == 0 && s->is_unix && s->config.group)
-		r = listen_set_group(&s->address, s->config.group, err);
-	return r;
+	return s->config.token_file ? peer_read_token(s->config.token_file, &s->token, err) : 0;
 }
 
 static void on_capture_end(void *arg, const struct jobs_key *key, const char *outcome)
@@ -146,15 +97,6 @@ static struct spool_options spool_options(const struct config *c)
 	};
 }
 
-static void tell_address(const struct service *s)
-{
-	char text[128];
-
-	listen_text(s->listen_fd, text, sizeof(text));
-	log_note(LOG_INFO, "listening on %s%s, %zu targets", text, s->tls_cert ? " (TLS)" : "",
-	         s->config.n_targets);
-}
-
 static int begin(struct service *s, struct error *err)
 {
 	const struct jobs_options o = job_options(s);
@@ -164,11 +106,11 @@ static int begin(struct service *s, struct error *err)
 	s->begun_ns = clock_now_ns();
 	raise_file_limit();
 	if (r == 0)
-		r = read_secrets(s, err);
+		r = read_token(s, err);
 	if (r == 0 && kept.folder)
 		r = spool_open(&kept, &s->spool, err);
 	if (r == 0)
-		r = open_socket(s, err);
+		r = front_open(s, err);
 	s->oom = oom_open();
 	if (r == 0)
 		r = caps_drop(err);
@@ -187,13 +129,13 @@ static int begin(struct service *s, struct error *err)
 	if (r == 0)
 		r = store_new(s, &s->store, err);
 	if (r == 0)
-		r = http_start(s, &s->http, err);
+		r = front_start(s, err);
 	return r;
 }
 
 static void service_clear(struct service *s)
 {
-	s->http = http_stop(s->http);
+	front_stop(s);
 	if (s->store) /* its answers are for alarms, too */
 		store_drain(s->store);
 	s->alarms = alarms_free(s->alarms);
@@ -205,17 +147,9 @@ static void service_clear(struct service *s)
 	s->spool = spool_close(s->spool);
 	s->oom = oom_close(s->oom);
 	tally_clear(&s->tally);
-	if (s->listen_fd >= 0 && !s->is_inherited)
-		listen_remove(&s->address);
-	if (s->listen_fd >= 0)
-		close(s->listen_fd);
+	front_close(s);
 	config_clear(&s->config);
 	free(s->token);
-	free(s->tls_cert);
-	if (s->tls_key)
-		explicit_bzero(s->tls_key, strlen(s->tls_key));
-	free(s->tls_key);
-	free(s->tls_client_ca);
 }
 
 /* ---- signals ---- */
@@ -223,23 +157,6 @@ static void service_clear(struct service *s)
 static bool is_same_text(const char *a, const char *b)
 {
 	return !a == !b && (!a || !strcmp(a, b));
-}
-
-/* What the HTTP library and the socket were started with. */
-static void warn_of_fixed(const struct config *old, const struct config *new)
-{
-	if (strcmp(old->listen, new->listen) != 0)
-		log_note(LOG_WARN, "listen = %s takes effect at the next start", new->listen);
-	if (!is_same_text(old->group, new->group))
-		log_note(LOG_WARN, "group takes effect at the next start");
-	if (!is_same_text(old->tls_cert, new->tls_cert) ||
-	    !is_same_text(old->tls_key, new->tls_key) ||
-	    !is_same_text(old->tls_client_ca, new->tls_client_ca))
-		log_note(LOG_WARN, "tls_cert, tls_key and tls_client_ca take effect at the next "
-		                   "start");
-	if (old->connections != new->connections || old->timeout_s != new->timeout_s ||
-	    old->connections_per_address != new->connections_per_address)
-		log_note(LOG_WARN, "limits of connections take effect at the next start");
 }
 
 /* Another folder is another spool; the same has other limits, perhaps. */
@@ -284,10 +201,19 @@ static int use_config(struct service *s, const struct config *old, struct error 
 	return 0;
 }
 
+static bool is_open_to_all(const struct service *s, const struct front *f, const char *token)
+{
+	const struct listen_address *a = f->listen_fd >= 0 ? &f->address : &s->address;
+	const char *ca = f->http ? f->tls.client_ca : s->tls.client_ca;
+
+	return !token && !ca && !a->is_unix && !listen_is_loopback(a);
+}
+
 /* All of it or nothing. */
-static int reload(struct service *s, struct error *err)
+static int reload(struct service *s, bool *other_fd, struct error *err)
 {
 	cleanup(config_clear) struct config fresh = { 0 };
+	cleanup(front_drop) struct front front = { .listen_fd = -1 };
 	cleanup_free char *token = NULL;
 	struct config old;
 	struct jobs_options o;
@@ -297,14 +223,14 @@ static int reload(struct service *s, struct error *err)
 		r = serve_check(&fresh, err);
 	if (r == 0 && fresh.token_file)
 		r = peer_read_token(fresh.token_file, &token, err);
-	if (r == 0 && !token && !s->tls_client_ca && !s->is_unix &&
-	    !listen_is_loopback(&s->address))
+	if (r == 0)
+		r = front_prepare(s, &fresh, &front, err);
+	if (r == 0 && is_open_to_all(s, &front, token))
 		r = error_set(err, EPERM,
 		              "the socket is reached from other machines: token_file "
 		              "cannot be taken away");
 	if (r < 0)
 		return r;
-	warn_of_fixed(&s->config, &fresh);
 	old = s->config;
 	s->config = fresh;
 	r = use_config(s, &old, err);
@@ -315,22 +241,35 @@ static int reload(struct service *s, struct error *err)
 	fresh = old; /* to be cleared */
 	free(s->token);
 	s->token = take_ptr(token);
+	*other_fd = front_use(s, &front);
 	o = job_options(s);
 	jobs_set_options(s->jobs, &o);
 	return 0;
 }
 
-static void on_hup(struct service *s)
+static int add_fd(struct loop *l, int fd, struct error *err)
 {
+	struct epoll_event e = { .events = EPOLLIN };
+
+	return epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &e) < 0 ? error_sys(err, errno, "epoll") : 0;
+}
+
+static void on_hup(struct loop *l)
+{
+	struct service *s = l->s;
 	struct error err = { 0 };
+	bool other_fd = false;
 	char text[64];
 
 	snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_now_ns() / 1000);
 	notify_send(text);
-	if (reload(s, &err) < 0)
+	if (reload(s, &other_fd, &err) < 0)
 		log_note(LOG_WARN, "the configuration stays as it was: %s", err.message);
 	else
 		log_note(LOG_INFO, "configuration read again: %zu targets", s->config.n_targets);
+	/* without it the loop comes by ten times a second */
+	if (other_fd && add_fd(l, http_fd(s->http), &err) < 0)
+		log_note(LOG_WARN, "%s", err.message);
 	notify_send("READY=1");
 }
 
@@ -351,20 +290,13 @@ static void take_signals(struct loop *l)
 
 	while (read(l->signals, &i, sizeof(i)) == (ssize_t)sizeof(i)) {
 		if (i.ssi_signo == SIGHUP)
-			on_hup(l->s);
+			on_hup(l);
 		else if (i.ssi_signo != SIGCHLD) /* its worker's end is seen by jobs_run() */
 			on_term(l);
 	}
 }
 
 /* ---- the loop ---- */
-
-static int add_fd(struct loop *l, int fd, struct error *err)
-{
-	struct epoll_event e = { .events = EPOLLIN };
-
-	return epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &e) < 0 ? error_sys(err, errno, "epoll") : 0;
-}
 
 static int loop_init(struct loop *l, struct error *err)
 {
@@ -390,7 +322,7 @@ static int loop_init(struct loop *l, struct error *err)
 
 static int wait_ms(const struct loop *l)
 {
-	int ms = http_has_waiters(l->s->http) || l->s->stopping ? WAITING_MS : TICK_MS;
+	int ms = front_has_waiters(l->s) || l->s->stopping ? WAITING_MS : TICK_MS;
 	int http = http_timeout_ms(l->s->http);
 
 	return http >= 0 && http < ms ? http : ms;
@@ -449,13 +381,13 @@ static void loop_run(struct loop *l)
 		(void)!epoll_wait(l->epoll, events, ARRAY_SIZE(events), wait_ms(l));
 		take_signals(l);
 		jobs_run(l->s->jobs);
-		http_run(l->s->http);
+		front_run(l->s);
 		tick(l);
 	}
 	/* answers that are under way are sent to their ends, for a moment */
 	for (int i = 0; i < 20; i++) {
 		(void)!epoll_wait(l->epoll, events, ARRAY_SIZE(events), 5);
-		http_run(l->s->http);
+		front_run(l->s);
 	}
 }
 
@@ -482,7 +414,7 @@ int serve_run(const char *path, struct error *err)
 	if (r < 0)
 		return r;
 	slice_make_short();
-	tell_address(&s);
+	front_tell(&s);
 	notify_send("READY=1");
 	loop_run(&l);
 	return 0;

@@ -19,17 +19,35 @@ struct pushes;
 struct store;
 struct oom;
 
+/* Texts in PEM; NULL: none. */
+struct front_tls {
+	char *cert, *key, *client_ca;
+};
+
+/* Since the service began. */
+struct http_counts {
+	uint64_t requests, refused; /* refused: 4xx but 404, and 5xx */
+	uint64_t gone;              /* clients that left while they waited */
+	uint64_t cut;               /* connections that we ended: too slow, too many */
+	unsigned connections;       /* now */
+};
+
+enum { SERVICE_MAX_LEAVING = 4 };
+
 struct service {
-	struct config config;                     /* of the last good read */
-	char *token;                              /* NULL: none */
-	char *tls_cert, *tls_key, *tls_client_ca; /* texts; NULL: no TLS */
+	struct config config; /* of the last good read */
+	char *token;          /* NULL: none */
+	struct front_tls tls;
 	int listen_fd;
 	struct listen_address address;
-	bool is_unix, is_inherited;
+	bool is_inherited;
 	struct watched *watched;
 	struct jobs *jobs;
 	struct http *http;
-	struct spool *spool; /* NULL: none */
+	struct http *leaving[SERVICE_MAX_LEAVING]; /* front.c: take no connections any more */
+	size_t n_leaving;
+	struct http_counts past; /* of those that have gone */
+	struct spool *spool;     /* NULL: none */
 	struct sizes *sizes;
 	struct alarms *alarms;
 	struct pushes *pushes;
