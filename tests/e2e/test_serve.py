@@ -54,9 +54,8 @@ def profile(tmp_path, answer):
 
 def test_heap_is_what_is_held(tmp_path, hold):
     with Serve(tmp_path, EXACT, *target(hold)) as s:
-        asked = s.later("/targets/api/debug/pprof/heap?seconds=4&gc=1", status=200)
-        until(lambda: is_traced(hold.pid), 4)
-        time.sleep(0.3)
+        asked = s.later("/targets/api/debug/pprof/heap?seconds=8&gc=1", status=200)
+        until_attached(hold.pid)
         hold.command("mark")
         hold.command("go 20")
         a = asked.result()
@@ -137,8 +136,9 @@ def last_one_gone(s):
 
 def test_who_goes_ends_the_capture(tmp_path, hold):
     with Serve(tmp_path, *target(hold)) as s:
-        # of three, for the machine may be busy
-        assert last_one_gone(s) < 1 or last_one_gone(s) < 1 or last_one_gone(s) < 1
+        # of three, for the machine may be busy; one with more to do than processors gets longer
+        most = 1 + os.getloadavg()[0] / os.cpu_count() / 4
+        assert last_one_gone(s) < most or last_one_gone(s) < most or last_one_gone(s) < most
         assert not is_traced(hold.pid)
         # ... and the target is free
         s.get("/targets/api/debug/pprof/heap?seconds=1", status=200)
