@@ -429,7 +429,8 @@ static const struct inject_call calls[] = {
 	{ "munmap", SYS_munmap, { LOWEST, AGENT_BYTES } },
 };
 
-/* Our lock is not seen from another network namespace: does somebody renew the deadline? One
+/* Before Linux 6.9 our lock is not seen from where another proc is mounted: does somebody renew the
+ * deadline? One
  * that has passed is nobody's. */
 static bool is_renewed(const struct target *t, uint64_t base, struct agent_control c)
 {

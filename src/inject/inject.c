@@ -10,9 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,7 +27,6 @@ enum {
 	TIMEOUT_MS = 3000,
 	LEAST_CAVE = 320, /* two mmap calls and the way back */
 	TAKE_OVER_MS = 2000,
-	LOCK_BACKLOG = 64, /* of those who ask who we are; nobody is answered */
 	MXCSR_DEFAULT = 0x1f80,
 	AREA_CALLS = 3,
 };
@@ -51,8 +48,7 @@ struct inject *inject_close(struct inject *in)
 	safe_point_close(in->safe);
 	if (in->mem_fd >= 0)
 		close(in->mem_fd);
-	if (in->lock_fd >= 0)
-		close(in->lock_fd);
+	lock_give(&in->lock);
 	free(in);
 	return NULL;
 }
@@ -60,52 +56,6 @@ struct inject *inject_close(struct inject *in)
 void inject_closep(struct inject **in)
 {
 	inject_close(*in);
-}
-
-/* Who listens on @name; 0: not known. */
-static pid_t holder_of(const struct sockaddr_un *name, socklen_t bytes)
-{
-	cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct ucred who = { 0 };
-	socklen_t n = sizeof(who);
-
-	/* the credentials of whoever called listen() (unix(7), SO_PEERCRED) */
-	if (fd < 0 || connect(fd, (const struct sockaddr *)name, bytes) < 0 ||
-	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) < 0)
-		return 0;
-	return who.pid;
-}
-
-static int say_who(const struct target *t, pid_t holder, struct error *err)
-{
-	if (holder <= 0)
-		return error_set(err, EBUSY, "another memwho is at work in process %d",
-		                 (int)t->pid);
-	return error_set(err, EBUSY, "another memwho is at work in process %d: process %d",
-	                 (int)t->pid, (int)holder);
-}
-
-/* A name that the kernel gives back when we end, however we end. */
-static int lock(struct inject *in, struct error *err)
-{
-	struct sockaddr_un name = { .sun_family = AF_UNIX };
-	int n, fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	socklen_t bytes;
-
-	if (fd < 0)
-		return error_sys(err, errno, "a lock for process %d", (int)in->target->pid);
-	in->lock_fd = fd;
-	n = snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "memwho-inject-%d-%" PRIu64,
-	             (int)in->target->pid, in->target->start_ticks);
-	bytes = offsetof(struct sockaddr_un, sun_path) + 1 + n;
-	if (bind(fd, (struct sockaddr *)&name, bytes) == 0)
-		return listen(fd, LOCK_BACKLOG) == 0
-		               ? 0
-		               : error_sys(err, errno, "a lock for process %d",
-		                           (int)in->target->pid);
-	if (errno == EADDRINUSE)
-		return say_who(in->target, holder_of(&name, bytes), err);
-	return error_sys(err, errno, "a lock for process %d", (int)in->target->pid);
 }
 
 static int open_memory(struct inject *in, struct error *err)
@@ -147,7 +97,8 @@ static int begin(const struct target *t, const struct inject_options *o, struct 
 	if (!in)
 		return error_oom(err);
 	in->target = t;
-	in->mem_fd = in->lock_fd = -1;
+	in->mem_fd = -1;
+	in->lock = LOCK_NONE;
 	in->timeout_ms = o && o->timeout_ms ? o->timeout_ms : TIMEOUT_MS;
 	in->prefer_running = o && o->prefer_running;
 #ifndef __x86_64__
@@ -155,7 +106,7 @@ static int begin(const struct target *t, const struct inject_options *o, struct 
 #endif
 	r = refuse_shadow_stack(t, err);
 	if (r == 0)
-		r = lock(in, err);
+		r = lock_take(t, &in->lock, err);
 	if (r == 0)
 		r = open_memory(in, err);
 	if (r < 0)
@@ -592,7 +543,8 @@ bool inject_find(const struct target *t, uint64_t *area, pid_t *tid, struct erro
 	if (!in)
 		return error_oom(err), false;
 	in->target = t;
-	in->lock_fd = in->mem_fd = -1;
+	in->mem_fd = -1;
+	in->lock = LOCK_NONE;
 	if (open_memory(in, err) < 0 || maps_read(t, &maps, err) < 0)
 		return false;
 	in->area = area_find(&maps);

@@ -7,6 +7,7 @@
 #include "inject/held.h"
 #include "inject/inject.h"
 #include "inject/journal.h"
+#include "inject/lock.h"
 #include "inject/safe_point.h"
 #include "inject/stub.h"
 
@@ -16,7 +17,8 @@ struct inject {
 	struct safe_point *safe; /* of the last function */
 	uint64_t safe_function;
 	struct safe_point_avoid avoid;
-	int mem_fd, lock_fd;
+	int mem_fd;
+	struct lock lock;
 	uint64_t area;
 	struct area_cave cave;
 	struct journal journal; /* as last written or read */

@@ -343,16 +343,37 @@ def test_two_of_memwho(victim, tmp_path):
     v.check()
 
 
-def test_two_of_memwho_in_two_network_namespaces(victim, tmp_path):
-    """Where the one does not see the other's lock, it sees that the agent is looked after."""
+# another mount of proc has other inodes
+APART = {"network": ["unshare", "-n"], "mounts": ["unshare", "-n", "-m", "sh", "-c", 'mount -t proc proc /proc && exec "$@"', "sh"]}
+
+
+def refused_apart(where, pid, by, *args):
+    p = subprocess.run([*where, *map(str, args)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, text=True)
+    assert p.returncode == 1 and re.search(rf"process {pid}\b.*\bprocess {by}\b", p.stderr), p
+
+
+@pytest.mark.parametrize("apart", APART)
+def test_two_of_memwho_in_two_namespaces(victim, tmp_path, apart):
+    """The lock is the same from each: while the first records, and while it has only begun."""
     v = victim("a")
+    where = APART[apart]
+    if subprocess.run([*where, "true"], stderr=subprocess.DEVNULL).returncode:
+        assert not conftest.CI, "no namespaces"
+        pytest.skip("no namespaces")
+    # it has made nothing in the process so far
+    first = subprocess.Popen([PROGRAMS / "agenter", "-s", "0", str(v.pid), "record", "100"])
+    try:
+        os.waitpid(first.pid, os.WUNTRACED)
+        assert not places(v.pid)
+        refused_apart(where, v.pid, first.pid, MEMWHO, "alloc", v.pid, "--engine", "agent", "-d", "1s")
+        assert not places(v.pid)
+    finally:
+        first.kill()
+        first.wait()
     first = Recording(["alloc", v.pid, "--engine", "agent", "--json"], tmp_path / "ready").wait_ready()
-    apart = ["unshare", "-n", MEMWHO]
-    if subprocess.run(["unshare", "-n", "true"], stderr=subprocess.DEVNULL).returncode:
-        pytest.skip("no network namespaces")
-    for args in (["alloc", str(v.pid), "--engine", "agent", "-d", "1s"], ["detach", str(v.pid)]):
-        second = subprocess.run(apart + args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert second.returncode == 1 and f"process {first.pid}" in second.stderr, second
+    refused_apart(where, v.pid, first.pid, MEMWHO, "alloc", v.pid, "--engine", "agent", "-d", "1s")
+    refused_apart(where, v.pid, first.pid, MEMWHO, "detach", v.pid)
     assert len(changed_code(v.pid)) > 8  # the first one's jumps
     assert first.interrupt().json()["ended_by"] != "guard"
     assert not changed_code(v.pid)

@@ -32,5 +32,5 @@ static void set_up(void)
 	    symbol_space_new(of.pool, of.target, &of.tracee.space, &err) < 0)
 		exit(1);
 	of.tracee.target = of.target;
-	of.inject = (struct inject){ .target = of.target, .mem_fd = of.fd, .lock_fd = -1 };
+	of.inject = (struct inject){ .target = of.target, .mem_fd = of.fd, .lock = LOCK_NONE };
 }

@@ -9,9 +9,9 @@
  *still agenter [-k STEP] PID clean			what memwho detach does agenter PID look
  *an agent's counters; 4: none is there
  *
- * -p: in copies of pages; -k: be killed before this step; -x: exact mode, -e ENTRIES: with a set of
- *about so many blocks. Prints "name value" lines; "site NAME BYTES VARIANCE" for each stack with a
- *function site_NAME.
+ * -p: in copies of pages; -k: be killed before this step, -s: be stopped; -x: exact mode, -e
+ *ENTRIES: with a set of about so many blocks. Prints "name value" lines; "site NAME BYTES VARIANCE"
+ *for each stack with a function site_NAME.
  */
 
 #include <errno.h>
@@ -226,8 +226,9 @@ int main(int argc, char **argv)
 
 	steps_hook = step;
 	signal(SIGINT, on_interrupt);
-	while ((c = getopt(argc, argv, "+k:m:c:e:xp")) > 0) {
+	while ((c = getopt(argc, argv, "+k:s:m:c:e:xp")) > 0) {
 		switch (c) {
+		case 's': kill_signal = SIGSTOP; /* fallthrough */
 		case 'k': kill_step = strtol(optarg, NULL, 10); break;
 		case 'm': o.sample_bytes = strtoull(optarg, NULL, 10); break;
 		case 'e': o.table_entries = strtoull(optarg, NULL, 10); break;

@@ -3,7 +3,8 @@
 
 /*
  * Kills the program itself before step number kill_step of what memwho's code
- * announces (base/steps.h); with MEMWHO_STEPS in the environment it names them.
+ * announces (base/steps.h), or stops it, by kill_signal; with MEMWHO_STEPS in the environment it
+ * names them.
  */
 
 #include <signal.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 static long kill_step = -1, n_steps;
+static int kill_signal = SIGKILL;
 
 static void step(const char *what)
 {
@@ -19,7 +21,7 @@ static void step(const char *what)
 		fprintf(stderr, "%ld %s\n", n_steps, what);
 	if (n_steps++ != kill_step)
 		return;
-	kill(getpid(), SIGKILL);
-	for (;;)
+	kill(getpid(), kill_signal);
+	while (kill_signal == SIGKILL)
 		pause();
 }
