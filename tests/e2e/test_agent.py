@@ -20,6 +20,8 @@ pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the agen
 
 # every STEP-th step is tried in one run; 1: each of them
 EVERY = int(os.environ.get("AGENT_EVERY", "601"))
+# a small share of it, or all that there is (./dev matrix agent)
+WHOLE = EVERY < 100
 RUNS = int(os.environ.get("AGENT_RUNS", "8"))
 MEAN = 64 * 1024
 CODE_BYTES = 0x30000  # agent_format.h
@@ -298,11 +300,16 @@ def kill_before_steps(v, every, options, clean):
         step += every
     v.check()
     assert not v.tracers()
+    print(f"{killed} kills of memwho ({' '.join(options)}) in {v.modes}, before each {every}th step")
     return killed
 
 
-@pytest.mark.parametrize("modes,program", [("c", "victim"), ("a", "victim"), ("aaaaaaaa", "victim"),
-                                           ("acnefrsa", "victim"), ("aac", "victim-static")])
+# that compute, allocate, sleep, wait in epoll, futex and read, alone and with seven others
+KILLED = [("c", "victim"), ("a", "victim"), ("aaaaaaaa", "victim"), ("acnefrsa", "victim"), ("aac", "victim-static")]
+KILLED += [(mode, "victim") for mode in ("n", "e", "f", "r")] if WHOLE else [("nefr", "victim")]
+
+
+@pytest.mark.parametrize("modes,program", KILLED)
 def test_killed_before_every_step(victim, modes, program):
     """After each kill the target works on; then the next attach, or memwho detach, puts
     everything back."""

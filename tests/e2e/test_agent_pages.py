@@ -10,8 +10,8 @@ import time
 
 import pytest
 from conftest import PROGRAMS, Recording, run_memwho
-from test_agent import (EVERY, agenter, changed_code, done, kill_before_steps, kill_while_cleaning, mappings,  # noqa: F401
-                        truth, untouched)
+from test_agent import (EVERY, KILLED, agenter, changed_code, done, kill_before_steps, kill_while_cleaning,  # noqa: F401
+                        mappings, truth, untouched)
 from test_agent_offsets import Uprobe, instructions, where_it_is_patched
 from victim import victim  # noqa: F401, a fixture
 
@@ -127,9 +127,9 @@ def test_a_child_has_the_copies(truth, tmp_path):  # noqa: F811
         os.kill(child, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("modes", ["c", "acnefrsa"])
-def test_killed_before_every_step(victim, modes):
-    v = victim(modes)
+@pytest.mark.parametrize("modes, program", KILLED)
+def test_killed_before_every_step(victim, modes, program):
+    v = victim(modes, program=program)
     before = code_of_files(v.pid)
 
     def clean(killed):
