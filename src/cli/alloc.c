@@ -45,11 +45,6 @@ static const struct cli_option cores[] = {
 	{ 0, "sysroot", "DIR", "of a core: where its files are looked for" },
 	{ 0 },
 };
-static const struct cli_option budget[] = {
-	{ 0, NULL, NULL, "What it may cost" },
-	{ 0, "budget", "PERCENT", "of the target's CPU: 2%, 0.5%, none (2%)" },
-	{ 0 },
-};
 static const struct cli_option agent[] = {
 	{ 0, NULL, NULL, "With --engine agent" },
 	{ 0, "sample", "BYTES", "mean of what is allocated between two samples (512K)" },
@@ -61,8 +56,8 @@ static const struct cli_option agent[] = {
 };
 
 static const struct cli_option *const tables[] = {
-	options_recording, budget,       agent,          cores, options_held,
-	options_output,    options_view, options_common, NULL
+	options_recording, options_budget, agent,          cores, options_held,
+	options_output,    options_view,   options_common, NULL
 };
 
 const struct cli_command alloc_command = {

@@ -54,8 +54,9 @@ const struct cli_command *cli_find(const char *name); /* NULL: no such command *
 extern const struct cli_option options_output[];    /* -o, --format, --json */
 extern const struct cli_option options_view[];      /* --reverse, --focus, --columns ... */
 extern const struct cli_option options_recording[]; /* -d, --until, --engine ... */
-extern const struct cli_option options_held[];      /* --allocator, --older-than ... */
-extern const struct cli_option options_common[];    /* -q, -v, -h */
+extern const struct cli_option options_budget[];
+extern const struct cli_option options_held[];   /* --allocator, --older-than ... */
+extern const struct cli_option options_common[]; /* -q, -v, -h */
 
 /* The value of the last --@name, "" for a given flag, or NULL. */
 const char *cli_value(const struct cli_args *args, const char *name);

@@ -37,6 +37,12 @@ const struct cli_option options_recording[] = {
 	{ 0 },
 };
 
+const struct cli_option options_budget[] = {
+	{ 0, NULL, NULL, "What it may cost" },
+	{ 0, "budget", "PERCENT", "of the target's CPU: 2%, 0.5%, none (2%)" },
+	{ 0 },
+};
+
 const struct cli_option options_held[] = {
 	{ 0, NULL, NULL, "What is recorded" },
 	{ 0, "allocator", "LIST", "postgres, libc, jemalloc, ... (found by itself)" },

@@ -49,7 +49,7 @@ int record_run(struct record *r, const pid_t *pids, size_t n, struct error *err)
 /* For other commands that record. */
 int record_parse_time(const struct cli_args *args, const char *name, double *ret,
                       struct error *err);
-/* --budget, and what it is where nothing is said: for `memwho alloc`. */
+/* --budget, and what it is where nothing is said: for `memwho alloc` and `run`. */
 int record_parse_budget(const struct cli_args *args, struct alloc_options *o, struct error *err);
 int record_parse_slowdown(const struct cli_args *args, double *ret, struct error *err);
 int record_check_places(const char *path, const char *ready_file, struct error *err);

@@ -101,6 +101,8 @@ static int run(const struct cli_args *args, struct error *err)
 		return error_set(err, EINVAL, "--ranges and --ring are for run --map");
 	rc = record_parse(args, &r.record, err);
 	if (rc == 0)
+		rc = record_parse_budget(args, &r.record.capture.alloc, err);
+	if (rc == 0)
 		rc = need_command(args, err);
 	if (rc < 0)
 		return rc;
@@ -111,7 +113,10 @@ static int run(const struct cli_args *args, struct error *err)
 		return rc;
 	r.record.capture.started_stopped = true;
 	r.record.capture.begun = let_go;
-	/* who starts a program to look at it accepts what looking costs */
+	/* its maximum may be over when it comes to cost more */
+	if (r.record.capture.alloc.peak && !r.record.capture.alloc.budget_asked)
+		r.record.capture.alloc.budget = 0;
+	/* without a budget: who starts a program to look at it accepts what looking costs */
 	if (!cli_value(args, "max-slowdown"))
 		r.record.capture.alloc.max_slowdown = 1e9;
 	rc = choose_engine(&r, err);
@@ -137,18 +142,19 @@ static const struct cli_option agent[] = {
 	{ 0 },
 };
 
-static const struct cli_option *const tables[] = { options_map,    options_recording,
-	                                           agent,          options_held,
-	                                           options_output, options_view,
-	                                           options_common, NULL };
+static const struct cli_option *const tables[] = {
+	options_map,    options_recording, options_budget, agent, options_held,
+	options_output, options_view,      options_common, NULL,
+};
 
 const struct cli_command run_command = {
 	.name = "run",
 	.summary = "start a program under the recorder from its first instruction",
 	.usage = "[OPTION...] -- COMMAND [ARG...]",
 	.details = "Starts COMMAND, attaches before its own code runs, and shows what it held\n"
-		   "when it ended. Without --max-slowdown it is recorded at any price. Where BPF\n"
-		   "is not permitted, blocks are sampled (--engine agent).\n"
+		   "when it ended: exactly as long as that is within --budget, else by samples\n"
+		   "from then on. --budget none records exactly at any price. Where BPF is not\n"
+		   "permitted, blocks are sampled (--engine agent).\n"
 		   "\n"
 		   "  memwho run -o held.svg -- ./server -p 8080\n"
 		   "  memwho run --peak -- ./batch-job\n"

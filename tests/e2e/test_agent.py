@@ -300,7 +300,7 @@ def kill_before_steps(v, every, options, clean):
         step += every
     v.check()
     assert not v.tracers()
-    print(f"{killed} kills of memwho ({' '.join(options)}) in {v.modes}, before each {every}th step")
+    print(f"{killed} kills of memwho ({' '.join(map(str, options))}) in {v.modes}, before each {every}th step")
     return killed
 
 

@@ -3,6 +3,7 @@
 """What a recording may cost its target: the engine is chosen by counting, the rate of sampling
 changes while it records, its figures stay true, and a memwho that is killed in the middle of a
 change leaves a process that works on."""
+import json
 import math
 import os
 import platform
@@ -12,7 +13,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import PROGRAMS, Recording, run_memwho
+from conftest import MEMWHO, PROGRAMS, Recording, Target, run_memwho
 from test_agent import SITES, agenter, done, truth, untouched  # noqa: F401
 from victim import victim  # noqa: F401
 
@@ -216,6 +217,46 @@ def test_by_name_it_leaves(truth, tmp_path):
     assert got["engine"] == "bpf" and got["ended_by"] == "budget" and got["duration_seconds"] < 5, got
     assert got["cost_cpu_seconds"] < 1.2 * 0.02 * 5, got
     untouched(t.pid)
+
+
+def started_by_run(tmp_path, *args, seconds):
+    """-> (what agent_pace, busy from its start, counted; the result of memwho run)"""
+    out = tmp_path / "held.json"
+    t = Target([MEMWHO, "run", *args, "-o", out, "--", PROGRAMS / "agent_pace", "0"], env=DEFAULT)
+    try:
+        assert t.line() == "ready"
+        time.sleep(seconds)
+        held = kept(t)
+        time.sleep(1)  # what it holds then is looked at, for it ends without a word
+        t.process.stdin.close()
+        assert t.process.wait(timeout=60) == 0
+    finally:
+        t.stop()
+    return held, json.loads(out.read_text())
+
+
+def test_run_keeps_the_default_too(tmp_path):
+    """From the first instruction exactly, by the agent as soon as that costs more than 2 %."""
+    held, got = started_by_run(tmp_path, seconds=4)
+    assert got["engine"] == "agent" and got["ended_by"] == "exit" and got["budget_percent"] == 2, got
+    assert 0 < got["handed_over_after_seconds"] < 4 and got["worst_cost_percent"] < 2.4, got
+    older = sum(s["bytes"] for s in got["stacks"] if s["frames"][0] == "[before attach]")
+    sd = (got["held_bytes_high"] - got["held_bytes_low"]) / 3.92
+    assert abs(older + got["held_bytes"] - held) < 4.5 * sd + 0.02 * held + 128 * 1024, (older, held, got)
+
+
+def test_run_at_any_price(tmp_path):
+    held, got = started_by_run(tmp_path, "--budget", "none", seconds=1)
+    assert got["engine"] == "bpf" and "budget_percent" not in got, got
+    assert held <= got["held_bytes"] < held + 65536, (held, got)
+
+
+def test_run_of_what_is_quiet():
+    got = run_memwho("run", "--json", "--", "sleep", "1", env=DEFAULT).json()
+    assert got["engine"] == "bpf" and got["budget_percent"] == 2 and got["ended_by"] == "exit", got
+    # its maximum may be over when another engine takes over: recorded to the end
+    got = run_memwho("run", "--peak", "--json", "--", "sleep", "0.1", env=DEFAULT).json()
+    assert got["engine"] == "bpf" and "budget_percent" not in got, got
 
 
 def test_options_that_the_agent_lacks(truth):
