@@ -15,6 +15,7 @@
 #include "alloc/agent_still.h"
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "inject/still.h"
 
 #ifndef MAP_FIXED_NOREPLACE
@@ -212,9 +213,9 @@ static int note_place(struct inject *in, uint64_t base, uint64_t at, struct erro
 
 /* ---- there ---- */
 
-/* What the file has; another's uprobes are left out, and nothing else may differ. */
+/* What the file has; another's uprobes are left out and counted, and nothing else may differ. */
 static int read_page(const struct target *t, const struct mapping *m, uint64_t at,
-                     uint8_t bytes[PAGE], struct error *err)
+                     uint8_t bytes[PAGE], size_t *n_uprobes, struct error *err)
 {
 	cleanup_close int fd = -1;
 	uint8_t memory[PAGE];
@@ -231,7 +232,10 @@ static int read_page(const struct target *t, const struct mapping *m, uint64_t a
 	if (agent_place_read(t, at, memory, PAGE) != PAGE)
 		return error_set(err, ENOTSUP, "the page at 0x%" PRIx64 " cannot be read", at);
 	for (size_t i = 0; i < PAGE; i++) {
-		if (memory[i] != bytes[i] && memory[i] != BREAKPOINT)
+		if (memory[i] == bytes[i])
+			continue;
+		++*n_uprobes;
+		if (memory[i] != BREAKPOINT)
 			return error_set(err, ENOTSUP,
 			                 "the page at 0x%" PRIx64 " is not what %s has there; "
 			                 "something has changed it already",
@@ -323,7 +327,7 @@ static int remember(struct maps_moved *v, const struct page *p, const char *name
 
 /* All is read and compared before anything is changed. */
 static int read_all(const struct target *t, const struct pages *p, uint8_t (*bytes)[PAGE],
-                    struct maps_moved *ret, struct error *err)
+                    struct maps_moved *ret, size_t *n_uprobes, struct error *err)
 {
 	cleanup(maps_clear) struct maps maps = { 0 };
 	int r = maps_read_raw(t, &maps, err);
@@ -338,7 +342,7 @@ static int read_all(const struct target *t, const struct pages *p, uint8_t (*byt
 		note_file(&one.file, m, p->at[k]);
 		r = remember(ret, &one, m->name, err);
 		if (r == 0)
-			r = read_page(t, m, p->at[k], bytes[k], err);
+			r = read_page(t, m, p->at[k], bytes[k], n_uprobes, err);
 	}
 	return r;
 }
@@ -348,6 +352,7 @@ int agent_pages_take(struct inject *in, const struct target *t, uint64_t base,
 {
 	cleanup_free uint8_t(*bytes)[PAGE] = NULL;
 	struct pages p;
+	size_t n_uprobes = 0;
 	int r;
 
 	list_pages(table, &p);
@@ -355,7 +360,12 @@ int agent_pages_take(struct inject *in, const struct target *t, uint64_t base,
 	ret->pages = calloc(p.n + 1, sizeof(*ret->pages));
 	if (!bytes || !ret->pages)
 		return error_oom(err);
-	r = read_all(t, &p, bytes, ret, err);
+	r = read_all(t, &p, bytes, ret, &n_uprobes, err);
+	if (r == 0 && n_uprobes)
+		log_note(LOG_WARN,
+		         "%zu breakpoints of others (uprobes) in %zu pages of code do not fire in "
+		         "process %d until the recording ends (--patch page)",
+		         n_uprobes, p.n, (int)t->pid);
 	if (r == 0)
 		r = make(in, t, base, &p, table, err);
 	for (size_t k = 0; r == 0 && k < p.n; k++)
