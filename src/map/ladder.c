@@ -26,7 +26,8 @@ static const char *const kinds[] = {
 	REGIONS_JEMALLOC,     REGIONS_TCMALLOC,   REGIONS_MIMALLOC,    REGIONS_MUSL,
 	REGIONS_GO,           REGIONS_POSTGRES,   REGIONS_PYTHON,      REGIONS_LUA,
 	REGIONS_JVM,          REGIONS_V8,         REGIONS_FILE,        REGIONS_SHARED,
-	REGIONS_VDSO,         REGIONS_GUARD,      REGIONS_OTHER_HEAP,  REGIONS_UNNAMED,
+	REGIONS_VDSO,         REGIONS_GUARD,      REGIONS_OTHER_HEAP,  REGIONS_MEMWHO,
+	REGIONS_UNNAMED,
 };
 
 void ladder_clear(struct ladder *l)
@@ -248,6 +249,7 @@ static int look(struct ladder_work *w, struct error *err)
 		{ "stacks", ladder_stacks_claim },
 		{ "files", ladder_files_claim },
 		{ "loader", ladder_loader_claim },
+		{ "what is ours", ladder_own_claim },
 		{ "dividing", ladder_divide },
 		{ "counting pages", ladder_count },
 		{ "looking into huge pages", ladder_findings_look },

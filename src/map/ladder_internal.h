@@ -4,8 +4,8 @@
 /*
  * How a ladder is made, in the order of the files: ladder.c reads what is there,
  * ladder_label.c says of each mapping what maps alone tells, ladder_stacks.c and
- * ladder_files.c claim what else is proven, ladder_divide.c divides the address
- * space among the claims, ladder_count.c counts pages, ladder_findings.c looks
+ * ladder_files.c, ladder_loader.c and ladder_own.c claim what else is proven, ladder_divide.c
+ * divides the address space among the claims, ladder_count.c counts pages, ladder_findings.c looks
  * at the result. All of it refers to ONE snapshot of the mappings: claims are
  * clipped to it.
  */
@@ -87,10 +87,11 @@ bool ladder_label_is_solid_file(const struct ladder_work *w, const struct mappin
 int ladder_mounts_read(struct ladder_work *w, struct error *err);
 const struct ladder_mount *ladder_mounts_find(const struct ladder_work *w, const struct mapping *m);
 
-/* ladder_stacks.c, ladder_files.c, ladder_loader.c: claims. */
+/* ladder_stacks.c, ladder_files.c, ladder_loader.c, ladder_own.c: claims. */
 int ladder_stacks_claim(struct ladder_work *w, struct error *err);
 int ladder_files_claim(struct ladder_work *w, struct error *err);
 int ladder_loader_claim(struct ladder_work *w, struct error *err);
+int ladder_own_claim(struct ladder_work *w, struct error *err);
 
 /* ladder_divide.c */
 int ladder_divide_claim(struct ladder_work *w, uint64_t start, uint64_t end, uint32_t part,

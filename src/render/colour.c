@@ -25,9 +25,10 @@ static size_t stem(const char *module)
 static unsigned kind_class(const char *module)
 {
 	static const char *const kinds[] = {
-		"glibc-arena", "file",   "thread-stack", "jemalloc", "glibc-mmapped", "go",
-		"main-stack",  "python", "tcmalloc",     "lua",      "shared",        "mimalloc",
-		"v8",          "musl",   "postgres",     "jvm",      "other-heap",    "vdso",
+		"glibc-arena", "file",       "thread-stack", "jemalloc", "glibc-mmapped",
+		"go",          "main-stack", "python",       "tcmalloc", "lua",
+		"shared",      "mimalloc",   "v8",           "musl",     "postgres",
+		"jvm",         "other-heap", "vdso",         "memwho",
 	};
 
 	for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {

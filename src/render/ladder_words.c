@@ -95,6 +95,7 @@ const char *ladder_words_kind(const char *kind, bool many)
 		{ "shared", "shared memory", "shared memory" },
 		{ "guard", "guard pages", "guard pages" },
 		{ "other-heap", "other heap", "other heaps" },
+		{ "memwho", "memwho's own", "memwho's own" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {

@@ -39,6 +39,7 @@
 #define REGIONS_VDSO          "vdso"
 #define REGIONS_GUARD         "guard"
 #define REGIONS_OTHER_HEAP    "other-heap"
+#define REGIONS_MEMWHO        "memwho"
 #define REGIONS_UNNAMED       "unnamed"
 
 enum {

@@ -24,7 +24,7 @@ KIB, MIB = 1024, 1 << 20
 NOBODY = 65534
 KINDS = ["thread-stack", "main-stack", "glibc-arena", "glibc-mmapped", "jemalloc", "tcmalloc",
          "mimalloc", "musl", "go", "postgres", "python", "lua", "jvm", "v8", "file", "shared",
-         "vdso", "guard", "other-heap", "unnamed"]
+         "vdso", "guard", "other-heap", "memwho", "unnamed"]
 
 
 class Spread:
