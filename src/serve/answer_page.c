@@ -5,51 +5,14 @@
 
 #include "base/cleanup.h"
 #include "render/escape.h"
-#include "render/units.h"
 #include "serve/answer.h"
+#include "serve/answer_charts.h"
+#include "serve/sizes.h"
 #include "serve/spool.h"
 #include "serve_css.h"
 #include "serve_js.h"
 
-enum { CHART_WIDTH = 240, CHART_HEIGHT = 40, MAX_CAPTURES = 100 };
-
-static void write_bytes(FILE *to, uint64_t bytes)
-{
-	char text[UNITS_BYTES];
-
-	fputs(units_bytes((int64_t)bytes, text, sizeof(text)), to);
-}
-
-/* ---- the chart ---- */
-
-static uint64_t point(const struct watched_item *item, size_t i)
-{
-	return item->history[(item->next_history + i) % WATCHED_HISTORY];
-}
-
-/* From 0, so that a small change does not look like a large one. */
-static void write_chart(const struct watched_item *item, FILE *to)
-{
-	uint64_t most = 1;
-	bool pen = false;
-
-	for (size_t i = 0; i < WATCHED_HISTORY; i++)
-		most = point(item, i) > most ? point(item, i) : most;
-	fprintf(to,
-	        "<svg class=chart width=%d height=%d viewBox=\"0 0 %d %d\" role=img "
-	        "aria-label=\"resident memory of the last ten minutes\"><path d=\"",
-	        CHART_WIDTH, CHART_HEIGHT, CHART_WIDTH, CHART_HEIGHT);
-	for (size_t i = 0; i < WATCHED_HISTORY; i++) {
-		uint64_t v = point(item, i);
-
-		if (v)
-			fprintf(to, "%s%zu %.1f", pen ? "L" : "M",
-			        i * CHART_WIDTH / (WATCHED_HISTORY - 1),
-			        CHART_HEIGHT - 1 - (double)v / (double)most * (CHART_HEIGHT - 2));
-		pen = v != 0;
-	}
-	fputs("\"/></svg>", to);
-}
+enum { MAX_CAPTURES = 100 };
 
 /* ---- targets ---- */
 
@@ -100,11 +63,16 @@ static void write_target(const struct service *s, const struct watched_item *ite
 	if (item->n_processes > 4)
 		fprintf(to, " and %u more", item->n_processes - 4);
 	fputs("<td class=number data-field=resident>", to);
-	write_bytes(to, item->resident_bytes);
+	if (item->n_processes)
+		answer_charts_bytes(to, item->resident_bytes);
 	fputs("<td class=number data-field=anon>", to);
-	write_bytes(to, item->anon_bytes);
+	if (item->n_processes)
+		answer_charts_bytes(to, item->anon_bytes);
 	fputs("<td>", to);
-	write_chart(item, to);
+	answer_charts_growth(item, to);
+	fputs("<td>", to);
+	if (item->n_processes)
+		answer_charts_ladder(sizes_of(s->sizes, item), to);
 	fputs("<td data-field=state>", to);
 	if (item->n_processes)
 		write_state(s, item, to);
@@ -121,8 +89,8 @@ static void write_targets(const struct service *s, const struct peer *p, FILE *t
 	size_t n = 0;
 
 	fputs("<table id=targets><thead><tr><th scope=col>target<th scope=col>process"
-	      "<th scope=col>resident<th scope=col>without files<th scope=col>ten minutes"
-	      "<th scope=col>state<th scope=col>capture\n<tbody>",
+	      "<th scope=col>resident<th scope=col>without files<th scope=col>resident, ten minutes"
+	      "<th scope=col>resident, by owner<th scope=col>state<th scope=col>capture\n<tbody>",
 	      to);
 	for (size_t i = 0; i < watched_n(s->watched); i++) {
 		const struct watched_item *item = watched_at(s->watched, i);
@@ -162,7 +130,8 @@ static void write_capture(const struct spool_capture *c, FILE *to)
 	fputs("<td>", to);
 	escape_xml(to, c->reason, 200);
 	fputs("<td class=number>", to);
-	write_bytes(to, c->held_bytes);
+	if (c->held_bytes) /* of a ladder it is not known */
+		answer_charts_bytes(to, c->held_bytes);
 	fprintf(to,
 	        "<td><a class=button href=\"/captures/%s?format=html\">open</a> "
 	        "<a class=button href=\"/captures/%s\">pprof</a> ",
@@ -182,19 +151,27 @@ static void write_captures(const struct service *s, const struct peer *p, FILE *
 {
 	cleanup_free struct spool_capture *all = NULL;
 	struct error ignored;
-	size_t n = 0;
+	size_t n = 0, written = 0;
 
 	if (!s->spool || spool_list(s->spool, NULL, MAX_CAPTURES, &all, &n, &ignored) < 0)
 		return;
-	fputs("<h2>Captures</h2><table id=captures><thead><tr><th scope=col>time (UTC)"
+	fputs("<section id=kept><h2>Captures</h2><table id=captures><thead><tr><th scope=col>time "
+	      "(UTC)"
 	      "<th scope=col>target<th scope=col>why<th scope=col>reason<th scope=col>held"
 	      "<th scope=col>look<th scope=col>compare\n<tbody>",
 	      to);
 	for (size_t i = 0; i < n; i++) {
-		if (answer_may_list(s, p, all[i].target))
-			write_capture(&all[i], to);
+		if (!answer_may_list(s, p, all[i].target))
+			continue;
+		write_capture(&all[i], to);
+		written++;
 	}
-	fputs("</table>\n<form id=diff action=/diff><button>compare the two</button></form>\n", to);
+	fputs("</table>\n", to);
+	if (written > 1)
+		fputs("<form id=diff action=/diff><button>compare the two</button></form>\n", to);
+	if (!written)
+		fputs("<p id=none>None yet: a trigger keeps one when a target grows.\n", to);
+	fputs("</section>\n", to);
 }
 
 void answer_page(const struct service *s, const struct peer *p, FILE *to)

@@ -146,6 +146,12 @@ def test_the_page(tmp_path, browser):
         text = s.get("/", status=200).text  # what is there without JavaScript
         assert f"hold {hold.pid}" in text and "/targets/api/flamegraph?kind=heap" in text and "<path d=\"M" in text
         assert "no process runs /no/such/program" in text and "baseline" in text
+        # who owns it: as large as what the ladder itself says
+        until(lambda: "<svg class=ladder" in s.get("/").text)
+        arena = re.search(r"<li class=k0>glibc-arena ([0-9.]+) MiB", s.get("/").text)
+        ladder = s.get("/targets/api/ladder").json()["parts"]
+        assert arena and float(arena[1]) == pytest.approx(
+            sum(p["resident_bytes"] for p in ladder if p["kind"] == "glibc-arena") / 2 ** 20, rel=0.2), text
         browser.open(f"http://{s.host}:{s.port}/")
         browser.wait("return document.querySelectorAll('#captures tbody tr').length >= 2")
         assert browser.js("return document.querySelector('#t-api .chart path').getAttribute('d')")

@@ -17,7 +17,7 @@ async function refresh() {
 	if (!answer.ok)
 		return;
 	const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-	for (const id of ["targets", "captures"]) {
+	for (const id of ["targets", "kept"]) {
 		const ours = document.getElementById(id), theirs = fresh.getElementById(id);
 		const chosen = [...document.querySelectorAll("#" + id + " input:checked")].map(x => [x.name, x.value]);
 		if (!ours || !theirs)
