@@ -199,8 +199,9 @@ bool front_use(struct service *s, struct front *f)
 	if (s->n_leaving == SERVICE_MAX_LEAVING)
 		end_leaving(s, 0);
 	http_close_listener(s->http);
-	http_leave(s->http, !is_same_text(s->tls.client_ca, f->tls.client_ca));
 	s->leaving[s->n_leaving++] = s->http;
+	for (size_t i = 0; i < s->n_leaving; i++)
+		http_leave(s->leaving[i], !is_same_text(s->tls.client_ca, f->tls.client_ca));
 	s->http = f->http;
 	f->http = NULL;
 	tls_clear(&s->tls);
