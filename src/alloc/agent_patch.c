@@ -52,7 +52,10 @@ static int check_memory(const struct tracee *t, const struct runtime_probe *p,
 
 /* ---- instructions ---- */
 
-enum { RSP_BIT = 1 << 4 };
+enum {
+	RSP_BIT = 1 << 4,
+	LOST_BITS = 1 << 0 | 1 << 10 | 1 << 11, /* rax, r10, r11: agent_stub.h */
+};
 
 /* push r: the bit of the register; 0: it is none. */
 static unsigned pushed_by(const uint8_t *b, unsigned len)
@@ -71,6 +74,14 @@ static bool lowers_stack(const uint8_t *b, unsigned len)
 		return false;
 	return (len == 4 && b[1] == 0x83 && b[3] < 0x80) ||
 	       (len == 7 && b[1] == 0x81 && b[6] < 0x80 && !b[5]);
+}
+
+/* mov between registers and memory, or lea. */
+static bool keeps_flags(const uint8_t *b, unsigned len)
+{
+	const unsigned at = (b[0] & 0xf0) == 0x40; /* behind REX */
+
+	return len > at && (b[at] == 0x89 || b[at] == 0x8b || b[at] == 0x8d);
 }
 
 /* What is known about the instructions before the jump. */
@@ -93,7 +104,8 @@ static bool find_undo(const uint8_t *b, const struct code_insn *in, struct prolo
 		return false;
 	if (pushed || lowers_stack(b, in->length))
 		return true;
-	*ret = AGENT_STUB_REPEAT;
+	*ret = keeps_flags(b, in->length) && !(in->gpr_writes & LOST_BITS) ? AGENT_STUB_KEEP
+	                                                                   : AGENT_STUB_REPEAT;
 	if (in->repeatable_kept ? in->gpr_writes & ~s->pushed : !in->repeatable)
 		return false;
 	s->reads |= in->gpr_reads;
@@ -140,11 +152,16 @@ static bool take(struct agent_stub_head *h, const struct code_function *c, size_
 	return true;
 }
 
-/* flags that a branch wants are only there if what is before it is done again */
+/* flags that a branch wants are only there if what has made them is done again */
 static bool can_move_first(const struct code_insn *in, const struct agent_stub_head *h)
 {
-	return can_move(in) &&
-	       (in->flow != CODE_BRANCH || h->undo[h->n_before - 1] == AGENT_STUB_REPEAT);
+	unsigned i = h->n_before;
+
+	if (!can_move(in) || in->flow != CODE_BRANCH)
+		return can_move(in);
+	while (i && h->undo[i - 1] == AGENT_STUB_KEEP)
+		i--;
+	return i && h->undo[i - 1] == AGENT_STUB_REPEAT;
 }
 
 static int finish(const struct runtime_probe *p, const struct code_function *c, uint64_t bias,

@@ -171,7 +171,7 @@ struct jumps {
 	size_t items[8], n;
 };
 
-/* r10 = the thread's slot; away if it is another's. */
+/* r10 + r11 = the thread's slot; away if it is another's. */
 static void put_slot(struct out *o, uint64_t base, struct jumps *uncharged)
 {
 	PUT(o, 0x64, 0x48, 0x8b, 0x04, 0x25, 0, 0, 0, 0); /* mov rax, fs:[0] */
@@ -181,12 +181,16 @@ static void put_slot(struct out *o, uint64_t base, struct jumps *uncharged)
 	PUT(o, 0x41, 0xc1, 0xe3, 6);                    /* shl r11d, 6: bytes of a slot */
 	PUT(o, 0x4c, 0x8d, 0x15);                       /* lea r10, [rip+slots] */
 	put_to(o, DATA(base, slots));
-	PUT(o, 0x4d, 0x01, 0xda); /* add r10, r11 */
-	PUT(o, 0x49, 0x39, 0x02); /* cmp [r10], rax */
-	PUT(o, 0x0f, 0x85);       /* jne */
+	PUT(o, 0x4b, 0x39, 0x04, 0x1a); /* cmp [r10+r11], rax */
+	PUT(o, 0x0f, 0x85);             /* jne */
 	uncharged->items[uncharged->n++] = put_later(o);
 }
 _Static_assert(sizeof(struct agent_slot) == 64, "as the shift has it");
+
+static void put_sub(struct out *o, unsigned reg)
+{
+	PUT(o, 0x4b, 0x29, 0x44 | reg << 3, 0x1a, 8); /* sub [r10+r11+8], reg */
+}
 
 /* Take the size from the countdown; returns where a sample jumps from. */
 static size_t put_charge(struct out *o, const struct agent_stub_fast *f, struct jumps *uncharged)
@@ -194,16 +198,16 @@ static size_t put_charge(struct out *o, const struct agent_stub_fast *f, struct 
 	const unsigned a = argument_reg[f->sizes[0]], b = argument_reg[f->sizes[1]];
 
 	if (f->n_sizes == 1 && f->more) {
-		PUT(o, 0x4c, 0x8d, 0x58 | a, f->more); /* lea r11, [a+more] */
-		PUT(o, 0x4d, 0x29, 0x5a, 8);           /* sub [r10+8], r11 */
+		PUT(o, 0x48, 0x8d, 0x40 | a, f->more); /* lea rax, [a+more] */
+		put_sub(o, 0);
 	} else if (f->n_sizes == 1) {
-		PUT(o, 0x49, 0x29, 0x42 | a << 3, 8); /* sub [r10+8], a */
+		put_sub(o, a);
 	} else {
-		PUT(o, 0x49, 0x89, 0xc3 | a << 3);  /* mov r11, a */
-		PUT(o, 0x4c, 0x0f, 0xaf, 0xd8 | b); /* imul r11, b */
+		PUT(o, 0x48, 0x89, 0xc0 | a << 3);  /* mov rax, a */
+		PUT(o, 0x48, 0x0f, 0xaf, 0xc0 | b); /* imul rax, b */
 		PUT(o, 0x0f, 0x80);                 /* jo */
 		uncharged->items[uncharged->n++] = put_later(o);
-		PUT(o, 0x4d, 0x29, 0x5a, 8); /* sub [r10+8], r11 */
+		put_sub(o, 0);
 	}
 	PUT(o, 0x0f, 0x88); /* js */
 	return put_later(o);

@@ -29,6 +29,8 @@
 /* How an instruction before the jump is taken back. */
 enum agent_stub_undo {
 	AGENT_STUB_REPEAT, /* nothing to do; executed again it does the same */
+	AGENT_STUB_KEEP,   /* so, and the fast way leaves what it has done: no flags, and none of
+	                      the registers that are lost */
 	AGENT_STUB_RAISE,  /* push: what was pushed is popped; sub: rsp is raised again */
 };
 
