@@ -314,7 +314,7 @@ def test_killed_before_every_step(victim, modes, program):
     """After each kill the target works on; then the next attach, or memwho detach, puts
     everything back."""
     v = victim(modes, program=program)
-    every = EVERY if len(modes) > 3 else (EVERY + 3) // 4
+    every = EVERY if len(modes) > 4 else (EVERY + 3) // 4
 
     def clean(killed):
         if killed % 2:

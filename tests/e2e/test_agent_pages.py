@@ -140,7 +140,7 @@ def test_killed_before_every_step(victim, modes, program):
         home(v.pid, before)
 
     # three quarters of the steps are those of the other way, too
-    killed = kill_before_steps(v, EVERY if len(modes) > 3 else (EVERY + 3) // 4, ("-p", "-m", 65536), clean)
+    killed = kill_before_steps(v, EVERY if len(modes) > 4 else (EVERY + 3) // 4, ("-p", "-m", 65536), clean)
     assert killed
     assert v.eintr <= killed
 
