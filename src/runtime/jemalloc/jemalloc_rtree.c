@@ -83,6 +83,18 @@ static bool is_inside(const struct votes votes[JEMALLOC_N_LAYOUTS], uint64_t k)
 	return true;
 }
 
+/* Of pages that extents were merged at, nothing is left but the class that stands for none
+ * (emap_merge_commit(), 5.3): a heap of which little is in use may have tens of thousands, and
+ * asking each would leave no vote for the extents. */
+static bool is_cleared(uint64_t entry)
+{
+	for (unsigned l = 0; l < JEMALLOC_N_LAYOUTS; l++) {
+		if (jemalloc_layout_pointer(&jemalloc_layout_all[l], entry))
+			return false;
+	}
+	return true;
+}
+
 static int vote_leaf(struct jemalloc_rtree_search *s, uint64_t leaf,
                      struct votes votes[JEMALLOC_N_LAYOUTS])
 {
@@ -98,7 +110,7 @@ static int vote_leaf(struct jemalloc_rtree_search *s, uint64_t leaf,
 		for (ssize_t i = 0; i < n / 8 && asked < VOTES; i++) {
 			uint64_t place = at + 8 * i;
 
-			if (!words[i] || place < leaf || place >= end ||
+			if (is_cleared(words[i]) || place < leaf || place >= end ||
 			    is_inside(votes, (place - leaf) / 8))
 				continue;
 			asked++;
