@@ -18,11 +18,9 @@
 #include "target/maps.h"
 #include "target/threads.h"
 
-/* MALLCTL_ARENAS_ALL of jemalloc 5 (include/jemalloc/jemalloc_macros.h.in) */
-#define ALL_ARENAS "4096"
-#define HEAP       CAPTURE_JE_HEAP
+#define HEAP CAPTURE_JE_HEAP
 
-enum { TIMEOUT_MS = 30000, DUMP_MAX = 1 << 30, MAX_LG_SAMPLE = 60, MAX_ARENAS = 4096 };
+enum { TIMEOUT_MS = 30000, DUMP_MAX = 1 << 30, MAX_LG_SAMPLE = 60 };
 
 struct capture_je *capture_je_close(struct capture_je *c)
 {
@@ -387,8 +385,7 @@ void capture_je_purge_clear(struct capture_je_purge *p)
 	heaps_clear(&p->after);
 }
 
-int capture_je_purge(struct capture_je *c, bool decay, struct capture_je_purge *ret,
-                     struct error *err)
+int capture_je_purge(struct capture_je *c, struct capture_je_purge *ret, struct error *err)
 {
 	const struct heaps_heap *heap;
 	int r = heaps_read(&c->heaps, false, &ret->before, err);
@@ -396,10 +393,9 @@ int capture_je_purge(struct capture_je *c, bool decay, struct capture_je_purge *
 	if (r < 0)
 		return r;
 	heap = heaps_find(&ret->before, HEAP);
-	ret->predicted_bytes = heap && !decay ? heap->could_trim_bytes : -1;
-	r = jemalloc_control_set(
-		&c->control, decay ? "arena." ALL_ARENAS ".decay" : "arena." ALL_ARENAS ".purge",
-		NULL, 0, err);
+	ret->predicted_bytes = heap ? heap->could_trim_bytes : -1;
+	r = jemalloc_control_set(&c->control, "arena." CAPTURE_JE_ALL_ARENAS ".purge", NULL, 0,
+	                         err);
 	if (r == 0)
 		r = heaps_read(&c->heaps, false, &ret->after, err);
 	if (r < 0)
@@ -426,29 +422,5 @@ int capture_je_stats(struct capture_je *c, struct jemalloc_stats_list *ret, stru
 		error_hint(err, "memwho %d shows its allocators", (int)c->heaps.target->pid);
 		r = err->code;
 	}
-	return r;
-}
-
-/* An arena that was never made has no times: EFAULT. */
-static int set_decay_of(struct capture_je *c, uint64_t arena, int64_t ms, struct error *err)
-{
-	char name[64];
-	int r;
-
-	snprintf(name, sizeof(name), "arena.%llu.dirty_decay_ms", (unsigned long long)arena);
-	r = jemalloc_control_set(&c->control, name, &ms, sizeof(ms), err);
-	return r == -EFAULT || r == -ENOENT ? 0 : r;
-}
-
-int capture_je_set_decay(struct capture_je *c, int64_t ms, struct error *err)
-{
-	uint32_t n = 0;
-	int r = jemalloc_control_get(&c->control, "arenas.narenas", &n, sizeof(n), err);
-
-	if (r == 0)
-		r = jemalloc_control_set(&c->control, "arenas.dirty_decay_ms", &ms, sizeof(ms),
-		                         err);
-	for (uint64_t i = 0; r == 0 && i < n && i < MAX_ARENAS; i++)
-		r = set_decay_of(c, i, ms, err);
 	return r;
 }

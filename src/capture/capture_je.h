@@ -62,7 +62,9 @@ bool capture_je_is_nameless(pid_t pid);
  * Errors are those of calls. */
 int capture_je_own(pid_t pid, struct profile **ret, struct error *err);
 
-#define CAPTURE_JE_HEAP "jemalloc" /* its name in @before and @after */
+/* MALLCTL_ARENAS_ALL of jemalloc 5 (include/jemalloc/jemalloc_macros.h.in), in names */
+#define CAPTURE_JE_ALL_ARENAS "4096"
+#define CAPTURE_JE_HEAP       "jemalloc" /* its name in @before and @after */
 
 /* Free pages: what was predicted (dirty and muzzy pages that are there), and what the process had
  * before and after. */
@@ -71,11 +73,6 @@ struct capture_je_purge {
 	struct heaps before, after;
 };
 void capture_je_purge_clear(struct capture_je_purge *p); /* { 0 } is empty */
-/* @decay: what has been free for longer than the arenas' decay times only, as time would do. */
-int capture_je_purge(struct capture_je *c, bool decay, struct capture_je_purge *ret,
-                     struct error *err);
+int capture_je_purge(struct capture_je *c, struct capture_je_purge *ret, struct error *err);
 /* The allocator's tree by arenas and size classes, read from outside: nothing is called. */
 int capture_je_stats(struct capture_je *c, struct jemalloc_stats_list *ret, struct error *err);
-
-/* After how long dirty pages of all arenas, and of those to come, go back, ms; -1: never. */
-int capture_je_set_decay(struct capture_je *c, int64_t ms, struct error *err);

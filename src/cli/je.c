@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "capture/capture_je.h"
 #include "cli/cli.h"
+#include "cli/je_decay.h"
 #include "cli/je_stats.h"
 #include "cli/je_write.h"
 #include "cli/record.h"
@@ -15,6 +16,9 @@
 #include "target/target.h"
 
 enum { MAX_LG = 40 };
+
+/* NSTIME_SEC_MAX of jemalloc is more; nobody waits for a century. */
+#define MAX_DECAY_MS 3155760000000ll
 
 struct request {
 	pid_t pid;
@@ -130,11 +134,10 @@ static int sample(struct capture_je *c, const struct request *q, struct error *e
 	return 0;
 }
 
-static int purge_or_decay(struct capture_je *c, const struct request *q, bool decay,
-                          struct error *err)
+static int purge(struct capture_je *c, const struct request *q, struct error *err)
 {
 	cleanup(capture_je_purge_clear) struct capture_je_purge p = { 0 };
-	int r = capture_je_purge(c, decay, &p, err);
+	int r = capture_je_purge(c, &p, err);
 
 	if (r < 0)
 		return r;
@@ -145,34 +148,27 @@ static int purge_or_decay(struct capture_je *c, const struct request *q, bool de
 	return 0;
 }
 
-static int purge(struct capture_je *c, const struct request *q, struct error *err)
-{
-	return purge_or_decay(c, q, false, err);
-}
-
 static int decay(struct capture_je *c, const struct request *q, struct error *err)
 {
+	cleanup(capture_je_decay_clear) struct capture_je_decay d = { 0 };
+	long long ms = CAPTURE_JE_DECAY_AS_IS;
 	char *end;
-	long long ms;
 	int r;
 
-	if (!q->value)
-		return purge_or_decay(c, q, true, err);
-	ms = strtoll(q->value, &end, 10);
-	if (end == q->value || *end || ms < -1)
-		return error_set(err, EINVAL, "decay %s: milliseconds, or -1 for never", q->value);
-	r = capture_je_set_decay(c, ms, err);
+	if (q->value && !strcmp(q->value, "never")) {
+		ms = -1;
+	} else if (q->value) {
+		ms = strtoll(q->value, &end, 10);
+		if (end == q->value || *end || ms < -1 || ms > MAX_DECAY_MS)
+			return error_set(err, EINVAL, "decay %s: milliseconds, or never", q->value);
+	}
+	r = capture_je_decay(c, ms, &d, err);
 	if (r < 0)
 		return r;
-	if (q->json) {
-		je_write_number_json(c, "decay_ms", ms, stdout);
-		return 0;
-	}
-	head(c);
-	if (ms < 0)
-		printf("free pages are kept for ever, in all arenas\n");
+	if (q->json)
+		je_decay_write_json(c, &d, stdout);
 	else
-		printf("free pages go back to the kernel after %lld ms, in all arenas\n", ms);
+		je_decay_write(c, &d, stdout);
 	return 0;
 }
 

@@ -299,20 +299,92 @@ def test_counts_of_busy_threads(victim):  # noqa: F811
     assert v.bad == 0
 
 
-def test_purge_and_decay(on_jemalloc):
+def test_purge(on_jemalloc):
     s = on_jemalloc("dirty_decay_ms:-1,muzzy_decay_ms:0")
     s.say("fill 0 30000 1000")
     s.say("drop 0")
     got = je(s.pid, "purge")
     came = got["came_back_bytes"]
     assert came > 20 * MIB and abs(came - got["predicted_bytes"]) < 0.01 * came + 300 * 1024, got
-    s.say("fill 0 30000 1000")
-    s.say("drop 0")
-    assert je(s.pid, "decay")["came_back_bytes"] < MIB, "never is never"
-    assert je(s.pid, "decay", 100)["decay_ms"] == 100
+
+
+def sums_of_arenas(got):
+    for key in "predicted_least_bytes", "predicted_bytes", "later_bytes":
+        assert sum(a[key] for a in got["arenas"]) == got[key], key
+    assert got["within_ms"] == max([a["within_ms"] for a in got["arenas"]], default=0)
+    return got
+
+
+def dropped(s):
+    """Usable bytes that are free again, in two arenas."""
+    s.say("fill 2 100 1000")  # an arena of which all is free is not recognised
+    for k in 0, 1:
+        s.say(f"fill {k} 15000 1000")
+    return sum(s.say(f"drop {k}") for k in (0, 1))
+
+
+def about(free, got):
+    """What was freed, less what threads' caches and slabs that are in use keep."""
+    return 0.97 * free < got < 1.01 * free + 300 * 1024
+
+
+def test_decay_now(on_jemalloc):
+    """To 0: all at once, as predicted, and as much as the program freed."""
+    s = on_jemalloc("narenas:2,dirty_decay_ms:-1,muzzy_decay_ms:0")
+    free = dropped(s)
+    got = sums_of_arenas(je(s.pid, "decay"))
+    assert got["predicted_bytes"] == got["later_bytes"] == 0 and got["came_back_bytes"] < MIB, got  # never is never
+    assert about(free, sum(a["dirty_resident_bytes"] for a in got["arenas"])), got
+    got = sums_of_arenas(je(s.pid, "decay", 0))
+    assert got["decay_ms"] == 0 and got["predicted_least_bytes"] == got["predicted_bytes"] and not got["later_bytes"]
+    came = got["came_back_bytes"]
+    assert about(free, got["predicted_bytes"]) and abs(came - got["predicted_bytes"]) < 0.01 * came + 300 * 1024, got
+    assert "at once" in run_memwho("je", s.pid, "decay", 0).out
+
+
+def test_decay_in_time(on_jemalloc):
+    """To a time: nothing at once, all within it; and that is what comes to be."""
+    s = on_jemalloc("dirty_decay_ms:-1,muzzy_decay_ms:0")
+    free = dropped(s)
+    got = sums_of_arenas(je(s.pid, "decay", 100))
+    assert got["predicted_bytes"] == 0 and got["within_ms"] == 100 and not got["background_threads"], got
+    assert got["came_back_bytes"] < MIB and about(free, got["later_bytes"]), got
     assert je(s.pid, "status")["dirty_decay_ms"] == 100
-    deadline = time.monotonic() + 10
-    while je(s.pid, "decay")["resident_after_bytes"] > 20 * MIB:  # the first one starts its clock
+    gone, deadline = 0, time.monotonic() + 20
+    while gone < got["later_bytes"] - 300 * 1024:  # the first look starts the clock
+        assert time.monotonic() < deadline, (gone, got)
+        time.sleep(0.2)
+        look = sums_of_arenas(je(s.pid, "decay"))
+        gone += look["came_back_bytes"]
+        assert look["predicted_least_bytes"] <= look["came_back_bytes"] + 300 * 1024
+        assert look["came_back_bytes"] <= look["predicted_bytes"] + 300 * 1024, look
+    assert gone < got["later_bytes"] + 600 * 1024
+    text = run_memwho("je", s.pid, "decay", 50).out
+    assert "after 50 ms" in text and "predicted at once" in text, text
+
+
+def test_decay_to_muzzy(on_jemalloc):
+    """Where free pages are only marked for the kernel at first: nothing comes back by decay 0, and that
+    is predicted, too."""
+    s = on_jemalloc("dirty_decay_ms:-1,muzzy_decay_ms:600000")
+    free = dropped(s)
+    got = sums_of_arenas(je(s.pid, "decay", 0))
+    assert got["predicted_bytes"] == 0 and about(free, got["later_bytes"]) and got["within_ms"] == 600000, got
+    assert got["came_back_bytes"] < MIB, got
+    got = sums_of_arenas(je(s.pid, "decay", "never"))
+    assert about(free, sum(a["muzzy_resident_bytes"] for a in got["arenas"])) and got["decay_ms"] == -1, got
+    assert je(s.pid, "status")["dirty_decay_ms"] == -1
+    got = je(s.pid, "purge")
+    assert about(free, got["came_back_bytes"]) and about(free, got["predicted_bytes"]), got
+
+
+def test_decay_with_background_threads(on_jemalloc):
+    s = on_jemalloc("background_thread:true,dirty_decay_ms:5000,muzzy_decay_ms:0")
+    free = dropped(s)
+    got = sums_of_arenas(je(s.pid, "decay", 200))
+    assert got["background_threads"] and got["predicted_bytes"] == 0 and 0 < got["later_bytes"] < 1.02 * free, got
+    deadline = time.monotonic() + 20
+    while je(s.pid, "stats")["dirty_bytes"] > MIB:  # nobody asks for it
         assert time.monotonic() < deadline
         time.sleep(0.2)
 

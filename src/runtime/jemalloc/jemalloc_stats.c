@@ -64,10 +64,12 @@ static void add(const struct jemalloc_extent *e, uint64_t resident, struct jemal
 		break;
 	case JEMALLOC_DIRTY:
 		a->dirty += e->size;
+		a->dirty_resident += resident;
 		to->resident.dirty += resident;
 		break;
 	case JEMALLOC_MUZZY:
 		a->muzzy += e->size;
+		a->muzzy_resident += resident;
 		to->resident.muzzy += resident;
 		break;
 	case JEMALLOC_RETAINED:

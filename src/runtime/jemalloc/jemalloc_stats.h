@@ -30,6 +30,7 @@ struct jemalloc_stats_class {
 struct jemalloc_stats_arena {
 	unsigned arena; /* its number */
 	uint64_t allocated, active, dirty, muzzy, retained;
+	uint64_t dirty_resident, muzzy_resident;
 	uint64_t slabs, large;
 	struct jemalloc_stats_class *classes; /* JEMALLOC_LAYOUT_CLASSES */
 };
