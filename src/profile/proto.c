@@ -50,6 +50,16 @@ static void put(struct proto *b, const void *bytes, size_t len)
 	b->n += len;
 }
 
+void proto_fixed64(struct proto *b, uint32_t field, uint64_t v)
+{
+	uint8_t bytes[8];
+
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)(v >> (8 * i));
+	proto_varint(b, field << 3 | PROTO_FIXED64);
+	put(b, bytes, sizeof(bytes));
+}
+
 void proto_bytes(struct proto *b, uint32_t field, const void *bytes, size_t len)
 {
 	proto_varint(b, field << 3 | PROTO_BYTES);

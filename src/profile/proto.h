@@ -24,6 +24,7 @@ void proto_clear(struct proto *b); /* { 0 } is empty */
 void proto_varint(struct proto *b, uint64_t v);
 /* Fields; a zero number is left out, as proto3 does. */
 void proto_number(struct proto *b, uint32_t field, uint64_t v);
+void proto_fixed64(struct proto *b, uint32_t field, uint64_t v); /* also of 0 */
 void proto_bytes(struct proto *b, uint32_t field, const void *bytes, size_t len);
 /* The fields of @more, as they are. */
 void proto_append(struct proto *b, const struct proto *more);

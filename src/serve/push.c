@@ -90,11 +90,13 @@ static int make_body(struct push *p, const struct push_queue_item *item, char **
                      struct error *err)
 {
 	FILE *to = open_memstream(body, len);
+	int r;
 
 	if (!to)
 		return error_oom(err);
-	push_body_write(p->kind, item, p->host, (const char *const *)p->labels, p->n_labels, to);
-	return fclose(to) ? error_oom(err) : 0;
+	r = push_body_write(p->kind, item, p->host, (const char *const *)p->labels, p->n_labels, to,
+	                    err);
+	return fclose(to) && r == 0 ? error_oom(err) : r;
 }
 
 static int post(struct push *p, const struct push_queue_item *item, struct push_http_answer *answer,
@@ -108,6 +110,7 @@ static int post(struct push *p, const struct push_queue_item *item, struct push_
 		                       .tenant = p->tenant,
 		                       .user = p->user,
 		                       .ca_file = p->ca_file,
+		                       .type = push_body_type(p->kind),
 		                       .body = body,
 		                       .len = len,
 		                       .stop = &p->stop };
@@ -123,11 +126,22 @@ static int post(struct push *p, const struct push_queue_item *item, struct push_
 	return r;
 }
 
+static enum push_outcome outcome_of(const struct push *p, const struct push_http_answer *answer,
+                                    const struct error *err)
+{
+	if (!answer)
+		return err->code == -EBADMSG ? PUSH_REFUSED : PUSH_AGAIN;
+	if (push_outcome_of(answer->status) == PUSH_SENT &&
+	    push_body_is_rejected(p->kind, answer->raw, answer->raw_len))
+		return PUSH_REFUSED;
+	return push_outcome_of(answer->status);
+}
+
 /* @answer NULL: there was none, because of @err. */
 static enum push_outcome judge(struct push *p, const struct push_http_answer *answer,
                                const struct error *err)
 {
-	enum push_outcome outcome = answer ? push_outcome_of(answer->status) : PUSH_AGAIN;
+	enum push_outcome outcome = outcome_of(p, answer, err);
 	char *to = p->counts.last_error;
 
 	if (!answer)
@@ -265,6 +279,8 @@ static int take_url(struct push *p, const struct push_options *o, struct error *
 		p->kind = PUSH_BODY_PYROSCOPE;
 	else if (!strcmp(o->kind, "parca"))
 		p->kind = PUSH_BODY_PARCA;
+	else if (!strcmp(o->kind, "otlp"))
+		p->kind = PUSH_BODY_OTLP;
 	else
 		return error_set(err, EINVAL, "captures cannot be sent to '%s'", o->kind);
 	if (strncmp(o->url, "http://", 7) != 0 && strncmp(o->url, "https://", 8) != 0)

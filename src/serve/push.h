@@ -25,7 +25,7 @@ struct push;
 
 struct push_options {
 	const char *name;   /* of the section */
-	const char *kind;   /* "pyroscope" or "parca" */
+	const char *kind;   /* "pyroscope", "parca" or "otlp" */
 	const char *url;    /* of the server, with a path in front of the API's if need be */
 	const char *tenant; /* X-Scope-OrgID; NULL: none, as below */
 	const char *user;   /* basic, with @password_file */

@@ -24,6 +24,8 @@ static size_t take_text(char *data, size_t size, size_t n, void *to)
 
 	if (len < room)
 		room = len;
+	memcpy(a->raw + have, data, room);
+	a->raw_len = have + room;
 	memcpy(a->text + have, data, room);
 	for (char *c = a->text + have; c < a->text + have + room; c++)
 		if ((unsigned char)*c < ' ')
@@ -78,7 +80,7 @@ static bool make_headers(const struct push_http_request *r, struct curl_slist **
 		return false;
 	}
 	/* no 100-continue: servers that do not know it cost a second each time */
-	return add_header(l, "Content-Type", "application/json") && add_header(l, "Expect", "") &&
+	return add_header(l, "Content-Type", r->type) && add_header(l, "Expect", "") &&
 	       (!r->tenant || add_header(l, "X-Scope-OrgID", r->tenant)) &&
 	       (!bearer || add_header(l, "Authorization", bearer));
 }

@@ -13,6 +13,7 @@
 struct push_http_request {
 	const char *url;
 	const char *tenant, *user, *password, *token, *ca_file; /* NULL: none */
+	const char *type;                                       /* of the body */
 	const void *body;
 	size_t len;
 	atomic_bool *stop; /* ends it when it becomes true */
@@ -22,6 +23,8 @@ struct push_http_answer {
 	long status;
 	long retry_after_s; /* 0: not said */
 	char text[120];     /* the beginning of what it says */
+	char raw[120];      /* as it came */
+	size_t raw_len;
 };
 
 /* -EIO: no answer, with libcurl's reason; -ECANCELED: stopped. */

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # meson: timeout=300 parallel
 """Captures sent to servers of profiles: nothing is lost and nothing comes twice, whoever is killed.
-The servers are doubles: push_double.py, or with MEMWHO_DOUBLE=PATH that program (`./dev matrix
-push`: made of Pyroscope's own API module)."""
+The servers are doubles: push_double.py, or with MEMWHO_DOUBLE=PATH that program for pushes of
+MEMWHO_DOUBLE_KIND (`./dev matrix push`: made of Pyroscope's and OpenTelemetry's own modules)."""
 import contextlib
 import gzip
 import json
@@ -19,7 +19,7 @@ import engines
 from conftest import PROGRAMS, SOURCE, Target
 
 DOUBLE = os.environ.get("MEMWHO_DOUBLE")
-KINDS = ["pyroscope"] if DOUBLE else ["pyroscope", "parca"]
+KINDS = [os.environ.get("MEMWHO_DOUBLE_KIND", "pyroscope")] if DOUBLE else ["pyroscope", "parca"]
 
 
 def varint(v):
@@ -49,12 +49,14 @@ def write_profile(path, held):
 
 
 class Server:
+    double = DOUBLE
+
     def __init__(self, folder, *options):
         self.port, self.store, self.options = engines.free_port(), folder / "store", options
         self.process = None
 
     def start(self, *more):
-        argv = [DOUBLE] if DOUBLE else [sys.executable, SOURCE / "tests/e2e/push_double.py"]
+        argv = [self.double] if self.double else [sys.executable, SOURCE / "tests/e2e/push_double.py"]
         self.process = subprocess.Popen([*argv, f"127.0.0.1:{self.port}", self.store, *self.options, *more])
         engines.until(lambda: self.process.poll() is not None
                       or socket.create_connection(("127.0.0.1", self.port), 1).close() is None)
@@ -110,6 +112,11 @@ def server(tmp_path):
         one.stop()
 
 
+NAMES = {"pyroscope": {"__name__": "memory", "service_name": "api", "trigger": "growth", "host": socket.gethostname()},
+         "otlp": {"service.name": "api", "host.name": socket.gethostname(), "memwho.trigger": "growth",
+                  "memwho.kind": "heap"}}
+
+
 def held(seen):
     return sorted(s["totals"]["inuse_space"] for s in seen)
 
@@ -123,15 +130,14 @@ def test_what_arrives(server, tmp_path, kind):
         assert p.counts() == {"queued": 0, "sent": 1, "refused": 0, "overflowed": 0, "retries": 0, "error": ""}
     [one] = s.seen()
     assert one["totals"] == {"inuse_space": 4711} and one["tenant"] == "blue"
-    assert one["labels"] == {"__name__": "memory", "service_name": "api", "trigger": "growth", "zone": "a b",
-                             "host": socket.gethostname()}
+    assert one["labels"] == {**NAMES.get(kind, NAMES["pyroscope"]), "zone": "a b"}
     assert list((tmp_path / "q").iterdir()) == []
 
 
 def test_server_killed_and_started_again(server, tmp_path):
     """In the middle of 60; none is lost, and twice comes only what was stored without an answer."""
     s = server()
-    with pusher("pyroscope", f"http://127.0.0.1:{s.port}", tmp_path / "q") as p:
+    with pusher(KINDS[0], f"http://127.0.0.1:{s.port}", tmp_path / "q") as p:
         for i in range(60):
             if i % 20 == 0:
                 s.stop()
@@ -154,13 +160,13 @@ def test_memwho_killed_and_started_again(server, tmp_path):
     s = server().start()
     acknowledged = 0
     for _ in range(8):
-        p = Pusher("pyroscope", f"http://127.0.0.1:{s.port}", tmp_path / "q")
+        p = Pusher(KINDS[0], f"http://127.0.0.1:{s.port}", tmp_path / "q")
         for _ in range(10):
             p.add(acknowledged, write_profile(tmp_path / "a", 1000 + acknowledged))
             acknowledged += 1
         p.process.send_signal(signal.SIGKILL)
         p.stop()
-    with pusher("pyroscope", f"http://127.0.0.1:{s.port}", tmp_path / "q") as p:
+    with pusher(KINDS[0], f"http://127.0.0.1:{s.port}", tmp_path / "q") as p:
         engines.until(lambda: p.counts()["queued"] == 0)
     seen = s.seen()
     assert sorted({one["totals"]["inuse_space"] for one in seen}) == list(range(1000, 1080))
@@ -170,7 +176,7 @@ def test_memwho_killed_and_started_again(server, tmp_path):
 
 def test_refused_is_dropped_and_the_rest_goes_on(server, tmp_path):
     s = server("--tenant", "blue").start()
-    with pusher("pyroscope", f"http://127.0.0.1:{s.port}", tmp_path / "q") as p:
+    with pusher(KINDS[0], f"http://127.0.0.1:{s.port}", tmp_path / "q") as p:
         p.add(1, write_profile(tmp_path / "a", 1))
         p.until_sent(1)
         assert p.counts()["refused"] == 1 and p.counts()["retries"] == 0
@@ -181,7 +187,7 @@ def test_refused_is_dropped_and_the_rest_goes_on(server, tmp_path):
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
 def test_busy_servers_are_asked_again(server, tmp_path, status):
     s = server("--fail", f"3:{status}").start()
-    with pusher("pyroscope", f"http://127.0.0.1:{s.port}", tmp_path / "q") as p:
+    with pusher(KINDS[0], f"http://127.0.0.1:{s.port}", tmp_path / "q") as p:
         p.add(1, write_profile(tmp_path / "a", 1))
         p.until_sent(1)
         assert (p.counts()["sent"], p.counts()["retries"]) == (1, 3)
@@ -190,7 +196,7 @@ def test_busy_servers_are_asked_again(server, tmp_path, status):
 
 def test_nobody_there(tmp_path):
     """The queue is bounded, the newest stay, and nothing waits for the network."""
-    with pusher("pyroscope", f"http://127.0.0.1:{engines.free_port()}", tmp_path / "q", "max_bytes=20000") as p:
+    with pusher(KINDS[0], f"http://127.0.0.1:{engines.free_port()}", tmp_path / "q", "max_bytes=20000") as p:
         times = [p.add(i, write_profile(tmp_path / "a", i + 1)) for i in range(200)]
         c = p.counts()
         assert c["queued"] + c["overflowed"] == 200 and 0 < c["queued"] < 200
@@ -207,7 +213,7 @@ def test_passwords_and_tokens(server, tmp_path):
     for option, words in (("--basic", [f"password_file={secret}", "user=me"]), ("--bearer", [f"token_file={secret}"])):
         s = server(option, "me:s3cret" if option == "--basic" else "s3cret").start()
         for known in (words, []):
-            with pusher("pyroscope", f"http://127.0.0.1:{s.port}", tmp_path / f"q{option}", *known) as p:
+            with pusher(KINDS[0], f"http://127.0.0.1:{s.port}", tmp_path / f"q{option}", *known) as p:
                 p.add(1, write_profile(tmp_path / "a", 1))
                 p.until_sent(1)
                 assert p.counts()["sent" if known else "refused"] == 1, p.counts()
@@ -222,18 +228,18 @@ def test_tls(server, tmp_path):
                     "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
     s = server("--cert", cert, "--key", key).start()
     url = f"https://127.0.0.1:{s.port}"
-    with pusher("pyroscope", url, tmp_path / "q") as p:  # the system does not know it
+    with pusher(KINDS[0], url, tmp_path / "q") as p:  # the system does not know it
         p.add(1, write_profile(tmp_path / "a", 1))
         engines.until(lambda: p.counts()["retries"])
         assert "certificate" in p.counts()["error"], p.counts()
     assert s.seen() == []
-    with pusher("pyroscope", url, tmp_path / "q", f"ca_file={cert}") as p:
+    with pusher(KINDS[0], url, tmp_path / "q", f"ca_file={cert}") as p:
         p.until_sent(1)
     assert held(s.seen()) == [1]
 
 
 @pytest.mark.parametrize("bad, says", [
-    (("otlp", "http://127.0.0.1:1"), "cannot be sent to 'otlp'"),
+    (("datadog", "http://127.0.0.1:1"), "cannot be sent to 'datadog'"),
     (("parca", "file:///etc/passwd"), "not an http:// or https:// URL"),
     (("parca", "http://127.0.0.1:1", "label=0x=1"), "is no label"),
 ])
