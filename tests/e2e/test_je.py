@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -395,10 +396,13 @@ def test_engine(on_jemalloc):
     refused("alloc", s.pid, "--engine", "jemalloc", said=("is off", f"memwho je {s.pid} on"))
     p = subprocess.Popen([conftest.MEMWHO, "alloc", str(s.pid), "--engine", "jemalloc", "-d", "60s", "--json"],
                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    usable = []
-    for i in range(6):  # it is on from some moment in the first seconds on
+    usable, deadline = [], time.monotonic() + 60
+    while not re.search(r" r-xp 00000000 00:00 0 *$", open(f"/proc/{s.pid}/maps").read(), re.M):  # memwho's area
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for i in range(6):  # it is on from some moment in the next seconds on
         usable.append(s.say(f"fill 1 {100 * (i + 1)} 1000"))
-        time.sleep(0.5)
+        time.sleep(0.7)
     p.send_signal(signal.SIGINT)
     got = json.loads(p.communicate(timeout=30)[0])
     grown = sum(s["bytes"] for s in got["stacks"] if "fill" in s["frames"])  # a difference has no counts
