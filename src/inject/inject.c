@@ -25,6 +25,7 @@
 
 enum {
 	TIMEOUT_MS = 3000,
+	OUT_MS = 10000,   /* for a thread to leave a stub */
 	LEAST_CAVE = 320, /* two mmap calls and the way back */
 	TAKE_OVER_MS = 2000,
 	MXCSR_DEFAULT = 0x1f80,
@@ -488,6 +489,26 @@ static bool area_is_gone(struct inject *in)
 	       !maps_find(&maps, in->area + JOURNAL_AREA_BYTES - 1);
 }
 
+/* One that did not stop in time (on a machine in full use it may get no processor for seconds) is
+ * let go when it does, and asked again. */
+static int wait_until_out(struct inject *in, pid_t tid, uint64_t end, struct error *err)
+{
+	const uint64_t last = clock_now_ns() + OUT_MS * 1000000ull;
+	int out = held_is_out_of(in->target, &in->limbo, tid, in->area, end);
+
+	while (out != 1 && clock_now_ns() < last) {
+		nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
+		held_settle(&in->limbo);
+		out = held_is_out_of(in->target, &in->limbo, tid, in->area, end);
+	}
+	if (out == 1)
+		return 0;
+	return error_set(err, EBUSY,
+	                 out < 0 ? "thread %d of process %d does not stop to be looked at"
+	                         : "thread %d of process %d is in a stub",
+	                 (int)tid, (int)in->target->pid);
+}
+
 static int all_are_out(struct inject *in, struct error *err)
 {
 	const uint64_t end = in->area + JOURNAL_CODE_BYTES;
@@ -497,18 +518,8 @@ static int all_are_out(struct inject *in, struct error *err)
 
 	if (!all_out_of(in->target, &in->limbo, in->area, end))
 		r = target_threads(in->target, &tids, &n, err);
-	for (size_t i = 0; r == 0 && i < n; i++) {
-		int out = 0;
-
-		for (unsigned k = 0; k < 1000 && out != 1; k++) {
-			out = held_is_out_of(in->target, &in->limbo, tids[i], in->area, end);
-			if (out != 1)
-				nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
-		}
-		if (out != 1)
-			r = error_set(err, EBUSY, "thread %d of process %d is in a stub",
-			              (int)tids[i], (int)in->target->pid);
-	}
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = wait_until_out(in, tids[i], end, err);
 	return r;
 }
 
