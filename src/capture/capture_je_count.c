@@ -270,6 +270,24 @@ static int ask_arenas(struct asking *a, unsigned n, const struct used *used, boo
 	return r;
 }
 
+/* stats.arenas.<i>.uptime of one that has none reads through a null pointer: nothing below stats.
+ * may be asked there (ctl.c of 5.2 to 5.3.0-1; tikv-jemallocator 0.6 without its feature "stats").
+ */
+static int need_statistics(struct capture_je *c, struct error *err)
+{
+	const struct target *t = c->heaps.target;
+	uint8_t has = 0;
+	int r = jemalloc_control_get(&c->control, "config.stats", &has, 1, err);
+
+	if (r < 0 || has)
+		return r;
+	error_set(err, ENOTSUP,
+	          "jemalloc of process %d (%s) was built without statistics (config.stats): it "
+	          "counts nothing",
+	          (int)t->pid, t->comm);
+	return error_hint(err, "memwho je %d stats reads its figures from outside", (int)t->pid);
+}
+
 int capture_je_count(struct capture_je *c, struct capture_je_counts *ret, struct error *err)
 {
 	struct asking a = { .c = c, .to = ret, .err = err };
@@ -277,8 +295,10 @@ int capture_je_count(struct capture_je *c, struct capture_je_counts *ret, struct
 	const uint64_t epoch = 1;
 	uint8_t hpa = 0;
 	uint32_t n = 0;
-	int r = jemalloc_control_set(&c->control, "epoch", &epoch, sizeof(epoch), err);
+	int r = need_statistics(c, err);
 
+	if (r == 0)
+		r = jemalloc_control_set(&c->control, "epoch", &epoch, sizeof(epoch), err);
 	if (r == 0)
 		r = jemalloc_control_get(&c->control, "arenas.narenas", &n, sizeof(n), err);
 	if (r == 0 && jemalloc_control_get(&c->control, "opt.hpa", &hpa, 1, err) == -ENOENT)

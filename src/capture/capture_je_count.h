@@ -21,8 +21,9 @@ struct capture_je_counts {
 };
 void capture_je_counts_clear(struct capture_je_counts *c); /* { 0 } is empty */
 
-/* Some hundred figures of each arena (CAPTURE_JE_COUNT_ARENAS of them) and of all together, so many
- * to a remote call as jemalloc_control_get_all() says. */
+/* -ENOTSUP: this jemalloc was built without statistics. Some hundred figures of each arena
+ * (CAPTURE_JE_COUNT_ARENAS of them) and of all together, so many to a remote call as
+ * jemalloc_control_get_all() says. */
 int capture_je_count(struct capture_je *c, struct capture_je_counts *ret, struct error *err);
 /* false: it has none of that name. */
 __attribute__((format(printf, 3, 4))) bool capture_je_counts_find(const struct capture_je_counts *c,

@@ -129,11 +129,11 @@ def other_rust(folder, target, version):
 def build_rust(source, build, profiler=True):
     """The truth program in Rust with a static jemalloc; built once. Raises
     RuntimeError with what is missing (no cargo, no network). RUST_JEMALLOC: another
-    version of the crate with jemalloc (0.4.3 has 5.2.1). Without @profiler the jemalloc
-    has none, and only the service (caches) is built."""
+    version of the crate with jemalloc (0.4.3 has 5.2.1). Without @profiler only the service
+    (caches) is built, by default with 0.6.1: its jemalloc then has neither profiler nor statistics."""
     folder = os.path.join(source, "tests", "programs", "rust")
     target = os.path.join(build, "rust")
-    version = os.environ.get("RUST_JEMALLOC")
+    version = os.environ.get("RUST_JEMALLOC") or (None if profiler else "0.6.1")
     if version:
         folder, target = other_rust(folder, target, version), f"{target}-{version}"
     without = [] if profiler else ["--no-default-features", "--bin", "caches"]
