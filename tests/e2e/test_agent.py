@@ -78,6 +78,19 @@ def places(pid):
     return found
 
 
+def differences(pid, memory, m):
+    """Bytes of mapping @m that are not what its file has."""
+    start, end = (int(x, 16) for x in m[0].split("-"))
+    memory.seek(start)
+    there = memory.read(end - start)
+    with open(f"/proc/{pid}/map_files/{start:x}-{end:x}", "rb") as f:
+        f.seek(int(m[2], 16))
+        file = f.read(end - start)
+    # behind the file's end a page is zeros
+    file += bytes(len(there) - len(file))
+    return [start + i for i in range(len(there)) if there[i] != file[i]] if there != file else []
+
+
 def changed_code(pid):
     """Bytes of the code of libc and the program that are not what their files have."""
     changed = []
@@ -85,16 +98,11 @@ def changed_code(pid):
         for m in mappings(pid):
             if "x" not in m[1] or len(m) < 6 or not m[5].strip().startswith("/"):
                 continue
-            start, end = (int(x, 16) for x in m[0].split("-"))
-            memory.seek(start)
-            there = memory.read(end - start)
-            with open(f"/proc/{pid}/map_files/{start:x}-{end:x}", "rb") as f:
-                f.seek(int(m[2], 16))
-                file = f.read(end - start)
-            # behind the file's end a page is zeros
-            file += bytes(len(there) - len(file))
-            if there != file:
-                changed += [start + i for i in range(len(there)) if there[i] != file[i]]
+            try:
+                changed += differences(pid, memory, m)
+            except OSError:
+                # a library that has been unloaded meanwhile
+                assert m not in mappings(pid), m
     return changed
 
 
