@@ -4,6 +4,7 @@
 what the program itself says at the same moment."""
 import collections
 import os
+import pathlib
 import struct
 import subprocess
 import urllib.request
@@ -244,7 +245,10 @@ def test_refused(memwho, manager, target):
     assert "records no heap profile" in r.err and "memwho refs" in r.err, r.err
     p = manager(build())
     assert "--peak needs a recording" in memwho("alloc", p.pid, "--engine", "go", "--peak", code=2).err
-    assert "not a Go program" in memwho("alloc", target("demo").pid, "--engine", "go", code=1).err
+    demo = target("demo")
+    while "/demo" not in pathlib.Path(f"/proc/{demo.pid}/maps").read_text():
+        pass  # in exec its memory is the new program's before that is mapped
+    assert "not a Go program" in memwho("alloc", demo.pid, "--engine", "go", code=1).err
     # what only a recording can answer asks for one, and this program has no malloc
     assert "nothing was attached" not in memwho("alloc", p.pid, "--engine", "bpf", "-d", "1s", code=1).err
     assert memwho("alloc", p.pid, "--exe", "x", code=2).err
