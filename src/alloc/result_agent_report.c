@@ -10,6 +10,7 @@
 #include "alloc/result_agent_exact.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "target/pages.h"
 #include "unwind/stack_frames.h"
 
 /* ---- what all processes sum to ---- */
@@ -296,6 +297,32 @@ static int put_trouble(const struct tracee *t, bool is_alone, struct report *to,
 	return rc;
 }
 
+/* Memory of ours that the processes have now. After the end a little is left: docs/safety.md. */
+static int put_own(const struct alloc_recorder *r, struct report *to, struct error *err)
+{
+	int64_t resident = 0;
+	bool is_known = false;
+
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		const struct engine_agent *e = agent_of(r, i);
+		struct pages_count own = { 0 }, exact = { 0 };
+		struct error ignored;
+
+		if (!e || !e->attached ||
+		    pages_count(r->tracees[i]->target, e->base, e->base + AGENT_BYTES, &own,
+		                &ignored) < 0)
+			continue;
+		if (e->table.exact_at)
+			pages_count(r->tracees[i]->target, e->table.exact_at,
+			            e->table.exact_at + e->table.exact_bytes, &exact, &ignored);
+		resident += (int64_t)(own.resident_bytes + exact.resident_bytes);
+		is_known = true;
+	}
+	return is_known ? report_int(to, "own_resident_bytes", "memwho's own memory in there",
+	                             resident, "bytes", err)
+	                : 0;
+}
+
 static int put_times(struct alloc_recorder *r, const struct sums *s, enum alloc_ended ended,
                      const struct alloc_filter *filter, struct report *to, struct error *err)
 {
@@ -317,6 +344,8 @@ static int put_times(struct alloc_recorder *r, const struct sums *s, enum alloc_
 	if (rc == 0 && filter->older_than_ns)
 		rc = report_double(to, "older_than_seconds", "only older than",
 		                   (double)filter->older_than_ns / 1e9, "s", err);
+	if (rc == 0)
+		rc = put_own(r, to, err);
 	for (size_t i = 0; rc == 0 && i < r->n_tracees; i++) {
 		if (agent_of(r, i))
 			rc = put_trouble(r->tracees[i], r->n_tracees == 1, to, err);

@@ -293,6 +293,18 @@ static enum trigger_verdict ask_rule(struct alarm *alarm, const struct watch *w,
 	return v;
 }
 
+/* What we ourselves have in the process is not its growth. */
+static void take_off_own(const struct watched_item *item, struct trigger_sample *s)
+{
+	const int64_t own = item->figures_due_ns && item->own_bytes > 0
+	                            ? item->own_bytes / item->n_processes
+	                            : 0;
+	int64_t *anon = &s->bytes[TRIGGER_ANON];
+
+	if (*anon >= 0)
+		*anon = *anon > own ? *anon - own : 0;
+}
+
 /* The looks are those of the process that is there now. */
 static void look(struct watch *w, const struct watched_item *item, uint64_t now)
 {
@@ -312,6 +324,8 @@ static void look(struct watch *w, const struct watched_item *item, uint64_t now)
 			look_need(w->look, &alarm->trigger.rule);
 	}
 	w->news = look_sample(w->look, now, &w->last);
+	if (w->news >= 0)
+		take_off_own(item, &w->last);
 }
 
 static void run(struct alarm *alarm, const struct watch *w, const struct watched_item *item,

@@ -44,6 +44,7 @@ static void put_target(const struct service *s, const struct watched_item *item,
 		.held_bytes = is_recorded ? (double)item->held_bytes : -1,
 		.lost_events = is_recorded ? (double)item->lost_events : -1,
 		.recording_cpu_s = is_recorded ? item->recording_cpu_s : -1,
+		.recording_own_bytes = is_recorded ? (double)item->own_bytes : -1,
 	};
 	put_growth(item, to);
 }

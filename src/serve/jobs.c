@@ -220,6 +220,8 @@ static void on_reply(struct jobs *j, struct job *job, const struct worker_reply 
 		                 .held_bytes = reply->held_bytes,
 		                 .is_of_last_gc = reply->is_of_last_gc,
 		                 .lost_events = reply->lost_events,
+		                 .own_bytes = reply->own_bytes,
+		                 .gave_up = reply->gave_up,
 		                 .cost_s = reply->cost_s };
 
 	job->let_go = true;
@@ -344,6 +346,17 @@ void jobs_unrecord(struct jobs *j, const char *target)
 		return;
 	hand_tell(&r->hand);
 	r->key.target[0] = '\0'; /* a new one may begin; this one is waited for */
+}
+
+void jobs_give_up(struct jobs *j, const char *target, const char *why)
+{
+	struct recording *r = find_recording(j, target);
+
+	if (!r)
+		return;
+	r->state = JOBS_RECORDING_FAILED;
+	snprintf(r->why, sizeof(r->why), "%s", why);
+	hand_tell(&r->hand);
 }
 
 enum jobs_recording jobs_recording_of(const struct jobs *j, const char *target,

@@ -45,8 +45,10 @@ struct jobs_result {
 	uint64_t bytes;
 	int64_t held_bytes;
 	int64_t lost_events; /* of WORKER_FIGURES, as struct worker_reply's, */
+	int64_t own_bytes;   /* this */
 	double cost_s;       /* and this */
 	bool is_of_last_gc;  /* and this */
+	bool gave_up;        /* and this */
 	bool cancelled;      /* by the end of the service */
 };
 
@@ -111,6 +113,8 @@ enum jobs_recording { JOBS_NOT_RECORDED, JOBS_STARTING, JOBS_RECORDED, JOBS_RECO
 int jobs_record(struct jobs *j, const struct jobs_key *key, struct error *err);
 /* The recording of @target ends, and is forgotten. */
 void jobs_unrecord(struct jobs *j, const char *target);
+/* It has given up by itself: its process is ended, and it counts as failed. */
+void jobs_give_up(struct jobs *j, const char *target, const char *why);
 /* @why (may be NULL): of a failure. @of: does it record just these processes? */
 enum jobs_recording jobs_recording_of(const struct jobs *j, const char *target,
                                       const struct worker_process *of, uint32_t n,

@@ -100,6 +100,13 @@ static void let_go(struct service *s, struct watched_item *item)
 
 /* ---- what it says of itself ---- */
 
+static void forget_figures(struct watched_item *item)
+{
+	item->figures_due_ns = 0;
+	item->held_bytes = item->lost_events = item->own_bytes = -1;
+	item->recording_cpu_s = -1;
+}
+
 struct figures {
 	struct jobs_waiter waiter;
 	struct service *s;
@@ -117,8 +124,16 @@ static void on_figures(struct jobs_waiter *w, const struct jobs_result *r)
 
 		if (strcmp(item->name, f->target) != 0)
 			continue;
+		if (r->gave_up) {
+			jobs_give_up(
+				f->s->jobs, f->target,
+				"it allocates too much for the budget, or was changed by others");
+			forget_figures(item);
+			break;
+		}
 		item->held_bytes = r->held_bytes;
 		item->lost_events = r->lost_events;
+		item->own_bytes = r->own_bytes;
 		item->recording_cpu_s = r->cost_s;
 		item->figures_due_ns = now + (cost > FIGURES_NS ? cost : FIGURES_NS);
 	}
@@ -166,21 +181,23 @@ static void keep(struct service *s, struct watched_item *item, uint64_t now)
 		}
 		jobs_unrecord(s->jobs, item->name);
 		item->last_pid = 0;
-		item->figures_due_ns = 0;
-		item->held_bytes = item->lost_events = -1;
-		item->recording_cpu_s = -1;
+		forget_figures(item);
+		item->recorded_ns = 0;
 		begin(s, item);
 		break;
 	case JOBS_RECORDING_FAILED:
 		retry_later(item, now, why);
 		if (now < item->retry_ns)
 			break;
-		item->retry_ns = 0;
+		item->retry_ns = item->recorded_ns = 0;
 		jobs_unrecord(s->jobs, item->name);
 		begin(s, item);
 		break;
 	case JOBS_RECORDED:
-		item->retry_s = 0;
+		item->recorded_ns = item->recorded_ns ? item->recorded_ns : now;
+		/* one that gives up each time is tried more and more seldom */
+		if (now - item->recorded_ns > item->retry_s * 1000000000ull)
+			item->retry_s = 0;
 		if (now >= item->figures_due_ns)
 			ask_figures(s, item, now);
 		break;

@@ -157,6 +157,8 @@ static void write_figures(struct page *g)
 	       "Events that the running recording could not keep.");
 	FIGURE(METRICS_COUNTER, recording_cpu_s, "memwho_recording_cpu_seconds",
 	       "CPU time that the running recording has cost the target, as it is estimated.");
+	FIGURE(METRICS_GAUGE, recording_own_bytes, "memwho_recording_resident_bytes",
+	       "Memory of memwho's own in the target, which growth rules do not count.");
 #undef FIGURE
 }
 

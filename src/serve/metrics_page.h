@@ -40,7 +40,7 @@ struct metrics_page_target {
 	double growth_bytes_per_s; /* may be negative: has_growth says whether it is known */
 	bool has_growth;
 	double held_bytes; /* by the running recording */
-	double lost_events, recording_cpu_s;
+	double lost_events, recording_cpu_s, recording_own_bytes;
 };
 
 struct metrics_page_captures {

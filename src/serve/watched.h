@@ -39,9 +39,11 @@ struct watched_item {
 	uint64_t looked_ns;
 	uint64_t retry_ns; /* a recording that failed: keeper.c */
 	unsigned retry_s;
-	int32_t last_pid; /* whose last look is asked for */
+	uint64_t recorded_ns; /* since then; 0: it is not */
+	int32_t last_pid;     /* whose last look is asked for */
 	/* what its recording has said last, keeper.c; not known while figures_due_ns is 0 */
 	int64_t held_bytes, lost_events;
+	int64_t own_bytes; /* resident memory of ours in the processes; not above 0: none known */
 	double recording_cpu_s;
 	uint64_t figures_due_ns;
 	int statm[WORKER_MAX_PIDS]; /* of the processes; -1: not kept open. watched.c's own */

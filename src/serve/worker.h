@@ -85,9 +85,11 @@ struct worker_reply {
 	uint64_t bytes;      /* written */
 	int64_t held_bytes;  /* WORKER_HEAP, LOOK, FIGURES: sum of what is held; else 0 */
 	int64_t lost_events; /* WORKER_FIGURES; -1: not known */
+	int64_t own_bytes;   /* the same: resident memory of ours in the target */
 	double cost_s;       /* the same: CPU time that it has cost the target, as estimated */
 	bool is_of_last_gc;  /* what the process has kept itself, as of its last collection */
-	bool ended; /* WORKER_LOOK: the recording had ended (the target did, or by budget) */
+	bool ended;   /* WORKER_LOOK: the recording had ended (the target did, or by budget) */
+	bool gave_up; /* WORKER_FIGURES: by itself, the target goes on */
 };
 
 /* The worker's whole life. Never returns an error: it is told through @fd. */

@@ -420,6 +420,12 @@ static double figure(const struct profile *p, const char *key)
 	return f->kind == REPORT_DOUBLE ? f->real : f->kind == REPORT_INT ? (double)f->integer : -1;
 }
 
+static bool gave_up(enum alloc_ended ended)
+{
+	return ended == ALLOC_ENDED_GUARD || ended == ALLOC_ENDED_BUDGET ||
+	       ended == ALLOC_ENDED_CONDITION;
+}
+
 static int read_figures(struct recording *r, struct error *err)
 {
 	cleanup(profile_freep) struct profile *now = NULL;
@@ -430,6 +436,8 @@ static int read_figures(struct recording *r, struct error *err)
 	held = profile_find_type(now, "inuse_space");
 	r->w->reply.held_bytes = held < 0 ? 0 : profile_total(now, (size_t)held);
 	r->w->reply.lost_events = (int64_t)figure(now, "lost_events");
+	r->w->reply.gave_up = r->recorder && gave_up(r->ended);
+	r->w->reply.own_bytes = (int64_t)figure(now, "own_resident_bytes");
 	r->w->reply.cost_s = figure(now, "cost_cpu_seconds");
 	return 0;
 }

@@ -34,8 +34,8 @@ static int write_page(FILE *to, enum metrics_format f)
 	};
 	struct metrics_page_target targets[] = {
 		{ "api", "a\\b\"c\nd\xff", true, &rows, 1e6 + 1e5 * seconds, 5e8 + 1e5 * seconds,
-		  6e8, 1000 - seconds, 1e5, true, 12345, 7, 0.25 },
-		{ "gone", NULL, false, NULL, -1, -1, -1, -1, 0, false, -1, -1, -1 },
+		  6e8, 1000 - seconds, 1e5, true, 12345, 7, 0.25, 9e6 },
+		{ "gone", NULL, false, NULL, -1, -1, -1, -1, 0, false, -1, -1, -1, -1 },
 	};
 	struct metrics_page_captures captures[] = {
 		{ "api", "growth", "ok", 3, CAPTURE, 1795690800 },
