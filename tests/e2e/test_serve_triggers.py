@@ -104,9 +104,11 @@ def test_growth_of_what_is_allocated(tmp_path):
 
 
 THRASHER = """
-import mmap, sys
-with open(sys.argv[1], "wb") as f:  # by us: its pages are our cgroup's
-    f.write(bytes(96 << 20))
+import mmap, os, sys
+with open(sys.argv[1], "wb", buffering=0) as f:  # by us: its pages are our cgroup's
+    for _ in range(96):
+        f.write(bytes(1 << 20))
+        os.fsync(f.fileno())  # pages that are not on the disk yet cannot be thrown away: we would be killed
 print("ready", flush=True)
 sys.stdin.readline()
 with open(sys.argv[1], "rb") as f:
