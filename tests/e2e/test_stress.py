@@ -19,6 +19,7 @@ from hold import Hold, compare, library, stacks_of_json
 ALL = ("--max-slowdown", "100000")
 NO_MULTI = {"MEMWHO_WITHOUT": "uprobe_multi"}
 SITES = ("site_malloc", "site_calloc", "site_realloc", "site_memalign", "site_reallocarray")
+CATCH_UP_S = 1.5  # what begins and ends is told to memwho, which may have had no processor yet
 LOSSES = ("lost_events", "lost_bytes", "lost_calls", "stacks_not_stored", "late_modules")
 
 
@@ -49,6 +50,8 @@ def storm(record, target, *args, options=(), env=None, preload=None, timeout=120
     r = record("alloc", t.pid, "--json", *ALL, *options, env=env)
     t.say()
     truth = truth_of(t, timeout)
+    if "--follow" in options:
+        time.sleep(CATCH_UP_S)
     return r.interrupt().json(), truth, t.pid
 
 
@@ -179,6 +182,7 @@ def test_a_chain_of_programs(record, target, needs_bpf):
     r = record("alloc", t.pid, "--json", "--follow", *ALL)
     t.say()
     truth = truth_of(t)
+    time.sleep(CATCH_UP_S)
     result = r.interrupt().json()
     assert len(result["processes"]) + result["lost_children"] == n + 1
     ended = [p["ended_by"] for p in result["processes"]]
