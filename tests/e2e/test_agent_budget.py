@@ -147,7 +147,8 @@ def test_finer_where_it_costs_little(truth, tmp_path, pace):
     assert means[0] == 524288 and 32768 <= min(means) <= 131072, means
     assert got["worst_cost_percent"] <= 2.4 and got["stacks_not_stored"] == 0, got
     sd = (got["held_bytes_high"] - got["held_bytes_low"]) / 3.92
-    assert abs(got["held_bytes"] - held) < 4.5 * sd, (got["held_bytes"], held, sd)
+    # of the first, coarse samples there are few: by the truth, not by what was seen of it
+    assert abs(got["held_bytes"] - held) < 4.5 * math.sqrt(524288 * held), (got["held_bytes"], held, sd)
     if pace == PACE_MS:
         assert max(means[means.index(min(means)):]) >= 4 * min(means), means
     else:

@@ -138,7 +138,18 @@ def test_pressure(tmp_path, cgroup):
         t.stop()
 
 
-def test_killed_for_memory_is_told_from_an_end(tmp_path, needs_bpf, cgroup):
+@pytest.fixture
+def tracefs():
+    """Where the kernel tells of its tracepoints; not everybody has it mounted."""
+    place, mounted = "/sys/kernel/tracing", False
+    if not os.path.exists(f"{place}/events") and os.geteuid() == 0:
+        mounted = subprocess.run(["mount", "-t", "tracefs", "tracefs", place], stderr=subprocess.DEVNULL).returncode == 0
+    yield
+    if mounted:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def test_killed_for_memory_is_told_from_an_end(tmp_path, needs_bpf, cgroup, tracefs):
     """By the kernel's own word: both are a process that is gone."""
     t = Target([PROGRAMS / "oom", tmp_path / "account"],
                preexec_fn=lambda: (cgroup / "cgroup.procs").write_text(str(os.getpid())))
