@@ -102,8 +102,10 @@ def test_the_estimate_is_right(target, record, needs_bpf, pacer, spins):
     for _ in range(3):
         outside, before, during = slowdowns(target, record, pacer, spins)
         tries.append((round(outside, 2), round(before, 2), round(during, 2)))
-        # above 5, "over 5" is enough: what is left of the target's time is too little to measure
-        if all(1 / 1.5 < x / outside and (outside > 5 or x / outside < 1.5) for x in (before, during)):
+        # above 5, "over 5" is enough: what is left of the target's time is too little to measure. Above 3
+        # a tenth of the time more or less is twice the factor: there it is the share that has to be right
+        if all(1 / 1.5 < x / outside and (outside > 5 or x / outside < 1.5 or outside > 3 and 1 / outside - 1 / x < 0.15)
+               for x in (before, during)):
             return
     pytest.fail(f"outside, counted, while recording: {tries}")
 
