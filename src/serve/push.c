@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/steps.h"
+#include "base/thread.h"
 #include "serve/push_body.h"
 #include "serve/push_http.h"
 
@@ -369,7 +370,7 @@ int push_open(const struct push_options *o, struct push **ret, struct error *err
 	if (r < 0)
 		return r;
 	say_counts(p);
-	r = pthread_create(&p->thread, NULL, run, p);
+	r = thread_start(&p->thread, run, p);
 	if (r)
 		return error_sys(err, r, "push %s", o->name);
 	p->has_thread = true;

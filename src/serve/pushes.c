@@ -3,8 +3,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -66,26 +64,12 @@ static int open_one(const struct config *c, const struct config_push *conf, stru
 	return push_open(&o, ret, err);
 }
 
-/* Threads inherit the mask: signals are the main thread's. */
-static int open_blocked(const struct config *c, const struct config_push *conf, struct push **ret,
-                        struct error *err)
-{
-	sigset_t all, old;
-	int r;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = open_one(c, conf, ret, err);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return r;
-}
-
 static int open_all(const struct config *c, struct pushes *p, struct error *err)
 {
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < c->n_pushes; i++) {
-		r = open_blocked(c, &c->pushes[i], &p->push[i], err);
+		r = open_one(c, &c->pushes[i], &p->push[i], err);
 		p->n += r == 0;
 	}
 	return r;
@@ -169,7 +153,7 @@ void pushes_reload(struct pushes *p, const struct config *old, const struct conf
 		struct push *one = next[i];
 
 		next[i] = NULL;
-		if (!one && open_blocked(c, &c->pushes[i], &one, &err) < 0)
+		if (!one && open_one(c, &c->pushes[i], &one, &err) < 0)
 			log_note(LOG_WARN, "push %s: %s", c->pushes[i].name, err.message);
 		if (one)
 			next[fresh.n++] = one;

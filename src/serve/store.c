@@ -4,13 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "serve/pushes.h"
 #include "serve/tally.h"
 
@@ -250,20 +250,6 @@ void store_drain(struct store *st)
 	store_run(st);
 }
 
-/* Threads inherit the mask: signals are the main thread's. */
-static int start(struct store *st)
-{
-	sigset_t all, old;
-	int r;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&st->thread, NULL, run, st);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	st->has_thread = r == 0;
-	return r;
-}
-
 int store_new(struct service *s, struct store **ret, struct error *err)
 {
 	struct store *st = calloc(1, sizeof(*st));
@@ -277,7 +263,8 @@ int store_new(struct service *s, struct store **ret, struct error *err)
 	pthread_mutex_init(&st->mutex, NULL);
 	pthread_cond_init(&st->wake, NULL);
 	pthread_cond_init(&st->idle, NULL);
-	r = start(st);
+	r = thread_start(&st->thread, run, st);
+	st->has_thread = r == 0;
 	if (r) {
 		store_free(st);
 		return error_sys(err, r, "cannot start a thread");

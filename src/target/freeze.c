@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/precedence.h"
 #include "base/steps.h"
+#include "base/thread.h"
 #include "target/freeze_regs.h"
 #include "target/permission.h"
 #include "target/proc.h"
@@ -435,16 +436,10 @@ static void freeze_free(struct freeze *f)
 	free(f);
 }
 
-/* Signals stay with the threads that wait for them. */
 static int start_tracer(struct freeze *f, struct error *err)
 {
-	sigset_t all, old;
-	int r;
+	const int r = thread_start(&f->tracer, trace, f);
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&f->tracer, NULL, trace, f);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return r ? error_sys(err, r, "no thread to stop process %d from", f->target->pid) : 0;
 }
 
