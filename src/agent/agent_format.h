@@ -26,7 +26,7 @@ typedef unsigned char agent_u8;
 typedef unsigned int agent_u32;
 typedef unsigned long long agent_u64;
 
-#define AGENT_MAGIC 0x36746e6577686d41ull /* "Amhwent6": one more with each layout */
+#define AGENT_MAGIC 0x37746e6577686d41ull /* "Amhwent7": one more with each layout */
 
 enum {
 	AGENT_CODE_BYTES = 0x30000,
@@ -41,6 +41,7 @@ enum {
 	AGENT_SLOT_BITS = 12,
 	AGENT_SLOTS = 1 << AGENT_SLOT_BITS,
 	AGENT_SLOT_TRIES = 16,
+	AGENT_CPUS = 256, /* the highest stands for threads whose processor is not known */
 	AGENT_BUCKET_BITS = 15,
 	AGENT_BUCKETS = 1 << AGENT_BUCKET_BITS,
 	AGENT_BUCKET_ENTRIES = 8,
@@ -109,15 +110,19 @@ struct agent_table {
 	agent_u64 exact_at, exact_bytes;
 	/* the mapping of --patch page (alloc/agent_pages.h), before it is made; 0: none */
 	agent_u64 pages_at;
+	/* countdowns are the processors': displacement from the thread pointer of what says
+	 * which one (alloc/agent_cpu.h); 0: they are the threads' */
+	long long cpu_at;
 	agent_u8 pages[AGENT_MAX_FUNCTIONS]; /* of each page: 1, it is being put back */
 	/* what is internal to the allocator: calls that return into it are not counted */
 	struct agent_range ranges[AGENT_MAX_RANGES];
 	struct agent_function functions[AGENT_MAX_FUNCTIONS]; /* last: only these are written */
 };
 
-/* One thread's; found by its thread pointer. */
+/* One thread's, found by its thread pointer; or one processor's, of which only the countdown
+ * is used. */
 struct agent_slot {
-	agent_u64 owner; /* thread pointer; 0: free */
+	agent_u64 owner; /* thread pointer, a processor's: 1; 0: free */
 	long long left;  /* bytes until the next sample; below zero for a moment */
 	agent_u64 random;
 	/* memwho's: the stack of the thread reaches from here to the thread pointer */
@@ -127,6 +132,21 @@ struct agent_slot {
 	agent_u32 rate; /* that @left was drawn at: index into agent_control.means */
 	agent_u64 pad[3];
 };
+
+/*
+ * One processor's. What glibc has registered for restartable sequences tells each thread
+ * where it runs: the four bytes of cpu_id_start, which is less than 2^24 everywhere, and of
+ * cpu_id. The last byte of one and the first of the other, read as one number, are the
+ * distance of the processor's countdown from the first: no shift, no bound to check.
+ *
+ * Two threads may be at one of these at once, where one was moved in the middle; then a
+ * call may be taken from it twice, or not at all, which is once in some million.
+ */
+struct agent_cpu {
+	struct agent_slot slot;
+	agent_u64 pad[24];
+};
+_Static_assert(sizeof(struct agent_cpu) == 256, "as the two bytes have it");
 
 /* A sampled block that lives. */
 struct agent_entry {
@@ -208,6 +228,8 @@ struct agent_data {
 	struct agent_counters counters __attribute__((aligned(4096)));
 	agent_u32 record_states[AGENT_RECORDS] __attribute__((aligned(64)));
 	struct agent_slot slots[AGENT_SLOTS] __attribute__((aligned(4096)));
+	/* one more, as the first byte that is read could be any, were the target's broken */
+	struct agent_cpu cpus[AGENT_CPUS + 1] __attribute__((aligned(4096)));
 	/* how many entries of the bucket are in use */
 	agent_u8 filter[AGENT_BUCKETS] __attribute__((aligned(4096)));
 	struct agent_entry entries[AGENT_BUCKETS][AGENT_BUCKET_ENTRIES]

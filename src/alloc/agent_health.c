@@ -4,9 +4,9 @@
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "alloc/agent_countdowns.h"
 #include "base/cleanup.h"
 
 enum { MOST_MEANS = 45, PAUSE_MEANS = 64, OFF_BITS = 36 }; /* as agent.c has them */
@@ -29,38 +29,34 @@ bool agent_health_is_damaged(const struct agent_rate *r, const struct agent_slot
 	return (unsigned __int128)s->left > most;
 }
 
-static int mend(struct inject *in, uint64_t slot, struct error *err)
-{
-	const uint8_t renew = AGENT_RENEW;
+struct looking {
+	struct agent_health *health;
+	const struct agent_rate *rate;
+	struct inject *in;
+};
 
-	/* the highest byte of a little-endian number */
-	return inject_write(in, slot + offsetof(struct agent_slot, left) + 7, &renew, 1, err);
+static int mend_damaged(void *arg, uint64_t at, const struct agent_slot *s, struct error *err)
+{
+	const struct looking *l = arg;
+	struct agent_slot again;
+	int r;
+
+	if (!agent_health_is_damaged(l->rate, s))
+		return 0;
+	r = inject_read(l->in, at, &again, sizeof(again), err);
+	if (r < 0 || again.owner != s->owner || again.rate != s->rate ||
+	    !agent_health_is_damaged(l->rate, &again))
+		return r;
+	l->health->countdowns++;
+	return agent_countdowns_renew(l->in, at, err);
 }
 
 int agent_health_check_slots(struct agent_health *h, const struct agent_rate *r, struct inject *in,
                              uint64_t data, struct error *err)
 {
-	const uint64_t base = data + offsetof(struct agent_data, slots);
-	cleanup_free struct agent_slot *slots = malloc(AGENT_SLOTS * sizeof(*slots));
-	struct agent_slot again;
-	int rc;
+	struct looking looking = { h, r, in };
 
-	if (!slots)
-		return error_oom(err);
-	rc = inject_read(in, base, slots, AGENT_SLOTS * sizeof(*slots), err);
-	for (unsigned i = 0; rc == 0 && i < AGENT_SLOTS; i++) {
-		const uint64_t at = base + i * sizeof(*slots);
-
-		if (!agent_health_is_damaged(r, &slots[i]))
-			continue;
-		rc = inject_read(in, at, &again, sizeof(again), err);
-		if (rc < 0 || again.owner != slots[i].owner || again.rate != slots[i].rate ||
-		    !agent_health_is_damaged(r, &again))
-			continue;
-		h->countdowns++;
-		rc = mend(in, at, err);
-	}
-	return rc;
+	return agent_countdowns_each(in, data, mend_damaged, &looking, err);
 }
 
 void agent_health_looked(struct agent_health *h, uint64_t torn, uint64_t highest,

@@ -347,7 +347,7 @@ static int add_function(struct agent_image *i, unsigned k, uint64_t base, struct
 	uint64_t entry = 0;
 	int64_t far;
 	int32_t far32;
-	int r = agent_stub_make(base, base + AGENT_SLOW_AT, k, &p->head, &p->fast,
+	int r = agent_stub_make(base, base + AGENT_SLOW_AT, k, i->cpu_at, &p->head, &p->fast,
 	                        i->bytes + AGENT_STUBS_AT + k * AGENT_STUB_BYTES, &entry,
 	                        (uint64_t *)&f->original);
 
@@ -380,6 +380,7 @@ int agent_image_make(struct agent_image *i, uint64_t base, struct error *err)
 	t->magic = AGENT_MAGIC;
 	t->n_functions = i->n_patches;
 	t->return_at = base + AGENT_RETURN_AT;
+	t->cpu_at = i->cpu_at;
 	r = add_ranges(i, err);
 	for (unsigned k = 0; r == 0 && k < i->n_patches; k++)
 		r = add_function(i, k, base, err);

@@ -3,9 +3,8 @@
 
 #include <math.h>
 #include <stddef.h>
-#include <stdlib.h>
 
-#include "base/cleanup.h"
+#include "alloc/agent_countdowns.h"
 
 #define LEAST_MEAN 64.0
 #define MOST_MEAN  (double)(1ull << 42) /* the agent's arithmetic has room for more */
@@ -74,30 +73,28 @@ int agent_rate_set(struct agent_rate *r, struct inject *in, uint64_t data, unsig
 	return r->means[line] < before ? agent_rate_renew(r, in, data, err) : 0;
 }
 
-/* Does this thread wait for longer than it should? */
+/* Is more waited for than should be? */
 static bool is_old(const struct agent_rate *r, const struct agent_slot *s)
 {
-	return s->owner && s->left >= 0 &&
-	       (s->rate >= AGENT_RATES || r->means[s->rate] > r->means[r->now]);
+	return s->left >= 0 && (s->rate >= AGENT_RATES || r->means[s->rate] > r->means[r->now]);
+}
+
+struct renewing {
+	const struct agent_rate *rate;
+	struct inject *in;
+};
+
+static int renew_old(void *arg, uint64_t at, const struct agent_slot *s, struct error *err)
+{
+	const struct renewing *r = arg;
+
+	return is_old(r->rate, s) ? agent_countdowns_renew(r->in, at, err) : 0;
 }
 
 int agent_rate_renew(const struct agent_rate *r, struct inject *in, uint64_t data,
                      struct error *err)
 {
-	const uint64_t base = data + offsetof(struct agent_data, slots);
-	cleanup_free struct agent_slot *slots = malloc(AGENT_SLOTS * sizeof(*slots));
-	int rc;
+	struct renewing renewing = { r, in };
 
-	if (!slots)
-		return error_oom(err);
-	rc = inject_read(in, base, slots, AGENT_SLOTS * sizeof(*slots), err);
-	for (unsigned i = 0; rc == 0 && i < AGENT_SLOTS; i++) {
-		/* the highest byte of a little-endian number */
-		if (is_old(r, &slots[i]))
-			rc = write_byte(in,
-			                base + i * sizeof(*slots) +
-			                        offsetof(struct agent_slot, left) + 7,
-			                AGENT_RENEW, err);
-	}
-	return rc;
+	return agent_countdowns_each(in, data, renew_old, &renewing, err);
 }

@@ -187,6 +187,16 @@ static void put_slot(struct out *o, uint64_t base, struct jumps *uncharged)
 }
 _Static_assert(sizeof(struct agent_slot) == 64, "as the shift has it");
 
+/* r10 + r11 = the processor's slot. */
+static void put_cpu(struct out *o, uint64_t base, int64_t cpu_at)
+{
+	o->failed |= cpu_at != (int32_t)cpu_at;
+	PUT(o, 0x64, 0x44, 0x0f, 0xb7, 0x1c, 0x25); /* movzx r11d, word fs:[disp32] */
+	put32(o, (uint32_t)cpu_at);
+	PUT(o, 0x4c, 0x8d, 0x15); /* lea r10, [rip+cpus] */
+	put_to(o, DATA(base, cpus));
+}
+
 static void put_sub(struct out *o, unsigned reg)
 {
 	PUT(o, 0x4b, 0x29, 0x44 | reg << 3, 0x1a, 8); /* sub [r10+r11+8], reg */
@@ -253,7 +263,7 @@ static void put_rest(struct out *o, const struct agent_stub_head *h)
 	put_way_on(o, h);
 }
 
-static void put_entry(struct out *o, uint64_t base, uint64_t slow, unsigned number,
+static void put_entry(struct out *o, uint64_t base, uint64_t slow, unsigned number, int64_t cpu_at,
                       const struct agent_stub_head *h, const struct agent_stub_fast *f)
 {
 	struct jumps uncharged = { .n = 0 };
@@ -270,7 +280,10 @@ static void put_entry(struct out *o, uint64_t base, uint64_t slow, unsigned numb
 		uncharged.items[uncharged.n++] = put_filter(
 			o, DATA(base, context_filter), AGENT_CONTEXT_BITS, argument_reg[f->ptr]);
 	if (f->kind == AGENT_STUB_ALLOC || f->kind == AGENT_STUB_REALLOC) {
-		put_slot(o, base, &uncharged);
+		if (cpu_at)
+			put_cpu(o, base, cpu_at);
+		else
+			put_slot(o, base, &uncharged);
 		charged = put_charge(o, f, &uncharged);
 	}
 	if (f->kind != AGENT_STUB_SLOW)
@@ -284,7 +297,7 @@ static void put_entry(struct out *o, uint64_t base, uint64_t slow, unsigned numb
 	}
 }
 
-int agent_stub_make(uint64_t base, uint64_t slow, unsigned number,
+int agent_stub_make(uint64_t base, uint64_t slow, unsigned number, int64_t cpu_at,
                     const struct agent_stub_head *head, const struct agent_stub_fast *fast,
                     uint8_t *code, uint64_t *ret_entry, uint64_t *ret_original)
 {
@@ -292,7 +305,7 @@ int agent_stub_make(uint64_t base, uint64_t slow, unsigned number,
 		         .at = base + AGENT_STUBS_AT + (uint64_t)number * AGENT_STUB_BYTES };
 
 	*ret_entry = o.at;
-	put_entry(&o, base, slow, number, head, fast);
+	put_entry(&o, base, slow, number, cpu_at, head, fast);
 	*ret_original = o.at + o.n;
 	put_head(&o, head, true);
 	put_way_on(&o, head);

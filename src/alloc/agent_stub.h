@@ -5,7 +5,8 @@
  * The machine code between a patched function and the agent, for one function.
  * A thread comes here from the function's second instruction, or a later one.
  *
- *	entry	takes the call's size from the thread's countdown, or looks in the
+ *	entry	takes the call's size from a countdown, the processor's or the
+ *		thread's, or looks in the
  *		filter whether a block that is freed was sampled, or one of a context
  *		that is reset; then the
  *		instructions that the patch has replaced, and back. rax, r10, r11 and
@@ -63,9 +64,10 @@ struct agent_stub_fast {
 };
 struct agent_stub_fast agent_stub_understand(const struct plan_code *code);
 
-/* Write stub number @number for an agent at @base into @code (AGENT_STUB_BYTES).
+/* Write stub number @number for an agent at @base into @code (AGENT_STUB_BYTES); @cpu_at: as
+ * in struct agent_table.
  * *ret_entry and *ret_original are run-time addresses. -ENOTSUP: an instruction cannot be
  * moved so far, or not at all. */
-int agent_stub_make(uint64_t base, uint64_t slow, unsigned number,
+int agent_stub_make(uint64_t base, uint64_t slow, unsigned number, int64_t cpu_at,
                     const struct agent_stub_head *head, const struct agent_stub_fast *fast,
                     uint8_t *code, uint64_t *ret_entry, uint64_t *ret_original);

@@ -11,6 +11,7 @@
 
 #include "alloc/agent_block.h"
 #include "alloc/agent_budget.h"
+#include "alloc/agent_cpu.h"
 #include "alloc/agent_image.h"
 #include "alloc/agent_pages.h"
 #include "alloc/agent_place.h"
@@ -207,6 +208,8 @@ static int attach(struct engine_agent *e, const struct alloc_options *o, struct 
 	struct error ignored;
 	int r = plan(e, &image, err);
 
+	/* every call is recorded in exact mode: nothing is counted down */
+	image.cpu_at = o->exact ? 0 : agent_cpu_find(e->tracee);
 	if (r >= 0)
 		r = find_place(e, &image, err);
 	if (r == 1)

@@ -195,6 +195,7 @@ static int clean(const struct target *t)
 static int look(const struct target *t)
 {
 	struct agent_control control;
+	long long cpu_at;
 	struct agent_counters c;
 	struct error err;
 	uint64_t base = agent_place_find(t, 0, &err), data = base + AGENT_CODE_BYTES;
@@ -202,12 +203,15 @@ static int look(const struct target *t)
 	if (!base)
 		return 4;
 	if (agent_place_read(t, data, &control, sizeof(control)) < 0 ||
-	    agent_place_read(t, data + offsetof(struct agent_data, counters), &c, sizeof(c)) < 0)
+	    agent_place_read(t, data + offsetof(struct agent_data, counters), &c, sizeof(c)) < 0 ||
+	    agent_place_read(t, base + AGENT_TABLE_AT + offsetof(struct agent_table, cpu_at),
+	                     &cpu_at, sizeof(cpu_at)) < 0)
 		return 5;
 	printf("base 0x%" PRIx64 "\nstate %u\nsamples %llu\nexpired %llu\nslow_calls %llu\n"
-	       "claims %llu\nslots 0x%zx\nentries 0x%zx\ncounters 0x%zx\n",
-	       base, control.state, c.samples, c.expired, c.slow_calls, c.claims,
-	       data + offsetof(struct agent_data, slots),
+	       "claims %llu\ncpu_at %lld\nslots 0x%zx\ncpus 0x%zx\nentries 0x%zx\n"
+	       "counters 0x%zx\n",
+	       base, control.state, c.samples, c.expired, c.slow_calls, c.claims, cpu_at,
+	       data + offsetof(struct agent_data, slots), data + offsetof(struct agent_data, cpus),
 	       data + offsetof(struct agent_data, entries),
 	       data + offsetof(struct agent_data, counters));
 	return 0;

@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "alloc/agent_cpu.h"
 #include "alloc/agent_health.h"
 #include "alloc/agent_image.h"
 #include "base/array.h"
@@ -262,7 +263,7 @@ static void turn_on(uint64_t mean)
 	};
 }
 
-static int set_up(void **state)
+static int set_up_for(int64_t cpu_at)
 {
 	static struct runtime_probe probes[FUNCTIONS];
 	static struct agent_patch patches[FUNCTIONS];
@@ -296,13 +297,33 @@ static int set_up(void **state)
 		}
 		patches[i].fast = agent_stub_understand(&probes[i].code);
 	}
-	at.image = (struct agent_image){ .tracee = &nobody,
-		                         .patches = patches,
-		                         .n_patches = FUNCTIONS };
+	at.image = (struct agent_image){
+		.tracee = &nobody, .patches = patches, .n_patches = FUNCTIONS, .cpu_at = cpu_at
+	};
 	if (agent_image_make(&at.image, (uintptr_t)at.base, &err) < 0)
 		return -1;
 	memcpy(at.base, at.image.bytes, AGENT_CODE_BYTES);
 	return 0;
+}
+
+static int set_up_for_threads(void **state)
+{
+	return set_up_for(0);
+}
+
+/* As glibc has it, but in a word of the test's own: each thread says where it is. */
+static _Thread_local struct {
+	uint32_t cpu_id_start, cpu_id;
+} place __attribute__((tls_model("initial-exec"), aligned(8)));
+
+static int64_t place_at(void)
+{
+	return (int64_t)((uintptr_t)&place - (uintptr_t)__builtin_thread_pointer()) + 3;
+}
+
+static int set_up_for_processors(void **state)
+{
+	return set_up_for(place_at());
 }
 
 static void functions_do_what_they_did(void **state)
@@ -487,6 +508,12 @@ static void too_many_pools_are_counted(void **state)
 	assert_int_equal(pools(), 0);
 }
 
+/* The @i-th countdown of the kind that is used. */
+static struct agent_slot *countdown(unsigned i)
+{
+	return at.image.cpu_at ? &at.data->cpus[i % AGENT_CPUS].slot : &at.data->slots[i];
+}
+
 static volatile int ended;
 
 /* What memwho does to the countdowns, as often as can be: mostly in the middle of a call. */
@@ -495,7 +522,7 @@ static void *renew_all_the_time(void *arg)
 	(void)arg;
 	while (!ended) {
 		for (unsigned i = 0; i < AGENT_SLOTS; i++) {
-			volatile struct agent_slot *s = &at.data->slots[i];
+			volatile struct agent_slot *s = countdown(i);
 
 			if (s->owner && s->left >= 0)
 				((volatile uint8_t *)&s->left)[7] = AGENT_RENEW;
@@ -564,8 +591,8 @@ static void a_pause_is_no_sample(void **state)
 	patch(true);
 	call(ALLOC, 1 << 20, 0);
 	for (unsigned i = 0; i < AGENT_SLOTS; i++) {
-		if (at.data->slots[i].owner)
-			s = &at.data->slots[i];
+		if (countdown(i)->owner)
+			s = countdown(i);
 	}
 	assert_non_null(s);
 	s->left = 100;
@@ -589,16 +616,19 @@ static void nothing_after_the_deadline(void **state)
 	assert_true(at.data->counters.expired > 0);
 }
 
-/* The mean of many draws, by the number of samples: n bytes with mean m give n/m. */
-static void samples_are_as_many_as_they_should_be(void **state)
+/* The mean of many draws, by the number of samples: n bytes with mean m give n/m. @move is
+ * called before each. */
+static void as_many_samples_as_there_should_be(void (*move)(unsigned i))
 {
 	enum { MEAN = 4096, BLOCK = 512, N = 400000 };
 	const double expected = N * (1 - 0.8824969); /* 1 - e^-(512/4096) */
 
 	turn_on(MEAN);
 	patch(true);
-	for (unsigned i = 0; i < N; i++)
+	for (unsigned i = 0; i < N; i++) {
+		move(i);
 		call(RELEASE, call(ALLOC, BLOCK, 0), 0);
+	}
 	patch(false);
 	/* 4 standard deviations of a binomial */
 	assert_true(at.data->counters.samples > expected - 4 * 204);
@@ -606,7 +636,73 @@ static void samples_are_as_many_as_they_should_be(void **state)
 	assert_int_equal(at.data->counters.freed, at.data->counters.samples);
 	assert_int_equal(held(0), 0);
 }
+
+static void stay(unsigned i)
+{
+	(void)i;
+}
+
+static void samples_are_as_many_as_they_should_be(void **state)
+{
+	as_many_samples_as_there_should_be(stay);
+}
+
+/* Among some processors, now and then in a thread that has none registered. */
+static void move(unsigned i)
+{
+	place.cpu_id_start = i * 2654435761u >> 29;
+	place.cpu_id = place.cpu_id_start == 7 ? ~0u : place.cpu_id_start;
+	if (place.cpu_id == ~0u)
+		place.cpu_id_start = 0;
+}
+
+static void moving_changes_nothing(void **state)
+{
+	unsigned used = 0;
+
+	as_many_samples_as_there_should_be(move);
+	for (unsigned i = 0; i < AGENT_CPUS; i++)
+		used += at.data->cpus[i].slot.owner != 0;
+	assert_int_equal(used, 8);
+	assert_int_equal(at.data->cpus[AGENT_CPUS - 1].slot.owner, 1);
+	place.cpu_id_start = place.cpu_id = 0;
+}
+
+/* Whatever is read there, nothing but the countdowns is written. */
+static void no_place_is_outside(void **state)
+{
+	const uint8_t *behind = at.data->filter;
+
+	turn_on(1ull << 40);
+	patch(true);
+	for (uint32_t low = 0; low < 256; low += 5) {
+		place.cpu_id_start = low << 24 | 0x123456;
+		place.cpu_id = 0xabcdef00 | (255 - low);
+		call(ALLOC, 1000, 0);
+	}
+	place.cpu_id_start = place.cpu_id = ~0u;
+	call(ALLOC, 1000, 0);
+	patch(false);
+	place.cpu_id_start = place.cpu_id = 0;
+	assert_int_equal(at.data->counters.samples, 0);
+	for (size_t i = 0; i < sizeof(at.data->filter); i++)
+		assert_int_equal(behind[i], 0);
+	for (size_t i = 0; i < AGENT_SLOTS; i++)
+		assert_int_equal(at.data->slots[i].owner, 0);
+}
 #endif
+
+static void the_highest_processor(void **state)
+{
+	assert_int_equal(agent_cpu_highest("0\n"), 0);
+	assert_int_equal(agent_cpu_highest("0-1\n"), 1);
+	assert_int_equal(agent_cpu_highest("0-3,8,16-31\n"), 31);
+	assert_int_equal(agent_cpu_highest("0-255"), 255);
+	assert_int_equal(agent_cpu_highest(""), -1);
+	assert_int_equal(agent_cpu_highest("\n"), -1);
+	assert_int_equal(agent_cpu_highest("all"), -1);
+	assert_int_equal(agent_cpu_highest("0-x"), -1);
+}
 
 /* What no draw can be, and what is only long. */
 static void damaged_countdowns(void **state)
@@ -637,13 +733,15 @@ static void damaged_countdowns(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(what_may_be_patched),
-		cmocka_unit_test(long_instructions_first),
-		cmocka_unit_test(what_may_not),
-		cmocka_unit_test(not_across_pages),
-		cmocka_unit_test(what_stubs_understand),
-		cmocka_unit_test(damaged_countdowns),
+		cmocka_unit_test(what_may_be_patched),   cmocka_unit_test(long_instructions_first),
+		cmocka_unit_test(what_may_not),          cmocka_unit_test(not_across_pages),
+		cmocka_unit_test(what_stubs_understand), cmocka_unit_test(damaged_countdowns),
+		cmocka_unit_test(the_highest_processor),
+	};
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+
 #if defined(__x86_64__)
+	const struct CMUnitTest at_work[] = {
 		cmocka_unit_test(functions_do_what_they_did),
 		cmocka_unit_test(every_block_is_followed),
 		cmocka_unit_test(a_full_set_is_counted),
@@ -656,11 +754,17 @@ int main(void)
 		cmocka_unit_test(nothing_after_the_deadline),
 		cmocka_unit_test(samples_are_as_many_as_they_should_be),
 	};
-
-	return cmocka_run_group_tests(tests, set_up, NULL);
-#else
+	const struct CMUnitTest of_processors[] = {
+		cmocka_unit_test(moving_changes_nothing),
+		cmocka_unit_test(no_place_is_outside),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	failed += cmocka_run_group_tests_name("countdowns of threads", at_work, set_up_for_threads,
+	                                      NULL);
+	failed += cmocka_run_group_tests_name("countdowns of processors", at_work,
+	                                      set_up_for_processors, NULL);
+	failed += cmocka_run_group_tests_name("between processors", of_processors,
+	                                      set_up_for_processors, NULL);
 #endif
+	return failed;
 }
