@@ -105,13 +105,13 @@ class PostgresGroup(Postgres):
 
 def instructions(target):
     """User instructions of one piece of work. Not of the first calls after an attach, which
-    are others: a thread gets its countdown."""
-    target.do(target.warm)
+    are others: a thread, and a processor, gets its countdown."""
     cpu = min(os.sched_getaffinity(0))
     tasks = [int(t) for t in os.listdir(f"/proc/{target.pid}/task")]
     before = {t: os.sched_getaffinity(t) for t in tasks}
     for t in tasks:  # beside who steps it: no processor has to be woken for each step
         os.sched_setaffinity(t, {cpu})
+    target.do(target.warm)
     p = subprocess.Popen(["taskset", "-c", str(cpu), common.compiled("step_count"), str(target.pid)], stdin=subprocess.PIPE,
                          stdout=subprocess.PIPE, text=True)
     assert p.stdout.readline() == "stepping\n"
