@@ -247,7 +247,10 @@ int before_fill(const struct tracee *t, double rounding, struct profile *p, stru
 {
 	const char *name = knows_rounding(t) ? "[before attach]" : "[before attach, and rounding]";
 	const struct before *b = &t->before;
-	const struct interval_sum older = { b->bytes, 0, b->held.variance, b->held.samples };
+	/* unsure is of it only what is unsure of the younger ones, which were taken off */
+	const double unsure = fmin(b->held.estimate - b->held.seen, b->bytes);
+	const struct interval_sum older = { b->bytes, b->bytes - unsure, b->held.variance,
+		                            b->held.samples };
 	/* it is there for sure: the older ones are not more */
 	const struct interval_sum rest = { b->unsampled, b->unsampled, 0, 0 };
 	const struct interval_sum around = { rounding, rounding, 0, 0 };

@@ -48,14 +48,26 @@ const char *interval_text_range(const struct interval_sum *s, bool is_bytes, cha
 	return units_range(low, high, is_bytes, buf, size);
 }
 
+/* Is it the estimate that one sample stands for? Then the variance is s^2 w (w-1), which is
+ * estimate * (estimate - seen); where a sample is only what makes a large figure unsure (older
+ * blocks, alloc/before.h), it is far less. */
+bool interval_text_is_one_sample(const struct interval_sum *s)
+{
+	return s->samples >= 1 && s->samples < 2 &&
+	       s->variance >= 0.5 * s->estimate * (s->estimate - s->seen);
+}
+
 const char *interval_text(const struct interval_sum *s, bool is_bytes, char *buf, size_t size)
 {
 	char range[2 * UNITS_BYTES], n[UNITS_BYTES];
 
 	if (!(s->samples >= 1))
 		snprintf(buf, size, "%s", "");
-	else if (s->samples < 2)
+	else if (interval_text_is_one_sample(s))
 		snprintf(buf, size, "95 %%: %s, seen by one sample",
+		         interval_text_range(s, is_bytes, range, sizeof(range)));
+	else if (s->samples < 2)
+		snprintf(buf, size, "95 %%: %s",
 		         interval_text_range(s, is_bytes, range, sizeof(range)));
 	else
 		snprintf(buf, size, "95 %%: %s, %s samples",

@@ -16,6 +16,9 @@ enum { INTERVAL_TEXT_BYTES = 120 };
 struct interval_sum interval_text_row(const struct view *v, size_t row);
 struct interval_sum interval_text_total(const struct view *v);
 
+/* Does the figure rest on a single sample? */
+bool interval_text_is_one_sample(const struct interval_sum *s);
+
 /* "95 %: 1.2–3.4 MiB, 12 samples"; one sample is said in words. "" without samples. */
 const char *interval_text(const struct interval_sum *s, bool is_bytes, char *buf, size_t size);
 /* As above, without the number of samples: "1.2–3.4 MiB". */

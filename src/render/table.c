@@ -163,7 +163,7 @@ static void put_interval(const struct table *t, size_t row, size_t indent, size_
 		fprintf(t->to, "\n%*s", (int)indent, "");
 	else
 		fputs("  ", t->to);
-	fputs(paint(t, sum.samples < 2 ? "\033[33m" : "\033[2m"), t->to);
+	fputs(paint(t, interval_text_is_one_sample(&sum) ? "\033[33m" : "\033[2m"), t->to);
 	escape_text(t->to, text, room);
 	fputs(paint(t, "\033[0m"), t->to);
 }

@@ -121,6 +121,23 @@ def test_it_shrinks_as_older_blocks_are_freed(truth, record, preload):
     assert abs(result["held_bytes"] - said["asked"]) < noise
 
 
+def test_few_samples_make_a_large_row_no_less_sure(truth, record):
+    """What is not known of what is older is what is not known of the rest, be it that of one sample."""
+    t = truth()
+    t.command("fill 60000")
+    t.command("mark")
+    r = record(t.pid, sample=512 * 1024)
+    t.command("fill 1500")
+    time.sleep(0.2)
+    result = r.interrupt().json()
+    rows, _ = widths(result)
+    row = rows[BEFORE]
+    assert row["bytes"] > 16 << 20 and 0 < result["samples_held"] < 20, result
+    # upwards there is a bound besides: what was there at the first look
+    unsure = 2 * (row["bytes"] - result["before_attach_bytes_low"])
+    assert 0 < row["bytes_high"] - row["bytes_low"] < 1.5 * unsure + 512 * 1024, (row, unsure)
+
+
 def test_exactly(truth, record):
     """Without samples there is no noise."""
     t = truth()
