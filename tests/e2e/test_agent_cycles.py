@@ -11,7 +11,7 @@ from victim import victim  # noqa: F401, a fixture
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the agent is for x86-64")
 CYCLES = int(os.environ.get("AGENT_CYCLES", "8"))
-PIECE = 50  # between two looks at the process
+PIECE = int(os.environ.get("AGENT_PIECE", "50"))  # between two looks at the process
 
 
 def our_mappings(pid):
