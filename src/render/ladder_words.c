@@ -33,8 +33,8 @@ const char *ladder_words_bytes(const struct ladder_words *w, int64_t v, bool sig
 	double d = fabs((double)v), unit = w->in_gib ? gib : mib;
 	const char *s = v < 0 ? "-" : sign && v > 0 ? "+" : "";
 
-	/* a change of 0.1 says too little, a size of 0.1 beside one of 100 enough */
-	if (d >= (sign ? 1 : 0.05) * unit || v == 0)
+	/* a change of 0.1 says too little, and so do 0.1 GiB; 0.1 MiB beside one of 100 enough */
+	if (d >= (sign || w->in_gib ? 1 : 0.05) * unit || v == 0)
 		snprintf(buf, size, "%s%.1f", s, d / unit);
 	else if (d >= mib)
 		snprintf(buf, size, "%s%.1fM", s, d / mib);
