@@ -200,12 +200,6 @@ int object_graph_node(struct object_graph *g, uint64_t address, uint64_t size, s
 	return 0;
 }
 
-void object_graph_set_type(struct object_graph *g, uint32_t node, uint32_t type,
-                           enum object_typed how)
-{
-	g->type[node] = type << 2 | (uint32_t)how;
-}
-
 uint32_t object_graph_find(const struct object_graph *g, uint64_t addr)
 {
 	for (size_t i = 0; i < g->n_nodes; i++) {
@@ -267,8 +261,8 @@ static inline int code_of_label(struct object_graph *g, uint32_t label, uint16_t
 	return 0;
 }
 
-int object_graph_edge(struct object_graph *g, uint32_t from, uint32_t to, uint32_t label,
-                      struct error *err)
+int object_graph_new_edge(struct object_graph *g, uint32_t from, uint32_t to, uint32_t label,
+                          struct error *err)
 {
 	uint16_t code;
 	int r;
@@ -284,10 +278,7 @@ int object_graph_edge(struct object_graph *g, uint32_t from, uint32_t to, uint32
 		            err);
 	if (r < 0)
 		return r;
-	while (g->n_started <= from)
-		g->first_edge[g->n_started++] = (uint32_t)g->n_edges;
-	g->to[g->n_edges] = to;
-	g->label_code[g->n_edges++] = code;
+	object_graph_put_edge(g, from, to, code);
 	return 0;
 }
 

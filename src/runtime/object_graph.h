@@ -156,11 +156,37 @@ const char *object_graph_name(const struct object_graph *g, uint32_t id);
 void object_graph_expect(struct object_graph *g, size_t n);
 /* A new node; its id is n_nodes before the call. -E2BIG at 2^32 - 1 nodes. */
 int object_graph_node(struct object_graph *g, uint64_t address, uint64_t size, struct error *err);
-void object_graph_set_type(struct object_graph *g, uint32_t node, uint32_t type,
-                           enum object_typed how);
+static inline void object_graph_set_type(struct object_graph *g, uint32_t node, uint32_t type,
+                                         enum object_typed how)
+{
+	g->type[node] = type << 2 | (uint32_t)how;
+}
+
+/* Where there is room for it. */
+static inline void object_graph_put_edge(struct object_graph *g, uint32_t from, uint32_t to,
+                                         uint16_t label_code)
+{
+	while (g->n_started <= from)
+		g->first_edge[g->n_started++] = (uint32_t)g->n_edges;
+	g->to[g->n_edges] = to;
+	g->label_code[g->n_edges++] = label_code;
+}
+
+/* object_graph_edge() when something is to be made for it. */
+int object_graph_new_edge(struct object_graph *g, uint32_t from, uint32_t to, uint32_t label,
+                          struct error *err);
+
 /* Edges of node @from: ascending @from only. */
-int object_graph_edge(struct object_graph *g, uint32_t from, uint32_t to, uint32_t label,
-                      struct error *err);
+static inline int object_graph_edge(struct object_graph *g, uint32_t from, uint32_t to,
+                                    uint32_t label, struct error *err)
+{
+	if (from >= g->n_nodes || from + 1 < g->n_started || g->n_edges >= g->cap_edges ||
+	    label >= g->n_text_codes || !g->text_codes[label])
+		return object_graph_new_edge(g, from, to, label, err);
+	object_graph_put_edge(g, from, to, (uint16_t)(g->text_codes[label] - 1));
+	return 0;
+}
+
 /* The label of an edge that has none. */
 int object_graph_set_label(struct object_graph *g, size_t edge, uint32_t label, struct error *err);
 /* After the last edge: fills first_edge of the nodes that have none. */

@@ -355,6 +355,58 @@ bool go_claims_closure_name(struct go_claims *c, uint64_t at, struct go_claims_t
 	return name[0] && ret->text;
 }
 
+/* What is claimed of a small object, or one without pointers, and what of it has a say in whether
+ * that is so; false: more has. */
+static bool look_of(struct go_claims *c, const struct claim *k, size_t span, uint32_t slot,
+                    struct go_claims_said *ret)
+{
+	const struct go_objects_span *s = &c->objects->spans[span];
+
+	*ret = (struct go_claims_said){ .n = k->n,
+		                        .elemsize = s->elemsize,
+		                        .type = k->type,
+		                        .what = (uint8_t)k->what,
+		                        .no_scan = s->no_scan };
+	return s->no_scan || go_objects_mask(c->objects, span, slot - s->first, &ret->mask);
+}
+
+static bool looks_the_same(const struct go_claims_said *a, const struct go_claims_said *b)
+{
+	return a->mask == b->mask && a->type == b->type && a->elemsize == b->elemsize &&
+	       a->n == b->n && a->what == b->what && a->no_scan == b->no_scan;
+}
+
+static enum go_claims_verdict verdict_of(const struct go_claims_said *said)
+{
+	if (!said->agreed)
+		return GO_CLAIMS_REFUSED;
+	return said->is.text ? GO_CLAIMS_AGREED : GO_CLAIMS_SILENT;
+}
+
+static enum go_claims_verdict judge_object(struct go_claims *c, const struct claim *k,
+                                           uint64_t offset, size_t span, uint32_t slot,
+                                           struct go_claims_type *ret)
+{
+	struct go_claims_said said, *lately = NULL;
+	bool many;
+
+	if (!offset && look_of(c, k, span, slot, &said))
+		lately = &c->said_lately[(said.mask * 31 + said.type * 7 + said.elemsize / WORD +
+		                          said.n) %
+		                         ARRAY_SIZE(c->said_lately)];
+	if (lately && looks_the_same(lately, &said)) {
+		*ret = lately->is;
+		return verdict_of(lately);
+	}
+	said.agreed = is_object(c, k, offset, span, slot, &many);
+	said.is = said.agreed ? go_claims_name(c, k->type, many) : (struct go_claims_type){ 0 };
+	/* of a channel its own words have a say, too */
+	if (lately && !go_types_get(c->types, k->type)->is_channel)
+		*lately = said;
+	*ret = said.is;
+	return verdict_of(&said);
+}
+
 enum go_claims_verdict go_claims_judge(struct go_claims *c, const struct go_types_slot *slot,
                                        uint64_t at, uint64_t value, size_t span, uint32_t n,
                                        struct go_claims_type *ret)
@@ -384,11 +436,8 @@ enum go_claims_verdict go_claims_judge(struct go_claims *c, const struct go_type
 		*ret = (struct go_claims_type){ c->string_data, 0 };
 		return GO_CLAIMS_AGREED;
 	}
-	if ((k.what == OBJECT || k.what == ELEMENTS) && is_object(c, &k, offset, span, n, &many)) {
-		*ret = go_claims_name(c, k.type, many);
-		return ret->text ? GO_CLAIMS_AGREED : GO_CLAIMS_SILENT;
-	}
-	return GO_CLAIMS_REFUSED;
+	return k.what == OBJECT || k.what == ELEMENTS ? judge_object(c, &k, offset, span, n, ret)
+	                                              : GO_CLAIMS_REFUSED;
 }
 
 bool go_claims_follow(struct go_claims *c, const struct go_types_slot *slot, uint64_t at,

@@ -11,6 +11,11 @@
 #include "runtime/go/go_objects.h"
 #include "runtime/go/go_types.h"
 
+/* The type of an object: layout is type << 1 | "an array of it"; 0: only the text is known. */
+struct go_claims_type {
+	uint32_t text, layout;
+};
+
 struct go_claims {
 	struct go_types *types; /* NULL: there are none */
 	struct go_objects *objects;
@@ -26,6 +31,15 @@ struct go_claims {
 		uint64_t mask;
 		uint32_t type, times;
 	} compared_lately[512];
+	/* What was said lately: the same of all objects that look the same. */
+	struct go_claims_said {
+		uint64_t n, elemsize, mask; /* claimed; seen */
+		uint32_t type;              /* claimed */
+		uint8_t what;               /* claimed; 0: nothing yet */
+		bool no_scan;
+		bool agreed;
+		struct go_claims_type is; /* if agreed */
+	} said_lately[256];
 	/* Of a size class: the least that gets one of it. */
 	struct {
 		uint64_t elemsize, least;
@@ -46,11 +60,6 @@ static inline void go_claims_look_into(struct go_claims *c, const uint8_t *value
 	c->value = value;
 	c->value_bytes = bytes;
 }
-
-/* The type of an object: layout is type << 1 | "an array of it"; 0: only the text is known. */
-struct go_claims_type {
-	uint32_t text, layout;
-};
 
 /* The pointer word at address @at is @slot of its holder's type and has @value, which points into
  * slot @n (number within all) of span @span: true, and *ret. */

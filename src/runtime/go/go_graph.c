@@ -97,17 +97,20 @@ struct met {
 /* By malloc header or large span. */
 static int set_described(struct making *m, uint32_t node, size_t span, uint32_t slot)
 {
-	uint64_t type = m->options && m->options->no_types
+	const struct go_objects_span *s = &m->o.spans[span];
+	uint64_t type = !go_objects_has_types(s) || (m->options && m->options->no_types)
 	                        ? 0
-	                        : go_objects_type(&m->o, span, slot - m->o.spans[span].first);
-	uint64_t key = hash_u64(type) ^ m->o.spans[span].elemsize, *found;
-	struct described *lately = &m->described_lately[key % ARRAY_SIZE(m->described_lately)];
+	                        : go_objects_type(&m->o, span, slot - s->first);
+	uint64_t key, *found;
+	struct described *lately;
 	struct go_claims_type t;
 	int r = 0;
 
 	m->layout[node] = 0;
 	if (!type)
 		return 0;
+	key = hash_u64(type) ^ s->elemsize;
+	lately = &m->described_lately[key % ARRAY_SIZE(m->described_lately)];
 	found = lately->is_known && lately->key == key ? &lately->value
 	                                               : hash_map_get(&m->described, key);
 	if (found) {
@@ -144,7 +147,7 @@ static bool wants_type(const struct making *m, const struct met *to)
 {
 	const struct go_objects_span *in = &m->o.spans[to->span];
 
-	return !m->layout[to->node] && (!m->g.type[to->node] || in->has_header || in->large_type);
+	return !m->layout[to->node] && (!m->g.type[to->node] || go_objects_has_types(in));
 }
 
 static int give_type(struct making *m, const struct met *to, const struct go_claims_type *t)
@@ -405,7 +408,7 @@ static int add_pointer(void *arg, uint32_t offset, uint64_t value)
 	struct met to;
 	/* two pointers side by side are no interface: its type is no pointer to the collector */
 	bool beside = offset && m->last_offset + WORD != offset && !m->layout_of_from;
-	int r = meet(m, value, &to);
+	int r = value ? meet(m, value, &to) : 0;
 
 	m->last_offset = offset;
 	if (r <= 0)
@@ -421,6 +424,20 @@ static int add_pointer(void *arg, uint32_t offset, uint64_t value)
 	if (m->is_second)
 		return add_label(m, to.node, label);
 	return object_graph_edge(&m->g, m->queue.n_taken - 1, to.node, label, m->err);
+}
+
+static int scan(struct making *m, size_t span, uint32_t slot)
+{
+	struct go_objects_span *s = &m->o.spans[span];
+	const uint8_t *memory = s->bits ? go_objects_memory(&m->o, s) : NULL;
+	int r;
+
+	if (!memory)
+		return go_objects_scan(&m->o, span, slot, add_pointer, m);
+	s->pins++;
+	r = go_objects_scan_small(s, memory, slot, add_pointer, m);
+	s->pins--;
+	return r;
 }
 
 static int look_at(struct making *m, uint32_t node)
@@ -439,7 +456,7 @@ static int look_at(struct making *m, uint32_t node)
 		m->layout_of_holder = m->layout[node];
 	}
 	m->layout_of_from = m->layout[node] && m->holder.size ? m->layout[node] : 0;
-	return go_objects_scan(&m->o, span, slot - s->first, add_pointer, m);
+	return scan(m, span, slot - s->first);
 }
 
 /* Objects whose type was found out too late to be of use to what they refer to. */

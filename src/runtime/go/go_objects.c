@@ -335,7 +335,7 @@ static void find_bits(struct go_objects *o, struct go_objects_span *s)
 	s->tried = true;
 	if (!has_bits(o, s))
 		return;
-	memory = go_span_memory_get(&o->memory, s);
+	memory = go_objects_memory(o, s);
 	if (memory)
 		s->bits = keep_bits(o,
 		                    memory + bytes - bits -
@@ -489,11 +489,11 @@ static int scan(struct go_objects *o, struct go_objects_span *x, const uint8_t *
 {
 	uint64_t at = (uint64_t)slot * x->elemsize, words = x->elemsize / WORD;
 
+	if (x->bits)
+		return go_objects_scan_small(x, memory, slot, fn, arg);
 	memory += at;
 	if (o->module->layout->bits != GO_BITS_SPAN)
 		return scan_arena(o, x->start + at, memory, words, fn, arg);
-	if (x->bits)
-		return scan_bits(memory, x->bits, at / WORD, words, 0, fn, arg);
 	if (x->has_header)
 		return value_at(memory)
 		               ? scan_type(o, value_at(memory), memory + WORD, words - 1, fn, arg)
@@ -511,7 +511,7 @@ int go_objects_scan(struct go_objects *o, size_t s, uint32_t slot, go_objects_fn
 		return 0;
 	if (!x->tried)
 		find_bits(o, x);
-	memory = go_span_memory_get(&o->memory, x);
+	memory = go_objects_memory(o, x);
 	if (!memory)
 		return 0;
 	x->pins++;
@@ -534,20 +534,6 @@ int go_objects_offsets(struct go_objects *o, size_t s, uint32_t slot, go_objects
 	                 fn, arg);
 }
 
-bool go_objects_mask(struct go_objects *o, size_t s, uint32_t slot, uint64_t *ret)
-{
-	const struct go_objects_span *x = &o->spans[s];
-	const uint64_t words = x->elemsize / WORD, first = slot * words;
-	const uint8_t *bits = go_objects_bits(o, s);
-
-	if (!bits || words > 64)
-		return false;
-	*ret = some_bits(bits, first, words < SOME ? words : SOME);
-	if (words > SOME)
-		*ret |= some_bits(bits, first + SOME, words - SOME) << SOME;
-	return true;
-}
-
 uint64_t go_objects_word(struct go_objects *o, uint64_t at)
 {
 	const uint64_t offset = go_objects_offset(o, at);
@@ -558,7 +544,7 @@ uint64_t go_objects_word(struct go_objects *o, uint64_t at)
 	if (k)
 		x = &o->spans[k - 1];
 	if (x && !x->no_scan && x->end - at >= WORD)
-		memory = go_span_memory_get(&o->memory, x);
+		memory = go_objects_memory(o, x);
 	return memory ? value_at(memory + (at - x->start)) : word(o, at);
 }
 
@@ -569,6 +555,6 @@ uint64_t go_objects_type(struct go_objects *o, size_t s, uint32_t slot)
 
 	if (x->no_scan || !x->has_header)
 		return x->large_type;
-	memory = go_span_memory_get(&o->memory, x);
+	memory = go_objects_memory(o, x);
 	return memory ? value_at(memory + (uint64_t)slot * x->elemsize) : 0;
 }

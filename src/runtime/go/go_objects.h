@@ -8,6 +8,7 @@
  */
 
 #include <stdint.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "runtime/go/go_heap.h"
@@ -129,10 +130,76 @@ typedef int (*go_objects_fn)(void *arg, uint32_t offset, uint64_t value);
 int go_objects_scan(struct go_objects *o, size_t s, uint32_t slot, go_objects_fn fn, void *arg);
 /* Which words of it are pointers; the values are not looked at and said to be 0. */
 int go_objects_offsets(struct go_objects *o, size_t s, uint32_t slot, go_objects_fn fn, void *arg);
+/* The memory of a span; as go_span_memory_get(). */
+static inline const uint8_t *go_objects_memory(struct go_objects *o, struct go_objects_span *x)
+{
+	if (!x->memory)
+		return go_span_memory_get(&o->memory, x);
+	x->is_used = true;
+	return x->memory;
+}
+
+/* Bits [@first, @first + @n) of a span's, at most 64. They come in whole words. */
+static inline uint64_t go_objects_some_bits(const uint8_t *bits, uint64_t first, uint64_t n)
+{
+	const uint64_t shift = first % 64;
+	uint64_t set, more;
+
+	memcpy(&set, bits + first / 64 * sizeof(set), sizeof(set));
+	set >>= shift;
+	if (shift + n > 64) {
+		memcpy(&more, bits + (first / 64 + 1) * sizeof(more), sizeof(more));
+		set |= more << (64 - shift);
+	}
+	return n < 64 ? set & ((1ull << n) - 1) : set;
+}
+
 /* The same as bits, the lowest for the first word, of an object whose span has heap bits (up to 512
  * bytes); false: it has none, or they are not there. */
-bool go_objects_mask(struct go_objects *o, size_t s, uint32_t slot, uint64_t *ret);
+static inline bool go_objects_mask(struct go_objects *o, size_t s, uint32_t slot, uint64_t *ret)
+{
+	const struct go_objects_span *x = &o->spans[s];
+	const uint64_t words = x->elemsize / sizeof(*ret);
+	const uint8_t *bits = x->bits ? x->bits : go_objects_bits(o, s);
+
+	if (!bits || words > 64)
+		return false;
+	*ret = go_objects_some_bits(bits, slot * words, words);
+	return true;
+}
+
+/* As go_objects_scan(), of an object whose span has heap bits and is at hand, at @memory: who calls
+ * it with a function that the compiler sees has one loop. */
+static inline int go_objects_scan_small(const struct go_objects_span *x, const uint8_t *memory,
+                                        uint32_t slot, go_objects_fn fn, void *arg)
+{
+	const uint64_t all = x->elemsize / sizeof(uint64_t), first = slot * all;
+
+	memory += slot * x->elemsize;
+	for (uint64_t w = 0; w < all; w += 64) {
+		uint64_t set = go_objects_some_bits(x->bits, first + w,
+		                                    all - w < 64 ? all - w : 64);
+
+		for (; set; set &= set - 1) {
+			const uint64_t at = (w + (uint64_t)__builtin_ctzll(set)) * sizeof(uint64_t);
+			uint64_t value;
+			int r;
+
+			memcpy(&value, memory + at, sizeof(value));
+			r = fn(arg, (uint32_t)at, value);
+			if (r)
+				return r;
+		}
+	}
+	return 0;
+}
 /* The word at @at, wherever it is; 0: it is not there. */
 uint64_t go_objects_word(struct go_objects *o, uint64_t at);
+/* Does the runtime say of the span's objects what they are? */
+static inline bool go_objects_has_types(const struct go_objects_span *x)
+{
+	return x->has_header || x->large_type;
+}
+
 /* The runtime's own type of an object (malloc header, largeType); 0: not known. */
 uint64_t go_objects_type(struct go_objects *o, size_t s, uint32_t slot);
