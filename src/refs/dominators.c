@@ -7,20 +7,21 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "base/spare.h"
 
 enum { NO_TIER = 255, AHEAD = 16 };
 
 void dominators_drop_order(struct dominators *d)
 {
-	free(d->order);
-	free(d->end);
+	spare_give(d->order);
+	spare_give(d->end);
 	d->order = d->end = NULL;
 }
 
 void dominators_clear(struct dominators *d)
 {
 	dominators_drop_order(d);
-	free(d->idom);
+	spare_give(d->idom);
 	free(d->tier);
 	free(d->kept);
 	*d = (struct dominators){ 0 };
@@ -28,14 +29,10 @@ void dominators_clear(struct dominators *d)
 
 /* ---- arrays of one number for each vertex, which the steps hand to each other ---- */
 
-enum { LENT = 5 };
-
 struct work {
 	const struct object_graph *g;
 	struct dominators *d;
-	uint32_t first_leaf;   /* node: it and those behind it refer to nothing */
-	uint32_t *spare[LENT]; /* owned */
-	size_t n_spare;
+	uint32_t first_leaf; /* node: it and those behind it refer to nothing */
 
 	/* numbers: depth first, from 1, the common root's */
 	uint32_t n;
@@ -56,17 +53,13 @@ static void work_clear(struct work *w)
 	uint32_t *const all[] = { w->number, w->vertex, w->parent, w->semi, w->ancestor, w->least };
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
-		free(all[i]);
-	while (w->n_spare)
-		free(w->spare[--w->n_spare]);
+		spare_give(all[i]);
 	free(w->others);
 }
 
 static int lend(struct work *w, uint32_t **ret, struct error *err)
 {
-	const size_t bytes = (w->d->n + 2) * sizeof(**ret);
-
-	*ret = w->n_spare ? w->spare[--w->n_spare] : malloc(bytes);
+	*ret = spare_take((w->d->n + 2) * sizeof(**ret));
 	return *ret ? 0 : error_oom(err);
 }
 
@@ -79,10 +72,9 @@ static int lend_zeros(struct work *w, uint32_t **ret, struct error *err)
 	return r;
 }
 
-static void give_back(struct work *w, uint32_t **array)
+static void give_back(uint32_t **array)
 {
-	w->spare[w->n_spare++] = *array;
-	*array = NULL;
+	spare_give(take_ptr(*array));
 }
 
 /* ---- depth first ---- */
@@ -223,11 +215,11 @@ static int number_all(struct work *w, struct error *err)
 		}
 		last[tier] = w->n;
 	}
+	give_back(&next);
 	if (r < 0)
 		return r;
 	find_tiers(w, last);
-	give_back(w, &w->number);
-	give_back(w, &next);
+	give_back(&w->number);
 	return r;
 }
 
@@ -282,8 +274,8 @@ static int find_semi(struct work *w, struct error *err)
 		}
 		w->semi[i] = w->least[i] = semi;
 	}
-	give_back(w, &w->ancestor);
-	give_back(w, &w->least);
+	give_back(&w->ancestor);
+	give_back(&w->least);
 	free(w->others);
 	w->others = NULL;
 	return 0;
@@ -300,7 +292,7 @@ static void find_idom(struct work *w)
 			x = w->parent[x];
 		w->parent[i] = x;
 	}
-	give_back(w, &w->semi);
+	give_back(&w->semi);
 }
 
 /* ---- the tree ---- */
@@ -347,8 +339,8 @@ static int make_tree(struct work *w, struct error *err)
 			d->end[behind[i] - count[i]] = behind[i];
 		d->n_order = w->n;
 	}
-	free(count);
-	free(behind);
+	spare_give(count);
+	spare_give(behind);
 	return r;
 }
 

@@ -8,12 +8,13 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "base/spare.h"
 
 enum { FRAME_BYTES = 1024, LATELY = 1 << 10, AHEAD = 8 };
 
 void paths_clear(struct paths *p)
 {
-	free(p->place);
+	spare_give(p->place);
 	free(p->places);
 	object_graph_clear(&p->texts);
 	hash_map_clear(&p->index);
@@ -323,12 +324,17 @@ static void sum_up(const struct walk *w)
 	}
 }
 
+static void give(uint32_t **array)
+{
+	spare_give(*array);
+}
+
 int paths_compute(const struct object_graph *g, const struct dominators *d, const struct shared *s,
                   enum refs_view view, const bool *wanted, struct paths *ret, struct error *err)
 {
 	cleanup(paths_clear) struct paths p = { .is_plain = ret->is_plain };
 	const uint32_t first_leaf = object_graph_first_leaf(g);
-	cleanup_free uint32_t *queue = malloc(((size_t)first_leaf + 1) * sizeof(*queue));
+	cleanup(give) uint32_t *queue = spare_take(((size_t)first_leaf + 1) * sizeof(*queue));
 	cleanup_free uint32_t *of_set = malloc((s->n_sets + 1) * sizeof(*of_set));
 	struct walk w = { .g = g,
 		          .d = d,
@@ -340,7 +346,7 @@ int paths_compute(const struct object_graph *g, const struct dominators *d, cons
 		          .of_set = of_set };
 	int r = 0;
 
-	p.place = malloc((g->n_nodes + 1) * sizeof(*p.place));
+	p.place = spare_take((g->n_nodes + 1) * sizeof(*p.place));
 	if (!queue || !of_set || !p.place)
 		return error_oom(err);
 	memset(of_set, 0xff, (s->n_sets + 1) * sizeof(*of_set));

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/spare.h"
 #include "refs/paths.h"
 #include "refs/refs.h"
 #include "refs/refs_births.h"
@@ -400,6 +401,7 @@ int refs_profile(const struct object_graph *g, const struct refs_options *o, str
 	dominators_drop_order(&m.d);
 	if (r == 0 && o->view != REFS_TYPES)
 		r = paths_compute(g, &m.d, &m.s, o->view, m.wanted, &m.p, err);
+	spare_drop();
 	if (r == 0)
 		r = profile_new(&m.to, value_types, ARRAY_SIZE(value_types), 1, err);
 	if (r == 0)

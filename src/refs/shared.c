@@ -8,6 +8,7 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "base/spare.h"
 
 enum { LATELY = 256, ROUNDS = 64 };
 
@@ -19,7 +20,7 @@ struct joined {
 
 void shared_clear(struct shared *s)
 {
-	free(s->set);
+	spare_give(s->set);
 	free(s->sets);
 	free(s->roots);
 	hash_map_clear(&s->index);
@@ -309,13 +310,15 @@ int shared_compute(const struct object_graph *g, const struct dominators *d, str
                    struct error *err)
 {
 	cleanup(shared_clear) struct shared s = { 0 };
-	cleanup_free uint32_t *top = malloc(d->n * sizeof(*top));
+	uint32_t *top = spare_take(d->n * sizeof(*top));
 	struct links l = { 0 };
 	int r = 0;
 
-	s.set = malloc(d->n * sizeof(*s.set));
-	if (!top || !s.set)
+	s.set = top ? spare_take(d->n * sizeof(*s.set)) : NULL;
+	if (!s.set) {
+		spare_give(top);
 		return error_oom(err);
+	}
 	s.n_vertices = d->n;
 	memset(s.set, 0xff, d->n * sizeof(*s.set));
 	for (uint32_t k = 0; r == 0 && k < d->n_roots; k++)
@@ -326,6 +329,7 @@ int shared_compute(const struct object_graph *g, const struct dominators *d, str
 	if (r == 0)
 		r = spread(&s, d, &l, err);
 	free(l.items);
+	spare_give(top);
 	if (r < 0)
 		return r;
 	add_up(g, d, &s);

@@ -9,6 +9,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/search.h"
+#include "base/spare.h"
 
 enum { FIRST_NODES = 1024 };
 
@@ -27,6 +28,7 @@ void object_graph_clear(struct object_graph *g)
 	free(g->text_codes);
 	hash_map_clear(&g->size_codes);
 	hash_map_clear(&g->index);
+	spare_drop();
 	*g = (struct object_graph){ 0 };
 }
 
@@ -327,13 +329,17 @@ uint32_t object_graph_first_leaf(const struct object_graph *g)
 static int move(void *items, size_t each, const struct object_graph *g, const uint32_t *turn,
                 struct error *err)
 {
-	char **from = items, *to = calloc(g->cap_nodes, each);
+	char **from = items, *to = spare_take(g->cap_nodes * each);
 
 	if (!to)
 		return error_oom(err);
 	for (size_t i = 0; i < g->n_nodes; i++)
 		memcpy(to + turn[i] * each, *from + i * each, each);
-	free(*from);
+	/* nobody will want others of another size */
+	if (each == sizeof(*turn))
+		spare_give(*from);
+	else
+		free(*from);
 	*from = to;
 	return 0;
 }

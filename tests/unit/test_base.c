@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -14,6 +15,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/search.h"
+#include "base/spare.h"
 #include "base/utf8.h"
 
 static void error_is_built_outwards(void **state)
@@ -137,6 +139,37 @@ static void partition_point_is_the_first_that_is_not(void **state)
 	}
 }
 
+/* Of two that are large enough the smaller one; none that is small, or more than twice as large. */
+static void a_large_block_that_was_given_is_taken_again(void **state)
+{
+	void *small = malloc(1000), *four = malloc(4 << 20), *six = malloc(6 << 20);
+	void *a, *b, *c;
+
+	(void)state;
+	assert_non_null(small);
+	assert_non_null(four);
+	assert_non_null(six);
+	spare_give(small);
+	spare_give(six);
+	spare_give(four);
+	spare_give(NULL);
+	a = spare_take(1 << 20);
+	assert_ptr_not_equal(a, four);
+	assert_ptr_not_equal(a, six);
+	b = spare_take((4 << 20) - 100);
+	assert_ptr_equal(b, four);
+	c = spare_take((4 << 20) - 100);
+	assert_ptr_equal(c, six);
+	memset(c, 1, 6 << 20);
+	free(a);
+	spare_give(b);
+	spare_give(c);
+	spare_drop();
+	a = spare_take(100);
+	assert_non_null(a);
+	free(a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -146,6 +179,7 @@ int main(void)
 		cmocka_unit_test(hash_map_keeps_what_it_was_given),
 		cmocka_unit_test(array_reserve_refuses_overflow),
 		cmocka_unit_test(partition_point_is_the_first_that_is_not),
+		cmocka_unit_test(a_large_block_that_was_given_is_taken_again),
 		cmocka_unit_test(json_is_valid_whatever_the_bytes),
 		cmocka_unit_test(utf8_refuses_what_is_not),
 	};

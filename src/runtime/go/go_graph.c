@@ -9,6 +9,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/hash.h"
+#include "base/spare.h"
 #include "runtime/go/go_account.h"
 #include "runtime/go/go_births.h"
 #include "runtime/go/go_changes.h"
@@ -592,8 +593,8 @@ static int walk(struct making *m)
 /* In the order of their turns. */
 static int reorder(struct making *m)
 {
-	free(take_ptr(m->node));
-	free(take_ptr(m->layout));
+	spare_give(take_ptr(m->node));
+	spare_give(take_ptr(m->layout));
 	go_span_memory_drop(&m->o.memory);
 	if (!m->g.n_nodes)
 		return 0;

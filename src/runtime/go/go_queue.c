@@ -4,13 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/spare.h"
+
 enum { FIRST = 1 << 13 };
 
 void go_queue_close(struct go_queue *q)
 {
 	free(q->head);
 	free(q->behind);
-	free(q->turn);
+	spare_give(q->turn);
 	free(q->taken);
 	*q = (struct go_queue){ 0 };
 }
