@@ -48,9 +48,22 @@ static void making_clear(struct making *m)
 
 /* ---- which roots ---- */
 
+/* "main.gList", or as tables have it, "main.gList *main.node". */
+static bool is_named(const struct object_graph *g, const struct object_root *root,
+                     const regex_t *re)
+{
+	char name[TEXT_BYTES];
+
+	snprintf(name, sizeof(name), "%s %s", object_graph_name(g, root->name),
+	         object_graph_name(g, root->type));
+	return regexec(re, object_graph_name(g, root->name), 0, NULL, 0) == 0 ||
+	       (root->type && regexec(re, name, 0, NULL, 0) == 0);
+}
+
 static int choose_roots(struct making *m)
 {
 	const struct refs_options *o = m->o;
+	bool is_any = false;
 	regex_t re;
 	int r;
 
@@ -70,10 +83,14 @@ static int choose_roots(struct making *m)
 		const struct object_root *root = &m->g->roots[i];
 
 		m->wanted[i] = (o->view != REFS_GOROUTINES || root->tier == OBJECT_TIER_STACK) &&
-		               regexec(&re, object_graph_name(m->g, root->name), 0, NULL, 0) == 0;
+		               is_named(m->g, root, &re);
+		is_any |= m->wanted[i];
 	}
 	regfree(&re);
-	return 0;
+	if (is_any || !o->only_from)
+		return 0;
+	error_set(m->err, ENOENT, "no root's name matches '%s'", o->only_from);
+	return error_hint(m->err, "the table roots of refs without --only-from has them all");
 }
 
 /* ---- samples ---- */
@@ -97,6 +114,11 @@ static int add_place(struct making *m, const struct paths_place *place)
 	return profile_add(m->to, frames, n, NULL, 0, values, m->err);
 }
 
+static const char *type_name(const struct object_graph *g, uint32_t type)
+{
+	return type ? object_graph_name(g, type) : "[unknown type]";
+}
+
 static int add_types_as_samples(struct making *m)
 {
 	const struct refs_types_row *rows = m->types;
@@ -104,10 +126,7 @@ static int add_types_as_samples(struct making *m)
 	for (size_t i = 0; i < m->n_types; i++) {
 		const int64_t values[] = { (int64_t)rows[i].objects, (int64_t)rows[i].bytes };
 		uint32_t frame;
-		int r = refs_frame(m->to,
-		                   rows[i].type ? object_graph_name(m->g, rows[i].type)
-		                                : "[unknown type]",
-		                   &frame, m->err);
+		int r = refs_frame(m->to, type_name(m->g, rows[i].type), &frame, m->err);
 
 		if (r == 0)
 			r = profile_add(m->to, &frame, 1, NULL, 0, values, m->err);
@@ -120,7 +139,7 @@ static int add_types_as_samples(struct making *m)
 /* ---- tables ---- */
 
 struct root_order {
-	uint32_t root;
+	uint32_t root, members;
 	uint64_t retained;
 };
 
@@ -128,7 +147,9 @@ static int more_first(const void *a, const void *b)
 {
 	const struct root_order *x = a, *y = b;
 
-	return x->retained > y->retained ? -1 : x->retained < y->retained;
+	if (x->retained != y->retained)
+		return x->retained > y->retained ? -1 : 1;
+	return x->members > y->members ? -1 : x->members < y->members;
 }
 
 static int add_roots(struct making *m, struct report *to)
@@ -148,7 +169,7 @@ static int add_roots(struct making *m, struct report *to)
 
 	for (uint32_t i = 0; r == 0 && i < g->n_roots; i++) {
 		if (!m->wanted || m->wanted[i])
-			order[n++] = (struct root_order){ i, m->d.kept[i].bytes };
+			order[n++] = (struct root_order){ i, 0, m->d.kept[i].bytes };
 	}
 	qsort(order, n, sizeof(*order), more_first);
 	for (size_t i = 0; r == 0 && i < n; i++) {
@@ -170,34 +191,58 @@ static int add_roots(struct making *m, struct report *to)
 	return r;
 }
 
+/* "main.serve" of "goroutines of main.serve (created by main.main)": what a narrow table has no
+ * room to say twice. */
+static void function_of(const char *name, char *buf, size_t size)
+{
+	const char *of = strstr(name, " of "), *end;
+
+	if (of)
+		name = of + 4;
+	end = strstr(name, " (created by ");
+	snprintf(buf, size, "%.*s", (int)(end ? (size_t)(end - name) : strlen(name)), name);
+}
+
+static int add_member(struct making *m, struct report_table *t, uint32_t root)
+{
+	const struct object_graph *g = m->g;
+	const struct object_root *k = &g->roots[root];
+	char function[TEXT_BYTES];
+
+	function_of(object_graph_name(g, k->name), function, sizeof(function));
+	return report_row(
+		t,
+		(struct report_figure[]){ report_cell_text(function), report_cell_int(k->members),
+	                                  report_cell_int(m->d.kept[root].bytes),
+	                                  report_cell_text(object_graph_name(g, k->state)),
+	                                  report_cell_text(object_graph_name(g, k->created_by)),
+	                                  report_cell_text(object_graph_name(g, k->name)) },
+		m->err);
+}
+
 /* Roots that are several goroutines, coroutines or threads. */
 static int add_members(struct making *m, struct report *to)
 {
-	static const char *const columns[] = { "name", "count", "created_by", "waiting",
-		                               "retained_bytes" };
+	static const char *const columns[] = { "function", "count",      "retained_bytes",
+		                               "waiting",  "created_by", "name" };
 	const struct object_graph *g = m->g;
-	struct report_table *t = NULL;
-	int r = 0;
+	cleanup_free struct root_order *order = calloc(g->n_roots + 1, sizeof(*order));
+	struct report_table *t;
+	size_t n = 0;
+	int r = order ? 0 : error_oom(m->err);
 
 	for (uint32_t i = 0; r == 0 && i < g->n_roots; i++) {
-		const struct object_root *k = &g->roots[i];
+		const uint32_t members = g->roots[i].members;
 
-		if (!k->members || (m->wanted && !m->wanted[i]))
-			continue;
-		if (!t)
-			r = report_table(to, "goroutines", columns, ARRAY_SIZE(columns), &t,
-			                 m->err);
-		if (r == 0)
-			r = report_row(
-				t,
-				(struct report_figure[]){
-					report_cell_text(object_graph_name(g, k->name)),
-					report_cell_int(k->members),
-					report_cell_text(object_graph_name(g, k->created_by)),
-					report_cell_text(object_graph_name(g, k->state)),
-					report_cell_int(m->d.kept[i].bytes) },
-				m->err);
+		if (members && (!m->wanted || m->wanted[i]))
+			order[n++] = (struct root_order){ i, members, m->d.kept[i].bytes };
 	}
+	if (r < 0 || !n)
+		return r;
+	qsort(order, n, sizeof(*order), more_first);
+	r = report_table(to, "goroutines", columns, ARRAY_SIZE(columns), &t, m->err);
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = add_member(m, t, order[i].root);
 	return r;
 }
 
@@ -209,13 +254,13 @@ static int add_types(struct making *m, struct report *to)
 	int r = report_table(to, "types", columns, ARRAY_SIZE(columns), &t, m->err);
 
 	for (size_t i = 0; r == 0 && i < m->n_types && i < TYPE_ROWS; i++)
-		r = report_row(t,
-		               (struct report_figure[]){
-				       report_cell_text(object_graph_name(m->g, rows[i].type)),
-				       report_cell_int(rows[i].objects),
-				       report_cell_int(rows[i].bytes),
-				       report_cell_int(rows[i].retained) },
-		               m->err);
+		r = report_row(
+			t,
+			(struct report_figure[]){ report_cell_text(type_name(m->g, rows[i].type)),
+		                                  report_cell_int(rows[i].objects),
+		                                  report_cell_int(rows[i].bytes),
+		                                  report_cell_int(rows[i].retained) },
+			m->err);
 	return r;
 }
 
@@ -262,14 +307,13 @@ static int add_big(struct making *m, struct report *to)
 			         object_graph_name(m->g, m->g->roots[top - m->d.n_nodes].name));
 		else
 			shared_name(&m->s, m->g, m->s.set[top], root, sizeof(root));
-		r = report_row(
-			t,
-			(struct report_figure[]){
-				report_cell_text(address),
-				report_cell_text(object_graph_name(m->g, m->g->type[big[i]] >> 2)),
-				report_cell_int(object_graph_size(m->g, big[i])),
-				report_cell_text(root) },
-			m->err);
+		r = report_row(t,
+		               (struct report_figure[]){
+				       report_cell_text(address),
+				       report_cell_text(type_name(m->g, m->g->type[big[i]] >> 2)),
+				       report_cell_int(object_graph_size(m->g, big[i])),
+				       report_cell_text(root) },
+		               m->err);
 	}
 	return r;
 }

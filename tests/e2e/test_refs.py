@@ -161,13 +161,19 @@ def test_goroutines(memwho, program):
         groups = {g["name"]: g for g in result["goroutines"]}
         hold = groups["goroutines of main.hold (created by main.main)"]
         assert (hold["count"], hold["created_by"], hold["waiting"]) == (4, "main.main", "chan receive")
-        assert near(hold["retained_bytes"], p.stack)
+        assert near(hold["retained_bytes"], p.stack) and hold["function"] == "main.hold"
+        order = [(g["retained_bytes"], g["count"]) for g in result["goroutines"]]
+        assert order == sorted(order, reverse=True) and len(order) > 3
         assert groups["goroutines of main.main"]["waiting"] == "sleep"
         own = [s for s in result["stacks"] if s["frames"][-1] == "goroutines of main.hold (created by main.main) ×4"]
         assert sum(s["bytes"] for s in own) == hold["retained_bytes"]
         # a frame of the runtime may have a word that hold() left there
         by_hold = sum(s["bytes"] for s in own if s["frames"][-2].startswith("main.hold"))
         assert by_hold >= 0.9 * hold["retained_bytes"], own
+    # a narrow table says in full what they run, and the largest first
+    rows = memwho("refs", p.pid, "--columns", 80).out.split("\ngoroutines\n")[1].splitlines()
+    assert rows[0].split()[:4] == ["function", "count", "retained_bytes", "waiting"]
+    assert rows[1].startswith("main.hold") and "chan receive" in rows[1], rows[:3]
 
 
 def test_stripped(memwho, program):
@@ -179,6 +185,10 @@ def test_stripped(memwho, program):
     kept = sorted((r["retained_bytes"] for r in result["roots"] if r["kind"] == "global"), reverse=True)
     for size, _ in sorted(p.roots.values(), reverse=True)[:4]:
         assert any(near(k, size) for k in kept), (size, kept[:20])
+    # the type of a map that only a variable holds is that of its groups
+    paths = [s["frames"][::-1] for s in result["stacks"]]
+    (held,) = [q for q in paths if q[1:] == ["map[int][]uint8", "[val] []uint8"]]
+    assert re.match(r"(data|bss)\+0x", held[0])
 
 
 # the whole list is `./dev matrix refs`
@@ -307,6 +317,9 @@ def test_views(memwho, program):
     assert near(sum(s["bytes"] for s in types["stacks"]), live)
     only = memwho("refs", p.pid, "--only-from", r"^main\.gList$", "--json").json()
     assert {s["frames"][-1].split(" ")[0] for s in only["stacks"]} == {"main.gList"}
+    named = memwho("refs", p.pid, "--only-from", r"^main\.gList \*main\.host$", "--json").json()
+    assert [r["name"] for r in named["roots"]] == [r["name"] for r in only["roots"]]
+    assert "no root's name matches" in memwho("refs", p.pid, "--only-from", "nobody", code=1).err
     stacks = memwho("refs", p.pid, "--view", "goroutines", "--json").json()
     assert all(r["kind"] == "stack" for r in stacks["roots"])
     out = memwho("refs", p.pid).out

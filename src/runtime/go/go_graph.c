@@ -16,6 +16,7 @@
 #include "runtime/go/go_check.h"
 #include "runtime/go/go_claims.h"
 #include "runtime/go/go_guess.h"
+#include "runtime/go/go_map_holders.h"
 #include "runtime/go/go_module.h"
 #include "runtime/go/go_names.h"
 #include "runtime/go/go_objects.h"
@@ -687,8 +688,10 @@ static int make(struct making *m, struct image *i, const char *version)
 		r = go_births_add(&m->o, m->node, &m->g, m->err);
 	if (r == 0)
 		r = reorder(m);
-	if (r == 0)
+	if (r == 0) {
+		go_map_holders_apply(&m->g);
 		account(m, version);
+	}
 	if (r == 0 && m->options && m->options->fresh)
 		r = compare(m);
 	return r;
