@@ -10,7 +10,7 @@
 #include "base/cleanup.h"
 #include "base/spare.h"
 
-enum { FRAME_BYTES = 1024, LATELY = 1 << 10, AHEAD = 8 };
+enum { FRAME_BYTES = 1024, LATELY = 1 << 10, AHEAD = 8, EDGES_AHEAD = 4 };
 
 void paths_clear(struct paths *p)
 {
@@ -268,10 +268,11 @@ static void look_ahead(const struct walk *w)
 		__builtin_prefetch(&w->g->to[v]);
 		__builtin_prefetch(&w->g->label_code[v]);
 	}
-	v = w->g->first_edge[w->queue[w->head + AHEAD / 2]];
-	if (v < w->g->n_edges) {
-		__builtin_prefetch(&w->p->place[w->g->to[v]]);
-		__builtin_prefetch(&w->g->type[w->g->to[v]]);
+	v = w->queue[w->head + AHEAD / 2];
+	for (uint32_t e = w->g->first_edge[v], end = w->g->first_edge[v + 1], k = 0;
+	     e < end && k < EDGES_AHEAD; e++, k++) {
+		__builtin_prefetch(&w->p->place[w->g->to[e]]);
+		__builtin_prefetch(&w->g->type[w->g->to[e]]);
 	}
 }
 
