@@ -574,14 +574,53 @@ static int guess_locals(struct making *m)
 	return r == 0 ? look_again(m) : r;
 }
 
+static int ask_for(void *arg, uint32_t offset, uint64_t value)
+{
+	struct making *m = arg;
+	size_t span;
+	const uint32_t slot = value ? go_objects_find(&m->o, value, &span) : UINT32_MAX;
+
+	(void)offset;
+	if (slot == UINT32_MAX)
+		return 0;
+	__builtin_prefetch(&m->node[slot], 1);
+	__builtin_prefetch(&m->o.spans[span]);
+	return 0;
+}
+
+/* What the next object leads to, and what is known of the one behind it: they lie anywhere, so they
+ * are asked for from memory early. */
+static void look_ahead(struct making *m)
+{
+	const uint32_t next = go_queue_next(&m->queue);
+	const struct go_objects_span *s;
+	size_t span = 0;
+	uint32_t behind, slot;
+
+	if (!next)
+		return;
+	behind = m->queue.turn[next - 1];
+	if (behind) {
+		__builtin_prefetch(&m->g.address[behind - 1]);
+		__builtin_prefetch(&m->layout[behind - 1]);
+		__builtin_prefetch(&m->queue.turn[behind - 1], 1);
+	}
+	slot = go_objects_find(&m->o, m->g.address[next - 1], &span);
+	s = &m->o.spans[span];
+	if (s->bits && s->memory)
+		go_objects_scan_small(s, s->memory, slot - s->first, ask_for, m);
+}
+
 static int walk(struct making *m)
 {
 	const struct object_graph_options *o = m->options;
 	uint32_t node;
 
 	while (!m->g.partial && go_queue_take(&m->queue, &node)) {
-		int r = look_at(m, node);
+		int r;
 
+		look_ahead(m);
+		r = look_at(m, node);
 		if (r < 0)
 			return r;
 		if (m->queue.n_taken % PROGRESS_EVERY == 0 && o && o->progress &&

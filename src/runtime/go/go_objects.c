@@ -19,6 +19,7 @@ enum {
 	ARENA_BITMAP = 2097152,   /* bytes of heapArena.bitmap, up to 1.19 */
 	ARENA_BITS = 1048576,     /* 1.20, 1.21; noMorePtrs behind it */
 	MAX_PAGES = 1 << 28,
+	MAX_BACK = 255, /* pages of a span: what struct go_objects_page can say */
 	/* of the heap's memory, what is held at once: a walk takes 39 bytes an object and 2 for
 	 * the spans, and 48 and 100 MiB are what there is */
 	HELD_LEAST = 40 << 20,
@@ -212,6 +213,36 @@ static void find_gap(struct go_objects *o)
 	o->bytes = o->high - o->low - largest;
 }
 
+/* 0: it has one of its own. */
+static uint8_t find_rule(struct go_objects *o, const struct go_objects_span *s)
+{
+	size_t k = 1;
+
+	if (s->n == 1 || s->end - s->start > MAX_BACK * GO_HEAP_PAGE)
+		return 0;
+	while (k <= o->n_rules &&
+	       (o->rules[k].n != s->n || o->rules[k].reciprocal != s->reciprocal))
+		k++;
+	if (k == ARRAY_SIZE(o->rules))
+		return 0;
+	if (k > o->n_rules) {
+		o->rules[k] = (struct go_objects_rule){ s->reciprocal, s->n };
+		o->n_rules++;
+	}
+	return (uint8_t)k;
+}
+
+static void index_span(struct go_objects *o, size_t span)
+{
+	const struct go_objects_span *s = &o->spans[span];
+	struct go_objects_page p = { .span = (uint32_t)span + 1,
+		                     .first = s->first,
+		                     .rule = find_rule(o, s) };
+
+	for (uint64_t a = s->start; a < s->end; a += GO_HEAP_PAGE, p.back++)
+		o->page[go_objects_offset(o, a) / GO_HEAP_PAGE] = p;
+}
+
 static int index_pages(struct go_objects *o, struct error *err)
 {
 	uint64_t n;
@@ -224,10 +255,8 @@ static int index_pages(struct go_objects *o, struct error *err)
 	o->page = calloc(n + 1, sizeof(*o->page));
 	if (!o->page)
 		return error_oom(err);
-	for (size_t i = 0; i < o->n_spans; i++) {
-		for (uint64_t a = o->spans[i].start; a < o->spans[i].end; a += GO_HEAP_PAGE)
-			o->page[go_objects_offset(o, a) / GO_HEAP_PAGE] = (uint32_t)i + 1;
-	}
+	for (size_t i = 0; i < o->n_spans; i++)
+		index_span(o, i);
 	return 0;
 }
 
@@ -539,7 +568,7 @@ uint64_t go_objects_word(struct go_objects *o, uint64_t at)
 	const uint64_t offset = go_objects_offset(o, at);
 	struct go_objects_span *x = NULL;
 	const uint8_t *memory = NULL;
-	uint32_t k = offset < UINT64_MAX ? o->page[offset / GO_HEAP_PAGE] : 0;
+	uint32_t k = offset < UINT64_MAX ? o->page[offset / GO_HEAP_PAGE].span : 0;
 
 	if (k)
 		x = &o->spans[k - 1];

@@ -52,7 +52,18 @@ struct go_objects {
 	 * mallocinit), and where something is in its way a heap goes on 1 TiB higher. */
 	uint64_t before_gap, behind_gap; /* bytes from low to it; its end; of none: high */
 	uint64_t bytes;                  /* from low to high without it */
-	uint32_t *page;                  /* span + 1 of each of these pages; owned */
+	/* Of each of these pages, so that to find a slot needs no look at its span; owned */
+	struct go_objects_page {
+		uint32_t span;  /* + 1; 0: none */
+		uint32_t first; /* number of the span's first slot */
+		uint8_t back;   /* pages from the span's start */
+		uint8_t rule;   /* how the span is divided; 0: the span says it */
+	} * page;
+	struct go_objects_rule {
+		uint64_t reciprocal;
+		uint32_t n;
+	} rules[256];
+	uint32_t n_rules; /* [0] is none */
 	uint32_t n_slots;
 	uint64_t taken_bytes, taken_objects;
 	uint64_t readable; /* bytes of the image that are there: of records no more can be */
@@ -84,25 +95,37 @@ static inline uint64_t go_objects_offset(const struct go_objects *o, uint64_t ad
 	                                               : UINT64_MAX;
 }
 
+static inline uint64_t go_objects_divide(uint64_t offset, uint64_t reciprocal)
+{
+	return (uint64_t)(((unsigned __int128)offset * reciprocal) >> 64);
+}
+
 /* The slot that @addr points into: its number; UINT32_MAX: none. Sets *ret_span. */
 static inline uint32_t go_objects_find(const struct go_objects *o, uint64_t addr, size_t *ret_span)
 {
 	const uint64_t offset = go_objects_offset(o, addr);
+	const struct go_objects_page *p;
 	const struct go_objects_span *s;
-	uint32_t k;
-	uint64_t n;
+	uint64_t n, end;
 
 	if (offset == UINT64_MAX)
 		return UINT32_MAX;
-	k = o->page[offset / GO_HEAP_PAGE];
-	if (!k)
+	p = &o->page[offset / GO_HEAP_PAGE];
+	if (!p->span)
 		return UINT32_MAX;
-	s = &o->spans[k - 1];
-	n = (uint64_t)(((unsigned __int128)(addr - s->start) * s->reciprocal) >> 64);
-	if (n >= s->n)
+	if (p->rule) {
+		n = go_objects_divide((uint64_t)p->back * GO_HEAP_PAGE + addr % GO_HEAP_PAGE,
+		                      o->rules[p->rule].reciprocal);
+		end = o->rules[p->rule].n;
+	} else {
+		s = &o->spans[p->span - 1];
+		n = go_objects_divide(addr - s->start, s->reciprocal);
+		end = s->n;
+	}
+	if (n >= end)
 		return UINT32_MAX;
-	*ret_span = k - 1;
-	return s->first + (uint32_t)n;
+	*ret_span = p->span - 1;
+	return p->first + (uint32_t)n;
 }
 /* Address of slot @n of span @s. */
 uint64_t go_objects_address(const struct go_objects_span *s, uint32_t slot);

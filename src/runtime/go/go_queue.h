@@ -83,6 +83,12 @@ static inline bool go_queue_take(struct go_queue *q, uint32_t *ret)
 	return true;
 }
 
+/* The one, + 1, that comes next if no other is added; 0: none, or one of another block. */
+static inline uint32_t go_queue_next(const struct go_queue *q)
+{
+	return q->current ? q->head[q->current - 1] : 0;
+}
+
 static inline bool go_queue_was_taken(const struct go_queue *q, uint32_t n)
 {
 	return q->taken[n / 8] >> n % 8 & 1;
