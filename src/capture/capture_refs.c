@@ -60,6 +60,16 @@ static int none_found(const struct image *i, const struct capture_refs_options *
 		"shows what the memory of any process is, `memwho alloc PID` who allocates it");
 }
 
+/* Of a core that was cut off what lies highest is missing: there Linux put the runtime's first
+ * mappings, which have its lists. */
+static int blame_the_core(uint64_t missing, struct error *err)
+{
+	return error_hint(err,
+	                  "%.1f MiB that its headers name are not in the file: the core was cut "
+	                  "off, and what a runtime knows of its heap lies at the end",
+	                  (double)missing / (1 << 20));
+}
+
 /* The first runtime that finds itself in @i makes the graph. */
 static int ask_runtimes(struct image *i, const struct capture_refs_options *o,
                         struct object_graph *ret, struct capture_refs_facts *facts,
@@ -78,9 +88,9 @@ static int ask_runtimes(struct image *i, const struct capture_refs_options *o,
 	}
 	facts->missing = image_missing(i);
 	facts->copied = image_copied(i);
-	if (r != 0)
-		return r < 0 ? r : 0;
-	return none_found(i, o, err);
+	if (r == 0)
+		r = none_found(i, o, err);
+	return r < 0 && facts->missing ? blame_the_core(facts->missing, err) : r < 0 ? r : 0;
 }
 
 /* ---- threads ---- */

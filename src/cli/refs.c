@@ -172,7 +172,10 @@ static int make_graph(const struct asked *a, const char *word, struct object_gra
 	int r;
 
 	if (is_file(word) && refs_file_is(word)) {
-		snprintf(facts->name, sizeof(facts->name), "saved graph");
+		const char *slash = strrchr(word, '/');
+
+		snprintf(facts->name, sizeof(facts->name), "saved graph %s",
+		         slash ? slash + 1 : word);
 		return refs_file_load(word, g, err);
 	}
 	if (is_file(word))
@@ -191,7 +194,10 @@ static int make_graph(const struct asked *a, const char *word, struct object_gra
 
 static void facts_target(const struct capture_refs_facts *f, char *buf, size_t size)
 {
-	snprintf(buf, size, "%s (%s%d)", f->name, f->is_core ? "core of " : "", f->pid);
+	if (!f->pid)
+		snprintf(buf, size, "%s", f->name);
+	else
+		snprintf(buf, size, "%s (%s%d)", f->name, f->is_core ? "core of " : "", f->pid);
 }
 
 static int add_facts(struct profile *p, const struct capture_refs_facts *f, struct error *err)
@@ -202,7 +208,7 @@ static int add_facts(struct profile *p, const struct capture_refs_facts *f, stru
 
 	facts_target(f, target, sizeof(target));
 	r = report_text(to, "target", "target", target, err);
-	if (r == 0 && !f->is_core)
+	if (r == 0 && f->pid && !f->is_core)
 		r = report_double(to, "pause_ms", "stood still", (double)f->pause_ns / 1e6, "ms",
 		                  err);
 	if (r == 0 && f->other[0])

@@ -15,7 +15,8 @@ int transform_merge(struct profile *to, const struct profile *from, struct error
  * value type named @type (NULL: each profile's default). Addresses do not
  * matter: frames are matched by function name, or module name and offset.
  * Labels "pid" and "tid" are left out, so that a restarted process compares.
- * Report: diff_type, before_total, after_total, delta_total. */
+ * Report: diff_type, before_total, after_total, delta_total; of reference
+ * graphs "result" = "refs-diff". */
 int transform_diff(const struct profile *before, const struct profile *after, const char *type,
                    struct profile **ret, struct error *err);
 

@@ -137,6 +137,13 @@ static int add_side(struct diff *d, const struct profile *from, size_t type, int
 	return r;
 }
 
+static bool is_refs(const struct profile *p)
+{
+	const struct report_figure *f = report_get(profile_report_const(p), "result");
+
+	return f && f->kind == REPORT_TEXT && f->text && !strcmp(f->text, "refs");
+}
+
 static int add_figures(struct profile *p, const struct profile *after, const char *type,
                        struct error *err)
 {
@@ -149,6 +156,8 @@ static int add_figures(struct profile *p, const struct profile *after, const cha
 		r = report_text(to, "target", target->title, target->text, err);
 	if (r == 0)
 		r = report_text(to, "diff_type", "Compared", type, err);
+	if (r == 0 && is_refs(after))
+		r = report_text(to, "result", NULL, "refs-diff", err);
 	if (r == 0)
 		r = report_int(to, "before_total", NULL, profile_total(p, BEFORE), unit, err);
 	if (r == 0)

@@ -80,12 +80,39 @@ static const char *separator(const char *buf)
 	return *buf ? " \xc2\xb7 " : "";
 }
 
+/* Ways to objects, or what changed in them. */
+static bool is_paths(const struct view *v)
+{
+	const char *result = text_of(profile_report_const(v->p), "result");
+
+	return result && (!strcmp(result, "refs") || !strcmp(result, "refs-diff"));
+}
+
+const char *figures_stack(const struct view *v)
+{
+	static const struct {
+		const char *type, *text;
+	} headers[] = {
+		{ "mapped_bytes", "Stack (who mapped \xe2\x86\x90 its callers)" },
+		{ "touched_bytes", "Stack (who touched first \xe2\x86\x90 its callers)" },
+		{ "calls", "Stack (who called \xe2\x86\x90 its callers)" },
+		{ "faults", "Stack (who faulted \xe2\x86\x90 its callers)" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(headers); i++) {
+		if (!strcmp(profile_type_at(v->p, v->type)->name, headers[i].type))
+			return headers[i].text;
+	}
+	return is_paths(v) ? "Path (object \xe2\x86\x90 what refers to it)"
+	                   : "Stack (who allocated \xe2\x86\x90 its callers)";
+}
+
 /* What a sample is: a ladder's are no stacks. */
 static const char *noun(const struct view *v)
 {
 	const char *result = text_of(profile_report_const(v->p), "result");
 
-	if (view_is_refs(v->p))
+	if (is_paths(v))
 		return "path";
 	return result && !strncmp(result, "ladder", 6) ? "row" : "stack";
 }

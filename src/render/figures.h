@@ -36,5 +36,10 @@ const char *figures_value(const struct report_figure *f, char *buf, size_t size)
 const char *figures_cell(const struct report_table *t, size_t row, size_t c, char *buf,
                          size_t size);
 
+/* What a row of the table of stacks is, by what the leaf did: "Stack (who allocated ← its
+ * callers)".
+ */
+const char *figures_stack(const struct view *v);
+
 /* What a value type is called in a picture: "memory held", "allocations" ... */
 const char *figures_type_name(const struct profile_type *t);

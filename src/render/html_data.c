@@ -158,6 +158,8 @@ static void put_head(struct data *d, const struct render_options *o)
 	json_bool(&d->j, warn);
 	json_key(&d->j, "reverse");
 	json_bool(&d->j, o && o->reverse);
+	json_key(&d->j, "stack");
+	json_string(&d->j, figures_stack(d->v));
 	json_key(&d->j, "ladder");
 	json_bool(&d->j, ladder_picture_is(d->v->p));
 	json_key(&d->j, "inverted");

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <ctype.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -50,24 +51,15 @@ static size_t figures_columns(const struct table *t)
 	return n + 2;
 }
 
-/* What the leaf of a stack did. */
-static const char *stack_header(const struct view *v)
+/* As the others: "STACK (who allocated ...". */
+static void put_stack_header(FILE *to, const char *text)
 {
-	static const struct {
-		const char *type, *text;
-	} headers[] = {
-		{ "mapped_bytes", "STACK (who mapped \xe2\x86\x90 its callers)" },
-		{ "touched_bytes", "STACK (who touched first \xe2\x86\x90 its callers)" },
-		{ "calls", "STACK (who called \xe2\x86\x90 its callers)" },
-		{ "faults", "STACK (who faulted \xe2\x86\x90 its callers)" },
-	};
+	const size_t n = strcspn(text, " ");
 
-	for (size_t i = 0; i < ARRAY_SIZE(headers); i++) {
-		if (!strcmp(profile_type_at(v->p, v->type)->name, headers[i].type))
-			return headers[i].text;
-	}
-	return view_is_refs(v->p) ? "PATH (object \xe2\x86\x90 what refers to it)"
-	                          : "STACK (who allocated \xe2\x86\x90 its callers)";
+	fputs("  ", to);
+	for (size_t i = 0; i < n; i++)
+		fputc(toupper((unsigned char)text[i]), to);
+	fputs(text + n, to);
 }
 
 static void put_header(const struct table *t)
@@ -90,8 +82,9 @@ static void put_header(const struct table *t)
 		if (v->growth >= 0)
 			fprintf(t->to, " %*s", COLUMN_BYTES, "GROWTH");
 	}
-	fprintf(t->to, "%s%s%s\n", t->is_narrow ? "" : "  ", t->is_narrow ? "" : stack_header(v),
-	        paint(t, "\033[0m"));
+	if (!t->is_narrow)
+		put_stack_header(t->to, figures_stack(v));
+	fprintf(t->to, "%s\n", paint(t, "\033[0m"));
 }
 
 static void put_signed(const struct table *t, int64_t value)

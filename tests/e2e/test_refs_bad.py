@@ -5,6 +5,7 @@ and nothing is left behind."""
 import ctypes
 import os
 import pathlib
+import re
 import resource
 import shutil
 import signal
@@ -183,6 +184,17 @@ def test_core_without_its_data(plain, tmp_path):
             f.write(struct.pack("<Q", 1 << 62))
     result = run_as([], "refs", out, "--exe", build("exec"), timeout=30)
     is_refusal(result, hint="hint: " in result.err)
+
+
+def test_core_that_was_cut_off(plain, tmp_path):
+    """How much of it is missing, and nothing about another build, wherever the end is."""
+    core = core_of(plain.pid, tmp_path)
+    size = core.stat().st_size
+    for left in (size // 2, size // 64, 4096):
+        os.truncate(core, left)
+        r = is_refusal(run_as([], "refs", core, "--exe", build("exec")))
+        said = float(re.search(r"hint: ([\d.]+) MiB that its headers name are not in the file", r.err).group(1))
+        assert said == pytest.approx((size - left) / (1 << 20), rel=0.02) and "built anew" not in r.err, r.err
 
 
 # ---- permission ----

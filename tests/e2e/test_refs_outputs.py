@@ -62,6 +62,7 @@ def test_what_grew(memwho, manager, tmp_path):  # noqa: F811
     assert all(abs(n) < 65536 for n in others.values()), others
     out = memwho("diff", before, after).out
     assert "main.gGrows" in out.splitlines()[4] + out.splitlines()[5], out
+    assert "PATH (object" in out and " paths (" in out and "who allocated" not in out, out
     picture = tmp_path / "d.svg"
     memwho("diff", before, after, "-o", picture)
     assert "main.gGrows" in picture.read_text()

@@ -162,7 +162,7 @@ function stackColumns() {
 		columns.push({ key: "labels", title: "Labels", width: "minmax(80px,1fr)", css: "soft",
 			ascending: true, value: labelText, text: labelText });
 	columns.push({ key: "stack", title: D.ladder ? "Row (name \u2190 kind of owner)" :
-		"Stack (who allocated \u2190 its callers)", width: "minmax(200px,4fr)", css: "code", ascending: true,
+		D.stack, width: "minmax(200px,4fr)", css: "code", ascending: true,
 		value: (r) => stackText(r.row), text: (r) => stackText(r.row) });
 	return columns;
 }

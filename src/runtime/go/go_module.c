@@ -339,6 +339,14 @@ static bool has_other_places(struct go_module *m)
 	return false;
 }
 
+/* A core that was cut off before it says nothing of the build. */
+static bool has_its_data(const struct go_module *m)
+{
+	const struct image_segment *s = image_find(m->image, m->at);
+
+	return s && m->at - s->start < s->bytes;
+}
+
 static int refuse_other(const struct go_module *m, struct error *err)
 {
 	error_set(err, EMEDIUMTYPE, "%s is not the program that %s is of: it was built anew",
@@ -397,7 +405,7 @@ int go_module_open(struct image *i, struct go_module *ret, char *version, size_t
 		               ? error_hint(err, "is this the program that the core is of?")
 		               : -ENOTSUP;
 	}
-	if (image_kind(i) == IMAGE_CORE && !image_exe_is_proven(i) &&
+	if (image_kind(i) == IMAGE_CORE && !image_exe_is_proven(i) && has_its_data(&m) &&
 	    (has_other_places(&m) || has_other_info(&m)))
 		return refuse_other(&m, err);
 	read_fields(&m);
