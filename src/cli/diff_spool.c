@@ -165,17 +165,11 @@ static const struct profile *profile_of(struct side *s, size_t i)
 	return c->profile;
 }
 
-/* Of the program itself: the first module that is no library. */
 static const char *build_of(const struct profile *p)
 {
-	for (size_t i = 0; i < profile_n_modules(p); i++) {
-		const struct profile_module *m = profile_module_at(p, i);
-		const char *path = profile_text(p, m->path);
+	const struct profile_module *m = profile_program(p);
 
-		if (path[0] == '/' && !strstr(path, ".so"))
-			return profile_text(p, m->build_id);
-	}
-	return "";
+	return m ? profile_text(p, m->build_id) : "";
 }
 
 static bool is_same_value(const struct profile *a, const struct profile *b)

@@ -104,8 +104,10 @@ static int find_mapping(struct writer *w, uint32_t path, struct mapping **ret, s
 /* Collect modules, with the highest offset of each as its limit. */
 static int collect_mappings(struct writer *w, struct error *err)
 {
+	const struct profile_module *program = profile_program(w->p);
 	struct mapping *m;
-	int r = 0;
+	/* go tool pprof names the whole after the first one */
+	int r = program ? find_mapping(w, program->path, &m, err) : 0;
 
 	for (size_t i = 0; r == 0 && i < profile_n_modules(w->p); i++) {
 		const struct profile_module *module = profile_module_at(w->p, i);

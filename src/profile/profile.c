@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "profile/profile.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -237,6 +238,32 @@ size_t profile_n_modules(const struct profile *p)
 const struct profile_module *profile_module_at(const struct profile *p, size_t i)
 {
 	return i < p->n_modules ? &p->modules[i] : NULL;
+}
+
+/* By its name, as go tool pprof guesses: "libc.so", "libc.so.6", "x.so_1" (profile/profile.go,
+ * libRx). */
+static bool is_library(const char *path)
+{
+	const char *end = path;
+
+	for (const char *at = strstr(path_base(path), ".so"); at; at = strstr(end, ".so")) {
+		end = at + 3;
+		if (!*end || *end == ' ' ||
+		    ((*end == '.' || *end == '_') && isdigit((unsigned char)end[1])))
+			return true;
+	}
+	return false;
+}
+
+const struct profile_module *profile_program(const struct profile *p)
+{
+	for (size_t i = 0; i < p->n_modules; i++) {
+		const char *path = profile_text(p, p->modules[i].path);
+
+		if (path[0] == '/' && !is_library(path))
+			return &p->modules[i];
+	}
+	return NULL;
 }
 
 static int compare_labels(const struct profile *p, const struct profile_label *a,

@@ -127,6 +127,8 @@ const char *profile_frame_text(const struct profile *p, uint32_t id, char *buf, 
 int profile_module_set(struct profile *p, uint32_t path, uint32_t build_id, struct error *err);
 size_t profile_n_modules(const struct profile *p);
 const struct profile_module *profile_module_at(const struct profile *p, size_t i);
+/* The program itself: the first module that is no library. NULL: there is none. */
+const struct profile_module *profile_program(const struct profile *p);
 
 /* Add @values to the sample with exactly these frames and labels. */
 int profile_add(struct profile *p, const uint32_t *frames, size_t n_frames,

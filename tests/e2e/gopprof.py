@@ -79,6 +79,13 @@ def read(path):
     return types, samples
 
 
+def program(path):
+    """The file after which go tool pprof names the whole: that of the first mapping."""
+    top = list(fields(gzip.decompress(pathlib.Path(path).read_bytes())))
+    texts = [v.decode() for n, v in top if n == 6]
+    return texts[dict(fields(next(v for n, v in top if n == 3)))[5]]
+
+
 def totals(path):
     """Sum of each value type."""
     types, samples = read(path)

@@ -139,13 +139,16 @@ def test_every_block(service, service_program):
 
 # ---- the shared library ----
 
-def test_shared_library(on_jemalloc):
+def test_shared_library(on_jemalloc, tmp_path):
     s = on_jemalloc(CONF + ",lg_prof_sample:0")
     assert je(s.pid, "on")["active"]
     usable = s.say("fill 1 700 1000")
     dump = je(s.pid, "dump")
     assert held_by(dump, "fill") == (usable, 700)
     assert all("malloc" not in s["frames"][0] for s in dump["stacks"]), dump["stacks"]
+    # the innermost frame of all is the library's, the profile is the program's
+    run_memwho("je", s.pid, "dump", "-o", tmp_path / "je.pb.gz")
+    assert gopprof.program(tmp_path / "je.pb.gz") == os.readlink(f"/proc/{s.pid}/exe")
     # nothing is left open there
     assert not [f for f in os.listdir(f"/proc/{s.pid}/fd") if "memfd" in os.readlink(f"/proc/{s.pid}/fd/{f}")]
 
