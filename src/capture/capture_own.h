@@ -18,7 +18,8 @@ struct capture_own_facts {
 	bool has_c; /* a C library is loaded, too: its malloc is not in the profile */
 };
 
-/* 1 made, 0: no runtime that keeps such a profile, -ENODATA: its program does not. */
+/* 1 made, 0: no runtime that keeps such a profile, -ENODATA: its program does not, -EAGAIN:
+ * nothing is in it yet. */
 int capture_own_process(pid_t pid, struct profile **ret, struct capture_own_facts *facts,
                         struct error *err);
 /* @exe, @sysroot: as struct image_options. */

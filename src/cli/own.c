@@ -158,7 +158,7 @@ int own_run(const struct cli_args *args, struct record *r, const pid_t *pids, si
 		return OWN_NOT;
 	rc = read_all(pids, n, &p, &facts, err);
 	/* what is wrong with a process is the recorder's to say, unless it is a Go program */
-	if (rc < 0 && !is_asked && (n > 1 || (rc != -ENODATA && rc != -ENOTSUP)))
+	if (rc < 0 && !is_asked && (n > 1 || (rc != -ENODATA && rc != -EAGAIN && rc != -ENOTSUP)))
 		rc = 0;
 	if (rc == 0 && is_asked)
 		rc = error_set(err, ENOTSUP, "--engine go: process %d is not a Go program",

@@ -211,7 +211,7 @@ struct runtime_ops {
 	/* What the runtime itself has recorded about who allocated what, since its program's
 	 * start: 1 made (value types profile_heap_types; *ret_fingerprint is the same for
 	 * readings of one state), 0 not this runtime, -ENODATA it records nothing (why, in
-	 * @err). The memory may change meanwhile. May be NULL. */
+	 * @err), -EAGAIN nothing yet. The memory may change meanwhile. May be NULL. */
 	int (*heap_profile)(struct image *i, struct profile **ret, uint64_t *ret_fingerprint,
 	                    struct error *err);
 

@@ -17,7 +17,7 @@
 #include "serve/trigger.h"
 #include "serve/trigger_stacks.h"
 
-enum { CONFIRM_NS = 1000000000 };
+enum { CONFIRM_NS = 1000000000, RETRY_S = 5, LAST_RETRY_S = 20, MOST_RETRY_S = 3600 };
 
 /* The looks at a target that has rules: at the first of its processes. */
 struct watch {
@@ -43,7 +43,9 @@ struct alarm {
 	char reason[TRIGGER_REASON_BYTES], baseline[SPOOL_ID_BYTES];
 	const char *due; /* of one that could not be begun yet, as another runs; NULL: none */
 	char due_reason[TRIGGER_REASON_BYTES];
-	bool is_storing; /* its last one is made, and not kept yet */
+	uint64_t due_ns;  /* of one that could not be made: not before */
+	unsigned retry_s; /* the pause before that; 0: none */
+	bool is_storing;  /* its last one is made, and not kept yet */
 };
 
 struct alarms {
@@ -193,8 +195,24 @@ static void on_kept(void *arg, const struct spool_capture *kept)
 	struct alarm *alarm = arg;
 
 	alarm->is_storing = false;
+	if (kept)
+		alarm->retry_s = 0;
 	if (kept && !strcmp(kept->trigger, "baseline") && kept->pid == alarm->process.pid)
 		memcpy(alarm->baseline, kept->id, sizeof(kept->id));
+}
+
+/* Without a baseline captures have nothing to be compared with; of anything else only what is true
+ * for a while is of use. */
+static void retry(struct alarm *alarm)
+{
+	unsigned pause = alarm->retry_s ? alarm->retry_s * 2 : RETRY_S;
+	bool is_baseline = !strcmp(alarm->name, "baseline");
+
+	if (alarm->due || (!is_baseline && pause > LAST_RETRY_S))
+		return;
+	alarm->retry_s = pause < MOST_RETRY_S ? pause : MOST_RETRY_S;
+	alarm->due_ns = clock_now_ns() + alarm->retry_s * 1000000000ull;
+	alarm->due = alarm->name;
 }
 
 static void on_done(struct jobs_waiter *w, const struct jobs_result *r)
@@ -208,10 +226,13 @@ static void on_done(struct jobs_waiter *w, const struct jobs_result *r)
 		.held_bytes = r->held_bytes > 0 ? (uint64_t)r->held_bytes : 0,
 		.pid = alarm->process.pid,
 	};
-	const char *kind = kind_of(alarm->conf->capture) == WORKER_HEAP ? "heap"
-	                                                                : alarm->conf->capture;
+	const char *kind = r->is_refs                                     ? "refs"
+	                   : kind_of(alarm->conf->capture) == WORKER_HEAP ? "heap"
+	                                                                  : alarm->conf->capture;
 
 	alarm->is_storing = true;
+	if (r->err.code && !r->cancelled)
+		retry(alarm);
 	store_capture(alarm->all->s->store, &about, r, alarm->conf->name, kind, on_kept, alarm);
 }
 
@@ -231,6 +252,7 @@ static bool begin_capture(struct alarm *alarm, const struct watched_item *item)
 	if (key.kind == WORKER_HEAP || key.kind == WORKER_MAP)
 		key.seconds = (unsigned)alarm->conf->seconds;
 	key.is_held = key.kind == WORKER_HEAP; /* two that can be compared, not two deltas */
+	key.or_refs = !strcmp(alarm->conf->capture, "auto");
 	key.n_processes = item->n_processes;
 	memcpy(key.processes, item->processes, sizeof(key.processes));
 	alarm->waiter.done = on_done;
@@ -251,6 +273,7 @@ static void begin_anew(struct alarm *alarm, const struct worker_process *process
 	alarm->process = *process;
 	alarm->baseline[0] = '\0';
 	alarm->due = NULL;
+	alarm->due_ns = alarm->retry_s = 0;
 	trigger_init(&alarm->trigger, &rule, &policy);
 	slow_look_forget(&alarm->slow, alarm->all->s->jobs);
 	trigger_stacks_clear(&alarm->stacks);
@@ -338,12 +361,13 @@ static void run(struct alarm *alarm, const struct watch *w, const struct watched
 		begin_anew(alarm, &w->process);
 	v = ask_rule(alarm, w, item, now, reason);
 	if (v != TRIGGER_NOTHING) {
+		alarm->due_ns = alarm->retry_s = 0;
 		alarm->due = v == TRIGGER_BASELINE ? "baseline"
 		                                   : trigger_rule_name(&alarm->trigger.rule);
 		snprintf(alarm->due_reason, sizeof(alarm->due_reason), "%s",
 		         v == TRIGGER_BASELINE ? "" : reason);
 	}
-	if (!alarm->due || alarm->waiter.job || alarm->is_storing)
+	if (!alarm->due || now < alarm->due_ns || alarm->waiter.job || alarm->is_storing)
 		return;
 	alarm->name = alarm->due;
 	memcpy(alarm->reason, alarm->due_reason, sizeof(alarm->reason));

@@ -444,7 +444,7 @@ int config_parse(const char *path, const char *text, size_t len, struct config *
 	if (r == 0 && check(&c, &line, err) < 0)
 		r = error_context(err, "%s:%u", path, line);
 	if (r < 0)
-		return r;
+		return err->hint[0] ? r : error_hint(err, "docs/serve.md has all keys");
 	*ret = c;
 	c = (struct config){ 0 };
 	return 0;

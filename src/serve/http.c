@@ -245,6 +245,7 @@ static unsigned status_of(const struct error *err)
 	case EBUSY: return 409;
 	case ENOTSUP:
 	case ENODATA: return 501;
+	case EAGAIN: /* a profile that is still empty */
 	case EINTR: return 503;
 	default: return 500;
 	}

@@ -150,9 +150,9 @@ static bool needs_recording(enum worker_kind kind)
 static bool is_same(const struct jobs_key *a, const struct jobs_key *b)
 {
 	return !strcmp(a->target, b->target) && a->kind == b->kind && a->seconds == b->seconds &&
-	       a->is_held == b->is_held && a->least_bytes == b->least_bytes &&
-	       !strcmp(a->format, b->format) && a->n_processes == b->n_processes && !a->text &&
-	       !b->text &&
+	       a->is_held == b->is_held && a->or_refs == b->or_refs &&
+	       a->least_bytes == b->least_bytes && !strcmp(a->format, b->format) &&
+	       a->n_processes == b->n_processes && !a->text && !b->text &&
 	       !memcmp(a->processes, b->processes, a->n_processes * sizeof(*a->processes));
 }
 
@@ -222,6 +222,7 @@ static void on_reply(struct jobs *j, struct job *job, const struct worker_reply 
 		                 .lost_events = reply->lost_events,
 		                 .own_bytes = reply->own_bytes,
 		                 .gave_up = reply->gave_up,
+		                 .is_refs = reply->is_refs,
 		                 .cost_s = reply->cost_s };
 
 	job->let_go = true;
@@ -419,6 +420,7 @@ static int send_request(struct jobs *j, struct job *job, struct error *err)
 	memcpy(q->processes, job->key.processes, sizeof(q->processes));
 	q->seconds = job->recording && job->key.is_held ? 0 : job->key.seconds;
 	q->is_held = job->key.is_held;
+	q->or_refs = job->key.or_refs;
 	q->least_bytes = job->key.least_bytes;
 	q->budget = j->o.budget;
 	memcpy(q->format, job->key.format, sizeof(q->format));

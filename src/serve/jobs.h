@@ -30,6 +30,7 @@ struct jobs_key {
 	enum worker_kind kind;
 	unsigned seconds;
 	bool is_held;        /* as struct worker_request's, */
+	bool or_refs;        /* this */
 	int64_t least_bytes; /* and this */
 	char format[16];
 	uint32_t n_processes;
@@ -49,6 +50,7 @@ struct jobs_result {
 	double cost_s;       /* and this */
 	bool is_of_last_gc;  /* and this */
 	bool gave_up;        /* and this */
+	bool is_refs;        /* and this */
 	bool cancelled;      /* by the end of the service */
 };
 

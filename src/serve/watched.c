@@ -266,7 +266,11 @@ static int look(struct watched *w, struct watched_item *item, bool whole, struct
 		r = error_set(err, ESRCH, "process %d has ended; its number is another's",
 		              item->processes[0].pid);
 	if (r == 0 && !s.n)
-		r = error_set(err, ESRCH, "its process has ended");
+		r = error_set(err, ESRCH,
+		              item->processes[0].pid
+		                      ? "its process has ended"
+		                      : "there is no process with that number, or it "
+		                        "has no memory of its own");
 	item->looked_ns = clock_now_ns();
 	if (whole)
 		item->whole_ns = item->looked_ns;

@@ -64,6 +64,7 @@ struct worker_request {
 	struct worker_process processes[WORKER_MAX_PIDS];
 	double seconds; /* 0: what is there already, or 5 s where nothing is */
 	bool is_held;   /* what is held; seconds: to record if nothing is kept already */
+	bool or_refs;   /* WORKER_HEAP: where the runtime keeps no profile, who refers to it */
 	double budget;  /* as struct alloc_options */
 	int64_t least_bytes;
 	char format[16]; /* a name in render's table */
@@ -83,6 +84,7 @@ struct worker_reply {
 	uint64_t id;
 	struct error err;
 	uint64_t bytes;      /* written */
+	bool is_refs;        /* as or_refs let it choose */
 	int64_t held_bytes;  /* WORKER_HEAP, LOOK, FIGURES: sum of what is held; else 0 */
 	int64_t lost_events; /* WORKER_FIGURES; -1: not known */
 	int64_t own_bytes;   /* the same: resident memory of ours in the target */

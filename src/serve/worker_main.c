@@ -186,15 +186,6 @@ static int record_for(struct work *w, double seconds, struct profile **ret, stru
 	return alloc_result(recorder, ended, &all, ret, err);
 }
 
-static int heap(struct work *w, struct profile **ret, struct error *err)
-{
-	int r = worker_own_heap(&w->q, w->pids, ret, &w->reply.is_of_last_gc, err);
-
-	if (r == 0)
-		r = record_for(w, w->q.seconds > 0 ? w->q.seconds : DEFAULT_SECONDS, ret, err);
-	return r < 0 ? r : 0;
-}
-
 static int map(struct work *w, struct profile **ret, struct error *err)
 {
 	const struct capture_map_options o = {
@@ -224,6 +215,19 @@ static int refs(struct work *w, struct profile **ret, struct error *err)
 		return error_set(err, EINVAL, "refs takes one process, not %u", w->q.n_processes);
 	r = capture_refs_process(w->pids[0], &o, &g, &facts, err);
 	return r < 0 ? r : refs_profile(&g, &view, ret, err);
+}
+
+static int heap(struct work *w, struct profile **ret, struct error *err)
+{
+	int r = worker_own_heap(&w->q, w->pids, ret, &w->reply.is_of_last_gc, err);
+
+	if (r == -ENODATA && w->q.or_refs) {
+		w->reply.is_refs = true;
+		return refs(w, ret, err);
+	}
+	if (r == 0)
+		r = record_for(w, w->q.seconds > 0 ? w->q.seconds : DEFAULT_SECONDS, ret, err);
+	return r < 0 ? r : 0;
 }
 
 struct ladders {
@@ -561,8 +565,9 @@ static bool has_own(struct work *w)
 	cleanup(profile_freep) struct profile *p = NULL;
 	struct capture_own_facts facts;
 	struct error ignored;
+	int r = w->q.n_processes == 1 ? capture_own_process(w->pids[0], &p, &facts, &ignored) : 0;
 
-	return w->q.n_processes == 1 && capture_own_process(w->pids[0], &p, &facts, &ignored) > 0;
+	return r > 0 || r == -EAGAIN;
 }
 
 static void record(struct work *w)

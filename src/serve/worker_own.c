@@ -141,7 +141,7 @@ int worker_own_heap(const struct worker_request *q, const pid_t *pids, struct pr
 	if (q->n_processes != 1)
 		return 0;
 	r = capture_own_process(pids[0], &before, &facts, err);
-	if (r == -ENODATA || r == -ENOTSUP)
+	if (r == -ENODATA || r == -EAGAIN || r == -ENOTSUP)
 		return r;
 	if (r <= 0) /* what is wrong is the recorder's to say */
 		return jemallocs_heap(q, pids[0], ret, err);

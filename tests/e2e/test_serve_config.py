@@ -27,6 +27,8 @@ def test_a_wrong_one(tmp_path):
     r = check(tmp_path, '[serve]\n[target "api"]\npdi = 1\n', code=2)
     assert f"{tmp_path}/memwho.conf:3: [target] has no key 'pdi'" in r.err
     assert "did you mean pid?" in r.err
+    r = check(tmp_path, '[serve]\nslots = many\n', code=2)
+    assert "memwho.conf:2: slots = many: not a whole number" in r.err and "docs/serve.md has all keys" in r.err
 
 
 def test_none(tmp_path):

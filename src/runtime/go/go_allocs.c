@@ -206,7 +206,7 @@ static int no_profile(const struct making *m, const char *version, struct error 
 		          version);
 		return error_hint(err, "`memwho refs` says who holds its heap");
 	}
-	error_set(err, ENODATA, "the heap profile of the program (%s) is still empty", version);
+	error_set(err, EAGAIN, "the heap profile of the program (%s) is still empty", version);
 	return error_hint(err, "it samples one allocation in %" PRIu64 " bytes; try again later",
 	                  m->p.rate);
 }
