@@ -71,11 +71,11 @@ struct plan_uop {
 
 /* The function may leave by longjmp(), with its blocks as they were; and no other thread is
  * given the address of an old block before the function returns. */
-#define PLAN_JUMPS 2
+#define PLAN_JUMPS 4
 
 struct plan_code {
 	unsigned int role;   /* enum plan_role */
-	unsigned int flags;  /* PLAN_THROWS */
+	unsigned int flags;  /* PLAN_THROWS ... */
 	unsigned int n;      /* operations in all */
 	unsigned int second; /* index of section 2's first operation; 0: none */
 	/* 1 + the argument with the bytes that are asked for, where SIZE is only known after
