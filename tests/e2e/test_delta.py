@@ -5,6 +5,7 @@ each that are dropped one after the other (it had 1,048,576 and 1,038,336 bytes,
 statistics), on four allocators, against what the program itself counts (programs/caches.c)."""
 import signal
 import subprocess
+import sys
 
 import conftest
 import pytest
@@ -127,6 +128,25 @@ def test_with_jemallocs_own_profile(monkeypatch):
         assert run_memwho("delta", c.pid, "--json", "--no-profile", "--", "true").json()["profile"] is None
     finally:
         c.stop()
+
+
+def test_what_is_beside_the_heaps():
+    """Memory that no allocator has: the ladder's rows before and after."""
+    p = subprocess.Popen([sys.executable, "-c", "import mmap, sys; m = mmap.mmap(-1, 8 << 20, mmap.MAP_PRIVATE); "
+                          "m.write(b'x' * (8 << 20)); print(flush=True); sys.stdin.readline(); m.close(); "
+                          "print(flush=True); sys.stdin.readline()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert p.stdout.readline()
+        delta = Delta(p.pid)
+        p.stdin.write(b"\n")
+        p.stdin.flush()
+        assert p.stdout.readline()
+        got = delta.enter()
+        assert abs(got["came_back_bytes"] - (8 << 20)) <= 128 * 1024 and abs(got["released_bytes"]) <= 64 * 1024, got
+        gone = [d["resident_before_bytes"] - d["resident_after_bytes"] for d in got["differences"]]
+        assert abs(max(gone) - (8 << 20)) <= 64 * 1024, got["differences"]
+    finally:
+        conftest.end(p)
 
 
 def test_until(caches):
