@@ -12,8 +12,9 @@ enum {
 	TABLE_ROWS = 20,
 	CELL_COLUMNS = 60, /* widest cell */
 	MAX_COLUMNS = 16,
-	COLUMNS_WANTED = 3, /* before names are cut for the others */
-	TEXT_LEAST = 12,
+	COLUMNS_WANTED = 4, /* names are cut as far as one likes for these */
+	NAME_COLUMNS = 30,  /* and as far as this for more */
+	NAME_LEAST = 12,
 };
 
 static const char dot[] = " \xc2\xb7 ";
@@ -93,24 +94,48 @@ static void put_cell(FILE *to, const char *text, size_t width, bool left, bool i
 	fputs(is_last ? "\n" : "  ", to);
 }
 
-/* Rather all columns with names cut than one name in full: text columns share what numbers leave
- * of @columns. */
+/* How wide names may be if @n columns share @columns: what those leave that need less. */
+static size_t room_of_names(const struct report_table *t, const size_t width[MAX_COLUMNS], size_t n,
+                            size_t columns)
+{
+	bool fits[MAX_COLUMNS] = { false }, is_new = true;
+	size_t used = 0, names = 0, each = 0;
+
+	for (size_t c = 0; c < n; c++) {
+		used += 2 + (is_text_column(t, c) ? 0 : width[c]);
+		names += is_text_column(t, c);
+	}
+	while (names && is_new) {
+		is_new = false;
+		each = used < columns ? (columns - used) / names : 0;
+		for (size_t c = 0; c < n && !is_new; c++) {
+			if (!is_text_column(t, c) || fits[c] || width[c] > each)
+				continue;
+			fits[c] = is_new = true;
+			used += width[c];
+			names--;
+		}
+	}
+	return names ? each : used <= columns + 2 ? CELL_COLUMNS : 0;
+}
+
+/* Rather more columns with names cut than names in full: as many as leave names a room that says
+ * something; what does not fit any more is left to JSON. */
 static size_t share_room(const struct report_table *t, size_t columns, size_t rows,
                          size_t width[MAX_COLUMNS])
 {
-	size_t n = t->n_columns < MAX_COLUMNS ? t->n_columns : MAX_COLUMNS;
-	size_t left = columns, texts = 0;
+	size_t n = t->n_columns < MAX_COLUMNS ? t->n_columns : MAX_COLUMNS, room;
 
-	for (size_t c = 0; c < n; c++) {
+	for (size_t c = 0; c < n; c++)
 		width[c] = column_width(t, c, rows);
-		texts += is_text_column(t, c);
-		left -= left < width[c] + 2 || is_text_column(t, c) ? 0 : width[c] + 2;
+	for (;; n--) {
+		room = room_of_names(t, width, n, columns);
+		if (n == 1 || room >= (n > COLUMNS_WANTED ? NAME_COLUMNS : NAME_LEAST))
+			break;
 	}
-	for (size_t c = 0; c < n && texts; c++) {
-		size_t room = left / texts > TEXT_LEAST + 2 ? left / texts - 2 : TEXT_LEAST;
-
+	for (size_t c = 0; c < n; c++) {
 		if (is_text_column(t, c) && width[c] > room)
-			width[c] = room;
+			width[c] = room > NAME_LEAST ? room : NAME_LEAST;
 	}
 	return n;
 }
@@ -118,18 +143,9 @@ static size_t share_room(const struct report_table *t, size_t columns, size_t ro
 static void put_table(FILE *to, const struct report_table *t, size_t columns, bool colour)
 {
 	size_t rows = t->n_rows < TABLE_ROWS ? t->n_rows : TABLE_ROWS;
-	size_t width[MAX_COLUMNS], n = 0, sum = 0;
+	size_t width[MAX_COLUMNS], n = share_room(t, columns, rows, width);
 	char buf[FIGURES_BYTES];
 
-	/* columns that do not fit any more are left to JSON */
-	for (; n < t->n_columns && n < MAX_COLUMNS; n++) {
-		width[n] = column_width(t, n, rows);
-		if (n && sum + width[n] > columns)
-			break;
-		sum += width[n] + 2;
-	}
-	if (n < COLUMNS_WANTED && n < t->n_columns)
-		n = share_room(t, columns, rows, width);
 	fprintf(to, "\n%s", colour ? "\033[1m" : "");
 	escape_text(to, t->key, CELL_COLUMNS);
 	fprintf(to, "%s\n%s", colour ? "\033[0m" : "", colour ? "\033[2m" : "");

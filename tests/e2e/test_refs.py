@@ -325,6 +325,12 @@ def test_views(memwho, program):
     assert all(r["kind"] == "stack" for r in stacks["roots"])
     out = memwho("refs", p.pid).out
     assert "main.gManager" in out and "shared by main.gShareA, main.gShareB" in out
+    # rather a name is cut than a column left out
+    for columns in (70, 100):
+        out = memwho("refs", p.pid, "--columns", columns).out
+        roots = out.split("\nroots\n")[1].split("\n\n")[0].splitlines()
+        assert roots[0].split()[:4] == ["name", "kind", "retained_bytes", "retained_objects"], roots[0]
+        assert all(len(line) <= columns for line in roots), roots
 
 
 def test_why(memwho, program):
