@@ -86,6 +86,22 @@ def test_mark_bits_at_any_moment(memwho, minor):
         conftest.end(p)
 
 
+@pytest.mark.parametrize("minor", [19, 22, None])
+def test_large_objects_with_finalizers(memwho, minor):
+    """The collector's sum has them twice: that is no fault of the walk."""
+    path = gotools.build(test_refs.SOURCE.parent / "refs_finalized", f"refs-finalized-{minor or 'own'}", minor=minor)
+    p = subprocess.Popen([path], stdout=subprocess.PIPE, text=True)
+    try:
+        assert p.stdout.readline() == "ready\n"
+        result = memwho("refs", p.pid, "--json").json()
+    finally:
+        conftest.end(p)
+    check = result["self_check"]
+    assert result["live_bytes"] >= 16 << 18
+    assert check["marked_bytes"] - check["mark_bits_bytes"] >= 16 << 18, check
+    assert "warnings" not in result, result["warnings"]
+
+
 def test_whole_core(memwho, core, tmp_path):
     data, p = core
     path = tmp_path / "core"

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "runtime/go/go_marks.h"
 
-enum { PIECE_BYTES = 1024, MAX_INLINE = 512 };
+#include "runtime/go/go_chain.h"
+
+enum { PIECE_BYTES = 1024, MAX_INLINE = 512, SPECIAL_BYTES = 16 /* at least */ };
 
 /* sweepgen of a span against the heap's: -2 to be swept, -1 being swept, 0 swept, +1 to be swept
  * and a P has it, +3 swept and a P has it. */
@@ -48,14 +50,35 @@ static void count_span(struct go_objects *o, const struct go_heap_span *s, uint6
 	}
 }
 
+static uint64_t finalized_bytes(struct go_objects *o, const struct go_objects_span *s,
+                                uint64_t *left)
+{
+	const struct go_layout *l = o->module->layout;
+	struct go_chain chain = { .left = left };
+	uint64_t sum = 0;
+
+	for (uint64_t at = s->specials; go_chain_goes_on(&chain, at);
+	     at = image_uint64(o->image, at + l->special_next)) {
+		uint8_t kind;
+
+		if (image_read(o->image, at + l->special_kind, &kind, 1) == 0 &&
+		    kind == l->special_finalizer)
+			sum += s->elemsize;
+	}
+	return sum;
+}
+
 void go_marks_count(struct go_objects *o, const uint32_t *node, struct go_marks *ret)
 {
 	const struct go_layout *l = o->module->layout;
 	/* mheap_, by its list of spans */
 	uint64_t heap = o->heap.all_spans - l->mheap_allspans;
 	uint32_t heap_gen = image_uint32(o->image, heap + l->mheap_sweepgen);
+	uint64_t left = o->readable / SPECIAL_BYTES;
 
 	*ret = (struct go_marks){ 0 };
+	for (size_t i = 0; i < o->n_spans; i++)
+		ret->finalized_bytes += finalized_bytes(o, &o->spans[i], &left);
 	for (uint64_t i = 0; i < o->heap.n_spans; i++) {
 		uint64_t at = image_uint64(o->image, o->heap.spans + 8 * i);
 		struct go_heap_span s = { 0 };

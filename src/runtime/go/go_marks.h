@@ -17,6 +17,9 @@ struct go_marks {
 	uint64_t marked_bytes;  /* whole slots */
 	uint64_t reached_bytes; /* of these: that the walk reached, too */
 	uint64_t unreadable;    /* spans whose bits are not there */
+	/* of objects with finalizers, which the collector counts when it scans them for those
+	 * (mgcmark.go, markrootSpans), and again if something else leads to them */
+	uint64_t finalized_bytes;
 };
 
 /* @node: of each slot of @o, UINT32_MAX if it was not reached. */

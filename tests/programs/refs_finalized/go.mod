@@ -1,0 +1,3 @@
+module refs_finalized
+
+go 1.17
