@@ -62,6 +62,9 @@ def test_with_dwarf(memwho, minor):
     wrong = [r for r in typed if r[2].rstrip("?") != r[1]]
     assert len(wrong) <= 0.005 * len(typed), wrong[:20]
     assert share(rows, lambda r: r[2]) >= 0.995
+    # the runtime's record of it is larger than the type says (1.23+)
+    timers = [r for r in rows if r[0] == "timer"]
+    assert len(timers) == 100 and all(r[2] == r[1] for r in timers), timers[:4]
     assert result["typed_bytes"] >= 0.97 * result["live_bytes"]
     assert result["shape_typed_bytes"] <= 0.02 * result["live_bytes"]
     check = result["self_check"]
@@ -83,7 +86,8 @@ def test_stripped(memwho, minor):
     sure = [r for r in rows if r[2] and not r[2].endswith("?")]
     guessed = [r for r in rows if r[2].endswith("?")]
     wrong = [r for r in sure if r[2] != r[1]]
-    wrong_guesses = [r for r in guessed if r[2][:-1] != r[1]]
+    # what the runtime made for a timer or ticker it calls so itself
+    wrong_guesses = [r for r in guessed if r[2][:-1] not in (r[1], "runtime.timeTimer" if r[0] == "timer" else r[1])]
     assert len(wrong) <= 0.005 * len(sure), wrong[:20]
     assert len(wrong_guesses) <= 0.02 * len(guessed), wrong_guesses[:20]
     # no one can tell them apart
@@ -109,7 +113,7 @@ def test_half_stripped(memwho, what, tmp_path):
     kept = {r["name"].split(" ")[0]: r["retained_bytes"] for r in look(memwho, path)[1]["roots"]}
     found = {r["name"].split(" ")[0]: r["retained_bytes"] for r in result["roots"]}
     # without symbols timers are not told apart from who holds them; what the linker made has no name without DWARF
-    names = [n for n in kept if n.startswith("main.g") and n not in ("main.gStatic", "main.gTimers")]
+    names = [n for n in kept if n.startswith("main.g") and n not in ("main.gStatic", "main.gTimers", "main.gTickers")]
     assert len(names) > 30 and "main.gSync" in names
     for name in names:
         assert abs(found[name] - kept[name]) <= kept[name] / 100 + 8192, name

@@ -145,6 +145,8 @@ static struct claim of_pointer(struct go_claims *c, uint32_t to, uint64_t at)
 		to = image_read(c->objects->image, word(c, at), &byte, 1) == 0 && byte <= 1
 		             ? go_types_trie_node(c->types, to, byte)
 		             : 0;
+	else if (go_types_get(c->types, to)->is_made_as)
+		to = go_types_made_as(c->types, to);
 	return (struct claim){ to ? OBJECT : NOTHING, to, 1 };
 }
 

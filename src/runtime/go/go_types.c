@@ -126,6 +126,28 @@ uint32_t go_types_trie_node(struct go_types *t, uint32_t type, bool first_byte)
 	return go_types_rules_node(t, type, first_byte);
 }
 
+uint32_t go_types_made_as(struct go_types *t, uint32_t type)
+{
+	uint32_t whole, made;
+	struct go_types_type x;
+
+	if (!t->types[type].made_as) {
+		whole = go_types_named(t, go_types_rules_made_as(go_types_name(t, type)));
+		made = (uint32_t)t->n_types;
+		if (!whole || made >= MAX_TYPES ||
+		    array_reserve(&t->types, &t->cap_types, t->n_types + 1, t->err) < 0)
+			return type;
+		x = (struct go_types_type){ .size = t->types[whole].size,
+			                    .entry = t->types[whole].entry,
+			                    .name = t->types[type].name,
+			                    .what = t->types[whole].what,
+			                    .source = t->types[whole].source };
+		t->types[t->n_types++] = x;
+		t->types[type].made_as = made;
+	}
+	return t->types[type].made_as;
+}
+
 int go_types_text(struct go_types *t, const char *a, const char *b, uint32_t *ret)
 {
 	char buf[TEXT_BYTES];
@@ -158,6 +180,7 @@ uint32_t go_types_number(struct go_types *t, enum go_types_source_index source, 
 		x = (struct go_types_type){ .entry = entry, .source = (uint8_t)source };
 	t->depth--;
 	x.is_trie_node = go_types_rules_is_node(object_graph_name(t->texts, x.name));
+	x.is_made_as = go_types_rules_made_as(object_graph_name(t->texts, x.name)) != NULL;
 	x.repeats |= go_types_rules_repeats(object_graph_name(t->texts, x.name));
 	t->types[id] = x;
 	return id;

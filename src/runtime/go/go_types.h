@@ -52,8 +52,10 @@ struct go_types_type {
 	bool is_whole;      /* all of them: not cut by the limit */
 	bool repeats;       /* a bucket or group of a map: a pointer to one leads to an array */
 	bool is_channel;    /* hchan: may be followed by its elements */
+	bool is_made_as;    /* a pointer to it leads to something larger: go_types_made_as() */
 	bool is_trie_node;  /* one of two types, as its first byte says: go_types_trie_node() */
 	uint32_t chan_elem; /* of hchan */
+	uint32_t made_as;   /* go_types_made_as(), once it was asked for */
 	uint8_t source;
 	struct go_types_slot *slots; /* by offset; owned */
 	uint32_t n_slots;
@@ -83,6 +85,8 @@ uint32_t go_types_closure(struct go_types *t, uint64_t pc);
 
 /* What a node of such a type is, by its first byte; 0. */
 uint32_t go_types_trie_node(struct go_types *t, uint32_t type, bool first_byte);
+/* What a pointer to @type leads to, with the name that @type has. */
+uint32_t go_types_made_as(struct go_types *t, uint32_t type);
 /* What a pointer type leads to; 0. */
 uint32_t go_types_pointed_at(struct go_types *t, uint32_t type);
 struct go_types_dwarf;

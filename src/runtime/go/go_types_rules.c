@@ -72,6 +72,11 @@ uint32_t go_types_rules_node(struct go_types *t, uint32_t node, bool is_entry)
 	return go_types_named(t, text);
 }
 
+const char *go_types_rules_made_as(const char *name)
+{
+	return is(name, "time.Timer") || is(name, "time.Ticker") ? "runtime.timeTimer" : NULL;
+}
+
 bool go_types_rules_repeats(const char *name)
 {
 	return is(name, "sync.poolLocal");

@@ -22,5 +22,9 @@ void go_types_rules_apply(struct go_types_rules *r, struct go_types *t, struct g
 bool go_types_rules_is_node(const char *name);
 uint32_t go_types_rules_node(struct go_types *t, uint32_t node, bool is_entry);
 
+/* A pointer to a time.Timer or time.Ticker is one to the runtime's record of it (1.23+, time.go,
+ * newTimer): the name of that type; NULL: it is what it is called. */
+const char *go_types_rules_made_as(const char *name);
+
 /* Memory of such types is an array of them, whatever a pointer to it says. */
 bool go_types_rules_repeats(const char *name);

@@ -130,6 +130,7 @@ var (
 	gDoubles  []**rec
 	gCells    *cell
 	gTimers   []*time.Timer
+	gTickers  []*time.Ticker
 	gSelected = make(chan *rec)
 	kept      []unsafe.Pointer
 )
@@ -420,6 +421,9 @@ func makeTimers() {
 		r := makeRec(i)
 		gTimers = append(gTimers, time.AfterFunc(time.Hour, func() { fmt.Println(r.name) }))
 		recObjects("closure", r)
+		said("timer", unsafe.Pointer(gTimers[i]), "time.Timer")
+		gTickers = append(gTickers, time.NewTicker(time.Hour))
+		said("timer", unsafe.Pointer(gTickers[i]), "time.Ticker")
 	}
 }
 
@@ -447,5 +451,5 @@ func main() {
 	time.Sleep(time.Hour)
 	fmt.Println(gStatic, gRecs, gAny, gErrors, gByName, gBigVals, gBigKeys, gSmall, gGrowing, gSparse, gSets, &gSync, &gValue, &gPool,
 		gChan, gVals, gFuncs, gMethods, gTwinsA, gTwinsB, gLoners, gHolders, gArray, gRaw, gList, gContext, gBuffers, gStrings,
-		gParts, gSlice, gInner, gBytes, gPairs, gDoubles, gCells, gTimers, gSelected, kept)
+		gParts, gSlice, gInner, gBytes, gPairs, gDoubles, gCells, gTimers, gTickers, gSelected, kept)
 }
