@@ -633,7 +633,8 @@ static int walk(struct making *m)
 /* In the order of their turns. */
 static int reorder(struct making *m)
 {
-	spare_give(take_ptr(m->node));
+	/* only what is wanted at once: the most memory of all is in use while nodes move */
+	free(take_ptr(m->node));
 	spare_give(take_ptr(m->layout));
 	go_span_memory_drop(&m->o.memory);
 	if (!m->g.n_nodes)
