@@ -126,6 +126,23 @@ static bool is_stale(const struct listen_address *a)
 	       connect(fd, (const struct sockaddr *)&a->to, a->len) < 0 && errno == ECONNREFUSED;
 }
 
+/* /run is empty after each start of the machine. Where it cannot be made bind() says so. */
+static void make_folder(const struct listen_address *a)
+{
+	char folder[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+	char *slash;
+	mode_t old;
+
+	snprintf(folder, sizeof(folder), "%s", ((const struct sockaddr_un *)&a->to)->sun_path);
+	slash = strrchr(folder, '/');
+	if (!slash || slash == folder)
+		return;
+	*slash = '\0';
+	old = umask(022);
+	(void)!mkdir(folder, 0755);
+	umask(old);
+}
+
 static int bind_to(int fd, const struct listen_address *a)
 {
 	/* the mode of the file is that of bind(), so that there is no moment of another one */
@@ -150,6 +167,8 @@ int listen_open(const struct listen_address *a, int *ret, struct error *err)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
 	if (a->is_unix && is_stale(a))
 		listen_remove(a);
+	if (a->is_unix)
+		make_folder(a);
 	if (bind_to(fd, a) < 0 || listen(fd, BACKLOG) < 0)
 		return error_sys(err, errno, "cannot listen on %s",
 		                 a->is_unix ? ((const struct sockaddr_un *)&a->to)->sun_path

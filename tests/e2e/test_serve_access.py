@@ -420,15 +420,16 @@ def test_a_socket_of_systemd(tmp_path):
 
 
 def test_a_socket_that_was_left(tmp_path):
-    where = f"unix:{tmp_path}/s"
+    where = f"unix:{tmp_path}/run/s"  # as /run/memwho, which is not there before the first start
     with Serve(tmp_path, listen=where) as s:
+        assert os.stat(f"{tmp_path}/run").st_mode & 0o7777 == 0o755
         s.process.kill()
         s.process.wait()
-        assert os.path.exists(f"{tmp_path}/s")
+        assert os.path.exists(f"{tmp_path}/run/s")
     with Serve(tmp_path, listen=where) as s:
         assert s.get("/healthz").status == 200
         p = subprocess.run([conftest.MEMWHO, "serve", s.conf], text=True, stderr=subprocess.PIPE, timeout=20)
         assert p.returncode == 1 and "Address already in use" in p.stderr
         assert s.get("/healthz").status == 200
         assert s.stop() == 0
-    assert not os.path.exists(f"{tmp_path}/s")
+    assert not os.path.exists(f"{tmp_path}/run/s")
