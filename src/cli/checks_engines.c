@@ -3,6 +3,7 @@
 
 #include "alloc/engine.h"
 #include "base/cleanup.h"
+#include "capture/capture_je.h"
 #include "cli/checks.h"
 #include "target/target.h"
 
@@ -30,6 +31,17 @@ static int put(struct checks *to, const struct engine_ops *e, int answer, const 
 	return checks_add(to, e->check, CHECKS_OK, "", err, "%s", e->title);
 }
 
+/* Of a process that was started with it; nothing is called there to find out. */
+static int put_jemallocs_own(struct checks *to, pid_t pid, struct error *err)
+{
+	struct error ignored;
+
+	if (!pid || capture_je_has_profiler(pid, &ignored) <= 0)
+		return 0;
+	return checks_add(to, "engine jemalloc", CHECKS_OK, "", err,
+	                  "jemalloc's own profiler, when it is on: memwho je %d on", (int)pid);
+}
+
 int checks_engines(struct checks *to, pid_t pid, size_t n_machine, struct error *err)
 {
 	const size_t before = to->n;
@@ -47,5 +59,5 @@ int checks_engines(struct checks *to, pid_t pid, size_t n_machine, struct error 
 		checks_soften(to, n_machine);
 	for (size_t i = before; !any && i < to->n; i++)
 		to->items[i].state = CHECKS_MISSING;
-	return r;
+	return r < 0 ? r : put_jemallocs_own(to, pid, err);
 }

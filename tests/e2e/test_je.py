@@ -401,6 +401,7 @@ def test_engine(on_jemalloc):
     """memwho alloc: what the profiler holds; -d: what it grew by, and it is off again."""
     s = on_jemalloc(CONF + ",lg_prof_sample:0")
     refused("alloc", s.pid, "--engine", "jemalloc", said=("is off", f"memwho je {s.pid} on"))
+    assert f"memwho je {s.pid} on" in run_memwho("doctor", s.pid, code=None).out
     p = subprocess.Popen([conftest.MEMWHO, "alloc", str(s.pid), "--engine", "jemalloc", "-d", "60s", "--json"],
                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     usable, deadline = [], time.monotonic() + 60
@@ -467,6 +468,7 @@ def test_not_started_with_it(on_jemalloc):
     s = on_jemalloc("")
     for words in ("on",), ("off",), ("dump",), ("reset",), ("sample", "64K"):
         refused("je", s.pid, *words, said=("started without opt.prof", f"memwho alloc {s.pid}"))
+    assert "engine jemalloc" not in run_memwho("doctor", s.pid, code=None).out
     status = run_memwho("je", s.pid).out
     assert "without opt.prof" in status and f"memwho alloc {s.pid}" in status, status
 
