@@ -76,7 +76,7 @@ static int open_socket(const struct config *c, struct listen_address *address, i
 	int r = listen_parse(c->listen, address, err);
 
 	if (r == 0)
-		r = listen_open(address, &fd, err);
+		r = listen_open(address, c->listen, &fd, err);
 	if (r == 0 && address->is_unix && c->group) {
 		r = listen_set_group(address, c->group, err);
 		if (r < 0)

@@ -153,7 +153,7 @@ static int bind_to(int fd, const struct listen_address *a)
 	return r;
 }
 
-int listen_open(const struct listen_address *a, int *ret, struct error *err)
+int listen_open(const struct listen_address *a, const char *name, int *ret, struct error *err)
 {
 	cleanup_close int fd = socket(a->to.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
 	                              0);
@@ -170,9 +170,7 @@ int listen_open(const struct listen_address *a, int *ret, struct error *err)
 	if (a->is_unix)
 		make_folder(a);
 	if (bind_to(fd, a) < 0 || listen(fd, BACKLOG) < 0)
-		return error_sys(err, errno, "cannot listen on %s",
-		                 a->is_unix ? ((const struct sockaddr_un *)&a->to)->sun_path
-		                            : "this address");
+		return error_sys(err, errno, "cannot listen on %s", name);
 	*ret = take_fd(fd);
 	return 0;
 }

@@ -25,9 +25,10 @@ bool listen_is_loopback(const struct listen_address *a);
 /* Of a connected socket's other end. A Unix socket is none. */
 bool listen_is_loopback_peer(const struct sockaddr *peer);
 
-/* Bind and listen; a Unix socket that nobody answers on any more is replaced.
- * -EADDRINUSE: somebody does. *ret is non-blocking and close-on-exec. */
-int listen_open(const struct listen_address *a, int *ret, struct error *err);
+/* Bind and listen; a Unix socket that nobody answers on any more is replaced, its folder made.
+ * @name: of the address, for errors. -EADDRINUSE: somebody answers. *ret is non-blocking and
+ * close-on-exec. */
+int listen_open(const struct listen_address *a, const char *name, int *ret, struct error *err);
 /* The first socket that systemd has handed over (sd_listen_fds(3): LISTEN_PID, LISTEN_FDS),
  * or -1: none. The variables are taken out of the environment. @is_unix is set. */
 int listen_inherited(bool *is_unix);

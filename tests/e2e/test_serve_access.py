@@ -429,7 +429,7 @@ def test_a_socket_that_was_left(tmp_path):
     with Serve(tmp_path, listen=where) as s:
         assert s.get("/healthz").status == 200
         p = subprocess.run([conftest.MEMWHO, "serve", s.conf], text=True, stderr=subprocess.PIPE, timeout=20)
-        assert p.returncode == 1 and "Address already in use" in p.stderr
+        assert p.returncode == 1 and f"cannot listen on {where}: Address already in use" in p.stderr
         assert s.get("/healthz").status == 200
         assert s.stop() == 0
     assert not os.path.exists(f"{tmp_path}/run/s")
