@@ -54,6 +54,15 @@ def test_a_file_without_licence_is_found(tmp_path):
     assert code == 1 and "src/base/x.c: no SPDX line" in out
 
 
+def test_a_command_that_cannot_be_run_is_found(tmp_path):
+    root = tree(tmp_path, README_md="`./dev bench one`\n" * 20 + "`./dev matrix two`\n", bench__one_py="", tests__matrix__two_sh="")
+    os.chmod(root / "tests/matrix/two.sh", 0o755)
+    code, out = check("commands", root)
+    assert code == 1 and "./dev bench one" in out and "two" not in out
+    os.chmod(root / "bench/one.py", 0o755)
+    assert check("commands", root) == (0, "")
+
+
 def test_a_header_without_pragma_is_found(tmp_path):
     code, out = check("includes", tree(tmp_path, src__base__x_h=SPDX + "int x;\n"))
     assert code == 1 and "no #pragma once" in out
