@@ -58,9 +58,10 @@ def its_sums(t):
     return words
 
 
-def where_it_is_patched(t, name, tmp_path):
-    """Where the jump lies in @name; found by a recording."""
-    r = Recording(["alloc", t.pid, "--engine", "agent", "--json"], tmp_path / "look").wait_ready()
+def where_it_is_patched(t, name, tmp_path, mode=()):
+    """Where the jump lies in @name; found by a recording. (One of the other kind would have other code,
+    and a place of its own.)"""
+    r = Recording(["alloc", t.pid, "--engine", "agent", *mode, "--json"], tmp_path / "look").wait_ready()
     at = first_bytes(t.pid, name)
     found = [a for a in changed_code(t.pid) if at <= a < at + 32]
     r.interrupt()
@@ -125,7 +126,7 @@ def test_set_while_it_is_called(tmp_path, name, stands, mode):
     has left (which stands still for a second at first, if @stands)."""
     v = Victim(tmp_path / "board", "aac")
     try:
-        at = where_it_is_patched(v, name, tmp_path)
+        at = where_it_is_patched(v, name, tmp_path, mode)
         assert instructions(v.pid, at) == [at]
         r = Recording(["alloc", v.pid, "--engine", "agent", *mode, "--json"], tmp_path / "ready").wait_ready()
         if stands:

@@ -105,5 +105,6 @@ def test_while_the_rate_changes(program):
         assert program.line(60) == "dropped"
     for name, true in said.items():
         assert abs(sums[name] - true) < 4.5 * math.sqrt(variances[name]) + 1024, (name, sums, said, variances)
-        assert 0 < math.sqrt(variances[name]) < true, (name, variances)
+        # at the coarsest rate a site of 360,000 bytes is one sample or two
+        assert 0 < math.sqrt(variances[name]) < 2 * true, (name, variances)
     untouched(program.pid)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # meson: timeout=300 parallel
 """memwho refs on programs with Lua 5.3 and 5.4 inside, which say what each of their roots keeps."""
+import fcntl
 import os
 import shutil
 import signal
@@ -28,10 +29,14 @@ def embedded(version, stripped=False):
     to = conftest.BUILD / "refs-programs"
     to.mkdir(exist_ok=True)
     path = to / f"lua_refs-{version}{'-stripped' if stripped else ''}"
-    subprocess.run(["cc", "-O2", "-I", include, "-o", path, EMBEDDING, "-Wl,-Bstatic", f"-llua{version}",
-                    "-Wl,-Bdynamic", "-lm", "-ldl"], check=True)
-    if stripped:
-        subprocess.run(["strip", path], check=True)
+    with open(to / "lua.lock", "w") as lock:  # another test file may run it: it stays the file that it is
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists() or path.stat().st_mtime < os.stat(EMBEDDING).st_mtime:
+            subprocess.run(["cc", "-O2", "-I", include, "-o", f"{path}.new", EMBEDDING, "-Wl,-Bstatic", f"-llua{version}",
+                            "-Wl,-Bdynamic", "-lm", "-ldl"], check=True)
+            if stripped:
+                subprocess.run(["strip", f"{path}.new"], check=True)
+            os.replace(f"{path}.new", path)
     return [path, "1", SCRIPT]
 
 
