@@ -106,10 +106,11 @@ def changed_code(pid):
     return changed
 
 
-def untouched(pid):
-    """Everything is as it was but one place of the agent at most, which is empty."""
+def untouched(pid, kinds=1):
+    """Everything is as it was but one place of the agent at most, which is empty; one for each of
+    the @kinds of recording (by samples, exact) that there were."""
     assert not changed_code(pid), [hex(a) for a in changed_code(pid)]
-    assert places(pid) in ([], [[CODE_BYTES, 0]]), places(pid)
+    assert places(pid) in [[[CODE_BYTES, 0]] * n for n in range(kinds + 1)], places(pid)
 
 
 # ---- what it does to the target ----

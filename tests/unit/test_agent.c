@@ -270,6 +270,7 @@ static int set_up_for(int64_t cpu_at)
 	static struct tracee nobody;
 	struct error err;
 
+	free(at.image.bytes); /* of the last group */
 	/* the agent, and the functions in reach of it */
 	at.base = mmap(NULL, AGENT_BYTES + 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
 	               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
