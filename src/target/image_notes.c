@@ -187,6 +187,8 @@ int image_notes_read(struct image *i, uint64_t offset, uint64_t bytes, struct er
 		int r = 0;
 
 		memcpy(&n, d + at, sizeof(n));
+		if (!n.n_namesz && !n.n_descsz && !n.n_type)
+			break; /* zeros: a damaged header may lead over all of a core */
 		desc = name + ((uint64_t)n.n_namesz + 3) / 4 * 4;
 		if (desc > bytes || n.n_descsz > bytes - desc)
 			break; /* cut short: what came is kept */
