@@ -535,8 +535,9 @@ static void keep_stack(const struct frame *f, u64 bp, const struct agent_entry *
 
 /* ---- exact mode ---- */
 
-/* NULL: it samples. In exact mode no thread has a slot of D.slots, by which the stubs would
- * count down, and the filter says "perhaps" of all pointers: every call comes here. */
+/* NULL: it samples. In exact mode countdowns are the threads', and no thread has a slot of D.slots,
+ * by which the stubs would count down, and the filter says "perhaps" of all pointers: every call
+ * comes here. */
 static struct agent_exact *exact_mode(void)
 {
 	return (struct agent_exact *)D.control.exact;
@@ -593,11 +594,10 @@ static int exact_gave_up(struct agent_exact *x)
 {
 	const struct agent_exact_counters *c = (const void *)((char *)x + x->counters);
 	struct agent_slot *s;
-	u32 is_new;
 
 	if (!c->gave_up)
 		return 0;
-	s = countdown(&is_new);
+	s = slot_of(thread_pointer());
 	if (s)
 		pause(s, 1ll << OFF_BITS);
 	return 1;
