@@ -535,9 +535,8 @@ static void keep_stack(const struct frame *f, u64 bp, const struct agent_entry *
 
 /* ---- exact mode ---- */
 
-/* NULL: it samples. In exact mode countdowns are the threads', and no thread has a slot of D.slots,
- * by which the stubs would count down, and the filter says "perhaps" of all pointers: every call
- * comes here. */
+/* NULL: it samples. In exact mode the functions lead to other entries of the stubs: nothing is
+ * counted down there, nothing looked up, every call comes here. */
 static struct agent_exact *exact_mode(void)
 {
 	return (struct agent_exact *)D.control.exact;
@@ -566,10 +565,8 @@ static void exact_record(struct agent_exact *x, const struct frame *f, u64 bp, u
 
 	if (now > D.control.deadline) {
 		/* nobody reads on: at least it shall cost no more */
-		if (agent_exact_late(x, size, now - D.control.deadline)) {
-			for (u32 i = 0; i < AGENT_BUCKETS; i++)
-				D.filter[i] = 0;
-		}
+		if (agent_exact_late(x, size, now - D.control.deadline))
+			D.control.exact_on = 0;
 		return;
 	}
 	s = exact_slot(x, thread, &c.slot);
@@ -587,20 +584,6 @@ static void exact_record(struct agent_exact *x, const struct frame *f, u64 bp, u
 	c.others[1].start = stack_begin(s, thread);
 	c.others[1].end = c.others[1].start ? thread : 0;
 	agent_exact_record(x, &c);
-}
-
-/* The reader has not come back: no call need come here any more. */
-static int exact_gave_up(struct agent_exact *x)
-{
-	const struct agent_exact_counters *c = (const void *)((char *)x + x->counters);
-	struct agent_slot *s;
-
-	if (!c->gave_up)
-		return 0;
-	s = slot_of(thread_pointer());
-	if (s)
-		pause(s, 1ll << OFF_BITS);
-	return 1;
 }
 
 /* Is it a block that we know? It is no more; what was known is @size and @seq. */
@@ -711,8 +694,6 @@ static int before_alloc(struct frame *f, const struct agent_function *fn)
 		rest(countdown(&is_new));
 		return 0;
 	}
-	if (exact_mode() && exact_gave_up(exact_mode()))
-		return 0;
 	if (f->word & AGENT_CHARGED)
 		s = countdown(&is_new);
 	if (is_internal(f->ret)) {

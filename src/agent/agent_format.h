@@ -17,7 +17,7 @@
  * The range is never unmapped: a thread that a signal handler keeps away, on a
  * stack of its own, may still return into the code. What stays after a detach is
  * the address range and the code's few pages; the next memwho takes them over if
- * it would write the same bytes.
+ * it would write the same bytes, but for the mode of the recording.
  */
 
 #include "bpf/plan_format.h"
@@ -26,7 +26,7 @@ typedef unsigned char agent_u8;
 typedef unsigned int agent_u32;
 typedef unsigned long long agent_u64;
 
-#define AGENT_MAGIC 0x37746e6577686d41ull /* "Amhwent7": one more with each layout */
+#define AGENT_MAGIC 0x38746e6577686d41ull /* "Amhwent8": one more with each layout */
 
 enum {
 	AGENT_CODE_BYTES = 0x30000,
@@ -89,7 +89,9 @@ struct agent_function {
 	 * 0: the function does not throw. */
 	agent_u64 quiet;
 	agent_u64 patch_at;
-	agent_u8 was[8], is[8]; /* AGENT_PATCH_BYTES of them: without us, and with */
+	/* AGENT_PATCH_BYTES of them: without us, and with, for the mode of the recording that was
+	 * last. Of all the code only @is differs between two recordings. */
+	agent_u8 was[8], is[8];
 	struct plan_code code;
 };
 
@@ -194,10 +196,11 @@ struct agent_record {
 enum agent_state { AGENT_OFF, AGENT_ON };
 
 struct agent_control { /* memwho's */
-	agent_u32 state, reader_pid;
+	agent_u32 state;
+	agent_u32 exact_on; /* in exact mode: calls come to the agent. It may clear that itself */
 	agent_u64 deadline; /* time stamp counter: nothing is sampled after it */
 	agent_u32 rate;     /* of the countdowns that are drawn: index into @means */
-	agent_u32 pad;
+	agent_u32 reader_pid;
 	/* once agent_counters.cycles is above @grant the mean is doubled, and again for
 	 * each @grant_step, until memwho grants more; all ones: no budget */
 	agent_u64 grant, grant_step;

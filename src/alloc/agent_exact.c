@@ -176,19 +176,6 @@ static int make(struct agent_exact_run *r, unsigned levels, struct error *err)
 	                     err);
 }
 
-/* Nothing is told from its pointer: every free comes to the agent. */
-static int fill_filter(const struct agent_exact_run *r, struct error *err)
-{
-	cleanup_free u8 *ones = malloc(AGENT_BUCKETS);
-
-	if (!ones)
-		return error_oom(err);
-	memset(ones, 0xff, AGENT_BUCKETS);
-	return inject_write(r->inject,
-	                    r->base + AGENT_CODE_BYTES + offsetof(struct agent_data, filter), ones,
-	                    AGENT_BUCKETS, err);
-}
-
 int agent_exact_open(struct inject *in, struct tracee *t, u64 base, unsigned levels, u64 alive,
                      struct agent_stacks *stacks, struct agent_exact_run **ret, struct error *err)
 {
@@ -207,8 +194,6 @@ int agent_exact_open(struct inject *in, struct tracee *t, u64 base, unsigned lev
 		rc = inject_write(in, r->at, &r->head, sizeof(r->head), err);
 	if (rc == 0)
 		rc = agent_tables_write(&r->tables, in, r->at, &r->head, err);
-	if (rc == 0)
-		rc = fill_filter(r, err);
 	if (rc < 0) {
 		agent_exact_free(r);
 		return rc;

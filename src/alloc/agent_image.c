@@ -344,18 +344,18 @@ static int add_function(struct agent_image *i, unsigned k, uint64_t base, struct
 {
 	const struct agent_patch *p = &i->patches[k];
 	struct agent_function *f = &table_of(i)->functions[k];
-	uint64_t entry = 0;
+	struct agent_stub_ways ways = { 0 };
 	int64_t far;
 	int32_t far32;
 	int r = agent_stub_make(base, base + AGENT_SLOW_AT, k, i->cpu_at, &p->head, &p->fast,
-	                        i->bytes + AGENT_STUBS_AT + k * AGENT_STUB_BYTES, &entry,
-	                        (uint64_t *)&f->original);
+	                        i->bytes + AGENT_STUBS_AT + k * AGENT_STUB_BYTES, &ways);
 
-	far = (int64_t)(entry - (p->at + AGENT_PATCH_BYTES));
+	far = (int64_t)((i->exact ? ways.exact : ways.sampled) - (p->at + AGENT_PATCH_BYTES));
 	far32 = (int32_t)far;
 	if (r < 0 || far != far32)
 		return error_set(err, ENOTSUP, "%s cannot be patched: the agent is out of reach",
 		                 p->probe->name);
+	f->original = ways.original;
 	f->code = p->probe->entry;
 	f->patch_at = p->at;
 	memcpy(f->was, p->was, AGENT_PATCH_BYTES);

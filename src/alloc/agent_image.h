@@ -13,6 +13,7 @@ struct agent_image {
 	size_t n_patches;
 	uint8_t *bytes; /* AGENT_CODE_BYTES */
 	bool in_pages;  /* set before it is planned: will it be in copies of pages? */
+	bool exact;     /* set before it is made: the functions lead to the stubs' exact entries */
 	int64_t cpu_at; /* set before it is made, as in struct agent_table */
 };
 

@@ -252,9 +252,11 @@ int agent_place_take(struct inject *in, const struct target *t, uint64_t base,
 
 /* ---- filling ---- */
 
-/* Is @image what is there? But for the journal. */
+/* Is @image what is there? But for the journal, and for which of its stub's entries a function
+ * leads to. */
 static int is_there(struct inject *in, uint64_t base, const uint8_t *image, struct error *err)
 {
+	const struct agent_table *wanted = (const void *)(image + AGENT_TABLE_AT);
 	cleanup_free uint8_t *code = malloc(AGENT_CODE_BYTES);
 	struct agent_table *table;
 	int r;
@@ -268,7 +270,20 @@ static int is_there(struct inject *in, uint64_t base, const uint8_t *image, stru
 	table->place = AGENT_PLACE_IDLE;
 	table->exact_at = table->exact_bytes = table->pages_at = 0;
 	memset(table->pages, 0, sizeof(table->pages));
+	for (unsigned i = 0; i < AGENT_MAX_FUNCTIONS; i++)
+		memcpy(table->functions[i].is, wanted->functions[i].is, AGENT_PATCH_BYTES);
 	return !memcmp(code, image, AGENT_CODE_BYTES);
+}
+
+/* 1, -errno. Where the functions lead to, once it is there: nothing is patched yet. */
+static int set_entries(struct inject *in, uint64_t base, const uint8_t *image, size_t n_functions,
+                       struct error *err)
+{
+	const size_t at = AGENT_TABLE_AT + offsetof(struct agent_table, functions);
+	int r = inject_write(in, base + at, image + at, n_functions * sizeof(struct agent_function),
+	                     err);
+
+	return r < 0 ? r : 1;
 }
 
 int agent_place_fill(struct inject *in, uint64_t base, const uint8_t *image, size_t n_functions,
@@ -291,8 +306,10 @@ int agent_place_fill(struct inject *in, uint64_t base, const uint8_t *image, siz
 
 	if (r < 0)
 		return r;
-	if (magic)
-		return is_there(in, base, image, err);
+	if (magic) {
+		r = is_there(in, base, image, err);
+		return r == 1 ? set_entries(in, base, image, n_functions, err) : r;
+	}
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(pieces); i++)
 		r = inject_write(in, base + pieces[i].at, image + pieces[i].at, pieces[i].n, err);
 	return r < 0 ? r : 1;

@@ -190,8 +190,9 @@ static int take_back(const struct still *s, const struct agent_function *f, stru
 static int take_patches_back(void *arg, struct error *err)
 {
 	const struct still *s = arg;
-	const uint32_t off = AGENT_OFF;
-	int r = inject_write(s->in, s->base + AGENT_CODE_BYTES, &off, sizeof(off), err);
+	const struct agent_control off = { .state = AGENT_OFF, .exact_on = 0 };
+	int r = inject_write(s->in, s->base + AGENT_CODE_BYTES, &off,
+	                     offsetof(struct agent_control, deadline), err);
 
 	for (unsigned i = 0; r == 0 && i < s->table->n_functions; i++)
 		r = take_back(s, &s->table->functions[i], err);

@@ -263,8 +263,9 @@ static void put_rest(struct out *o, const struct agent_stub_head *h)
 	put_way_on(o, h);
 }
 
-static void put_entry(struct out *o, uint64_t base, uint64_t slow, unsigned number, int64_t cpu_at,
-                      const struct agent_stub_head *h, const struct agent_stub_fast *f)
+static void put_sampled(struct out *o, uint64_t base, uint64_t slow, unsigned number,
+                        int64_t cpu_at, const struct agent_stub_head *h,
+                        const struct agent_stub_fast *f)
 {
 	struct jumps uncharged = { .n = 0 };
 	size_t charged = 0;
@@ -297,16 +298,32 @@ static void put_entry(struct out *o, uint64_t base, uint64_t slow, unsigned numb
 	}
 }
 
+static void put_exact(struct out *o, uint64_t base, uint64_t slow, unsigned number,
+                      const struct agent_stub_head *h)
+{
+	size_t on;
+
+	PUT(o, 0x83, 0x3d); /* cmp dword [rip+exact_on], 0 */
+	put_to(o, DATA(base, control.exact_on) - 1);
+	PUT(o, 0x00, 0x0f, 0x85); /* the 0, which the address counts from behind of; jne */
+	on = put_later(o);
+	put_rest(o, h);
+	land(o, on);
+	put_slow(o, h, slow, number);
+}
+
 int agent_stub_make(uint64_t base, uint64_t slow, unsigned number, int64_t cpu_at,
                     const struct agent_stub_head *head, const struct agent_stub_fast *fast,
-                    uint8_t *code, uint64_t *ret_entry, uint64_t *ret_original)
+                    uint8_t *code, struct agent_stub_ways *ret)
 {
 	struct out o = { .bytes = code,
 		         .at = base + AGENT_STUBS_AT + (uint64_t)number * AGENT_STUB_BYTES };
 
-	*ret_entry = o.at;
-	put_entry(&o, base, slow, number, cpu_at, head, fast);
-	*ret_original = o.at + o.n;
+	ret->sampled = o.at;
+	put_sampled(&o, base, slow, number, cpu_at, head, fast);
+	ret->exact = o.at + o.n;
+	put_exact(&o, base, slow, number, head);
+	ret->original = o.at + o.n;
 	put_head(&o, head, true);
 	put_way_on(&o, head);
 	return o.failed ? -ENOTSUP : 0;

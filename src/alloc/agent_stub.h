@@ -5,15 +5,19 @@
  * The machine code between a patched function and the agent, for one function.
  * A thread comes here from the function's second instruction, or a later one.
  *
- *	entry	takes the call's size from a countdown, the processor's or the
+ *	sampled	takes the call's size from a countdown, the processor's or the
  *		thread's, or looks in the
  *		filter whether a block that is freed was sampled, or one of a context
  *		that is reset; then the
  *		instructions that the patch has replaced, and back. rax, r10, r11 and
  *		the flags are lost, which a caller has to expect of any allocator that
  *		calls out of its own unit.
+ *	exact	goes the slow way while agent_control.exact_on is set; else as above
  *	slow	undoes the instructions before the jump and goes to agent_slow
  *	original these and those that were moved, and back
+ *
+ * Both entries are always there, and the functions' jumps choose one of them: a place
+ * that has seen one mode is as good for the other.
  *
  * The surprising rule: plans decide what is fast. Only a size that is one
  * argument or the product of two, and a pointer that is one, are understood
@@ -64,10 +68,11 @@ struct agent_stub_fast {
 };
 struct agent_stub_fast agent_stub_understand(const struct plan_code *code);
 
+struct agent_stub_ways {
+	uint64_t sampled, exact, original; /* run-time addresses */
+};
 /* Write stub number @number for an agent at @base into @code (AGENT_STUB_BYTES); @cpu_at: as
- * in struct agent_table.
- * *ret_entry and *ret_original are run-time addresses. -ENOTSUP: an instruction cannot be
- * moved so far, or not at all. */
+ * in struct agent_table. -ENOTSUP: an instruction cannot be moved so far, or not at all. */
 int agent_stub_make(uint64_t base, uint64_t slow, unsigned number, int64_t cpu_at,
                     const struct agent_stub_head *head, const struct agent_stub_fast *fast,
-                    uint8_t *code, uint64_t *ret_entry, uint64_t *ret_original);
+                    uint8_t *code, struct agent_stub_ways *ret);

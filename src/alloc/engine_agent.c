@@ -76,22 +76,6 @@ static int offer_other_engine(int r, struct error *err)
 	return error_hint(err, "%s; %s", hint, other);
 }
 
-/* Its set does not know which block is of which context: a reset would not empty it. */
-static int refuse_exact_contexts(const struct tracee *t, struct error *err)
-{
-	for (size_t i = 0; i < t->n_runtimes; i++) {
-		if (!t->runtimes[i]->has_contexts)
-			continue;
-		error_set(err, ENOTSUP,
-		          "--engine agent --exact does not record %s, which process "
-		          "%d has",
-		          t->runtimes[i]->title, t->pid);
-		return error_hint(err, "--engine bpf records them exactly, --engine agent without "
-		                       "--exact by samples");
-	}
-	return 0;
-}
-
 /* ---- attaching ---- */
 
 static u64 deadline(const struct engine_agent *e)
@@ -208,8 +192,8 @@ static int attach(struct engine_agent *e, const struct alloc_options *o, struct 
 	struct error ignored;
 	int r = plan(e, &image, err);
 
-	/* every call is recorded in exact mode: nothing is counted down */
-	image.cpu_at = o->exact ? 0 : agent_cpu_find(e->tracee);
+	image.exact = o->exact;
+	image.cpu_at = agent_cpu_find(e->tracee);
 	if (r >= 0)
 		r = find_place(e, &image, err);
 	if (r == 1)
@@ -235,7 +219,7 @@ int engine_agent_open(struct tracee *t, const struct alloc_options *o, struct en
                       struct error *err)
 {
 	struct engine_agent *e = calloc(1, sizeof(*e));
-	int r;
+	int r = 0;
 
 	if (!e)
 		return error_oom(err);
@@ -247,9 +231,7 @@ int engine_agent_open(struct tracee *t, const struct alloc_options *o, struct en
 	if (!o->sample_bytes && o->budget > 0)
 		e->rate.finest -= AGENT_RATE_FREE;
 	e->begun_tsc = time_stamp();
-#if defined(__x86_64__)
-	r = o->exact ? refuse_exact_contexts(t, err) : 0;
-#else
+#if !defined(__x86_64__)
 	r = error_set(err, ENOTSUP, "the agent is for x86-64 only, so far");
 #endif
 	if (r == 0)

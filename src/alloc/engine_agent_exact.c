@@ -36,9 +36,9 @@ int engine_agent_exact_check(const struct tracee *t, struct error *err)
 		error_set(err, ENOTSUP,
 		          "--exact does not record the pools of %s, which process %d has",
 		          t->runtimes[i]->title, t->pid);
-		return error_hint(err,
-		                  "--engine bpf records them exactly; --allocator libc records "
-		                  "libc's malloc alone");
+		return error_hint(err, "--engine bpf records them exactly, --engine agent without "
+		                       "--exact by samples; --allocator libc records libc's malloc "
+		                       "alone");
 	}
 	return 0;
 }
@@ -50,8 +50,10 @@ int engine_agent_exact_open(struct engine_agent *e, unsigned levels, struct agen
 	int r = agent_exact_open(e->inject, e->tracee, e->base, levels, alive, e->stacks, &e->exact,
 	                         err);
 
-	if (r == 0)
+	if (r == 0) {
 		control->exact = e->exact->at;
+		control->exact_on = 1;
+	}
 	/* they are in its table in the target, which the patches' undo is told of */
 	if (r == 0) {
 		e->table.exact_at = e->exact->at;

@@ -312,7 +312,7 @@ def test_killed_before_every_step(victim, modes, program):  # noqa: F811
             done(agenter(v.pid, "record", 20, options=("-x",) * (killed % 3 - 1)))
         else:
             run_memwho("detach", v.pid)
-        untouched(v.pid, kinds=2)
+        untouched(v.pid)
 
     killed = kill_before_steps(v, every, ("-x",), clean)
     assert killed * every >= 50, killed

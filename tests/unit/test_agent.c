@@ -345,6 +345,41 @@ static void functions_do_what_they_did(void **state)
 	all_work();
 }
 
+/* The entries for exact mode: all calls come to the agent, or none. The code is the same, but
+ * for where the functions lead to. */
+static void the_other_entries(void **state)
+{
+	cleanup_free uint8_t *sampled = at.image.bytes;
+	struct agent_table *t;
+	struct error err;
+
+	at.image.bytes = NULL;
+	at.image.exact = true;
+	assert_int_equal(agent_image_make(&at.image, (uintptr_t)at.base, &err), 0);
+	memcpy(at.base, at.image.bytes, AGENT_CODE_BYTES);
+	t = (struct agent_table *)(void *)(sampled + AGENT_TABLE_AT);
+	for (unsigned i = 0; i < FUNCTIONS; i++) {
+		assert_memory_not_equal(t->functions[i].is,
+		                        agent_image_table(&at.image)->functions[i].is,
+		                        AGENT_PATCH_BYTES);
+		memcpy(t->functions[i].is, agent_image_table(&at.image)->functions[i].is,
+		       AGENT_PATCH_BYTES);
+	}
+	assert_memory_equal(sampled, at.image.bytes, AGENT_CODE_BYTES);
+	turn_on(1ull << 40);
+	patch(true);
+	all_work();
+	assert_int_equal(at.data->counters.slow_calls, 0);
+	at.data->control.exact_on = 1;
+	all_work();
+	/* five of the functions allocate */
+	assert_int_equal(at.data->counters.slow_calls, 5 * 100);
+	patch(false);
+	at.image.exact = false;
+	assert_int_equal(agent_image_make(&at.image, (uintptr_t)at.base, &err), 0);
+	memcpy(at.base, at.image.bytes, AGENT_CODE_BYTES);
+}
+
 static unsigned held(uint64_t ptr)
 {
 	unsigned n = 0;
@@ -744,6 +779,7 @@ int main(void)
 #if defined(__x86_64__)
 	const struct CMUnitTest at_work[] = {
 		cmocka_unit_test(functions_do_what_they_did),
+		cmocka_unit_test(the_other_entries),
 		cmocka_unit_test(every_block_is_followed),
 		cmocka_unit_test(a_full_set_is_counted),
 		cmocka_unit_test(a_reset_takes_its_own),
