@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the sampling agent costs a malloc/free pair: CPU ns, and user instructions and cycles
-by performance counters, which what else the machine does disturbs less."""
+by performance counters, which what else the machine does disturbs less; by many threads at once;
+and its peers, each in turn with nothing in the same process."""
 import ctypes
 import os
 import struct
 
 import common
-from common import Hot, Memwho, figure, keep, span, table
+from common import Heaptrack, Hot, Memleak, Memwho, Profiler, figure, keep, library, say, span, table
 
 WINDOW_MS = 100 if common.QUICK else 500
+DEPTH = 5
+THREADS = (1, 2, 64)
+SAMPLED = 512 << 10
 SYS_PERF_EVENT_OPEN = 298
 COUNTERS = {"instructions": 1, "cycles": 0}  # PERF_COUNT_HW_*
 SAMPLES = ("512K", "64K", "all")  # all: exact mode, each with its stack
@@ -34,15 +38,19 @@ class Counter:
 def per_pair(hot, counters):
     """ns, and each counter, of one malloc/free pair."""
     before = {name: c.read() for name, c in counters.items()}
-    pairs, ns = map(int, hot.command(f"spin 5 {WINDOW_MS}", 60).split())
+    pairs, ns = map(int, hot.command(f"spin {DEPTH} {WINDOW_MS}", 60).split())
     return {"ns": ns / pairs, **{name: (c.read() - before[name]) / pairs for name, c in counters.items()}}
+
+
+def agent(sample):
+    how = ("--exact",) if sample == "all" else ("--sample", sample)
+    return Memwho("--engine", "agent", *how, name=f"memwho, {sample}")
 
 
 def measure(sample):
     """Off and on in turn, in one process. The counters miss nothing: one thread."""
     exact = sample == "all"
-    how = ("--exact",) if exact else ("--sample", sample)
-    recorder = Memwho("--engine", "agent", *how, name=f"agent, {sample}")
+    recorder = agent(sample)
     with Hot() as hot:
         counters = {}
         for name in COUNTERS:
@@ -69,6 +77,65 @@ def measure(sample):
     return out
 
 
+def crowds():
+    """Threads that allocate at once; CPU ns of a pair, of all of them."""
+    data, rows = {}, []
+    for sample in ("512K", "all"):
+        for threads in THREADS:
+            recorder = agent(sample)
+            with Hot() as hot:
+                hot.crowd_ns(threads, DEPTH, WINDOW_MS)
+                s = common.summary(common.paired(lambda: hot.crowd_ns(threads, DEPTH, WINDOW_MS),
+                                                 recorder, hot.pid))
+            recorder.close()
+            data[f"{sample}, {threads}"] = s
+            rows.append([sample, threads, figure(s["off"]["median"]), span(s["on"]), span(s["added"]),
+                         span(s["ratio"])])
+    table(["one sample in", "threads", "ns/pair without", "with", "added", "ratio"], rows)
+    return data
+
+
+def with_tcmalloc_sampling():
+    """It is set for a process's whole life: two processes in turn. -> as common.summary()"""
+    off, on = (Hot(preload="libtcmalloc.so.4", env={"TCMALLOC_SAMPLE_PARAMETER": str(n)})
+               for n in (0, SAMPLED))
+    with off, on:
+        rows = [{"off": off.spin_ns(DEPTH, WINDOW_MS), "on": on.spin_ns(DEPTH, WINDOW_MS),
+                 "attach_s": 0, "detach_s": 0} for _ in range(common.PAIRS)]
+        return common.summary([*rows, {"after": off.spin_ns(DEPTH, WINDOW_MS)}])
+
+
+def beside():
+    """Each peer, and memwho on the same allocator."""
+    prof = Profiler(SAMPLED)
+    jemalloc = {"preload": prof.preload, "env": prof.env}
+    tcmalloc = {"preload": "libtcmalloc.so.4"}
+    data, rows = {}, []
+
+    def add(allocator, name, s):
+        data[f"{allocator}: {name}"] = s
+        rows.append([allocator, name, figure(s["off"]["median"]), span(s["on"]), span(s["added"]),
+                     span(s["ratio"]), figure(s["attach_s"]["median"], 2), figure(s["detach_s"]["median"], 2)])
+
+    for allocator, how, recorders in (("glibc", {}, (agent("512K"), agent("all"), Heaptrack(), Memleak())),
+                                      ("jemalloc", jemalloc, (agent("512K"), prof)),
+                                      ("tcmalloc", tcmalloc, (agent("512K"),))):
+        if how and not library(how["preload"]):
+            say(f"# {allocator}: left out, no {how['preload']}")
+            continue
+        for recorder in common.usable(recorders):
+            with Hot(**how) as hot:  # one each: heaptrack stays mapped
+                recorder.hot = hot
+                hot.spin_ns(DEPTH, WINDOW_MS)
+                rest = common.paired(lambda: hot.spin_ns(DEPTH, WINDOW_MS), recorder, hot.pid)
+            add(allocator, recorder.name, common.summary(rest))
+            recorder.close()
+        if allocator == "tcmalloc":
+            add(allocator, "tcmalloc, TCMALLOC_SAMPLE_PARAMETER", with_tcmalloc_sampling())
+    table(["allocator", "recorder", "ns/pair without", "with", "added", "ratio", "attach s", "detach s"], rows)
+    return data
+
+
 if __name__ == "__main__":
     data = {sample: measure(sample) for sample in SAMPLES}
     table(["one sample in", "a pair's", "without", "with", "added", "ratio", "after"],
@@ -77,4 +144,4 @@ if __name__ == "__main__":
            for sample, d in data.items() for what in ("ns", *COUNTERS) if what in d])
     table(["one sample in", "attach s", "detach s"],
           [[sample, span(d["attach_s"]), span(d["detach_s"])] for sample, d in data.items()])
-    keep("agent", data)
+    keep("agent", {**data, "threads": crowds(), "peers": beside()})

@@ -42,20 +42,25 @@ def compiled(name, *flags):
     program = OUT / "".join((name, *flags))
     if not program.exists() or program.stat().st_mtime < file.stat().st_mtime:
         subprocess.run(["gcc", "-O2", "-fomit-frame-pointer", "-fno-builtin",
-                        "-fno-optimize-sibling-calls", *flags, "-o", program, file], check=True)
+                        "-fno-optimize-sibling-calls", "-pthread", *flags, "-o", program, file], check=True)
     return program
 
 
 class Hot(Hold):
-    """bench/hot.c."""
+    """bench/hot.c; @how: as Hold has it."""
 
-    def __init__(self, *flags):
-        super().__init__(compiled("hot", *flags))
+    def __init__(self, *flags, **how):
+        super().__init__(compiled("hot", *flags), **how)
 
     def spin_ns(self, depth, ms, child=False):
         """CPU ns of a malloc/free pair."""
         pairs, ns = self.command(f"{'child ' if child else ''}spin {depth} {ms}",
                                  ms / 1000 + 60).split()
+        return int(ns) / int(pairs)
+
+    def crowd_ns(self, threads, depth, ms):
+        """The same by @threads at once."""
+        pairs, ns = self.command(f"crowd {threads} {depth} {ms}", ms / 1000 + 60).split()
         return int(ns) / int(pairs)
 
 
@@ -235,6 +240,30 @@ class Memleak(Recorder):
 
     def stop(self):
         self.interrupt()
+
+
+class Profiler(Recorder):
+    """jemalloc's own, turned on and off in a process that began with it; one sample in
+    @sample_bytes, a power of two."""
+
+    def __init__(self, sample_bytes):
+        super().__init__()
+        self.shift = sample_bytes.bit_length() - 1
+        self.name = f"jemalloc, lg_prof_sample:{self.shift}"
+        self.preload = "libjemalloc.so.2"
+        self.env = {"MALLOC_CONF": f"prof:true,prof_active:false,lg_prof_sample:{self.shift}"}
+        self.hot = None
+
+    def missing(self):
+        path = library(self.preload)
+        has = path and b"prof_active" in pathlib.Path(path).read_bytes()
+        return "" if has else "apt-get install libjemalloc2 (one built with its profiler)"
+
+    def start(self, pid):
+        self.hot.command("profile 1")
+
+    def stop(self):
+        self.hot.command("profile 0")
 
 
 class Bpftrace(Recorder):

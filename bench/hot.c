@@ -5,6 +5,8 @@
  *
  *   spin DEPTH MS     pairs for MS milliseconds, DEPTH frames below main;
  *                     answers "ok PAIRS CPU_NS" (of this thread)
+ *   crowd N DEPTH MS  the same by N threads at once; sums of all
+ *   profile 0|1       jemalloc's own profiler, of a process that began with prof:true
  *   pace SPINS MS     the same, with SPINS empty turns of a loop after each pair;
  *                     CPU_NS is the wall clock's then
  *   map DEPTH MS      the same with mmap and munmap of 64 KiB, untouched
@@ -12,8 +14,12 @@
  *   stacks N          N blocks that stay, each allocated by a path of its own
  *   fork              answers "ok PID"; the child is spoken to by "child COMMAND"
  */
+#define _GNU_SOURCE /* RTLD_DEFAULT */
+#include <dlfcn.h>
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,9 +30,9 @@
 #define FRAME          __attribute__((noinline, noclone))
 #define NO_TAIL_CALL() __asm__ volatile("" ::: "memory")
 
-enum { RING = 16, BATCH = 1000 };
+enum { RING = 16, BATCH = 1000, MAX_THREADS = 256 };
 
-static void *ring[RING];
+static _Thread_local void *ring[RING];
 static int in_fd = STDIN_FILENO, out_fd = STDOUT_FILENO;
 static int child_in = -1, child_out = -1;
 
@@ -97,16 +103,62 @@ FRAME static void idle(long spins)
 		;
 }
 
-static void spin(long depth, long ms, char *answer, size_t size)
+struct spin {
+	long depth, ms;
+	unsigned long pairs, cpu_ns;
+};
+
+static void *spin(void *arg)
 {
-	unsigned long end = now_ns(CLOCK_MONOTONIC) + ms * 1000000UL;
-	unsigned long cpu = now_ns(CLOCK_THREAD_CPUTIME_ID), n = 0;
+	struct spin *s = arg;
+	unsigned long end = now_ns(CLOCK_MONOTONIC) + s->ms * 1000000UL;
+	unsigned long cpu = now_ns(CLOCK_THREAD_CPUTIME_ID);
 
 	do {
-		deeper(depth, BATCH);
-		n += BATCH;
+		deeper(s->depth, BATCH);
+		s->pairs += BATCH;
 	} while (now_ns(CLOCK_MONOTONIC) < end);
-	snprintf(answer, size, "ok %lu %lu\n", n, now_ns(CLOCK_THREAD_CPUTIME_ID) - cpu);
+	s->cpu_ns = now_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
+	return NULL;
+}
+
+static void spin_alone(long depth, long ms, char *answer, size_t size)
+{
+	struct spin s = { depth, ms, 0, 0 };
+
+	spin(&s);
+	snprintf(answer, size, "ok %lu %lu\n", s.pairs, s.cpu_ns);
+}
+
+static void crowd(long n, long depth, long ms, char *answer, size_t size)
+{
+	static struct spin s[MAX_THREADS];
+	static pthread_t threads[MAX_THREADS];
+	unsigned long all = 0, cpu = 0;
+
+	n = n < MAX_THREADS ? n : MAX_THREADS;
+	for (long i = 0; i < n; i++) {
+		s[i] = (struct spin){ depth, ms, 0, 0 };
+		if (pthread_create(&threads[i], NULL, spin, &s[i]))
+			_exit(1);
+	}
+	for (long i = 0; i < n; i++) {
+		pthread_join(threads[i], NULL);
+		all += s[i].pairs;
+		cpu += s[i].cpu_ns;
+	}
+	snprintf(answer, size, "ok %lu %lu\n", all, cpu);
+}
+
+static void profile(long on, char *answer, size_t size)
+{
+	int (*mallctl)(const char *, void *, size_t *, void *, size_t) =
+		(int (*)(const char *, void *, size_t *, void *, size_t))dlsym(RTLD_DEFAULT,
+	                                                                       "mallctl");
+	bool value = on;
+
+	if (!mallctl || mallctl("prof.active", NULL, NULL, &value, sizeof(value)))
+		snprintf(answer, size, "no profiler\n");
 }
 
 static void pace(long spins, long ms, char *answer, size_t size)
@@ -218,10 +270,14 @@ static void ask_child(const char *command, char *answer, size_t size)
 static void serve(const char *line)
 {
 	char answer[256] = "ok\n";
-	long a = 0, b = 0;
+	long a = 0, b = 0, c = 0;
 
 	if (sscanf(line, "spin %ld %ld", &a, &b) == 2)
-		spin(a, b, answer, sizeof(answer));
+		spin_alone(a, b, answer, sizeof(answer));
+	else if (sscanf(line, "crowd %ld %ld %ld", &a, &b, &c) == 3)
+		crowd(a, b, c, answer, sizeof(answer));
+	else if (sscanf(line, "profile %ld", &a) == 1)
+		profile(a, answer, sizeof(answer));
 	else if (sscanf(line, "pace %ld %ld", &a, &b) == 2)
 		pace(a, b, answer, sizeof(answer));
 	else if (sscanf(line, "map %ld %ld", &a, &b) == 2)

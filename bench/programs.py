@@ -3,7 +3,8 @@
 """What the sampling agent costs real programs: redis (SET, pipelined), Rust with its own jemalloc,
 a PostgreSQL backend with its contexts. User instructions of a fixed piece of work, counted by
 stepping through it (bench/step_count.c: exact, and no matter what else the machine does), and CPU
-time, user and system; without and with the agent in turn, in one process."""
+time, user and system; without and with the agent in turn, in one process. heaptrack does the same
+work in a process of its own, where it sees the allocator (not Rust's)."""
 import os
 import pathlib
 import socket
@@ -13,7 +14,7 @@ import tempfile
 import time
 
 import common
-from common import Memwho, cpu_ns, figure, keep, say, span, table
+from common import Heaptrack, Memwho, cpu_ns, figure, keep, say, span, table
 from hold import build_rust
 
 STEP_PAIRS = 1 if common.QUICK else int(os.environ.get("BENCH_STEP_PAIRS", 3))
@@ -23,6 +24,7 @@ SCALE = 20 if common.QUICK else 1
 class Redis:
     """SET of 16 a time by one client; 1,000 keys, values of 16 to 127 bytes."""
     name, work, stepped, warm, timed = "redis SET, 16 a time", "a SET", 64, 3200, 160_000 // SCALE
+    peers = (Heaptrack,)
 
     def __init__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="memwho-bench-")
@@ -61,6 +63,7 @@ class Redis:
 class Rust:
     """tests/programs/rust/src/bin/words.rs."""
     name, work, stepped, warm, timed = "Rust, tikv-jemallocator: an index of words", "a document", 1, 20, 4000 // SCALE
+    peers = ()
 
     def __init__(self):
         program = pathlib.Path(build_rust(str(common.SOURCE), str(common.BUILD))).with_name("words")
@@ -80,6 +83,7 @@ class Rust:
 class Postgres:
     """A backend of the distribution's server, and its contexts."""
     name, work, stepped, warm, timed = "PostgreSQL, selects by key", "a select", 2, 100, 4000 // SCALE
+    peers = (Heaptrack,)
     sql = "select abalance from accounts where aid = {}"
 
     def __init__(self):
@@ -139,7 +143,21 @@ def measure(kind):
         say(f"# {target.name}, {what}: {span(data[what]['ratio'], 5)}")
     recorder.close()
     target.close()
+    for peer in common.usable(p() for p in kind.peers):
+        data[f"ns, {peer.name}"] = beside(kind, peer)
     return data
+
+
+def beside(kind, peer):
+    """CPU time with a peer, in a process that has had no other recorder."""
+    target = kind()
+    target.do(target.timed)
+    cpu(target)
+    out = common.summary(common.paired(lambda: cpu(target), peer, target.pid))
+    say(f"# {target.name}, {peer.name}: {span(out['ratio'], 5)}")
+    peer.close()
+    target.close()
+    return out
 
 
 def main():
@@ -153,7 +171,7 @@ def main():
             say(f"# {kind.name}: left out ({e})")
             continue
         for what, d in data[kind.name].items():
-            rows.append([kind.name, f"{what} of {kind.work}", figure(d["off"]["median"]), span(d["added"]),
+            rows.append([kind.name, f"{what}, of {kind.work}", figure(d["off"]["median"]), span(d["added"]),
                          span(d["ratio"], 4)])
     table(["program", "what", "without", "added", "ratio"], rows)
     keep("programs", data)
