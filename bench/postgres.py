@@ -78,7 +78,9 @@ def all_in_one(session, recorder):
 def main():
     import postgres as pg
     recorders = [Memwho(name="memwho (contexts)"), Memwho("--no-stacks", name="memwho --no-stacks"),
-                 Memwho("--allocator", "libc", name="memwho --allocator libc")]
+                 Memwho("--allocator", "libc", name="memwho --allocator libc"),
+                 Memwho("--engine", "agent", "--exact", "--allocator", "postgres", name="memwho, agent, exact"),
+                 Memwho("--engine", "agent", "--allocator", "postgres", name="memwho, agent, samples")]
     recorders += common.usable([Memleak(), Heaptrack()])
     rows, data = [], {}
     with pg.Server(pg.DISTRIBUTION, extension=True) as server:

@@ -556,7 +556,8 @@ static struct agent_slot *exact_slot(struct agent_exact *x, u64 thread, u32 *num
 	return s;
 }
 
-static void exact_record(struct agent_exact *x, const struct frame *f, u64 bp, u64 ptr, u64 size)
+static void exact_record(struct agent_exact *x, const struct frame *f, u64 bp,
+                         const struct operands *o)
 {
 	const u64 thread = thread_pointer(), now = time_stamp();
 	struct agent_exact_call c;
@@ -565,13 +566,14 @@ static void exact_record(struct agent_exact *x, const struct frame *f, u64 bp, u
 
 	if (now > D.control.deadline) {
 		/* nobody reads on: at least it shall cost no more */
-		if (agent_exact_late(x, size, now - D.control.deadline))
+		if (agent_exact_late(x, o->size, now - D.control.deadline))
 			D.control.exact_on = 0;
 		return;
 	}
 	s = exact_slot(x, thread, &c.slot);
-	c.ptr = ptr;
-	c.size = size;
+	c.ptr = o->ptr;
+	c.size = o->size;
+	c.context = o->context;
 	c.ret = f->ret;
 	c.sp = (u64)(&f->ret + 1);
 	c.bp = bp;
@@ -590,23 +592,24 @@ static void exact_record(struct agent_exact *x, const struct frame *f, u64 bp, u
 static int take_block(u64 ptr, struct agent_entry *ret)
 {
 	struct agent_exact *x = exact_mode();
-	struct agent_exact_value v;
+	struct agent_exact_block k;
 	u32 slot;
 
 	if (!x)
 		return take_out(ptr, 0, ret);
 	exact_slot(x, thread_pointer(), &slot);
-	if (!agent_exact_take(x, slot, ptr, &v))
+	if (!agent_exact_take(x, slot, ptr, &k))
 		return 0;
-	ret->size = v.size;
-	ret->seq = v.stack | (u64)v.birth << 32;
+	ret->size = k.value.size;
+	ret->seq = k.value.stack | (u64)k.value.birth << 32;
+	ret->context = k.ref;
 	return 1;
 }
 
 static void put_block_back(u64 ptr, const struct agent_entry *e)
 {
 	struct agent_exact *x = exact_mode();
-	const struct agent_exact_value v = { e->size, e->seq, e->seq >> 32 };
+	const struct agent_exact_block k = { { e->size, e->seq, e->seq >> 32 }, e->context };
 	u32 slot;
 
 	if (!x) {
@@ -614,7 +617,30 @@ static void put_block_back(u64 ptr, const struct agent_entry *e)
 		return;
 	}
 	exact_slot(x, thread_pointer(), &slot);
-	agent_exact_put_back(x, slot, ptr, &v);
+	agent_exact_put_back(x, slot, ptr, &k);
+}
+
+static u64 block_seq(u64 ptr)
+{
+	return exact_mode() ? (u64)agent_exact_has(exact_mode(), ptr) : find_seq(ptr);
+}
+
+static int take_block_of(u64 ptr, u64 seq, struct agent_entry *ret)
+{
+	return exact_mode() ? take_block(ptr, ret) : take_out(ptr, seq, ret);
+}
+
+static void reset_context(u64 context)
+{
+	struct agent_exact *x = exact_mode();
+	u32 slot;
+
+	if (!x) {
+		context_reset(context);
+		return;
+	}
+	exact_slot(x, thread_pointer(), &slot);
+	agent_exact_reset(x, slot, context);
 }
 
 /* ---- calls ---- */
@@ -658,8 +684,8 @@ struct verdict {
  * address; where it may end by longjmp() and that does not happen, only afterwards. */
 static void hold_old(struct frame *f, const struct agent_function *fn, u64 old)
 {
-	if (fn->code.flags & PLAN_JUMPS && !exact_mode())
-		f->held_seq = find_seq(old);
+	if (fn->code.flags & PLAN_JUMPS)
+		f->held_seq = block_seq(old);
 	if (f->held_seq || take_block(old, &f->old))
 		f->held = old;
 }
@@ -673,7 +699,7 @@ static void settle_old(struct frame *f, const struct operands *o)
 	if (failed && !f->held_seq) /* it lives on */
 		put_block_back(f->held, &f->old);
 	else if (!failed && f->held_seq) /* unless the function has freed it, seen by us */
-		take_out(f->held, f->held_seq, &f->old);
+		take_block_of(f->held, f->held_seq, &f->old);
 	if (!failed && !exact_mode())
 		count(&D.counters.freed, 1);
 }
@@ -727,7 +753,7 @@ static struct verdict enter(struct frame *f)
 	if (fn->code.role == PLAN_FREE || fn->code.role == PLAN_RESET) {
 		run_plan(&fn->code, 0, f->arg, 0, &o);
 		if (fn->code.role == PLAN_RESET)
-			context_reset(o.context);
+			reset_context(o.context);
 		else if (take_block(o.ptr, &e) && !exact_mode())
 			count(&D.counters.freed, 1);
 		return v;
@@ -802,7 +828,7 @@ static void after_alloc(struct frame *f, const struct agent_function *fn, u64 bp
 	settle_old(f, &o);
 	if (exact_mode()) {
 		if (o.ptr && o.size <= AGENT_EXACT_MAX_SIZE)
-			exact_record(exact_mode(), f, bp, o.ptr, o.size);
+			exact_record(exact_mode(), f, bp, &o);
 		return;
 	}
 	s = countdown(&is_new);

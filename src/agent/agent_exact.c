@@ -29,19 +29,21 @@ static inline void add(u64 *counter, u64 n)
 	__asm__("addq %1, %0" : "+m"(*counter) : "er"(n) : "cc");
 }
 
-static void add_both(struct agent_exact *x, u32 slot, u32 freed, u64 bytes)
+static void add_both(struct agent_exact *x, u32 slot, u32 freed, u64 objects, u64 bytes)
 {
 	struct agent_exact_thread *t = (struct agent_exact_thread *)at(x, x->threads) + slot;
 
 	if (slot >= AGENT_SLOTS) {
 		t = &counters_of(x)->others;
-		count(freed ? &t->freed_objects : &t->objects, 1);
+		count(freed ? &t->freed_objects : &t->objects, objects);
 		count(freed ? &t->freed_bytes : &t->bytes, bytes);
 		return;
 	}
-	add(freed ? &t->freed_objects : &t->objects, 1);
+	add(freed ? &t->freed_objects : &t->objects, objects);
 	add(freed ? &t->freed_bytes : &t->bytes, bytes);
 }
+
+#include "agent/agent_exact_contexts.h"
 
 /* ---- the set ---- */
 
@@ -66,21 +68,84 @@ static u32 n_levels(const struct agent_exact *x)
 	return x->n_levels < AGENT_EXACT_LEVELS ? x->n_levels : AGENT_EXACT_LEVELS;
 }
 
-static int put_in(struct agent_exact_bucket *b, u64 ptr, const struct agent_exact_value *v)
+/* It was found behind @n homes. */
+static void forget(struct agent_exact *x, u64 hash, u32 n)
 {
-	for (u32 i = 0; i < AGENT_EXACT_BUCKET_ENTRIES; i++) {
-		u64 none = 0;
+	u64 partner;
 
-		if (b->ptrs[i] || !__atomic_compare_exchange_n(&b->ptrs[i], &none, AGENT_BUSY, 0,
-		                                               __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-			continue;
-		b->values[i].size = v->size;
-		b->values[i].stack = v->stack;
-		b->values[i].birth = v->birth;
-		__atomic_store_n(&b->ptrs[i], ptr, __ATOMIC_RELEASE);
-		return 1;
+	for (u32 l = 0; l < n; l++)
+		__atomic_fetch_sub(&home_of(x, l, hash, &partner)->elsewhere, 1, __ATOMIC_SEQ_CST);
+}
+
+static u64 *ref_of(struct agent_exact *x, u32 l, const struct agent_exact_bucket *b, u32 i)
+{
+	const struct agent_exact_bucket *level = at(x, x->levels[l]);
+	struct agent_exact_refs *refs = at(x, x->refs[l]);
+
+	return &refs[b - level].refs[i];
+}
+
+/* Entry @i of @b is of a context that was reset since. */
+static int is_stale(struct agent_exact *x, u32 l, const struct agent_exact_bucket *b, u32 i)
+{
+	return x->contexts && !context_lives(x, *ref_of(x, l, b, i));
+}
+
+/* Entry @i of @b, which is stale, for who calls, as AGENT_BUSY. */
+static int claim_stale(struct agent_exact *x, u32 l, struct agent_exact_bucket *b, u32 i)
+{
+	u64 old = b->ptrs[i], partner;
+	const u64 hash = hash_of(old);
+	const u32 homes = l + (home_of(x, l, hash, &partner) != b); /* as it lies behind them */
+
+	if (old <= AGENT_BUSY || !is_stale(x, l, b, i) ||
+	    !__atomic_compare_exchange_n(&b->ptrs[i], &old, AGENT_BUSY, 0, __ATOMIC_ACQ_REL,
+	                                 __ATOMIC_RELAXED))
+		return 0;
+	if (!is_stale(x, l, b, i)) { /* it was put in anew meanwhile, at the same place */
+		__atomic_store_n(&b->ptrs[i], old, __ATOMIC_RELEASE);
+		return 0;
 	}
-	return 0;
+	forget(x, hash, homes);
+	return 1;
+}
+
+static int claim_free(struct agent_exact_bucket *b, u32 i)
+{
+	u64 none = 0;
+
+	return !b->ptrs[i] && __atomic_compare_exchange_n(&b->ptrs[i], &none, AGENT_BUSY, 0,
+	                                                  __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+/* An entry for who calls; AGENT_EXACT_BUCKET_ENTRIES: none. */
+static u32 claim(struct agent_exact *x, u32 l, struct agent_exact_bucket *b)
+{
+	u32 i = 0;
+
+	while (i < AGENT_EXACT_BUCKET_ENTRIES && !claim_free(b, i))
+		i++;
+	if (i < AGENT_EXACT_BUCKET_ENTRIES || !x->contexts)
+		return i;
+	for (i = 0; i < AGENT_EXACT_BUCKET_ENTRIES && !claim_stale(x, l, b, i);)
+		i++;
+	return i;
+}
+
+static int put_in(struct agent_exact *x, u32 l, struct agent_exact_bucket *b, u64 ptr,
+                  const struct agent_exact_block *k)
+{
+	const u32 i = claim(x, l, b);
+
+	if (i >= AGENT_EXACT_BUCKET_ENTRIES)
+		return 0;
+	b->values[i].size = k->value.size;
+	b->values[i].stack = k->value.stack;
+	b->values[i].birth = k->value.birth;
+	if (x->contexts)
+		*ref_of(x, l, b, i) = k->ref;
+	__atomic_store_n(&b->ptrs[i], ptr, __ATOMIC_RELEASE);
+	return 1;
 }
 
 static void set_top(struct agent_exact_counters *c, u32 l)
@@ -94,7 +159,7 @@ static void set_top(struct agent_exact_counters *c, u32 l)
 
 /* A block that does not lie where it belongs is first counted there: on its way, whoever
  * looks for it goes on. */
-static int put(struct agent_exact *x, u64 ptr, const struct agent_exact_value *v)
+static int put(struct agent_exact *x, u64 ptr, const struct agent_exact_block *k)
 {
 	const u64 hash = hash_of(ptr);
 	const u32 n = n_levels(x);
@@ -105,10 +170,10 @@ static int put(struct agent_exact *x, u64 ptr, const struct agent_exact_value *v
 
 		if (l && counters_of(x)->top < l)
 			set_top(counters_of(x), l);
-		if (put_in(home, ptr, v))
+		if (put_in(x, l, home, ptr, k))
 			return 1;
 		__atomic_fetch_add(&home->elsewhere, 1, __ATOMIC_SEQ_CST);
-		if (put_in((struct agent_exact_bucket *)partner, ptr, v))
+		if (put_in(x, l, (struct agent_exact_bucket *)partner, ptr, k))
 			return 1;
 	}
 	for (u32 l = 0; l < n; l++)
@@ -116,32 +181,37 @@ static int put(struct agent_exact *x, u64 ptr, const struct agent_exact_value *v
 	return 0;
 }
 
-static int take_from(struct agent_exact_bucket *b, u64 ptr, struct agent_exact_value *ret)
+/* The entry with a block that lives; of one that went with its context none is left. */
+static u32 find_in(struct agent_exact *x, u32 l, struct agent_exact_bucket *b, u64 ptr)
 {
 	for (u32 i = 0; i < AGENT_EXACT_BUCKET_ENTRIES; i++) {
-		u64 expected = ptr;
-
 		if (b->ptrs[i] != ptr)
 			continue;
-		ret->size = b->values[i].size;
-		ret->stack = b->values[i].stack;
-		ret->birth = b->values[i].birth;
-		return __atomic_compare_exchange_n(&b->ptrs[i], &expected, 0, 0, __ATOMIC_ACQ_REL,
-		                                   __ATOMIC_RELAXED);
+		if (!is_stale(x, l, b, i))
+			return i;
+		if (claim_stale(x, l, b, i))
+			__atomic_store_n(&b->ptrs[i], 0, __ATOMIC_RELEASE);
 	}
-	return 0;
+	return AGENT_EXACT_BUCKET_ENTRIES;
 }
 
-/* It was found behind @n homes. */
-static void forget(struct agent_exact *x, u64 hash, u32 n)
+static int take_from(struct agent_exact *x, u32 l, struct agent_exact_bucket *b, u64 ptr,
+                     struct agent_exact_block *ret)
 {
-	u64 partner;
+	const u32 i = find_in(x, l, b, ptr);
+	u64 expected = ptr;
 
-	for (u32 l = 0; l < n; l++)
-		__atomic_fetch_sub(&home_of(x, l, hash, &partner)->elsewhere, 1, __ATOMIC_SEQ_CST);
+	if (i >= AGENT_EXACT_BUCKET_ENTRIES)
+		return 0;
+	ret->value.size = b->values[i].size;
+	ret->value.stack = b->values[i].stack;
+	ret->value.birth = b->values[i].birth;
+	ret->ref = x->contexts ? *ref_of(x, l, b, i) : 0;
+	return __atomic_compare_exchange_n(&b->ptrs[i], &expected, 0, 0, __ATOMIC_ACQ_REL,
+	                                   __ATOMIC_RELAXED);
 }
 
-static int take(struct agent_exact *x, u64 ptr, struct agent_exact_value *ret)
+static int take(struct agent_exact *x, u64 ptr, struct agent_exact_block *ret)
 {
 	const u64 hash = hash_of(ptr);
 	const u32 n = n_levels(x);
@@ -151,11 +221,11 @@ static int take(struct agent_exact *x, u64 ptr, struct agent_exact_value *ret)
 		struct agent_exact_bucket *home = home_of(x, l, hash, &partner);
 		u32 behind = 0;
 
-		if (take_from(home, ptr, ret))
+		if (take_from(x, l, home, ptr, ret))
 			behind = l + 1;
 		else if (!__atomic_load_n(&home->elsewhere, __ATOMIC_RELAXED))
 			return 0;
-		else if (take_from((struct agent_exact_bucket *)partner, ptr, ret))
+		else if (take_from(x, l, (struct agent_exact_bucket *)partner, ptr, ret))
 			behind = l + 2;
 		if (!behind)
 			continue;
@@ -166,31 +236,66 @@ static int take(struct agent_exact *x, u64 ptr, struct agent_exact_value *ret)
 	return 0;
 }
 
-int agent_exact_take(struct agent_exact *x, u32 slot, u64 ptr, struct agent_exact_value *ret)
+int agent_exact_has(struct agent_exact *x, u64 ptr)
 {
+	const u64 hash = hash_of(ptr);
+	const u32 n = n_levels(x);
+	u64 partner;
+
+	for (u32 l = 0; ptr && l < n; l++) {
+		struct agent_exact_bucket *home = home_of(x, l, hash, &partner);
+
+		if (find_in(x, l, home, ptr) < AGENT_EXACT_BUCKET_ENTRIES)
+			return 1;
+		if (!__atomic_load_n(&home->elsewhere, __ATOMIC_RELAXED))
+			return 0;
+		if (find_in(x, l, (struct agent_exact_bucket *)partner, ptr) <
+		    AGENT_EXACT_BUCKET_ENTRIES)
+			return 1;
+	}
+	return 0;
+}
+
+int agent_exact_take(struct agent_exact *x, u32 slot, u64 ptr, struct agent_exact_block *ret)
+{
+	u64 size;
+
 	if (!ptr || !take(x, ptr, ret))
 		return 0;
-	add_both(x, slot, 1, ret->size & AGENT_EXACT_MAX_SIZE);
+	size = ret->value.size & AGENT_EXACT_MAX_SIZE;
+	add_both(x, slot, 1, 1, size);
+	context_sub(x, ret->ref, size);
 	return 1;
 }
 
-static void keep(struct agent_exact *x, u32 slot, u64 ptr, const struct agent_exact_value *v)
+/* @k is counted in its context already. */
+static void keep(struct agent_exact *x, u32 slot, u64 ptr, const struct agent_exact_block *k)
 {
 	struct agent_exact_counters *c = counters_of(x);
-	const u64 size = v->size & AGENT_EXACT_MAX_SIZE;
+	const u64 size = k->value.size & AGENT_EXACT_MAX_SIZE;
 
-	if (put(x, ptr, v)) {
-		add_both(x, slot, 0, size);
+	if (put(x, ptr, k)) {
+		add_both(x, slot, 0, 1, size);
 		return;
 	}
+	context_sub(x, k->ref, size);
 	count(&c->set_full, 1);
 	count(&c->set_full_bytes, size);
 }
 
 void agent_exact_put_back(struct agent_exact *x, u32 slot, u64 ptr,
-                          const struct agent_exact_value *v)
+                          const struct agent_exact_block *k)
 {
-	keep(x, slot, ptr, v);
+	context_again(x, k->ref, k->value.size & AGENT_EXACT_MAX_SIZE);
+	keep(x, slot, ptr, k);
+}
+
+void agent_exact_reset(struct agent_exact *x, u32 slot, u64 context)
+{
+	u64 objects, bytes;
+
+	if (context_reset(x, context, &objects, &bytes))
+		add_both(x, slot, 1, objects, bytes);
 }
 
 /* ---- stacks ---- */
@@ -390,16 +495,26 @@ static u32 stack_of(struct agent_exact *x, const struct agent_exact_call *c)
 void agent_exact_record(struct agent_exact *x, const struct agent_exact_call *c)
 {
 	const u32 stack = stack_of(x, c), birth = c->now >> AGENT_EXACT_BIRTH_SHIFT;
-	struct agent_exact_value v;
+	struct agent_exact_block k;
 
 	if (!stack) {
 		count(&counters_of(x)->no_stack, 1);
 		count(&counters_of(x)->no_stack_bytes, c->size);
 	}
-	v.size = c->size | agent_exact_check(c->ptr, c->size, stack, birth);
-	v.stack = stack;
-	v.birth = birth;
-	keep(x, c->slot, c->ptr, &v);
+	k.ref = 0;
+	if (x->contexts && c->context > AGENT_BUSY) {
+		k.ref = context_add(x, c->context, c->size);
+		if (!k.ref) {
+			count(&counters_of(x)->contexts_full, 1);
+			count(&counters_of(x)->set_full, 1);
+			count(&counters_of(x)->set_full_bytes, c->size);
+			return;
+		}
+	}
+	k.value.size = c->size | agent_exact_check(c->ptr, c->size, stack, birth, k.ref);
+	k.value.stack = stack;
+	k.value.birth = birth;
+	keep(x, c->slot, c->ptr, &k);
 }
 
 int agent_exact_late(struct agent_exact *x, u64 size, u64 ticks)

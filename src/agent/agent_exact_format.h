@@ -7,7 +7,8 @@
  * it away). Anonymous, private, MADV_WIPEONFORK:
  *
  *	struct agent_exact, then what its offsets say:
- *	rw-	counters, slots, threads, works, memos, rules, ids, stacks, pcs, levels of the set
+ *	rw-	counters, slots, threads, works, memos, rules, ids, stacks, pcs, levels of the set,
+ *		contexts
  *	r--	spans (two lists), index, rows: memwho's, the agent only reads them
  *
  * All offsets count from struct agent_exact. In a child that a signal handler
@@ -24,7 +25,7 @@
 #include "agent/agent_format.h"
 #include "bpf/unwind_format.h"
 
-#define AGENT_EXACT_MAGIC 0x3165786577686d41ull /* "Amhwexe1" */
+#define AGENT_EXACT_MAGIC 0x3265786577686d41ull /* "Amhwexe2" */
 
 enum {
 	AGENT_EXACT_MAX_SPANS = 1 << 12,
@@ -41,6 +42,9 @@ enum {
 	AGENT_EXACT_FIRST_BITS = 14,
 	AGENT_EXACT_STEP_BITS = 2,
 	AGENT_EXACT_BUCKET_ENTRIES = 7,
+
+	AGENT_EXACT_CONTEXT_BITS = 16,
+	AGENT_EXACT_CONTEXT_TRIES = 32,
 };
 
 /* Executable code, sorted; n_rows 0: without a table. */
@@ -66,10 +70,21 @@ struct agent_exact_value {
 enum { AGENT_EXACT_SIZE_BITS = 48, AGENT_EXACT_BIRTH_SHIFT = 20 };
 #define AGENT_EXACT_MAX_SIZE ((1ull << AGENT_EXACT_SIZE_BITS) - 1)
 
-static inline agent_u64 agent_exact_check(agent_u64 ptr, agent_u64 size, agent_u32 stack,
-                                          agent_u32 birth)
+/*
+ * Which context (pool) a block is of: 1 + its index, and above 32 bits the generation that
+ * the context had. A reset gives it the next one: blocks of older ones are gone, wherever
+ * they lie. 0: of none.
+ */
+static inline agent_u64 agent_exact_ref(agent_u32 index, agent_u32 generation)
 {
-	const agent_u64 all = (ptr ^ (agent_u64)stack << 32 ^ birth) * 0x9e3779b97f4a7c15ull + size;
+	return (agent_u64)generation << 32 | (index + 1);
+}
+
+static inline agent_u64 agent_exact_check(agent_u64 ptr, agent_u64 size, agent_u32 stack,
+                                          agent_u32 birth, agent_u64 ref)
+{
+	const agent_u64 all = (ptr ^ (agent_u64)stack << 32 ^ birth ^ ref) * 0x9e3779b97f4a7c15ull +
+	                      size;
 
 	return (all * 0xbf58476d1ce4e5b9ull) >> AGENT_EXACT_SIZE_BITS << AGENT_EXACT_SIZE_BITS;
 }
@@ -82,6 +97,17 @@ struct agent_exact_bucket {
 	agent_u64 pad[2];
 };
 _Static_assert(sizeof(struct agent_exact_bucket) == 192, "three cache lines");
+
+/* Of the bucket with the same number: the contexts of its blocks. */
+struct agent_exact_refs {
+	agent_u64 refs[AGENT_EXACT_BUCKET_ENTRIES], pad;
+};
+
+struct agent_exact_context {
+	agent_u64 context; /* 0: free; AGENT_BUSY: being filled */
+	agent_u32 generation, pad;
+	agent_u64 objects, bytes; /* of this generation, that are held */
+};
 
 /* A distinct stack: pcs[first .. first + n), leaf first; those of interrupted code
  * have AGENT_EXACT_PC_EXACT. Never changed once its id can be found, but for the sums. */
@@ -131,6 +157,7 @@ struct agent_exact_counters {
 	agent_u32 used_stacks, used_pcs;  /* stack 0 is none */
 	agent_u32 top, claims;            /* the highest level that has blocks; slots taken */
 	agent_u64 set_full, set_full_bytes;
+	agent_u64 contexts_full;            /* of set_full: no room to know the block's context */
 	agent_u64 no_stack, no_stack_bytes; /* blocks: tables full, or too many at once */
 	agent_u64 late, late_bytes;         /* behind the deadline: not recorded */
 	agent_u64 cut;     /* walks, as it was not known how far the stack reaches */
@@ -146,6 +173,8 @@ struct agent_exact {
 	agent_u64 ids, stacks, pcs;
 	agent_u32 id_mask, max_stacks, max_pcs, n_levels;
 	agent_u64 levels[AGENT_EXACT_LEVELS];
+	/* 0: no context is known here; then there are no refs either */
+	agent_u64 contexts, refs[AGENT_EXACT_LEVELS];
 	agent_u64 spans, index,
 		rows; /* the second list is AGENT_EXACT_MAX_SPANS behind the first */
 	agent_u32 n_index, n_rows;

@@ -19,6 +19,7 @@ enum {
 	ID_BITS = 18,
 	MAX_STACKS = 1 << 17,
 	MAX_PCS = 1 << 21,
+	CONTEXTS_BYTES = sizeof(struct agent_exact_context) << AGENT_EXACT_CONTEXT_BITS,
 	CHUNK_BUCKETS = 1 << 10,
 	CHUNK_STACKS = 256,
 	TORN_TRIES = 4,
@@ -44,7 +45,8 @@ static u64 room(u64 *end, u64 bytes)
 }
 
 /* Returns where what the agent may not write begins. */
-static u64 lay_out(struct agent_exact *h, const struct agent_tables *t, unsigned levels)
+static u64 lay_out(struct agent_exact *h, const struct agent_tables *t, unsigned levels,
+                   bool contexts)
 {
 	u64 end = PAGE, tables;
 
@@ -66,6 +68,11 @@ static u64 lay_out(struct agent_exact *h, const struct agent_tables *t, unsigned
 		h->levels[l] = room(
 			&end, sizeof(struct agent_exact_bucket)
 				      << (AGENT_EXACT_FIRST_BITS + AGENT_EXACT_STEP_BITS * l));
+	h->contexts = contexts ? room(&end, CONTEXTS_BYTES) : 0;
+	for (unsigned l = 0; contexts && l < levels; l++)
+		h->refs[l] = room(&end,
+		                  sizeof(struct agent_exact_refs)
+		                          << (AGENT_EXACT_FIRST_BITS + AGENT_EXACT_STEP_BITS * l));
 	tables = end;
 	h->spans = room(&end, 2 * AGENT_EXACT_MAX_SPANS * sizeof(struct agent_exact_span));
 	h->n_index = (u32)agent_tables_room_index(t);
@@ -157,7 +164,7 @@ static int make(struct agent_exact_run *r, unsigned levels, struct error *err)
 	if (!levels || levels > AGENT_EXACT_LEVELS)
 		levels = AGENT_EXACT_LEVELS;
 	for (; rc == 0 && levels; levels--) {
-		tables = lay_out(&r->head, &r->tables, levels);
+		tables = lay_out(&r->head, &r->tables, levels, tracee_has_contexts(r->tracee));
 		rc = map(r, err);
 	}
 	if (rc == 0)
@@ -396,58 +403,115 @@ int agent_exact_tend(struct agent_exact_run *r, const struct agent_table *table,
 
 struct look {
 	struct agent_exact_run *r;
-	int (*found)(void *arg, u64 size, u32 stack, u32 birth, struct error *err);
+	agent_exact_found_fn found;
 	void *arg;
 	struct agent_exact_bucket *buckets; /* CHUNK_BUCKETS */
+	struct agent_exact_refs *refs;      /* theirs; zeros where there are none */
+	/* as they were when the look began; NULL: there are none */
+	struct agent_exact_context *contexts;
 };
 
 /* Or damaged. */
-static bool is_torn(const struct agent_exact_bucket *b, unsigned i)
+static bool is_torn(const struct look *l, size_t bucket, unsigned i)
 {
+	const struct agent_exact_bucket *b = &l->buckets[bucket];
 	const struct agent_exact_value *v = &b->values[i];
 	const u64 size = v->size & AGENT_EXACT_MAX_SIZE;
 
 	return b->ptrs[i] > AGENT_BUSY &&
-	       v->size != (size | agent_exact_check(b->ptrs[i], size, v->stack, v->birth));
+	       v->size != (size | agent_exact_check(b->ptrs[i], size, v->stack, v->birth,
+	                                            l->refs[bucket].refs[i]));
 }
 
-static bool any_torn(const struct agent_exact_bucket *b, size_t n)
+static bool any_torn(const struct look *l, size_t n)
 {
 	for (size_t i = 0; i < n * AGENT_EXACT_BUCKET_ENTRIES; i++) {
-		if (is_torn(&b[i / AGENT_EXACT_BUCKET_ENTRIES], i % AGENT_EXACT_BUCKET_ENTRIES))
+		if (is_torn(l, i / AGENT_EXACT_BUCKET_ENTRIES, i % AGENT_EXACT_BUCKET_ENTRIES))
 			return true;
 	}
 	return false;
 }
 
-static int tell(const struct look *l, const struct agent_exact_bucket *b, struct error *err)
+/* 1, and the context's address; 0: the block has gone with it. One that has begun anew since
+ * the look began has blocks as well; whose they are is looked up once more. */
+static int context_of(const struct look *l, u64 ref, u64 *ret, struct error *err)
 {
+	const u32 index = ((u32)ref - 1) & ((1u << AGENT_EXACT_CONTEXT_BITS) - 1);
 	int rc = 0;
 
-	for (unsigned i = 0; rc == 0 && i < AGENT_EXACT_BUCKET_ENTRIES; i++) {
-		const struct agent_exact_value *v = &b->values[i];
+	*ret = 0;
+	if (!ref || !l->contexts)
+		return 1;
+	if ((int32_t)((u32)(ref >> 32) - l->contexts[index].generation) > 0)
+		rc = inject_read(l->r->inject,
+		                 l->r->at + l->r->head.contexts + index * sizeof(l->contexts[0]),
+		                 &l->contexts[index], sizeof(l->contexts[0]), err);
+	if (rc < 0)
+		return rc;
+	*ret = l->contexts[index].context;
+	return (u32)(ref >> 32) == l->contexts[index].generation;
+}
 
-		if (is_torn(b, i))
+static int tell(const struct look *l, size_t bucket, struct error *err)
+{
+	const struct agent_exact_bucket *b = &l->buckets[bucket];
+	int rc = 0;
+
+	for (unsigned i = 0; rc >= 0 && i < AGENT_EXACT_BUCKET_ENTRIES; i++) {
+		struct agent_exact_found f = { .size = b->values[i].size & AGENT_EXACT_MAX_SIZE,
+			                       .stack = b->values[i].stack,
+			                       .birth = b->values[i].birth };
+
+		if (is_torn(l, bucket, i)) {
 			l->r->torn++;
-		else if (b->ptrs[i] > AGENT_BUSY)
-			rc = l->found(l->arg, v->size & AGENT_EXACT_MAX_SIZE, v->stack, v->birth,
-			              err);
+			continue;
+		}
+		if (b->ptrs[i] <= AGENT_BUSY)
+			continue;
+		rc = context_of(l, l->refs[bucket].refs[i], &f.context, err);
+		if (rc == 1)
+			rc = l->found(l->arg, &f, err);
 	}
+	return rc < 0 ? rc : 0;
+}
+
+static int read_buckets(const struct look *l, unsigned level, size_t first, size_t n,
+                        struct error *err)
+{
+	const struct agent_exact_run *r = l->r;
+	int rc = inject_read(r->inject, r->at + r->head.levels[level] + first * sizeof(*l->buckets),
+	                     l->buckets, n * sizeof(*l->buckets), err);
+
+	if (rc == 0 && l->contexts)
+		rc = inject_read(r->inject, r->at + r->head.refs[level] + first * sizeof(*l->refs),
+		                 l->refs, n * sizeof(*l->refs), err);
 	return rc;
 }
 
-static int look_at(const struct look *l, u64 at, size_t n, struct error *err)
+static int look_at(const struct look *l, unsigned level, size_t first, size_t n, struct error *err)
 {
 	int rc = 0;
 
 	for (unsigned k = 0; k < TORN_TRIES; k++) {
-		rc = inject_read(l->r->inject, at, l->buckets, n * sizeof(*l->buckets), err);
-		if (rc < 0 || !any_torn(l->buckets, n))
+		rc = read_buckets(l, level, first, n, err);
+		if (rc < 0 || !any_torn(l, n))
 			break;
 	}
 	for (size_t i = 0; rc == 0 && i < n; i++)
-		rc = tell(l, &l->buckets[i], err);
+		rc = tell(l, i, err);
 	return rc;
+}
+
+static int read_contexts(struct look *l, struct error *err)
+{
+	const struct agent_exact_run *r = l->r;
+
+	if (!r->head.contexts)
+		return 0;
+	l->contexts = malloc(CONTEXTS_BYTES);
+	if (!l->contexts)
+		return error_oom(err);
+	return inject_read(r->inject, r->at + r->head.contexts, l->contexts, CONTEXTS_BYTES, err);
 }
 
 int agent_exact_read_sums(struct agent_exact_run *r, struct error *err)
@@ -473,22 +537,24 @@ int agent_exact_read_sums(struct agent_exact_run *r, struct error *err)
 	return rc;
 }
 
-int agent_exact_look(struct agent_exact_run *r,
-                     int (*found)(void *arg, u64 size, u32 stack, u32 birth, struct error *err),
-                     void *arg, struct error *err)
+int agent_exact_look(struct agent_exact_run *r, agent_exact_found_fn found, void *arg,
+                     struct error *err)
 {
 	cleanup_free struct agent_exact_bucket *buckets = malloc(CHUNK_BUCKETS * sizeof(*buckets));
-	const struct look l = { r, found, arg, buckets };
-	int rc = buckets ? agent_exact_learn(r, err) : error_oom(err);
+	cleanup_free struct agent_exact_refs *refs = calloc(CHUNK_BUCKETS, sizeof(*refs));
+	struct look l = { r, found, arg, buckets, refs, NULL };
+	int rc = buckets && refs ? agent_exact_learn(r, err) : error_oom(err);
 
 	if (rc == 0)
 		rc = agent_exact_read_sums(r, err);
+	if (rc == 0)
+		rc = read_contexts(&l, err);
 	for (u32 k = 0; rc == 0 && k < r->head.n_levels && k <= r->counters.top; k++) {
 		const size_t n = 1ull << (AGENT_EXACT_FIRST_BITS + AGENT_EXACT_STEP_BITS * k);
 
 		for (size_t i = 0; rc == 0 && i < n; i += CHUNK_BUCKETS)
-			rc = look_at(&l, r->at + r->head.levels[k] + i * sizeof(*buckets),
-			             CHUNK_BUCKETS, err);
+			rc = look_at(&l, k, i, CHUNK_BUCKETS, err);
 	}
+	free(l.contexts);
 	return rc;
 }

@@ -60,10 +60,15 @@ u32 agent_exact_local(const struct agent_exact_run *r, u32 stack);
 /* Read the counters and r->sums. */
 int agent_exact_read_sums(struct agent_exact_run *r, struct error *err);
 /* Each block that is in the set: @found is called with what is known of it. @stack is a
- * number of the agent's. */
-int agent_exact_look(struct agent_exact_run *r,
-                     int (*found)(void *arg, u64 size, u32 stack, u32 birth, struct error *err),
-                     void *arg, struct error *err);
+ * number of the agent's; @context: 0: of none. */
+struct agent_exact_found {
+	u64 size, context;
+	u32 stack, birth;
+};
+typedef int (*agent_exact_found_fn)(void *arg, const struct agent_exact_found *f,
+                                    struct error *err);
+int agent_exact_look(struct agent_exact_run *r, agent_exact_found_fn found, void *arg,
+                     struct error *err);
 /* Put the sums of all that was allocated into the stacks. */
 int agent_exact_sum_stacks(struct agent_exact_run *r, struct error *err);
 

@@ -82,11 +82,7 @@ static int read_runtime(struct reading *r, const struct runtime_ops *ops)
 /* Contexts lie in blocks of another allocator: both together would count those twice. */
 static bool are_nested(const struct tracee *t)
 {
-	bool contexts = false;
-
-	for (size_t i = 0; i < t->n_runtimes; i++)
-		contexts |= t->runtimes[i]->has_contexts;
-	return contexts && t->n_runtimes > 1;
+	return tracee_has_contexts(t) && t->n_runtimes > 1;
 }
 
 /* @own: the target of @t, opened once more. Nothing else of @t that is used here changes. */

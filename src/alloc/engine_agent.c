@@ -236,8 +236,6 @@ int engine_agent_open(struct tracee *t, const struct alloc_options *o, struct en
 #endif
 	if (r == 0)
 		r = engine_agent_check_calls(t->target, err);
-	if (r == 0 && o->exact)
-		r = engine_agent_exact_check(t, err);
 	if (r == 0)
 		r = agent_stacks_new(t, !o->exact, &e->stacks, err);
 	if (r == 0)

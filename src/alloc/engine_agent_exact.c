@@ -28,21 +28,6 @@ static double rate(const struct engine_agent *e)
 	return (double)(time_stamp() - e->begun_tsc) / (double)(clock_now_ns() - e->begun_ns + 1);
 }
 
-int engine_agent_exact_check(const struct tracee *t, struct error *err)
-{
-	for (size_t i = 0; i < t->n_runtimes; i++) {
-		if (!t->runtimes[i]->has_contexts)
-			continue;
-		error_set(err, ENOTSUP,
-		          "--exact does not record the pools of %s, which process %d has",
-		          t->runtimes[i]->title, t->pid);
-		return error_hint(err, "--engine bpf records them exactly, --engine agent without "
-		                       "--exact by samples; --allocator libc records libc's malloc "
-		                       "alone");
-	}
-	return 0;
-}
-
 int engine_agent_exact_open(struct engine_agent *e, unsigned levels, struct agent_control *control,
                             struct error *err)
 {
@@ -92,23 +77,24 @@ struct taking {
 	double rate;
 };
 
-static int add_block(void *arg, u64 size, u32 stack, u32 birth, struct error *err)
+static int add_block(void *arg, const struct agent_exact_found *f, struct error *err)
 {
 	const struct taking *t = arg;
 	struct engine_agent *e = t->e;
 	/* both numbers go round, some times in a year */
-	const u32 age = (u32)(t->now_tsc >> AGENT_EXACT_BIRTH_SHIFT) - birth;
+	const u32 age = (u32)(t->now_tsc >> AGENT_EXACT_BIRTH_SHIFT) - f->birth;
 	const double ns = (double)((u64)age << AGENT_EXACT_BIRTH_SHIFT) / t->rate;
 	int r = array_reserve(&e->blocks, &e->cap_blocks, e->n_blocks + 1, err);
 
 	if (r < 0)
 		return r;
 	e->blocks[e->n_blocks++] = (struct engine_agent_block){
-		.size = size,
-		.stack = stack,
+		.size = f->size,
+		.context = f->context,
+		.stack = f->stack,
 		.birth_ns = ns < (double)t->now_ns ? t->now_ns - (u64)ns : 0,
 	};
-	e->held += (double)size;
+	e->held += (double)f->size;
 	return 0;
 }
 

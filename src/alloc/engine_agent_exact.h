@@ -8,8 +8,6 @@
 
 #include "alloc/engine_agent.h"
 
-/* Memory contexts are not recorded in exact mode: -ENOTSUP. */
-int engine_agent_exact_check(const struct tracee *t, struct error *err);
 /* Before the patches: make the tables, and let @control know. */
 int engine_agent_exact_open(struct engine_agent *e, unsigned levels, struct agent_control *control,
                             struct error *err);

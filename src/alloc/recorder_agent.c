@@ -134,7 +134,7 @@ static void learn(struct alloc_recorder *r, struct tracee *t)
 	const u64 now = clock_now_ns();
 	struct error ignored;
 
-	if (!t->runtimes[0]->has_contexts || !tracee_names_are_due(t, now))
+	if (!tracee_has_contexts(t) || !tracee_names_are_due(t, now))
 		return;
 	tracee_names_learn(t);
 	if (now - r->contexts_learned_ns < 20 * r->contexts_cost_ns)

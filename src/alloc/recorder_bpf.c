@@ -317,7 +317,7 @@ static void learn(struct alloc_recorder *r, u64 now)
 		if (!tracee_names_are_due(t, now))
 			continue;
 		tracee_names_learn(t);
-		contexts |= t->n_runtimes && t->runtimes[0]->has_contexts;
+		contexts |= tracee_has_contexts(t);
 	}
 	if (contexts)
 		learn_contexts(r, now);

@@ -25,6 +25,7 @@ int result_agent_exact_counts(const struct result_agent_exact *x, struct report 
 		{ "lost_bytes", NULL, c->set_full_bytes + c->late_bytes, "bytes" },
 		{ "lost_table_full", "blocks not recorded, table full", c->set_full, "" },
 		{ "lost_table_full_bytes", "their bytes", c->set_full_bytes, "bytes" },
+		{ "lost_contexts", "blocks whose context had no room", c->contexts_full, "" },
 		{ "lost_late", "blocks not recorded, memwho came too late", c->late, "" },
 		{ "lost_late_bytes", "their bytes", c->late_bytes, "bytes" },
 		{ "lost_passed_on", "blocks not recorded, got when memory was short", x->passed_on,

@@ -128,7 +128,7 @@ int result_profile_name_contexts(struct alloc_recorder *r, const struct recorder
 		struct error why;
 
 		/* a name that cannot be read now is shown as an address */
-		if (r->tracees[i]->n_runtimes && r->tracees[i]->runtimes[0]->has_contexts &&
+		if (tracee_has_contexts(r->tracees[i]) &&
 		    name_contexts_of(r->tracees[i], groups, &why) == -ENOMEM)
 			return error_oom(err);
 	}

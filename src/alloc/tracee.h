@@ -69,6 +69,12 @@ struct tracee {
 	struct thread_names threads;
 };
 
+/* Of any runtime that is recorded: then it is the first. */
+static inline bool tracee_has_contexts(const struct tracee *t)
+{
+	return t->n_runtimes && t->runtimes[0]->has_contexts;
+}
+
 /* Look at process @pid: modules, allocators, probe points. Touches nothing in
  * it. @allocators: names separated by commas, or NULL for all that are found.
  * -ENOTSUP says why nothing can be recorded. */

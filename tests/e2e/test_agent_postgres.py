@@ -12,7 +12,7 @@ import subprocess
 import conftest
 import postgres
 import pytest
-from test_alloc_postgres import accounts, prepare_session, sequence, traced
+from test_alloc_postgres import accounts, check_contexts as exact_contexts, prepare_session, sequence, traced
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the agent is for x86-64")
 
@@ -213,3 +213,73 @@ def test_contexts_and_malloc_together(server, record):
 
 def traced_functions(result):
     return {frame for x in result["stacks"] for frame in x["frames"]}
+
+
+# ---- exactly ----
+
+def exact_options(allocator="postgres"):
+    return ("--engine", "agent", "--exact", "--json", "--no-debuginfod", "--allocator", allocator)
+
+
+def check_exact(result, pid):
+    """Nothing was lost, and all that is held has its stack."""
+    assert result["engine"] == "agent" and result["mode"] == "exact"
+    assert result["lost_events"] == result["lost_bytes"] == result["lost_contexts"] == 0
+    assert result["allocated_bytes"] - result["freed_bytes"] == result["held_bytes"]
+    assert result["allocations"] - result["frees"] == result["held_objects"]
+    assert sum(x["bytes"] for x in result["stacks"]) == result["held_bytes"]
+    assert not conftest.changed_code(pid)
+
+
+@pytest.fixture
+def recordable(server):
+    """A server of which every class can be recorded: what one that is left out holds is not known."""
+    if left_out(server.major)[0]:
+        pytest.skip(f"the build of {server.major} has a class that cannot be patched")
+    return server
+
+
+def test_every_context_is_exact(recordable, record):
+    """As by eBPF, each context to the byte of the server's own account."""
+    s = prepare_session(recordable)
+    before = postgres.seen(s.pid)
+    r = record("alloc", s.pid, *exact_options())
+    sequence(s, "q")
+    s.do("begin; declare c1 cursor for select g, repeat('z', g % 300) from generate_series(1, 12000) g "
+         "order by 2; fetch 3 from c1; declare c2 cursor for select a, count(*) from t group by a; "
+         "fetch 1 from c2; savepoint s1; select count(*) from t")
+    result = r.interrupt().json()
+    after = postgres.seen(s.pid)
+    check_exact(result, s.pid)
+    new = exact_contexts(before, after, result)
+    assert sum("TopPortalContext/PortalContext/" in path for path in new) >= 3
+    plans = "TopMemoryContext/CacheMemoryContext/CachedPlanSource"
+    assert traced(result)[plans] == accounts(after)[plans].chunk_bytes - accounts(before)[plans].chunk_bytes > 0
+    assert any(x["labels"].get("ident", "").startswith("prepare q") for x in result["stacks"])
+    s.close()
+
+
+def test_what_is_closed_is_not_held_exactly(recordable, record):
+    """Resets by the thousand, errors, and out of memory in palloc() and repalloc()."""
+    s = prepare_session(recordable)
+    s.do("deallocate all; close all")
+    before = postgres.seen(s.pid)
+    r = record("alloc", s.pid, *exact_options())
+    sequence(s, "q")
+    for i in range(300):
+        s.do("select count(*) from generate_series(1, 30)")
+    limit = int(open(f"/proc/{s.pid}/statm").read().split()[0]) * resource.getpagesize() + (200 << 20)
+    set_limit(s.pid, limit, resource.RLIM_INFINITY)
+    said = [" ".join(s.do("select length(string_agg(repeat('x', 1000000), '')) from generate_series(1, 900)"))
+            for _ in range(5)]
+    set_limit(s.pid, resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    assert all("out of memory" in x for x in said), said
+    s.do("deallocate all; close all")
+    result = r.interrupt().json()
+    after = postgres.seen(s.pid)
+    check_exact(result, s.pid)
+    exact_contexts(before, after, result)
+    assert not [path for path in traced(result) if "PortalHold" in path or "ExecutorState" in path]
+    assert result["allocated_bytes"] > 5e6 and result["held_bytes"] < result["allocated_bytes"] / 20
+    assert s.value("select 1") == "1"
+    s.close()

@@ -28,6 +28,8 @@ struct memory {
 	struct agent_exact_stack stacks[STACKS];
 	uint64_t pcs[PCS]; /* those behind it are not there: a read fails */
 	struct agent_exact_bucket level0[1 << AGENT_EXACT_FIRST_BITS];
+	struct agent_exact_refs refs0[1 << AGENT_EXACT_FIRST_BITS];
+	struct agent_exact_context contexts[1 << AGENT_EXACT_CONTEXT_BITS];
 };
 
 static void put(size_t offset, const void *bytes, size_t n)
@@ -56,16 +58,19 @@ static void put_stack(const uint8_t *p)
 static void put_block(const uint8_t *p)
 {
 	const size_t bucket = AT(level0) + (p[0] % 64) * sizeof(struct agent_exact_bucket);
+	const size_t refs = AT(refs0) + (p[0] % 64) * sizeof(struct agent_exact_refs);
 	const unsigned i = p[1] % AGENT_EXACT_BUCKET_ENTRIES;
 	struct agent_exact_value v;
-	uint64_t ptr;
+	uint64_t ptr, ref;
 
 	memcpy(&ptr, p + 2, sizeof(ptr));
+	memcpy(&ref, p + 34, sizeof(ref));
 	memcpy(&v, p + 10, sizeof(v));
 	if (p[0] & 128) {
 		v.size &= AGENT_EXACT_MAX_SIZE;
-		v.size |= agent_exact_check(ptr, v.size, v.stack, v.birth);
+		v.size |= agent_exact_check(ptr, v.size, v.stack, v.birth, ref);
 	}
+	put(refs + i * sizeof(ref), &ref, sizeof(ref));
 	put(bucket + offsetof(struct agent_exact_bucket, ptrs) + i * sizeof(ptr), &ptr,
 	    sizeof(ptr));
 	put(bucket + offsetof(struct agent_exact_bucket, values) + i * sizeof(v), &v, sizeof(v));
@@ -84,6 +89,7 @@ static void fill(const uint8_t *data, size_t size)
 		case 2:
 		case 3: put_stack(p); break;
 		case 4: put(AT(pcs) + (size_t)p[0] * 56, p + 1, 56); break;
+		case 5: put(AT(contexts) + (size_t)p[0] * 32, p + 1, 32); break;
 		default: put_block(p); break;
 		}
 	}
@@ -96,12 +102,12 @@ struct found {
 	uint64_t n;
 };
 
-static int found(void *arg, u64 size, u32 stack, u32 birth, struct error *err)
+static int found(void *arg, const struct agent_exact_found *b, struct error *err)
 {
 	struct found *f = arg;
 
-	if (size > AGENT_EXACT_MAX_SIZE ||
-	    agent_exact_local(f->r, stack) >= agent_stacks_n(f->stacks))
+	if (b->size > AGENT_EXACT_MAX_SIZE ||
+	    agent_exact_local(f->r, b->stack) >= agent_stacks_n(f->stacks))
 		abort();
 	f->n++;
 	return 0;
@@ -134,7 +140,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		          .stacks = AT(stacks),
 		          .pcs = AT(pcs),
 		          .n_levels = LEVELS,
-		          .levels = { AT(level0) } },
+		          .levels = { AT(level0) },
+		          .refs = { AT(refs0) },
+		          .contexts = size && data[0] & 16 ? AT(contexts) : 0 },
 	};
 	struct agent_stacks *stacks;
 	struct error err;

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "agent/agent_exact.h"
+#include "base/cleanup.h"
 
 enum {
 	LEVELS = 2,
@@ -46,6 +47,9 @@ struct memory {
 	agent_u64 level1[(sizeof(struct agent_exact_bucket)
 	                  << (AGENT_EXACT_FIRST_BITS + AGENT_EXACT_STEP_BITS)) /
 	                 8];
+	struct agent_exact_refs refs0[1 << AGENT_EXACT_FIRST_BITS];
+	struct agent_exact_refs refs1[1 << (AGENT_EXACT_FIRST_BITS + AGENT_EXACT_STEP_BITS)];
+	struct agent_exact_context contexts[1 << AGENT_EXACT_CONTEXT_BITS];
 };
 
 static struct memory *m;
@@ -74,6 +78,15 @@ static int make(void **state)
 	return 0;
 }
 
+static int make_with_contexts(void **state)
+{
+	make(state);
+	m->x.contexts = offsetof(struct memory, contexts);
+	m->x.refs[0] = offsetof(struct memory, refs0);
+	m->x.refs[1] = offsetof(struct memory, refs1);
+	return 0;
+}
+
 static int give_back(void **state)
 {
 	free(m);
@@ -81,11 +94,13 @@ static int give_back(void **state)
 }
 
 /* No code is known, so a stack is its first pc. */
-static void record_at(agent_u64 ptr, agent_u64 size, agent_u64 pc, agent_u32 slot)
+static void record_in(agent_u64 context, agent_u64 ptr, agent_u64 size, agent_u64 pc,
+                      agent_u32 slot)
 {
 	agent_u64 stack[4] = { 0 };
 	const struct agent_exact_call c = { .ptr = ptr,
 		                            .size = size,
+		                            .context = context,
 		                            .ret = pc,
 		                            .sp = (uintptr_t)stack,
 		                            .slot = slot,
@@ -95,19 +110,33 @@ static void record_at(agent_u64 ptr, agent_u64 size, agent_u64 pc, agent_u32 slo
 	agent_exact_record(&m->x, &c);
 }
 
+static void record_at(agent_u64 ptr, agent_u64 size, agent_u64 pc, agent_u32 slot)
+{
+	record_in(0, ptr, size, pc, slot);
+}
+
+static int lives(agent_u64 ref)
+{
+	return !ref || m->contexts[((agent_u32)ref - 1) % ARRAY_SIZE(m->contexts)].generation ==
+	                       (agent_u32)(ref >> 32);
+}
+
 static size_t held(const agent_u64 *level, unsigned bits, agent_u64 *bytes)
 {
+	const struct agent_exact_refs *refs = level == m->level0 ? m->refs0 : m->refs1;
 	const struct agent_exact_bucket *b = (const void *)level;
 	size_t n = 0;
 
 	for (size_t i = 0; i < 7ull << bits; i++) {
 		const agent_u64 ptr = b[i / 7].ptrs[i % 7];
 		const struct agent_exact_value *v = &b[i / 7].values[i % 7];
-		const agent_u64 size = v->size & AGENT_EXACT_MAX_SIZE;
+		const agent_u64 size = v->size & AGENT_EXACT_MAX_SIZE,
+				ref = refs[i / 7].refs[i % 7];
 
-		if (ptr <= AGENT_BUSY)
+		if (ptr <= AGENT_BUSY || !lives(ref))
 			continue;
-		assert_int_equal(v->size, size | agent_exact_check(ptr, size, v->stack, v->birth));
+		assert_int_equal(v->size,
+		                 size | agent_exact_check(ptr, size, v->stack, v->birth, ref));
 		*bytes += size;
 		n++;
 	}
@@ -134,7 +163,7 @@ static agent_u64 n_elsewhere(const agent_u64 *level, unsigned bits)
 static void a_full_set_is_counted_and_emptied(void **state)
 {
 	enum { N = PLACES + PLACES / 4 };
-	struct agent_exact_value v;
+	struct agent_exact_block v;
 	size_t n = 0, taken = 0;
 	agent_u64 bytes;
 
@@ -150,7 +179,7 @@ static void a_full_set_is_counted_and_emptied(void **state)
 		if (!agent_exact_take(&m->x, 0, i * 32, &v))
 			continue;
 		taken++;
-		assert_int_equal(v.size & AGENT_EXACT_MAX_SIZE, i % 1000);
+		assert_int_equal(v.value.size & AGENT_EXACT_MAX_SIZE, i % 1000);
 	}
 	assert_int_equal(taken, n);
 	assert_int_equal(all_held(&bytes), 0);
@@ -162,7 +191,7 @@ static void a_full_set_is_counted_and_emptied(void **state)
 
 static void others_blocks_are_not_taken(void **state)
 {
-	struct agent_exact_value v;
+	struct agent_exact_block v;
 
 	record_at(0x5000, 10, 0x1000, 1);
 	assert_int_equal(agent_exact_take(&m->x, 1, 0x5010, &v), 0);
@@ -174,13 +203,160 @@ static void others_blocks_are_not_taken(void **state)
 	assert_int_equal(m->counters.others.freed_bytes, 10);
 }
 
+/* ---- contexts ---- */
+
+enum { N_CONTEXTS = 300, N_PTRS = 150000 };
+
+static agent_u64 context_at(unsigned i)
+{
+	return 0x7f0000000000 + i * 0x2010ull;
+}
+
+/* What is in the set by the book; a reset leaves the addresses to whoever comes. */
+static struct {
+	unsigned context[N_PTRS]; /* 1 + its number; 0: free */
+	agent_u64 size[N_PTRS], objects, bytes;
+} book;
+
+static void allocate(unsigned i, unsigned context, agent_u64 size)
+{
+	if (book.context[i])
+		return;
+	record_in(context_at(context), (i + 1) * 16ull, size, 0x1000, 0);
+	book.context[i] = context + 1;
+	book.size[i] = size;
+	book.objects++;
+	book.bytes += size;
+}
+
+static void forget(unsigned i)
+{
+	book.objects--;
+	book.bytes -= book.size[i];
+	book.context[i] = 0;
+}
+
+static void release(unsigned i)
+{
+	struct agent_exact_block b = { 0 };
+
+	assert_int_equal(agent_exact_has(&m->x, (i + 1) * 16ull), book.context[i] != 0);
+	assert_int_equal(agent_exact_take(&m->x, 0, (i + 1) * 16ull, &b), book.context[i] != 0);
+	if (!book.context[i])
+		return;
+	assert_int_equal(b.value.size & AGENT_EXACT_MAX_SIZE, book.size[i]);
+	if (i % 8 == 0) { /* a realloc() that fails */
+		agent_exact_put_back(&m->x, 0, (i + 1) * 16ull, &b);
+		assert_int_equal(agent_exact_take(&m->x, 0, (i + 1) * 16ull, &b), 1);
+	}
+	forget(i);
+}
+
+static void reset(unsigned context)
+{
+	agent_exact_reset(&m->x, 0, context_at(context));
+	for (unsigned i = 0; i < N_PTRS; i++) {
+		if (book.context[i] == context + 1)
+			forget(i);
+	}
+}
+
+static void compare(void)
+{
+	const struct agent_exact_thread *t = &m->threads[0];
+	agent_u64 bytes;
+
+	assert_int_equal(all_held(&bytes), book.objects);
+	assert_int_equal(bytes, book.bytes);
+	/* with put_back() counted again on both sides */
+	assert_int_equal(t->objects - t->freed_objects, book.objects);
+	assert_int_equal(t->bytes - t->freed_bytes, book.bytes);
+	assert_int_equal(m->counters.set_full, 0);
+}
+
+static void contexts_go_at_once(void **state)
+{
+	memset(&book, 0, sizeof(book));
+	srandom(1);
+	for (unsigned round = 0; round < 40; round++) {
+		for (unsigned k = 0; k < N_PTRS / 2; k++)
+			allocate((unsigned)random() % N_PTRS, (unsigned)random() % N_CONTEXTS,
+			         (agent_u64)random() % 5000);
+		for (unsigned k = 0; k < N_PTRS / 8; k++)
+			release((unsigned)random() % N_PTRS);
+		for (unsigned k = 0; k < N_CONTEXTS / 3; k++)
+			reset((unsigned)random() % N_CONTEXTS);
+		compare();
+	}
+	assert_true(book.objects > 10000 && m->counters.top == 1);
+	for (unsigned i = 0; i < N_PTRS; i++)
+		release(i);
+	for (unsigned i = 0; i < N_CONTEXTS; i++)
+		reset(i);
+	compare();
+	assert_int_equal(book.objects, 0);
+}
+
+/* As many as there is room for, again and again: nothing but resets makes room. */
+static void places_of_what_is_gone_are_used(void **state)
+{
+	enum { N = PLACES * 3 / 4 };
+	agent_u64 bytes;
+
+	for (unsigned round = 0; round < 5; round++) {
+		/* other addresses each time */
+		for (agent_u64 i = 0; i < N; i++)
+			record_in(context_at(round % 2), (round * (agent_u64)N + i + 1) * 16, 1,
+			          0x1000, 0);
+		assert_int_equal(m->counters.set_full, 0);
+		assert_int_equal(all_held(&bytes), N);
+		agent_exact_reset(&m->x, 0, context_at(round % 2));
+		assert_int_equal(all_held(&bytes), 0);
+	}
+	/* one after the other goes where those were; nobody looks further at the end */
+	for (agent_u64 i = 0; i < 5ull * N; i++) {
+		struct agent_exact_block b;
+
+		assert_int_equal(agent_exact_take(&m->x, 0, (i + 1) * 16, &b), 0);
+	}
+	assert_int_equal(n_elsewhere(m->level0, AGENT_EXACT_FIRST_BITS), 0);
+	assert_int_equal(n_elsewhere(m->level1, AGENT_EXACT_FIRST_BITS + AGENT_EXACT_STEP_BITS), 0);
+	assert_int_equal(m->threads[0].freed_objects, 5ull * N);
+}
+
+/* By the hundred thousand, one after the other; then more at once than there is room for. */
+static void contexts_come_and_go(void **state)
+{
+	agent_u64 bytes;
+
+	for (unsigned i = 0; i < 4 * ARRAY_SIZE(m->contexts); i++) {
+		struct agent_exact_block b;
+
+		record_in(context_at(i), 16, 7, 0x1000, 0);
+		if (i % 2)
+			agent_exact_reset(&m->x, 0, context_at(i));
+		else
+			assert_int_equal(agent_exact_take(&m->x, 0, 16, &b), 1);
+	}
+	assert_int_equal(m->counters.contexts_full, 0);
+	assert_int_equal(all_held(&bytes), 0);
+	for (unsigned i = 0; i < 2 * ARRAY_SIZE(m->contexts); i++)
+		record_in(context_at(i), (i + 1) * 16ull, 7, 0x1000, 0);
+	assert_true(m->counters.contexts_full >= ARRAY_SIZE(m->contexts));
+	assert_int_equal(m->counters.set_full, m->counters.contexts_full);
+	assert_int_equal(m->counters.set_full_bytes, 7 * m->counters.contexts_full);
+	assert_int_equal(all_held(&bytes) + m->counters.contexts_full, 2 * ARRAY_SIZE(m->contexts));
+	agent_exact_reset(&m->x, 0, 0xdead);
+	agent_exact_reset(&m->x, 0, 0);
+}
+
 /* ---- threads ---- */
 
 /* Each has addresses of its own, as an allocator gives them; at the end it keeps a third. */
 static void *work(void *arg)
 {
 	const uintptr_t me = (uintptr_t)arg;
-	struct agent_exact_value v;
+	struct agent_exact_block v;
 
 	for (int round = 0; round < ROUNDS; round++) {
 		for (size_t i = 0; i < N_BLOCKS; i++)
@@ -191,7 +367,7 @@ static void *work(void *arg)
 			if (round == ROUNDS - 1 && i % 3 == 0)
 				continue;
 			if (!agent_exact_take(&m->x, me, ptr, &v) ||
-			    (v.size & AGENT_EXACT_MAX_SIZE) != i % 100 + 1)
+			    (v.value.size & AGENT_EXACT_MAX_SIZE) != i % 100 + 1)
 				return arg;
 		}
 	}
@@ -395,7 +571,7 @@ static void who_is_late_is_told_once(void **state)
 /* What a child has that is forked in the middle of a call: it must not fault. */
 static void wiped_tables_take_nothing(void **state)
 {
-	struct agent_exact_value v;
+	struct agent_exact_block v;
 
 	memset(&m->x, 0, sizeof(m->x));
 	record_at(16, 1, 0x1000, 0);
@@ -408,6 +584,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_full_set_is_counted_and_emptied, make, give_back),
 		cmocka_unit_test_setup_teardown(others_blocks_are_not_taken, make, give_back),
+		cmocka_unit_test_setup_teardown(contexts_go_at_once, make_with_contexts, give_back),
+		cmocka_unit_test_setup_teardown(places_of_what_is_gone_are_used, make_with_contexts,
+		                                give_back),
+		cmocka_unit_test_setup_teardown(contexts_come_and_go, make_with_contexts,
+		                                give_back),
 		cmocka_unit_test_setup_teardown(threads_lose_nothing, make, give_back),
 		cmocka_unit_test_setup_teardown(stacks_are_stored_once_until_there_is_no_room, make,
 		                                give_back),
