@@ -152,9 +152,8 @@ static void crowd(long n, long depth, long ms, char *answer, size_t size)
 
 static void profile(long on, char *answer, size_t size)
 {
-	int (*mallctl)(const char *, void *, size_t *, void *, size_t) =
-		(int (*)(const char *, void *, size_t *, void *, size_t))dlsym(RTLD_DEFAULT,
-	                                                                       "mallctl");
+	int (*mallctl)(const char *, void *, size_t *, void *, size_t) = (int (*)(
+		const char *, void *, size_t *, void *, size_t))dlsym(RTLD_DEFAULT, "mallctl");
 	bool value = on;
 
 	if (!mallctl || mallctl("prof.active", NULL, NULL, &value, sizeof(value)))
