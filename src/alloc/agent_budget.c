@@ -4,12 +4,10 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "alloc/agent_steps.h"
 #include "base/clock.h"
 
 #define WINDOW_NS 100000000ull /* between two looks at the rate */
-#define AIM       0.7          /* of the budget */
-
-enum { JUMP = 2 * AGENT_RATES_OF_TWO, MOST_DOWN = AGENT_RATES_OF_TWO };
 
 /* Of a mean below the default: samples a second that we read, and blocks in the set. */
 #define FINE_SAMPLES 400.0
@@ -70,21 +68,6 @@ static int grant_more(struct engine_agent *e, struct error *err)
 	                    v, sizeof(v), err);
 }
 
-/* What visits cost goes with the number of samples: the line where it would be @aim. */
-static int steps_to(double cost, double aim)
-{
-	if (!(cost > 0))
-		return -MOST_DOWN;
-	if (!(aim > 0))
-		return JUMP;
-	/* a little less is as good: it must not go up and down */
-	if (cost <= aim)
-		return cost > aim / 2 ? 0
-		                      : (int)fmax(ceil(AGENT_RATES_OF_TWO * log2(1.4 * cost / aim)),
-		                                  -MOST_DOWN);
-	return (int)fmin(ceil(AGENT_RATES_OF_TWO * log2(cost / aim)), 2 * JUMP);
-}
-
 /* The finest line that our own work and the set's room allow. Half and twice the limit are
  * as good as it: few samples come at random, and the rate must not follow that. */
 static int finest_line(const struct engine_agent *e, u64 wall_ns)
@@ -95,7 +78,7 @@ static int finest_line(const struct engine_agent *e, u64 wall_ns)
 	int line = (int)e->rate.now;
 
 	if (!(share > 0))
-		line -= MOST_DOWN;
+		line -= AGENT_STEPS_MOST_DOWN;
 	else if (share < 0.5 || share > 2)
 		line += (int)ceil(AGENT_RATES_OF_TWO * log2(share));
 	if (line < (int)e->rate.finest)
@@ -109,14 +92,14 @@ static int move_rate(struct engine_agent *e, bool overdrawn, struct error *err)
 	const double passing = passing_ns(e) - e->rated_passing_ns;
 	const double cpu = e->budget.cpu_ns - e->rated_cpu_ns;
 	const u64 now = clock_now_ns(), wall = now - e->rated_ns;
-	const double cost = budget_share(visits, cpu, (double)wall);
 	int line = (int)e->rate.now, finest;
 
 	if (wall < WINDOW_NS && !(overdrawn && wall > WINDOW_NS / 10))
 		return 0;
-	line += overdrawn ? JUMP
-	                  : steps_to(cost, AIM * e->budget.share -
-	                                           budget_share(passing, cpu, (double)wall));
+	line += overdrawn ? AGENT_STEPS_JUMP
+	                  : agent_steps(budget_share(visits, cpu, (double)wall),
+	                                budget_share(passing, cpu, (double)wall), e->budget.share,
+	                                e->budget.credit_ns > 0);
 	finest = finest_line(e, wall);
 	e->rated_ns = now;
 	e->rated_visits_ns += visits;

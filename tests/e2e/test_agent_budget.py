@@ -131,6 +131,28 @@ def test_within_the_budget_whatever_the_pace(truth, tmp_path):
     untouched(t.pid)
 
 
+def test_where_calls_alone_take_most_of_the_budget(truth, tmp_path):
+    """No rate makes that cheaper: what is left of the budget is for samples, and they go on to the
+    end, however coarse. Four fifths of the budget are what calls of this target take, by what a
+    recording says that hardly draws any sample."""
+    t = truth("0", program="agent_pace")
+    calls = run_memwho("alloc", t.pid, "--engine", "agent", "--sample", "4M", "-d", "2s", "--json").json()["cost_percent"]
+    before = kept(t)
+    r = Recording(["alloc", t.pid, "--engine", "agent", "--budget", f"{calls / 0.8:.3f}%", "--sample", "64K", "--json"],
+                  tmp_path / "ready").wait_ready()
+    t.say("go on")
+    time.sleep(5)
+    held = kept(t) - before
+    r.interrupt()
+    got = r.wait().json()
+    assert got["ended_by"] == "signal" and got["worst_cost_percent"] <= 1.2 * calls / 0.8, got
+    means = [rate["sample_bytes"] for rate in got["rates"]]
+    assert max(means) <= 64 << 20 and got["samples"] > 50 * got["target_cpu_seconds"], (means, got)
+    sd = (got["held_bytes_high"] - got["held_bytes_low"]) / 3.92
+    assert abs(got["held_bytes"] - held) < 4.5 * sd, (got["held_bytes"], held, sd)
+    untouched(t.pid)
+
+
 @pytest.mark.parametrize("pace", ["60000", PACE_MS])
 def test_finer_where_it_costs_little(truth, tmp_path, pace):
     """Nothing was asked for: while the target is quiet there are more samples than one in 512 KiB

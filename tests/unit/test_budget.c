@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include "agent/agent_format.h"
+#include "alloc/agent_steps.h"
 #include "alloc/budget.h"
 
 #define MS 1000000ull
@@ -70,12 +73,111 @@ static void what_is_above_ends(void **state)
 	}
 }
 
+static uint64_t random_state = 88172645463325252ull;
+
+static double uniform(void)
+{
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 7;
+	random_state ^= random_state << 17;
+	return ((double)(random_state >> 11) + 0.5) / 9007199254740992.0;
+}
+
+/* How many there are when @mean are to be expected. */
+static unsigned poisson(double mean)
+{
+	unsigned n = 0;
+
+	if (mean > 100)
+		return (unsigned)fmax(0,
+		                      mean + sqrt(mean * 12) * (uniform() + uniform() - 1) * 0.7);
+	for (double p = uniform(); p > exp(-mean); n++)
+		p *= uniform();
+	return n;
+}
+
+/*
+ * A thread that allocates blocks of @size so often that calls which pass alone take @passing of its
+ * time, beside a budget of 2 %, for half a minute. What memwho knows of them is what samples stand
+ * for. It looks at it each 0.1 s, in which the thread runs for @ran. The fewest samples of any
+ * second from the third on; 0 when it leaves.
+ */
+static unsigned fewest_samples(double passing, double size, double ran, double *worst)
+{
+	const double pair_ns = 4, visit_ns = 2000, window_ns = ran * 1e8,
+		     calls = passing * window_ns / pair_ns;
+	unsigned fewest = ~0u, second = 0;
+	struct budget b;
+	double cost = 0;
+	int line = 0;
+
+	budget_begin(&b, 0.02, 1000 * MS, 0);
+	for (unsigned i = 1; i <= 300; i++) {
+		const double mean = 524288 * exp2((double)line / AGENT_RATES_OF_TWO);
+		const double p = -expm1(-size / mean);
+		const unsigned n = poisson(calls * p);
+		const double visits = n * visit_ns, seen = n / p * pair_ns;
+
+		cost += visits + seen;
+		if (budget_note(&b, (1000 + i * 100) * MS, i * window_ns, cost))
+			return 0;
+		line += agent_steps(visits / window_ns, seen / window_ns, 0.02, b.credit_ns > 0);
+		line = line < 0 ? 0 : line;
+		second += n;
+		if (i % 10)
+			continue;
+		if (i > 20 && second < fewest)
+			fewest = second;
+		second = 0;
+	}
+	*worst = b.worst;
+	return fewest;
+}
+
+/* A target whose calls alone take most of the budget, or nearly nothing of it, whatever its blocks:
+ * there are samples to the end, and it is within the budget. */
+static void some_samples_stay(void **state)
+{
+	static const double passing[] = { 0.001, 0.008, 0.013, 0.0145, 0.0165, 0.018 };
+	static const double sizes[] = { 40, 600, 3000 };
+
+	for (unsigned i = 0; i < 2 * 3 * sizeof(passing) / sizeof(*passing); i++) {
+		const double pass = passing[i / 6], size = sizes[i / 2 % 3], ran = i % 2 ? 0.3 : 1;
+		/* at a mean of 512 KiB, most of them */
+		const double expected = 0.3 * ran * pass * 1e9 / 4 * size / 524288;
+		const double enough = expected < 20 ? 0 : fmin(expected, 100 * ran);
+		double worst;
+		const unsigned n = fewest_samples(pass, size, ran, &worst);
+
+		if (!(n >= enough) || worst > 1.2 * 0.02)
+			print_error("%g of blocks of %g: %u samples, %g\n", pass, size, n, worst);
+		assert_true(n >= enough);
+		assert_true(worst <= 1.2 * 0.02);
+	}
+}
+
+static void rates_move(void **state)
+{
+	/* nothing was seen; within the aim; too much */
+	assert_int_equal(agent_steps(0, 0, 0.02, true), -AGENT_STEPS_MOST_DOWN);
+	assert_int_equal(agent_steps(0.01, 0, 0.02, true), 0);
+	assert_int_equal(agent_steps(0.0279, 0, 0.02, true), AGENT_RATES_OF_TWO);
+	assert_int_equal(agent_steps(10, 0.019, 0.02, true), 2 * AGENT_STEPS_JUMP);
+	assert_in_range(-agent_steps(0.003, 0, 0.02, true), 1, AGENT_STEPS_MOST_DOWN);
+	/* more passes than the budget is: still some */
+	assert_true(agent_steps(0.0019, 0.05, 0.02, true) <= 0);
+	assert_true(agent_steps(0.0019, 0.05, 0.02, false) > 0);
+	assert_true(agent_steps(0.0003, 0.05, 0.02, false) <= 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(shares),
 		cmocka_unit_test(what_is_within_goes_on),
 		cmocka_unit_test(what_is_above_ends),
+		cmocka_unit_test(some_samples_stay),
+		cmocka_unit_test(rates_move),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "alloc/agent_steps.h"
+
+#include <assert.h>
+#include <math.h>
+
+#include "agent/agent_format.h"
+
+#define AIM 0.7 /* of the budget */
+
+/* Always left to samples, of the budget: some thousand a second of 2 % of a processor; and where
+ * nothing of the budget's credit is left, two hundred. */
+#define KEPT       0.1
+#define KEPT_LEAST 0.02
+
+static_assert((int)AGENT_STEPS_JUMP == 2 * AGENT_RATES_OF_TWO, "four times the mean");
+static_assert((int)AGENT_STEPS_MOST_DOWN == (int)AGENT_RATES_OF_TWO, "half the mean");
+
+/* What samples may cost. Calls that pass cost the same at every rate: where they take nearly all
+ * of the budget, or it looks so by what few samples say of them, the few samples that cost next to
+ * nothing must stay, or nothing would be known in the end. Where even that is too much the
+ * budget's credit is used up, and we leave. */
+static double aim_of(double passing, double share, bool has_credit)
+{
+	return fmax(AIM * share - passing, (has_credit ? KEPT : KEPT_LEAST) * share);
+}
+
+/* What visits cost goes with the number of samples: the line where it would be aimed at. */
+int agent_steps(double visits, double passing, double share, bool has_credit)
+{
+	const double aim = aim_of(passing, share, has_credit);
+
+	if (!(visits > 0))
+		return -AGENT_STEPS_MOST_DOWN;
+	/* a little less is as good: it must not go up and down */
+	if (visits <= aim)
+		return visits > aim / 2
+		               ? 0
+		               : (int)fmax(ceil(AGENT_RATES_OF_TWO * log2(1.4 * visits / aim)),
+		                           -AGENT_STEPS_MOST_DOWN);
+	return (int)fmin(ceil(AGENT_RATES_OF_TWO * log2(visits / aim)), 2 * AGENT_STEPS_JUMP);
+}
