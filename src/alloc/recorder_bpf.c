@@ -11,6 +11,7 @@
 
 #include "alloc/agent_budget.h"
 #include "alloc/bpf_before.h"
+#include "alloc/bpf_way.h"
 #include "alloc/engine_possible.h"
 #include "alloc/follow.h"
 #include "alloc/recorder.h"
@@ -214,10 +215,27 @@ static int attach_all(struct alloc_recorder *r, struct error *err)
 	return 0;
 }
 
-static int attach(struct alloc_recorder *r, const struct engine_request *q, struct error *err)
+/* @locks: one for each process. */
+static int clear_ways(struct alloc_recorder *r, struct lock *locks, struct error *err)
 {
-	u64 begun = clock_now_ns();
-	int rc = recorder_open(r, q->pids, q->n_pids, err);
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		struct tracee *t = r->tracees[i];
+		int rc = bpf_way_clear(t->target, &locks[i], err);
+
+		/* pages may be back that were somewhere else */
+		if (rc > 0)
+			rc = symbol_space_refresh(t->space, t->target, err);
+		rc = forgive_ended(r, t, rc, err);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int attach_alone(struct alloc_recorder *r, const struct engine_request *q,
+                        struct lock *locks, u64 begun, struct error *err)
+{
+	int rc = clear_ways(r, locks, err);
 
 	if (rc == 0)
 		rc = open_engine(r, err);
@@ -231,6 +249,27 @@ static int attach(struct alloc_recorder *r, const struct engine_request *q, stru
 	else
 		rc = calibrate_run(r->engine, &r->modules, r->pool, &r->guard.costs, err);
 	return rc < 0 ? rc : attach_all(r, err);
+}
+
+/* No agent of another memwho comes before all uprobes are set; later it sees them. */
+static int attach(struct alloc_recorder *r, const struct engine_request *q, struct error *err)
+{
+	cleanup_free struct lock *locks = NULL;
+	const u64 begun = clock_now_ns();
+	int rc = recorder_open(r, q->pids, q->n_pids, err);
+	size_t n = r->n_tracees;
+
+	if (rc < 0)
+		return rc;
+	locks = calloc(n, sizeof(*locks));
+	if (!locks)
+		return error_oom(err);
+	for (size_t i = 0; i < n; i++)
+		locks[i] = LOCK_NONE;
+	rc = attach_alone(r, q, locks, begun, err);
+	for (size_t i = 0; i < n; i++)
+		lock_give(&locks[i]);
+	return rc;
 }
 
 /* Who ended between our first look and the attach has sent no event. */
