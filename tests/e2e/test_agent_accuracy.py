@@ -14,12 +14,14 @@ what was seen):
 import math
 import os
 import platform
+import subprocess
 import time
 
 import pytest
 from conftest import PROGRAMS
 from hold import Hold, library, path_of
 from test_agent import agenter, done, untouched
+from test_agent_allocators import named_by
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the agent is for x86-64")
 
@@ -43,6 +45,8 @@ CASES = {
     "tcmalloc static": ("hold-tcmalloc_minimal-static", None, "tcmalloc", 40),
     "mimalloc": ("hold", "libmimalloc.so.2", "mimalloc", 40),
 }
+# the same without the program's symbols
+STRIPPED = ("glibc", "musl dynamic", "jemalloc", "tcmalloc", "mimalloc")
 # elsewhere with glibc they are the processors' (src/alloc/agent_cpu.h)
 THREADS_COUNTDOWNS = {"GLIBC_TUNABLES": "glibc.pthread.rseq=0"}
 
@@ -119,8 +123,8 @@ class Truth:
                 assert abs(share - 0.95) <= max(0.02, 3.5 * math.sqrt(0.95 * 0.05 / n)), explain
 
 
-def recording(record, hold, child=False, pause=PAUSE):
-    """One -> (its result, the truth), or None where memwho had so little of the processor, in
+def recording(record, hold, child=False, pause=PAUSE, named=lambda got: got):
+    """One -> (its result, with frames by their names, the truth), or None where memwho had so little of the processor, in
     @pause seconds for the samples of a step, that stacks were lost: then nothing can be said of
     sites."""
     pid = child or hold.pid
@@ -137,15 +141,15 @@ def recording(record, hold, child=False, pause=PAUSE):
     got = r.interrupt().json()
     hold.command(say + "free 100")
     assert got["lost_events"] == 0 and "damaged_in_target" not in got, got
-    return None if got["stacks_not_stored"] or got["pauses"] else (got, truth)
+    return None if got["stacks_not_stored"] or got["pauses"] else (named(got), truth)
 
 
-def measure(record, hold, runs, sites, child=False, allocator=None):
+def measure(record, hold, runs, sites, child=False, allocator=None, **how):
     truth, tries, pause = Truth(), 0, PAUSE
     while truth.runs < runs:
         tries += 1
         assert tries < 4 * runs + 10, "memwho does not get enough of the processor"
-        one = recording(record, hold, child, pause)
+        one = recording(record, hold, child, pause, **how)
         if not one:
             pause = min(2 * pause, 0.1)
         else:
@@ -154,18 +158,31 @@ def measure(record, hold, runs, sites, child=False, allocator=None):
     truth.check(sites)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_sites_and_intervals(record, case):
+def check_case(record, case, of=lambda program: program, **how):
     program, preload, allocator, sites = CASES[case]
     if preload and not library(preload):
         pytest.skip(f"{preload} is not installed")
     if not (PROGRAMS / program).exists():
         pytest.skip(f"{program} could not be built")
-    with Hold(PROGRAMS / program, preload=preload, env=THREADS_COUNTDOWNS if "threads'" in case else None) as hold:
+    with Hold(of(PROGRAMS / program), preload=preload, env=THREADS_COUNTDOWNS if "threads'" in case else None) as hold:
         hold.command("warm 3")
-        measure(record, hold, RUNS, sites, allocator=allocator)
+        measure(record, hold, RUNS, sites, allocator=allocator, **how)
         assert hold.alive()
         untouched(hold.pid)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_sites_and_intervals(record, case):
+    check_case(record, case)
+
+
+@pytest.mark.parametrize("case", STRIPPED)
+def test_stripped(record, case, tmp_path):
+    def strip(program):
+        subprocess.run(["strip", "-s", "-o", tmp_path / "stripped", program], check=True)
+        return tmp_path / "stripped"
+
+    check_case(record, case, of=strip, named=named_by(PROGRAMS / CASES[case][0]))
 
 
 def test_after_fifty_attaches_and_a_fork(record):

@@ -70,6 +70,7 @@ def test_estimates_stay_unbiased(truth):
         assert math.sqrt(variances[site]) < 0.3 * RUNS * size * count, (site, variances[site])
     whole = RUNS * sum(size * count for size, count in SITES.values())
     off = (sum(sums.values()) - whole) / math.sqrt(sum(variances.values()))
+    print(f"{RUNS} recordings: sum {sum(sums.values()) / whole:.4f} +- {math.sqrt(sum(variances.values())) / whole:.4f}")
     assert abs(off) < 4.5, (off, sum(sums.values()) / whole)
 
 
