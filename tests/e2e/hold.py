@@ -10,6 +10,7 @@ what a recorder reported with what the program knows that it holds.
         score = compare(stacks_of_folded(text), hold.truth())
         assert score.path_error == 0, score.explain()
 """
+import glob
 import json
 import os
 import re
@@ -147,6 +148,29 @@ def build_rust(source, build, profiler=True):
     if p.returncode:
         raise RuntimeError(f"cargo build failed: {p.stderr.strip()[-2000:]}")
     return os.path.join(target, "release", "hold-rust")
+
+
+def build_mimalloc(source, build):
+    """The truth program, static, with mimalloc as its malloc: of the crate that brings its sources.
+    Raises RuntimeError as build_rust() does."""
+    folder = os.path.join(source, "tests", "programs")
+    target, program = os.path.join(build, "mimalloc"), os.path.join(build, "mimalloc", "hold-mimalloc-static")
+    flags = ("-O2 -g -D_GNU_SOURCE -fomit-frame-pointer -fno-builtin -fno-optimize-sibling-calls -w "
+             "-DHOLD_STATIC -DHOLD_NO_PVALLOC").split()
+    try:
+        p = subprocess.run(["cargo", "build", "--release", "--locked", "--quiet", "--target-dir", target,
+                            "--manifest-path", os.path.join(folder, "mimalloc", "Cargo.toml")],
+                           stderr=subprocess.PIPE, text=True, timeout=1200)
+    except FileNotFoundError as e:
+        raise RuntimeError("no cargo: apt-get install cargo") from e
+    if p.returncode:
+        raise RuntimeError(f"cargo build failed: {p.stderr.strip()[-2000:]}")
+    archive = max(glob.glob(os.path.join(target, "release", "build", "libmimalloc-sys-*", "out", "libmimalloc.a")),
+                  key=os.path.getmtime)
+    subprocess.run(["g++", *flags, "-fsized-deallocation", "-static", "-x", "c", os.path.join(folder, "hold.c"),
+                    "-x", "c++", os.path.join(folder, "hold_cxx.cc"), "-x", "none", "-Wl,--whole-archive", archive,
+                    "-Wl,--no-whole-archive", "-lpthread", "-o", program], check=True, stderr=subprocess.DEVNULL)
+    return program
 
 
 def stacks_of_folded(text):

@@ -124,7 +124,7 @@ PRELOADED = {
     "jemalloc": ("libjemalloc.so.2", 26, ()),
     "tcmalloc": ("libtcmalloc.so.4", 25, ()),
     "tcmalloc_minimal": ("libtcmalloc_minimal.so.4", 25, ()),
-    "mimalloc": ("libmimalloc.so.2", 24, ("mi_heap_destroy", "mi_heap_malloc_aligned_at")),
+    "mimalloc": ("libmimalloc.so.2", 24, ("mi_heap_destroy", "mi_heap_malloc_aligned_at", "mi_strdup")),
 }
 
 

@@ -8,28 +8,31 @@ import platform
 
 import pytest
 from conftest import BUILD, PROGRAMS, SOURCE
-from hold import Hold, build_rust, compare, library, stacks_of_json
+from hold import Hold, build_mimalloc, build_rust, compare, library, stacks_of_json
 from test_agent import untouched
 from test_agent_exact import assert_whole, record  # noqa: F401, a fixture
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the agent is for x86-64")
 
-# program, preloaded, allocator as the report says it, sites
+# program, or what builds it, preloaded, allocator as the report says it, sites
 CASES = {
     "musl": ("hold-musl", None, "musl", 15),
     "musl dynamic": ("hold-musl-dynamic", None, "musl", 15),
     "mimalloc": ("hold", "libmimalloc.so.2", "mimalloc", 24),
     "tcmalloc": ("hold", "libtcmalloc.so.4", "tcmalloc", 25),
     "jemalloc static": ("hold-jemalloc-static", None, "jemalloc", 25),
-    "rust": (None, None, "jemalloc", 11),
+    "mimalloc static": (build_mimalloc, None, "mimalloc", 24),
+    "rust": (build_rust, None, "jemalloc", 11),
 }
+# strdup() is mimalloc's own there, which a plan cannot count: named, and not recorded
+NAMED = {"mimalloc static": ("mi_strdup", "site_14")}
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_site(record, case):  # noqa: F811
     program, preload, allocator, sites = CASES[case]
     try:
-        program = PROGRAMS / program if program else build_rust(SOURCE, BUILD)
+        program = program(SOURCE, BUILD) if callable(program) else PROGRAMS / program
     except RuntimeError as e:
         pytest.skip(str(e))
     if not os.path.exists(program) or (preload and not library(preload)):
@@ -46,6 +49,9 @@ def test_every_site(record, case):  # noqa: F811
             untouched(hold.pid)
             assert got["mode"] == "exact" and got["lost_torn"] == 0 and got["lost_late"] == 0, got
             assert allocator in got["allocators"].replace(",", " ").split(), got["allocators"]
+            function, site = NAMED.get(case, (None, None))
+            assert not function or function in {gap["function"] for gap in got["not_covered"]}, got["not_covered"]
+            truth["sites"] = {path: row for path, row in truth["sites"].items() if path.rsplit(";")[-1] != site}
             score = compare(stacks_of_json(got), truth)
             assert score.path_error == 0, score.explain()
             held = [path for path, row in truth["sites"].items() if row["bytes"]]

@@ -17,7 +17,8 @@
 	"ARG0 SKZ1 LD8:0 OLD END "                                                                 \
 	"RET SKZ5 IMM0 PTR IMM1 SIZE END ARG0 LD8:0 PTR ARG1 MUL2 SIZE END"
 
-/* mimalloc.h of 1.7 to 3.0 */
+/* mimalloc.h of 1.7 to 2.3 and 3.3; mi_theap_ of 3.1 and later, which has the thread's heap as
+ * argument 0 */
 static const struct runtime_function functions[] = {
 	{ "mi_malloc", PLAN_ALLOC, 0, FAMILY_SIZE0 },
 	{ "mi_malloc_small", PLAN_ALLOC, 0, FAMILY_SIZE0 },
@@ -75,6 +76,22 @@ static const struct runtime_function functions[] = {
 	{ "mi_heap_rezalloc_aligned_at", PLAN_REALLOC, 0, HEAP_REALLOC },
 	{ "mi_heap_recalloc_aligned", PLAN_REALLOC, 0, HEAP_REALLOCN },
 	{ "mi_heap_recalloc_aligned_at", PLAN_REALLOC, 0, HEAP_REALLOCN },
+	{ "mi_heap_zalloc_small", PLAN_ALLOC, 0, HEAP_SIZE },
+	{ "mi_theap_malloc", PLAN_ALLOC, 0, HEAP_SIZE },
+	{ "mi_theap_malloc_small", PLAN_ALLOC, 0, HEAP_SIZE },
+	{ "mi_theap_malloc_aligned", PLAN_ALLOC, 0, HEAP_SIZE },
+	{ "mi_theap_zalloc", PLAN_ALLOC, 0, HEAP_SIZE },
+	{ "mi_theap_zalloc_small", PLAN_ALLOC, 0, HEAP_SIZE },
+	{ "mi_theap_calloc", PLAN_ALLOC, 0, HEAP_COUNT },
+	{ "mi_theap_realloc", PLAN_REALLOC, 0, HEAP_REALLOC },
+	{ "mi_umalloc", PLAN_ALLOC, 0, FAMILY_SIZE0 },
+	{ "mi_umalloc_small", PLAN_ALLOC, 0, FAMILY_SIZE0 },
+	{ "mi_umalloc_aligned", PLAN_ALLOC, 0, FAMILY_SIZE0 },
+	{ "mi_uzalloc", PLAN_ALLOC, 0, FAMILY_SIZE0 },
+	{ "mi_uzalloc_small", PLAN_ALLOC, 0, FAMILY_SIZE0 },
+	{ "mi_uzalloc_aligned", PLAN_ALLOC, 0, FAMILY_SIZE0 },
+	{ "mi_ucalloc", PLAN_ALLOC, 0, FAMILY_CALLOC },
+	{ "mi_urealloc", PLAN_REALLOC, 0, FAMILY_REALLOC },
 	{ "mi_new_nothrow", PLAN_ALLOC, 0, FAMILY_SIZE0 },
 	{ "mi_new_aligned_nothrow", PLAN_ALLOC, 0, FAMILY_SIZE0 },
 	{ "mi_new", PLAN_ALLOC, PLAN_THROWS, FAMILY_SIZE0, "mi_malloc" },
@@ -86,6 +103,8 @@ static const struct runtime_function functions[] = {
 	{ "mi_new_reallocn", PLAN_REALLOC, PLAN_THROWS, FAMILY_REALLOCARRAY, "mi_reallocn" },
 	{ "mi_free", PLAN_FREE, 0, FAMILY_FREE },
 	{ "mi_cfree", PLAN_FREE, 0, FAMILY_FREE },
+	{ "mi_free_small", PLAN_FREE, 0, FAMILY_FREE },
+	{ "mi_ufree", PLAN_FREE, 0, FAMILY_FREE },
 	{ "mi_free_aligned", PLAN_FREE, 0, FAMILY_FREE },
 	{ "mi_free_size", PLAN_FREE, 0, FAMILY_FREE_SIZED },
 	{ "mi_free_size_aligned", PLAN_FREE, 0, FAMILY_FREE_SIZED },
@@ -131,6 +150,13 @@ static int add(struct runtime_probes *to, struct symbol_module *m, struct error 
 		r = runtime_add_gap(
 			to, "mi_heap_destroy",
 			"frees a heap's blocks all at once: they would stay in the result", err);
+	/* a plan cannot count a string; they call what is inside */
+	if (!r && family_has(f, "mi_strdup"))
+		r = runtime_add_gap(
+			to, "mi_strdup",
+			"its blocks are as long as a string, and not recorded; so are those of "
+			"mi_realpath, and of strdup where that is mimalloc's",
+			err);
 	return r < 0 ? r : family_finish(to, &mimalloc_runtime, m, err);
 }
 
