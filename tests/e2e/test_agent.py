@@ -2,6 +2,7 @@
 # meson: timeout=600 once
 """The sampling engine (src/agent, alloc --engine agent): what it does to its target,
 with memwho killed before each of its steps; and that its figures are true."""
+import collections
 import ctypes
 import math
 import os
@@ -19,7 +20,7 @@ from victim import victim
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the agent is for x86-64")
 
 # every STEP-th step is tried in one run; 1: each of them
-EVERY = int(os.environ.get("AGENT_EVERY", "601"))
+EVERY = int(os.environ.get("AGENT_EVERY", "401"))
 # a small share of it, or all that there is (./dev matrix agent)
 WHOLE = EVERY < 100
 RUNS = int(os.environ.get("AGENT_RUNS", "8"))
@@ -300,26 +301,62 @@ def test_a_change_in_our_jump_ends_it(victim, tmp_path):
 
 # ---- memwho is killed ----
 
+def phase_of(said):
+    """Of a recording that was killed, by what it came to say."""
+    return "detach" if "detached_at" in said else "run" if "attached_at" in said else "attach"
+
+
+def kill_mean(modes):
+    """Of recordings that are killed. Each sample that is read is a step, always the same one; eight
+    threads make so many that they would be nine tenths of all steps, so some hundred must do."""
+    return 4 << 20 if len(modes) > 4 else 65536
+
+
 def kill_before_steps(v, every, options, clean):
-    """Recordings that are killed before each @every-th step; after each the victim goes on, and so
-    it does when clean(number of kills) has taken away what was left. How many there were."""
-    step, killed = random.randrange(every), 0
+    """Recordings, with changes of the rate where there is one, that are killed before each @every-th
+    step; after each the victim goes on, and so it does when clean(number of kills) has taken away what
+    was left. How many there were."""
+    if "-x" not in options:
+        options = (*options, "-c", 10)
+    step, phases, seconds = random.randrange(every), collections.Counter(), collections.Counter()
+
+    def timed(what, run, *args, **kw):
+        began = time.monotonic()
+        result = run(*args, **kw)
+        seconds[what] += time.monotonic() - began
+        return result
+
     while True:
-        code, said, err = agenter(v.pid, "record", 30, options=(*options, "-k", step))
+        code, said, err = timed("recording", agenter, v.pid, "record", 30, options=(*options, "-k", step))
         if code != -signal.SIGKILL:
-            assert code == 0 and killed, (step, code, said, err)
+            assert code == 0 and phases, (step, code, said, err)
             break
-        killed += 1
-        wrong = v.goes_on()
-        assert not wrong, (step, wrong)
-        clean(killed)
-        wrong = v.goes_on()
-        assert not wrong, (step, wrong)
+        phases[phase_of(said)] += 1
+        for what in ("killed", "cleaned"):
+            if what == "cleaned":
+                timed("cleaning up", clean, phases.total())
+            wrong = timed("rounds", v.goes_on)
+            assert not wrong, (step, what, wrong)
         step += every
+    # its steps are those of all that it does: live blocks and patches are read again, rates change
+    assert int(said["looks"]) and int(said["rounds"]), said
+    assert "-x" in options or int(said["rate_changes"]), said
+    if every == 1:
+        assert phases["attach"] and phases["detach"] and ("-x" in options or phases["run"]), phases
     v.check()
     assert not v.tracers()
-    print(f"{killed} kills of memwho ({' '.join(map(str, options))}) in {v.modes}, before each {every}th step")
-    return killed
+    print(f"{phases.total()} kills of memwho ({' '.join(map(str, options))}) in {v.modes}, before each {every}th step:",
+          ", ".join(f"{n} in {phase}" for phase, n in phases.items()) + ";",
+          ", ".join(f"{1000 * s / phases.total():.0f} ms {what}" for what, s in seconds.items()), "a kill")
+    return phases.total()
+
+
+def next_attach(pid, killed, options=()):
+    """It cleans up before it begins; some record for a while then, with what was there before."""
+    if killed % 10 < 2:
+        done(agenter(pid, "record", 20, options=options))
+    else:
+        done(agenter(pid, "record", 1, options=("-b", *options)))
 
 
 # that compute, allocate, sleep, wait in epoll, futex and read, alone and with seven others
@@ -332,16 +369,16 @@ def test_killed_before_every_step(victim, modes, program):
     """After each kill the target works on; then the next attach, or memwho detach, puts
     everything back."""
     v = victim(modes, program=program)
-    every = EVERY if len(modes) > 4 else (EVERY + 3) // 4
+    every = (EVERY + 3) // 4
 
     def clean(killed):
         if killed % 2:
-            done(agenter(v.pid, "record", 20))
+            next_attach(v.pid, killed)
         else:
             run_memwho("detach", v.pid)
         untouched(v.pid)
 
-    killed = kill_before_steps(v, every, ("-m", 65536), clean)
+    killed = kill_before_steps(v, every, ("-m", kill_mean(modes)), clean)
     assert killed * every >= 50, killed
     # an epoll_wait may return early once, if the kill came between its stop and its repair
     assert v.eintr <= killed

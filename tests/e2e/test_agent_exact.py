@@ -14,7 +14,7 @@ import time
 import conftest
 import pytest
 from conftest import PROGRAMS, Recording, Target, run_memwho
-from test_agent import (agenter, done, kill_before_steps, mappings, truth,  # noqa: F401 (a fixture)
+from test_agent import (agenter, done, kill_before_steps, mappings, next_attach, truth,  # noqa: F401 (a fixture)
                         untouched)
 from victim import victim  # noqa: F401
 
@@ -309,7 +309,7 @@ def test_killed_before_every_step(victim, modes, program):  # noqa: F811
     def clean(killed):
         # what is next may be exact or not, or only clean up
         if killed % 3:
-            done(agenter(v.pid, "record", 20, options=("-x",) * (killed % 3 - 1)))
+            next_attach(v.pid, killed, ("-x",) * (killed % 3 - 1))
         else:
             run_memwho("detach", v.pid)
         untouched(v.pid)

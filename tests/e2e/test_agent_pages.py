@@ -10,8 +10,8 @@ import time
 
 import pytest
 from conftest import PROGRAMS, Recording, run_memwho
-from test_agent import (EVERY, KILLED, agenter, changed_code, done, kill_before_steps, kill_while_cleaning,  # noqa: F401
-                        mappings, truth, untouched)
+from test_agent import (EVERY, KILLED, agenter, changed_code, done, kill_before_steps, kill_mean,  # noqa: F401
+                        kill_while_cleaning, mappings, next_attach, truth, untouched)
 from test_agent_offsets import Uprobe, instructions, where_it_is_patched
 from victim import victim  # noqa: F401, a fixture
 
@@ -134,13 +134,13 @@ def test_killed_before_every_step(victim, modes, program):
 
     def clean(killed):
         if killed % 3:
-            done(agenter(v.pid, "record", 20, options=("-p",) if killed % 3 == 1 else ()))
+            next_attach(v.pid, killed, ("-p",) if killed % 3 == 1 else ())
         else:
             run_memwho("detach", v.pid)
         home(v.pid, before)
 
     # three quarters of the steps are those of the other way, too
-    killed = kill_before_steps(v, EVERY if len(modes) > 4 else (EVERY + 3) // 4, ("-p", "-m", 65536), clean)
+    killed = kill_before_steps(v, (EVERY + 3) // 4, ("-p", "-m", kill_mean(modes)), clean)
     assert killed
     assert v.eintr <= killed
 

@@ -69,10 +69,11 @@ class Victim:
 
     def goes_on(self, seconds=10):
         """Every thread makes two more rounds; '' or what is wrong."""
-        before, deadline = self.rounds(), time.monotonic() + seconds
+        before, deadline, pause = self.rounds(), time.monotonic() + seconds, 0.001
         while time.monotonic() < deadline:
             self.wake()
-            time.sleep(0.005)
+            time.sleep(pause)
+            pause = min(pause * 1.2, 0.005)
             if self.process.poll() is not None:
                 return f"dead: {self.process.returncode}"
             if all(now >= then + 2 for then, now in zip(before, self.rounds())):

@@ -3,8 +3,9 @@
 /*
  * The sampling engine by hand, for the tests:
  *
- *	agenter [-k STEP] [-m MEAN] [-c MS] [-x] PID record MS	attach, run so long, detach;
- *						-c: change the rate every MS
+ *	agenter [-k STEP] [-m MEAN] [-c MS] [-b] [-x] PID record MS	attach, run so long,
+ *						detach; -c: change the rate every MS; -b: do not
+ *						read what was there before
  *	agenter [-m MEAN] PID cycles N MS		that, N times; how long all threads stood
  *still agenter [-k STEP] PID clean			what memwho detach does agenter PID look
  *an agent's counters; 4: none is there
@@ -58,6 +59,48 @@ static int change_rate(struct alloc_recorder *r, struct error *err)
 	                             err);
 }
 
+/* What happened while it ran. */
+struct happened {
+	unsigned rounds;  /* each compares the patches with what was written */
+	unsigned looks;   /* at what is live, the first of them maybe as part of the attach */
+	unsigned changes; /* of the rate */
+	uint64_t looked_ns;
+};
+
+static void note_look(struct happened *h, const struct alloc_recorder *r)
+{
+	const uint64_t looked_ns = r->tracees[0]->agent->looked_ns;
+
+	h->looks += looked_ns != h->looked_ns;
+	h->looked_ns = looked_ns;
+}
+
+static int run_for(struct alloc_recorder *r, unsigned change_ms, unsigned ms,
+                   enum alloc_ended *ended, struct error *err)
+{
+	uint64_t change_ns = clock_now_ns();
+	const uint64_t until = change_ns + ms * UINT64_C(1000000);
+	unsigned nap_ms = change_ms && change_ms < 20 ? change_ms : 20;
+	struct happened h = { 0 };
+
+	nap_ms = ms < nap_ms ? ms : nap_ms;
+	note_look(&h, r);
+	do {
+		if (alloc_poll(r, (int)nap_ms, ended, err) < 0)
+			return -1;
+		h.rounds++;
+		note_look(&h, r);
+		if (!change_ms || clock_now_ns() - change_ns < change_ms * UINT64_C(1000000))
+			continue;
+		if (change_rate(r, err) < 0)
+			return -1;
+		h.changes += r->tracees[0]->agent->attached;
+		change_ns = clock_now_ns();
+	} while (!*ended && clock_now_ns() < until && !interrupted);
+	printf("rounds %u\nlooks %u\nrate_changes %u\n", h.rounds, h.looks, h.changes);
+	return 0;
+}
+
 static void print_site(const struct profile *p, const struct profile_sample *s)
 {
 	struct interval_types types;
@@ -96,7 +139,6 @@ static void print_exact(const struct agent_exact_run *x)
 
 static int record(pid_t pid, struct alloc_options o, unsigned change_ms, unsigned ms)
 {
-	uint64_t until, change_ns;
 	cleanup(alloc_freep) struct alloc_recorder *r = NULL;
 	cleanup(profile_freep) struct profile *p = NULL;
 	const struct alloc_filter filter = { 0 };
@@ -106,18 +148,8 @@ static int record(pid_t pid, struct alloc_options o, unsigned change_ms, unsigne
 	if (alloc_start(&pid, 1, &o, false, &r, &err) < 0)
 		return fail(&err);
 	printf("attached_at %ld\n", n_steps);
-	change_ns = clock_now_ns();
-	until = change_ns + ms * UINT64_C(1000000);
-	while (!ended && clock_now_ns() < until && !interrupted) {
-		if (alloc_poll(r, change_ms && change_ms < 20 ? (int)change_ms : 20, &ended, &err) <
-		    0)
-			return fail(&err);
-		if (!change_ms || clock_now_ns() - change_ns < change_ms * UINT64_C(1000000))
-			continue;
-		if (change_rate(r, &err) < 0)
-			return fail(&err);
-		change_ns = clock_now_ns();
-	}
+	if (run_for(r, change_ms, ms, &ended, &err) < 0)
+		return fail(&err);
 	printf("detached_at %ld\n", n_steps);
 	if (alloc_result(r, ended ? ended : ALLOC_ENDED_DURATION, &filter, &p, &err) < 0)
 		return fail(&err);
@@ -230,12 +262,13 @@ int main(int argc, char **argv)
 
 	steps_hook = step;
 	signal(SIGINT, on_interrupt);
-	while ((c = getopt(argc, argv, "+k:s:m:c:e:xp")) > 0) {
+	while ((c = getopt(argc, argv, "+k:s:m:c:e:bxp")) > 0) {
 		switch (c) {
 		case 's': kill_signal = SIGSTOP; /* fallthrough */
 		case 'k': kill_step = strtol(optarg, NULL, 10); break;
 		case 'm': o.sample_bytes = strtoull(optarg, NULL, 10); break;
 		case 'e': o.table_entries = strtoull(optarg, NULL, 10); break;
+		case 'b': o.no_before = true; break;
 		case 'x': o.exact = true; break;
 		case 'p': o.patch_pages = true; break;
 		case 'c': change_ms = (unsigned)strtoul(optarg, NULL, 10); break;
