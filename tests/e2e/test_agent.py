@@ -19,7 +19,7 @@ from victim import victim
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the agent is for x86-64")
 
-# every STEP-th step is tried in one run; 1: each of them
+# memwho is killed before each (EVERY / 4)th step in one run; 1: before each of them
 EVERY = int(os.environ.get("AGENT_EVERY", "401"))
 # a small share of it, or all that there is (./dev matrix agent)
 WHOLE = EVERY < 100
