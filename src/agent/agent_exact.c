@@ -85,14 +85,18 @@ static u64 *ref_of(struct agent_exact *x, u32 l, const struct agent_exact_bucket
 	return &refs[b - level].refs[i];
 }
 
+/* Most allocators have none: what is only for them is out of the way. */
+#define HAS_CONTEXTS(x) __builtin_expect((x)->contexts != 0, 0)
+#define COLD            __attribute__((noinline, cold))
+
 /* Entry @i of @b is of a context that was reset since. */
-static int is_stale(struct agent_exact *x, u32 l, const struct agent_exact_bucket *b, u32 i)
+static inline int is_stale(struct agent_exact *x, u32 l, const struct agent_exact_bucket *b, u32 i)
 {
-	return x->contexts && !context_lives(x, *ref_of(x, l, b, i));
+	return HAS_CONTEXTS(x) && !context_lives(x, *ref_of(x, l, b, i));
 }
 
 /* Entry @i of @b, which is stale, for who calls, as AGENT_BUSY. */
-static int claim_stale(struct agent_exact *x, u32 l, struct agent_exact_bucket *b, u32 i)
+static COLD int claim_stale(struct agent_exact *x, u32 l, struct agent_exact_bucket *b, u32 i)
 {
 	u64 old = b->ptrs[i], partner;
 	const u64 hash = hash_of(old);
@@ -110,7 +114,7 @@ static int claim_stale(struct agent_exact *x, u32 l, struct agent_exact_bucket *
 	return 1;
 }
 
-static int claim_free(struct agent_exact_bucket *b, u32 i)
+static inline int claim_free(struct agent_exact_bucket *b, u32 i)
 {
 	u64 none = 0;
 
@@ -118,34 +122,40 @@ static int claim_free(struct agent_exact_bucket *b, u32 i)
 	                                                  __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
-/* An entry for who calls; AGENT_EXACT_BUCKET_ENTRIES: none. */
-static u32 claim(struct agent_exact *x, u32 l, struct agent_exact_bucket *b)
+static inline void fill(struct agent_exact *x, u32 l, struct agent_exact_bucket *b, u32 i, u64 ptr,
+                        const struct agent_exact_block *k)
 {
-	u32 i = 0;
-
-	while (i < AGENT_EXACT_BUCKET_ENTRIES && !claim_free(b, i))
-		i++;
-	if (i < AGENT_EXACT_BUCKET_ENTRIES || !x->contexts)
-		return i;
-	for (i = 0; i < AGENT_EXACT_BUCKET_ENTRIES && !claim_stale(x, l, b, i);)
-		i++;
-	return i;
-}
-
-static int put_in(struct agent_exact *x, u32 l, struct agent_exact_bucket *b, u64 ptr,
-                  const struct agent_exact_block *k)
-{
-	const u32 i = claim(x, l, b);
-
-	if (i >= AGENT_EXACT_BUCKET_ENTRIES)
-		return 0;
 	b->values[i].size = k->value.size;
 	b->values[i].stack = k->value.stack;
 	b->values[i].birth = k->value.birth;
-	if (x->contexts)
+	if (HAS_CONTEXTS(x))
 		*ref_of(x, l, b, i) = k->ref;
 	__atomic_store_n(&b->ptrs[i], ptr, __ATOMIC_RELEASE);
-	return 1;
+}
+
+/* In the place of one that is gone. */
+static COLD int put_over(struct agent_exact *x, u32 l, struct agent_exact_bucket *b, u64 ptr,
+                         const struct agent_exact_block *k)
+{
+	for (u32 i = 0; i < AGENT_EXACT_BUCKET_ENTRIES; i++) {
+		if (!claim_stale(x, l, b, i))
+			continue;
+		fill(x, l, b, i, ptr, k);
+		return 1;
+	}
+	return 0;
+}
+
+static inline int put_in(struct agent_exact *x, u32 l, struct agent_exact_bucket *b, u64 ptr,
+                         const struct agent_exact_block *k)
+{
+	for (u32 i = 0; i < AGENT_EXACT_BUCKET_ENTRIES; i++) {
+		if (!claim_free(b, i))
+			continue;
+		fill(x, l, b, i, ptr, k);
+		return 1;
+	}
+	return HAS_CONTEXTS(x) && put_over(x, l, b, ptr, k);
 }
 
 static void set_top(struct agent_exact_counters *c, u32 l)
@@ -182,7 +192,7 @@ static int put(struct agent_exact *x, u64 ptr, const struct agent_exact_block *k
 }
 
 /* The entry with a block that lives; of one that went with its context none is left. */
-static u32 find_in(struct agent_exact *x, u32 l, struct agent_exact_bucket *b, u64 ptr)
+static inline u32 find_in(struct agent_exact *x, u32 l, struct agent_exact_bucket *b, u64 ptr)
 {
 	for (u32 i = 0; i < AGENT_EXACT_BUCKET_ENTRIES; i++) {
 		if (b->ptrs[i] != ptr)
@@ -206,7 +216,7 @@ static int take_from(struct agent_exact *x, u32 l, struct agent_exact_bucket *b,
 	ret->value.size = b->values[i].size;
 	ret->value.stack = b->values[i].stack;
 	ret->value.birth = b->values[i].birth;
-	ret->ref = x->contexts ? *ref_of(x, l, b, i) : 0;
+	ret->ref = HAS_CONTEXTS(x) ? *ref_of(x, l, b, i) : 0;
 	return __atomic_compare_exchange_n(&b->ptrs[i], &expected, 0, 0, __ATOMIC_ACQ_REL,
 	                                   __ATOMIC_RELAXED);
 }
@@ -264,7 +274,8 @@ int agent_exact_take(struct agent_exact *x, u32 slot, u64 ptr, struct agent_exac
 		return 0;
 	size = ret->value.size & AGENT_EXACT_MAX_SIZE;
 	add_both(x, slot, 1, 1, size);
-	context_sub(x, ret->ref, size);
+	if (HAS_CONTEXTS(x))
+		context_sub(x, ret->ref, size);
 	return 1;
 }
 
@@ -502,7 +513,7 @@ void agent_exact_record(struct agent_exact *x, const struct agent_exact_call *c)
 		count(&counters_of(x)->no_stack_bytes, c->size);
 	}
 	k.ref = 0;
-	if (x->contexts && c->context > AGENT_BUSY) {
+	if (HAS_CONTEXTS(x) && c->context > AGENT_BUSY) {
 		k.ref = context_add(x, c->context, c->size);
 		if (!k.ref) {
 			count(&counters_of(x)->contexts_full, 1);
