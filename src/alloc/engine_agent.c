@@ -62,13 +62,14 @@ int engine_agent_check_calls(const struct target *t, struct error *err)
 }
 
 /* Whatever stood in the way of this engine is nothing to the other, unless the process or
- * the right to look at it is missing. */
+ * the right to look at it is missing, or another memwho is there. */
 static int offer_other_engine(int r, struct error *err)
 {
 	static const char other[] = "--engine bpf makes no call in the process";
 	char hint[ERROR_HINT_BYTES / 2];
 
-	if (r == -ESRCH || r == -EPERM || r == -EACCES || strstr(err->hint, "--engine"))
+	if (r == -ESRCH || r == -EPERM || r == -EACCES || strstr(err->hint, "--engine") ||
+	    strstr(err->message, "another memwho"))
 		return r;
 	if (!err->hint[0])
 		return error_hint(err, "%s", other);

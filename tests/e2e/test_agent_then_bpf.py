@@ -89,7 +89,7 @@ def test_beside_one_that_records(victim, needs_bpf, tmp_path):
     """It is told by whom, and the first one goes on."""
     v = victim("aac")
     r = Recording(["alloc", v.pid, "--engine", "agent", "--json"], tmp_path / "ready").wait_ready()
-    for args, env in WAYS.values():
+    for args, env in (*WAYS.values(), (("--engine", "agent"), None)):
         got = run_memwho("alloc", v.pid, "-d", "200ms", *args, env=env, code=1)
         assert f"process {v.pid} is recorded by another memwho, process {r.pid}" in got.err, got
         assert "--engine" not in got.err, got
