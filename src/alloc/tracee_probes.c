@@ -138,8 +138,14 @@ static int no_allocator(const struct tracee *t, struct error *err)
 		                  t->pid);
 	}
 	error_set(err, ENOTSUP, "process %d has no allocator function that memwho knows", t->pid);
+	if (symbol_space_archive(t->space))
+		return error_hint(err,
+		                  "nothing of %s is in it: it was linked with another version, "
+		                  "or is changed by link-time optimization",
+		                  symbol_space_archive(t->space));
 	return error_hint(err,
-	                  "it is static and stripped, or has its own allocator; `memwho "
+	                  "it is static and stripped, or has its own allocator; --archive "
+	                  "LIB.a, the library that it was linked with, has it found there; `memwho "
 	                  "doctor %d` lists what was looked for",
 	                  t->pid);
 }

@@ -46,6 +46,7 @@ const struct cli_option options_budget[] = {
 const struct cli_option options_held[] = {
 	{ 0, NULL, NULL, "What is recorded" },
 	{ 0, "allocator", "LIST", "postgres, libc, jemalloc, ... (found by itself)" },
+	{ 0, "archive", "FILE", "library in a stripped program, to find it there" },
 	{ 0, "older-than", "TIME", "only what has been held longer than TIME" },
 	{ 0, "min-size", "BYTES", "only allocations of at least BYTES" },
 	{ 0, "max-size", "BYTES", "only allocations of at most BYTES" },

@@ -76,6 +76,21 @@ int record_parse_slowdown(const struct cli_args *args, double *ret, struct error
 	return r;
 }
 
+static int parse_archives(const struct cli_args *args, struct symbol_options *to, struct error *err)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < args->n_options; i++) {
+		if (strcmp(args->options[i]->name, "archive") != 0)
+			continue;
+		if (n == SYMBOL_MAX_ARCHIVES)
+			return error_set(err, EINVAL, "--archive: %d of them are enough",
+			                 SYMBOL_MAX_ARCHIVES);
+		to->archives[n++] = args->values[i];
+	}
+	return 0;
+}
+
 static int parse_held(const struct cli_args *args, struct capture_options *c, struct error *err)
 {
 	double older_s = 0;
@@ -83,6 +98,8 @@ static int parse_held(const struct cli_args *args, struct capture_options *c, st
 
 	if (r == 0)
 		r = parse_sizes(args, &c->alloc, err);
+	if (r == 0)
+		r = parse_archives(args, &c->alloc.symbols, err);
 	if (r < 0)
 		return r;
 	c->filter.older_than_ns = (uint64_t)(older_s * 1e9);

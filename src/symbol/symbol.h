@@ -17,9 +17,13 @@
 #include "target/maps.h"
 #include "target/target.h"
 
+enum { SYMBOL_MAX_ARCHIVES = 8 };
 struct symbol_options {
 	bool no_debuginfod; /* never ask a server, whatever the environment says */
 	bool no_inline;     /* do not look for inlined frames and lines */
+	/* static libraries and object files whose functions are looked for, by their code, in
+	 * modules without symbols; strings that live as long as the pool */
+	const char *archives[SYMBOL_MAX_ARCHIVES];
 };
 
 struct symbol_module;
@@ -40,7 +44,11 @@ struct symbol_frame {
 size_t symbol_module_frames(struct symbol_module *m, uint64_t vaddr, struct symbol_frame *frames,
                             size_t max);
 const char *symbol_module_path(const struct symbol_module *m); /* as the target has it */
-struct elf_file *symbol_module_elf(struct symbol_module *m);   /* NULL: could not be opened */
+/* NULL: could not be opened. Functions of one without symbols have been looked for by their
+ * code (object_code.h): they are its ELF_FOUND symbols. */
+struct elf_file *symbol_module_elf(struct symbol_module *m);
+/* By what: "" and 0 where nothing was found, or looked for. */
+const char *symbol_module_found(struct symbol_module *m, size_t *n_functions);
 
 /*
  * The modules of one process over time. Mappings that vanish (dlclose) stay
@@ -73,6 +81,8 @@ struct symbol_mapping {
 	bool gone;                    /* not in the last refresh */
 	uint32_t first, last;         /* snapshots in which it was seen */
 };
+/* The first of the pool's archives; NULL: none was given. */
+const char *symbol_space_archive(const struct symbol_space *s);
 uint32_t symbol_space_snapshot(const struct symbol_space *s); /* the last one */
 size_t symbol_space_n(const struct symbol_space *s);
 const struct symbol_mapping *symbol_space_at(const struct symbol_space *s, size_t i); /* by start */

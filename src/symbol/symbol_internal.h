@@ -8,6 +8,7 @@
 #include "symbol/inlines.h"
 #include "symbol/intern.h"
 #include "symbol/names.h"
+#include "symbol/object_code.h"
 #include "symbol/symbol.h"
 
 enum {
@@ -27,6 +28,8 @@ struct symbol_module {
 
 	/* made at the first question */
 	bool loaded;
+	bool searched; /* for functions by their code */
+	struct object_code_found found;
 	struct elf_file *mini, *debug; /* NULL: none */
 	struct names names;
 	struct elf_file *dwarf;  /* one of the above; NULL: none, or given up */
@@ -51,7 +54,8 @@ struct symbol_module *symbol_module_free(struct symbol_module *m);
 struct symbol_pool {
 	struct symbol_options options;
 	struct fetch fetch;
-	int own_root; /* O_PATH of "/" */
+	struct object_code *code; /* NULL: not asked for yet */
+	int own_root;             /* O_PATH of "/" */
 	size_t n_workers;
 	uint64_t n_asked;
 	struct symbol_module **items;

@@ -63,9 +63,35 @@ const char *symbol_module_path(const struct symbol_module *m)
 	return m->path;
 }
 
+/* Worth it where names are missing: of what a library was linked into. */
+static bool lacks_names(const struct symbol_module *m)
+{
+	return !debug_file_has(m->elf, ".symtab") && m->path[0] != '[';
+}
+
+static void find_by_code(struct symbol_module *m)
+{
+	struct error err;
+
+	m->searched = true;
+	if (!m->elf || !m->pool->code || !lacks_names(m))
+		return;
+	if (object_code_find(m->pool->code, m->elf, &m->found, &err) < 0)
+		log_note(LOG_WARN, "%s: not searched for functions: %s", m->path, err.message);
+}
+
 struct elf_file *symbol_module_elf(struct symbol_module *m)
 {
+	if (!m->searched)
+		find_by_code(m);
 	return m->elf;
+}
+
+const char *symbol_module_found(struct symbol_module *m, size_t *n_functions)
+{
+	symbol_module_elf(m);
+	*n_functions = m->found.n_functions;
+	return m->found.title;
 }
 
 /* What the file itself lacks; a stripped one is worth asking a server for. */
@@ -83,6 +109,8 @@ static int load_names(struct symbol_module *m, bool has_symtab, struct error *er
 
 	if (r == 0 && has_symtab)
 		r = names_add(&m->names, m->elf, ELF_SYMTAB, true, err);
+	if (r == 0)
+		r = names_add(&m->names, symbol_module_elf(m), ELF_FOUND, false, err);
 	if (r == 0 && m->debug)
 		r = names_add(&m->names, m->debug, ELF_SYMTAB, true, err);
 	if (r == 0 && !has_symtab && !m->debug && minidebug_open(m->elf, &m->mini) == 0)

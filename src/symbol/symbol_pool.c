@@ -14,17 +14,32 @@
 
 static const char vdso_name[] = "[vdso]";
 
+/* The given libraries: whoever gives one wants to know at once what is wrong with it. */
+static int learn(struct symbol_pool *p, struct error *err)
+{
+	const char *const *archives = p->options.archives;
+	int r = archives[0] ? object_code_new(&p->code, err) : 0;
+
+	for (size_t i = 0; r == 0 && i < SYMBOL_MAX_ARCHIVES && archives[i]; i++)
+		r = object_code_add_file(p->code, archives[i], err);
+	return r < 0 ? error_context(err, "--archive") : 0;
+}
+
 int symbol_pool_new(const struct symbol_options *options, struct symbol_pool **ret,
                     struct error *err)
 {
-	struct symbol_pool *p = calloc(1, sizeof(*p));
+	cleanup(symbol_pool_freep) struct symbol_pool *p = calloc(1, sizeof(*p));
+	int r;
 
 	if (!p)
 		return error_oom(err);
 	p->options = options ? *options : (struct symbol_options){ 0 };
 	p->fetch = fetch_start(p->options.no_debuginfod);
 	p->own_root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	*ret = p;
+	r = learn(p, err);
+	if (r < 0)
+		return r;
+	*ret = take_ptr(p);
 	return 0;
 }
 
@@ -39,6 +54,7 @@ struct symbol_pool *symbol_pool_free(struct symbol_pool *p)
 	if (p->own_root >= 0)
 		close(p->own_root);
 	fetch_stop(&p->fetch);
+	object_code_free(p->code);
 	free(p->items);
 	free(p->roots);
 	free(p);

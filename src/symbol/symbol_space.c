@@ -30,6 +30,11 @@ struct symbol_space {
 	struct intern strings; /* names of the perf map */
 };
 
+const char *symbol_space_archive(const struct symbol_space *s)
+{
+	return s->pool->options.archives[0];
+}
+
 static void places_clear(struct places *p)
 {
 	free(p->items);

@@ -16,6 +16,7 @@ struct elf_file *elf_file_close(struct elf_file *f)
 		return NULL;
 	elf_symbols_clear(&f->dynsym);
 	elf_symbols_clear(&f->symtab);
+	elf_symbols_clear(&f->found);
 	free(f->relocs.items);
 	free(f->segments);
 	free(f->sections);
@@ -353,6 +354,14 @@ int elf_file_word(struct elf_file *f, uint64_t vaddr, uint64_t *ret, struct erro
 	return 0;
 }
 
+void elf_file_set_found(struct elf_file *f, void *symbols, size_t n, char *strings, size_t len)
+{
+	elf_symbols_clear(&f->found);
+	f->found = (struct elf_symbols_table){
+		.loaded = true, .syms = symbols, .n = n, .strings = strings, .strings_len = len
+	};
+}
+
 int elf_file_symbol(struct elf_file *f, enum elf_symbols where, const char *name,
                     struct elf_symbol *ret)
 {
@@ -366,6 +375,8 @@ int elf_file_symbol(struct elf_file *f, enum elf_symbols where, const char *name
 		if (!elf_symbols_find(&f->symtab, name, ret))
 			return 0;
 	}
+	if (where & ELF_FOUND && !elf_symbols_find(&f->found, name, ret))
+		return 0;
 	return -ENOENT;
 }
 
@@ -382,5 +393,7 @@ int elf_file_each_symbol(struct elf_file *f, enum elf_symbols where,
 		elf_symbols_load_symtab(f);
 		r = elf_symbols_each(&f->symtab, fn, arg);
 	}
+	if (!r && where & ELF_FOUND)
+		r = elf_symbols_each(&f->found, fn, arg);
 	return r;
 }

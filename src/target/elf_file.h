@@ -104,8 +104,13 @@ int elf_file_section_data(const struct elf_file *f, const struct elf_section *s,
  * read once and sorted. */
 int elf_file_word(struct elf_file *f, uint64_t vaddr, uint64_t *ret, struct error *err);
 
-/* Symbols: .dynsym (exported) and .symtab. Loaded on first use. */
-enum elf_symbols { ELF_DYNSYM = 1, ELF_SYMTAB = 2, ELF_ALL = 3 };
+/* Symbols: .dynsym (exported), .symtab, and what somebody found in a file that lacks them.
+ * The first two are loaded on first use. */
+enum elf_symbols { ELF_DYNSYM = 1, ELF_SYMTAB = 2, ELF_FOUND = 4, ELF_ALL = 7 };
+/* Give @f its ELF_FOUND symbols; the first is empty. Takes both malloc'ed arrays over (of
+ * Elf64_Sym; strings that end with a NUL). To be called before anybody keeps an older one's names.
+ */
+void elf_file_set_found(struct elf_file *f, void *symbols, size_t n, char *strings, size_t len);
 /* A defined function or object named @name (versions ignored, the default one
  * wins). Returns 0; -ENOENT without filling @err. */
 int elf_file_symbol(struct elf_file *f, enum elf_symbols where, const char *name,

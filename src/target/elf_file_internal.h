@@ -47,7 +47,7 @@ struct elf_file {
 	uint8_t build_id[ELF_FILE_BUILD_ID_BYTES];
 	size_t build_id_len;
 	char *interpreter, *soname;
-	struct elf_symbols_table dynsym, symtab;
+	struct elf_symbols_table dynsym, symtab, found;
 	struct elf_relocs_table relocs;
 };
 
