@@ -2,6 +2,7 @@
 #include "alloc/alloc.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,7 +50,9 @@ static int start_cheaper(const struct engine_request *q, const struct alloc_reco
 	struct error why;
 	int rc = recorder_agent_ops.accepts(q, &why);
 
-	if (rc == 0 && counted->passing_share > q->options->budget)
+	const bool passing_is_too_much = rc == 0 && counted->passing_share > q->options->budget;
+
+	if (passing_is_too_much)
 		rc = error_set(&why, EBUSY, "calls that pass the agent would cost %.3g %%",
 		               100 * counted->passing_share);
 	if (rc == 0)
@@ -57,7 +60,12 @@ static int start_cheaper(const struct engine_request *q, const struct alloc_reco
 	if (rc < 0) {
 		error_set(err, -exact.code, "%.200s; nor by --engine agent: %.170s", exact.message,
 		          why.message);
-		return error_hint(err, "%s", exact.hint);
+		/* the cheaper way out, with some room for samples */
+		return passing_is_too_much
+		               ? error_hint(err, "--budget %.0f%% is enough for the agent; %.*s",
+		                            ceil(125 * counted->passing_share),
+		                            (int)strcspn(exact.hint, ";"), exact.hint)
+		               : error_hint(err, "%s", exact.hint);
 	}
 	log_note(LOG_INFO,
 	         "recording exactly would cost about %.3g %% of its processor time, the budget is "

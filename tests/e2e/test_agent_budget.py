@@ -7,6 +7,7 @@ import json
 import math
 import os
 import platform
+import re
 import random
 import signal
 import subprocess
@@ -203,6 +204,11 @@ def test_what_nothing_can_record_within_the_budget(truth):
         assert report["ended_by"] == "budget" and report["duration_seconds"] < 2, report
     else:
         assert "budget is 0.1 %" in got.err and "--engine agent" in got.err, got
+        # the way out that is named is one
+        enough = re.search(r"hint: --budget (\d+)% is enough for the agent; --max-slowdown", got.err)
+        assert enough, got
+        report = run_memwho("alloc", t.pid, "-d", "1s", "--budget", f"{4 * int(enough[1])}%", "--json").json()
+        assert report["engine"] == "agent", report
     untouched(t.pid)
 
 

@@ -37,7 +37,8 @@ def test_after_one_that_was_killed(victim, needs_bpf, way, modes, program, optio
     p.stdout.close()
     assert options == ("-p",) or changed_code(v.pid)
     got = run_memwho("alloc", v.pid, "-d", "200ms", "--json", *args, env=env, code=None)
-    assert got.code == 0 or way == "counts" and "the limit is" in got.err, got
+    # or nothing is within its limits, where the victim does nothing else
+    assert got.code == 0 or {"counts": "the limit is", "default": "would cost"}.get(way, "-") in got.err, got
     assert "an agent of memwho's that nobody reads is taken out" in got.err, got
     untouched(v.pid)
     assert not v.goes_on()
