@@ -47,6 +47,7 @@ static int start_cheaper(const struct engine_request *q, const struct alloc_reco
                          struct alloc_recorder **ret, struct error *err)
 {
 	const struct error exact = *err;
+	char cost[BUDGET_WORDS];
 	struct error why;
 	int rc = recorder_agent_ops.accepts(q, &why);
 
@@ -67,10 +68,11 @@ static int start_cheaper(const struct engine_request *q, const struct alloc_reco
 		                            (int)strcspn(exact.hint, ";"), exact.hint)
 		               : error_hint(err, "%s", exact.hint);
 	}
+	budget_words(counted->exact_share, cost);
 	log_note(LOG_INFO,
-	         "recording exactly would cost about %.3g %% of its processor time, the budget is "
+	         "recording exactly would cost %s of its processor time, the budget is "
 	         "%.3g %%: blocks are sampled (--engine agent)",
-	         100 * counted->exact_share, 100 * q->options->budget);
+	         cost, 100 * q->options->budget);
 	return 0;
 }
 
@@ -170,14 +172,32 @@ int alloc_start(const pid_t *pids, size_t n_pids, const struct alloc_options *o,
 	return rc;
 }
 
+/* It has left: what it cost, and what would let it stay. */
+static void say_budget(const struct alloc_recorder *r)
+{
+	double most = budget_lately(&r->budget);
+
+	for (size_t i = 0; i < r->n_tracees; i++) {
+		const struct engine_agent *e = r->tracees[i]->agent;
+
+		most = fmax(most, e ? budget_lately(&e->budget) : 0);
+	}
+	log_note(LOG_WARN,
+	         "the recording has ended, for it came to cost %.3g %% of the target's processor "
+	         "time; the budget is %.3g %% (--budget %.0f%% allows more)",
+	         100 * most, 100 * r->options.budget, fmin(ceil(150 * most), 100));
+}
+
 int alloc_poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ended, struct error *err)
 {
 	int rc = r->ops->poll(r, timeout_ms, ended, err);
 	struct error why;
 
-	if (rc < 0 || *ended != ALLOC_ENDED_BUDGET || !r->may_hand_over || alloc_interrupted)
+	if (rc < 0 || *ended != ALLOC_ENDED_BUDGET || alloc_interrupted)
 		return rc;
-	if (hand_over(r, &why) == 0)
+	if (!r->may_hand_over)
+		say_budget(r);
+	else if (hand_over(r, &why) == 0)
 		*ended = ALLOC_RUNNING;
 	else
 		log_note(LOG_WARN, "the recording ends, for --engine agent cannot go on: %s",

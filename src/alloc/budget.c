@@ -2,6 +2,7 @@
 #include "alloc/budget.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -11,6 +12,7 @@
 #define PASSED_S     0.2
 #define RING_STEP_NS 100000000ull
 #define WINDOW_NS    5000000000ull
+#define LATELY_NS    1000000000ull
 
 double budget_cpu_ns(pid_t pid)
 {
@@ -102,10 +104,33 @@ void budget_add(struct budget *to, const struct budget *b)
 	to->worst = fmax(to->worst, b->worst);
 }
 
+double budget_lately(const struct budget *b)
+{
+	unsigned i = b->n_ring - 1;
+
+	if (!b->n_ring)
+		return 0;
+	while (i && b->n_ring - i < BUDGET_RING &&
+	       b->noted_ns - b->ring[i % BUDGET_RING].at_ns < LATELY_NS)
+		i--;
+	return budget_share(b->cost_ns - b->ring[i % BUDGET_RING].cost_ns,
+	                    b->cpu_ns - b->ring[i % BUDGET_RING].cpu_ns,
+	                    (double)(b->noted_ns - b->ring[i % BUDGET_RING].at_ns));
+}
+
+void budget_words(double share, char ret[BUDGET_WORDS])
+{
+	if (share > 10)
+		snprintf(ret, BUDGET_WORDS, "more than 1,000 %%");
+	else
+		snprintf(ret, BUDGET_WORDS, "about %.3g %%", 100 * share);
+}
+
 int budget_report(const struct budget *b, struct report *to, struct error *err)
 {
 	const double wall = (double)(b->noted_ns - b->begun_ns);
 	const double share = budget_share(b->cost_ns, b->cpu_ns, wall);
+	const double own = (double)clock_self_cpu_ns() - b->began_self_ns;
 	int r = 0;
 
 	if (b->share > 0)
@@ -120,11 +145,13 @@ int budget_report(const struct budget *b, struct report *to, struct error *err)
 		r = report_double(to, "cost_cpu_seconds", NULL, b->cost_ns / 1e9, "s", err);
 	if (r == 0)
 		r = report_double(to, "target_cpu_seconds", NULL, b->cpu_ns / 1e9, "s", err);
-	/* beside it, on whatever processor it ran */
+	if (r == 0)
+		r = report_double(to, "memwho_percent", NULL,
+		                  100 * budget_share(own, b->cpu_ns, wall), "percent", err);
+	/* beside it, on whatever processor it ran: of a target that sleeps, it may be many times
+	 * what that uses, and still be next to nothing */
 	return r < 0 ? r
-	             : report_double(
-			       to, "memwho_percent", "memwho's own, beside it",
-			       100 * budget_share((double)clock_self_cpu_ns() - b->began_self_ns,
-	                                          b->cpu_ns, wall),
-			       "percent", err);
+	             : report_double(to, "memwho_processor_percent",
+	                             "beside it memwho itself, of one processor",
+	                             wall > 0 ? 100 * own / wall : 0, "percent", err);
 }

@@ -53,3 +53,10 @@ double budget_share(double cost_ns, double cpu_ns, double wall_ns);
 /* Of several processes: what they use and cost together, and the worst of each alone. */
 void budget_add(struct budget *to, const struct budget *b);
 int budget_report(const struct budget *b, struct report *to, struct error *err);
+
+/* Share that the last second has cost, or all of it if it was shorter. */
+double budget_lately(const struct budget *b);
+/* A share as it is said to people: "about 14.4 %"; "more than 1,000 %" from there on, where what
+ * was counted is no good for figures. */
+enum { BUDGET_WORDS = 32 };
+void budget_words(double share, char ret[BUDGET_WORDS]);

@@ -26,14 +26,22 @@ double guard_cost_ns(const struct calibrate_costs *costs, const struct guard_sam
 	return (double)s->hits * hit_ns(costs, s);
 }
 
+static double own_ns(const struct calibrate_costs *costs, const struct guard_sample *s)
+{
+	return s->wall_ns - (double)s->busiest_hits * costs->count;
+}
+
+bool guard_is_beyond(const struct calibrate_costs *costs, const struct guard_sample *s)
+{
+	return s->busiest_hits && own_ns(costs, s) <= s->wall_ns / 100;
+}
+
 double guard_estimate(const struct calibrate_costs *costs, const struct guard_sample *s,
                       double *hits_per_second)
 {
-	double counting = (double)s->busiest_hits * costs->count, own = s->wall_ns - counting;
-
 	/* the time that the counting itself took is not the target's pace */
-	if (own <= s->wall_ns / 100)
-		own = s->wall_ns / 100; /* hardly anything but counting: hotter than can be told */
+	const double own = guard_is_beyond(costs, s) ? s->wall_ns / 100 : own_ns(costs, s);
+
 	*hits_per_second = (double)s->busiest_hits * 1e9 / own;
 	return 1 + (double)s->busiest_hits / own * hit_ns(costs, s);
 }
@@ -126,7 +134,9 @@ void guard_count(struct guard *g, struct engine_bpf *e)
 	};
 	g->counted = sample;
 	g->estimate = guard_estimate(&g->costs, &sample, &pace);
-	g->hits_per_second = (u64)pace;
+	g->is_beyond = guard_is_beyond(&g->costs, &sample);
+	g->hits_per_second = (u64)(g->is_beyond ? (double)sample.busiest_hits * 1e9 / (double)wall
+	                                        : pace);
 }
 
 void guard_begin(struct guard *g, struct engine_bpf *e)

@@ -25,6 +25,9 @@ struct guard {
 	double limit;        /* highest slowdown that the user accepts */
 	double estimate;     /* by counting; 0: not counted */
 	u64 hits_per_second; /* of the busiest thread, when counted */
+	/* counting took all of its time: its own pace cannot be told, only that it is above
+	 * hits_per_second */
+	bool is_beyond;
 	struct guard_sample counted;
 
 	/* the window that is being watched */
@@ -45,6 +48,8 @@ struct guard {
  * *hits_per_second: at the thread's own pace. */
 double guard_estimate(const struct calibrate_costs *costs, const struct guard_sample *s,
                       double *hits_per_second);
+/* Did counting take all of the time? Then pace and slowdown are above what can be told. */
+bool guard_is_beyond(const struct calibrate_costs *costs, const struct guard_sample *s);
 /* The slowdown while recording. */
 double guard_recorded(const struct calibrate_costs *costs, const struct guard_sample *s);
 

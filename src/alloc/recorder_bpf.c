@@ -95,10 +95,18 @@ static int publish_all(struct alloc_recorder *r, struct error *err)
 
 static int too_slow(const struct guard *g, struct error *err)
 {
-	error_set(err, EBUSY,
-	          "recording exactly would slow the target down about %.1fx (%lu allocator calls a "
-	          "second on its busiest thread); the limit is %.4gx",
-	          g->estimate, (unsigned long)g->hits_per_second, g->limit);
+	if (g->is_beyond)
+		error_set(err, EBUSY,
+		          "recording exactly would slow the target down more than can be told "
+		          "(more than %lu "
+		          "allocator calls a second on its busiest thread); the limit is %.4gx",
+		          (unsigned long)g->hits_per_second, g->limit);
+	else
+		error_set(err, EBUSY,
+		          "recording exactly would slow the target down about %.1fx (%lu allocator "
+		          "calls a "
+		          "second on its busiest thread); the limit is %.4gx",
+		          g->estimate, (unsigned long)g->hits_per_second, g->limit);
 	return error_hint(err,
 	                  "--max-slowdown %.0f records all the same; or record at a quieter "
 	                  "time, or another process of the service",
@@ -152,16 +160,38 @@ static void estimate_shares(struct alloc_recorder *r, double cpu, double wall)
 
 static int over_budget(struct alloc_recorder *r, struct error *err)
 {
+	char cost[BUDGET_WORDS];
+
 	r->over_budget = true;
+
+	budget_words(r->exact_share, cost);
 	error_set(err, EBUSY,
-	          "recording exactly would cost about %.3g %% of the target's processor time; the "
+	          "recording exactly would cost %s of the target's processor time; the "
 	          "budget is %.3g %%",
-	          100 * r->exact_share, 100 * r->options.budget);
+	          cost, 100 * r->options.budget);
+	/* above that --budget is refused */
+	if (r->exact_share > 0.99)
+		return error_hint(err, "--max-slowdown %.0f records exactly all the same",
+		                  r->guard.estimate + 1);
 	return error_hint(
 		err,
 		"--max-slowdown %.0f records exactly all the same; --budget %.0f%% allows "
 		"more",
 		r->guard.estimate + 1, ceil(100 * r->exact_share));
+}
+
+static void say_counted(const struct guard *g)
+{
+	if (g->is_beyond)
+		log_note(LOG_INFO,
+		         "more than %lu allocator calls a second on the busiest thread: too many "
+		         "to tell how much slower while recording",
+		         (unsigned long)g->hits_per_second);
+	else
+		log_note(LOG_INFO,
+		         "%lu allocator calls a second on the busiest thread: about %.2fx slower "
+		         "while recording",
+		         (unsigned long)g->hits_per_second, g->estimate);
 }
 
 static int count_first(struct alloc_recorder *r, struct error *err)
@@ -184,10 +214,7 @@ static int count_first(struct alloc_recorder *r, struct error *err)
 		tracee_detach(r->tracees[i]);
 	if (rc < 0)
 		return rc;
-	log_note(LOG_INFO,
-	         "%lu allocator calls a second on the busiest thread: about %.2fx slower "
-	         "while recording",
-	         (unsigned long)r->guard.hits_per_second, r->guard.estimate);
+	say_counted(&r->guard);
 	if (r->options.budget > 0)
 		return r->exact_share > r->options.budget ? over_budget(r, err) : 0;
 	return r->guard.estimate > r->guard.limit ? too_slow(&r->guard, err) : 0;

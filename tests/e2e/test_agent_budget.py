@@ -7,8 +7,8 @@ import json
 import math
 import os
 import platform
-import re
 import random
+import re
 import signal
 import subprocess
 import time
@@ -202,11 +202,14 @@ def test_what_nothing_can_record_within_the_budget(truth):
     if got.code == 0:
         report = got.json()
         assert report["ended_by"] == "budget" and report["duration_seconds"] < 2, report
+        assert re.search(r"came to cost .* the budget is 0.1 % \(--budget [0-9]+% allows more\)", got.err), got
     else:
         assert "budget is 0.1 %" in got.err and "--engine agent" in got.err, got
         # the way out that is named is one
         enough = re.search(r"hint: --budget (\d+)% is enough for the agent; --max-slowdown", got.err)
         assert enough, got
+        # what it would refuse is not offered
+        assert all(float(x) <= 100 for x in re.findall(r"--budget ([0-9.]+)%", got.err)), got
         report = run_memwho("alloc", t.pid, "-d", "1s", "--budget", f"{4 * int(enough[1])}%", "--json").json()
         assert report["engine"] == "agent", report
     untouched(t.pid)

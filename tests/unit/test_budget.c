@@ -170,12 +170,34 @@ static void rates_move(void **state)
 	assert_true(agent_steps(0.0003, 0.05, 0.02, false) <= 0);
 }
 
+/* What is said when it has left: the last second, not what was cheap before. */
+static void what_was_lately(void **state)
+{
+	struct budget b;
+	char words[BUDGET_WORDS];
+
+	budget_begin(&b, 0.02, 1000 * MS, 5e9);
+	assert_float_equal(budget_lately(&b), 0, 1e-9);
+	assert_true(seconds_until_passed(&b, 1, 0.001) < 0);
+	assert_true(seconds_until_passed(&b, 1, 0.025) > 0);
+	assert_float_equal(budget_lately(&b), 0.025, 0.001);
+	/* at once: all there was */
+	budget_begin(&b, 0.02, 1000 * MS, 5e9);
+	assert_true(budget_note(&b, 1100 * MS, 5e9 + 1e8, 5e7));
+	assert_float_equal(budget_lately(&b), 0.5, 0.001);
+	budget_words(0.144, words);
+	assert_string_equal(words, "about 14.4 %");
+	budget_words(902, words);
+	assert_string_equal(words, "more than 1,000 %");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(shares),
 		cmocka_unit_test(what_is_within_goes_on),
 		cmocka_unit_test(what_is_above_ends),
+		cmocka_unit_test(what_was_lately),
 		cmocka_unit_test(some_samples_stay),
 		cmocka_unit_test(rates_move),
 	};

@@ -170,11 +170,14 @@ static void nothing_and_too_much_are_finite(void **state)
 	double pace;
 
 	assert_true(guard_estimate(&costs, &s, &pace) == 1);
+	assert_false(guard_is_beyond(&costs, &s));
 	assert_true(pace == 0);
 	assert_true(guard_recorded(&costs, &s) == 1);
 	/* more hits than fit: the costs were measured too high */
 	s.busiest_hits = s.hits = s.allocations = 10000000;
 	assert_true(guard_estimate(&costs, &s, &pace) > 1000);
+	/* which is no figure for people */
+	assert_true(guard_is_beyond(&costs, &s));
 	assert_true(isfinite(pace));
 	near(guard_recorded(&costs, &s), 1000);
 }
