@@ -217,7 +217,7 @@ void alloc_detach(struct alloc_recorder *r)
 	r->detached = true;
 	r->ended_ns = clock_now_ns();
 	r->ops->detach(r);
-	r->detach_seconds = (double)(clock_now_ns() - r->ended_ns) / 1e9;
+	r->detach_seconds = (double)(clock_now_ns() - r->ended_ns - r->looked_last_ns) / 1e9;
 }
 
 int alloc_result(struct alloc_recorder *r, enum alloc_ended ended,

@@ -78,6 +78,7 @@ struct alloc_recorder {
 	u64 contexts_learned_ns, contexts_cost_ns;
 	int64_t begun_unix_ns;
 	double attach_seconds, detach_seconds;
+	u64 looked_last_ns; /* of recorder_agent.c: at the end, when all is taken out already */
 	u64 before_looked_ns, before_cost_ns; /* of bpf_before.c */
 	size_t late_modules, lost_children, lost_events;
 	enum alloc_ended ended; /* by itself: exit, exec, guard */

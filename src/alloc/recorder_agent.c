@@ -16,7 +16,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define FOLLOW_NS 2000000ull /* a child allocates already */
+#define FOLLOW_NS     2000000ull /* a child allocates already */
+#define QUICK_LOOK_NS 50000000ull
 
 /* What the sampling engine does not do so far; none of it is done halfway. */
 static int accepts(const struct engine_request *q, struct error *err)
@@ -227,18 +228,31 @@ static int poll(struct alloc_recorder *r, int timeout_ms, enum alloc_ended *ende
 
 /* ---- end ---- */
 
+static void look_last(struct alloc_recorder *r, struct tracee *t)
+{
+	const u64 begun = clock_now_ns();
+
+	agent_before_look(r, t);
+	r->looked_last_ns += clock_now_ns() - begun;
+}
+
+/* The set lies in the target: it is read as long as it is there (in exact mode when nothing moves
+ * any more). What the allocator holds can be read at any time; in a large heap that takes longer
+ * than the target should wait for its full speed. */
 static void detach_one(struct alloc_recorder *r, struct tracee *t)
 {
 	struct engine_agent *e = t->agent;
 	struct error ignored;
+	bool later = e->exact;
 
-	/* what is held lies in the target: read it as long as it is there (exact mode
-	 * does when nothing moves any more) */
-	if (e->attached && !e->exact && agent_samples_look(e, &ignored) == 0)
-		agent_before_look(r, t);
+	if (e->attached && !e->exact && agent_samples_look(e, &ignored) == 0) {
+		later = t->before.cost_ns > QUICK_LOOK_NS;
+		if (!later)
+			agent_before_look(r, t);
+	}
 	engine_agent_detach(e);
-	if (e->exact && !t->ended)
-		agent_before_look(r, t);
+	if (later && !t->ended)
+		look_last(r, t);
 }
 
 static void detach(struct alloc_recorder *r)

@@ -2,7 +2,7 @@
 # meson: timeout=120 once
 """The sampling engine where a process is special in one thing: no memory may become executable
 (PR_SET_MDWE), it gives up its privileges while it is recorded, it holds more samples than there is
-room for."""
+room for, or so much that the allocator's own figure takes long to read."""
 import platform
 import sys
 import time
@@ -83,4 +83,20 @@ def test_a_full_set_is_said(python, tmp_path):
     lost = got["lost_bytes"]
     assert got["lost_events"] * 2000 < lost < got["lost_events"] * 2100, got
     assert abs(got["held_bytes"] + lost / 1.264 - 340_000 * 1024) < 0.01 * 340_000 * 1024, got
+    untouched(python.pid)
+
+
+def test_a_large_heap_is_looked_at_behind_the_detach(python, tmp_path):
+    """What the allocator holds is read from all of its chunks: the agent does not wait for that in the
+    process's code, and the row is as true."""
+    told(python, "malloc 1000000 1016")
+    r = Recording(["alloc", python.pid, "--engine", "agent", "--sample", "1M", "--json"], tmp_path / "ready").wait_ready()
+    time.sleep(1.5)
+    got = r.interrupt().json()
+    look = got["before_attach_look_seconds"]
+    assert look > 0.05 and got["detach_seconds"] < look, got
+    rows = {s["frames"][0]: s["bytes"] for s in got["stacks"]}
+    # 8 bytes of each chunk are its size; python has a few MiB of its own
+    assert 1024_000_000 <= rows["[before attach]"] < 1024_000_000 + (24 << 20), got
+    assert sum(rows.values()) == got["allocator_bytes"]
     untouched(python.pid)
