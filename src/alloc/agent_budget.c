@@ -33,7 +33,10 @@ static double passing_ns(const struct engine_agent *e)
 {
 	const double all = (double)e->counters.samples;
 
-	return e->n_read ? e->calls * (all / (double)e->n_read) * AGENT_BUDGET_PAIR_NS : 0;
+	return e->n_read
+	               ? agent_passing_ns(e->calls * (all / (double)e->n_read),
+	                                  (double)e->counters.freed / fmax(all, 1), e->table.cpu_at)
+	               : 0;
 }
 
 void agent_budget_grant(const struct engine_agent *e, double share, struct agent_control *c)
@@ -98,8 +101,7 @@ static int move_rate(struct engine_agent *e, bool overdrawn, struct error *err)
 		return 0;
 	line += overdrawn ? AGENT_STEPS_JUMP
 	                  : agent_steps(budget_share(visits, cpu, (double)wall),
-	                                budget_share(passing, cpu, (double)wall), e->budget.share,
-	                                e->budget.credit_ns > 0);
+	                                budget_share(passing, cpu, (double)wall), e->budget.share);
 	finest = finest_line(e, wall);
 	e->rated_ns = now;
 	e->rated_visits_ns += visits;

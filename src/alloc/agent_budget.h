@@ -10,16 +10,13 @@
  * budget, we leave.
  *
  * Measured is what the agent's visits take by the time stamp counter; calls that do not
- * come there are estimated from the samples' weights, at what a pair of malloc and free
- * is known to cost (bench/agent.py: 3 to 4 ns). Between two looks the agent itself
+ * come there are estimated from the samples' weights, at what they are known to cost
+ * (agent_steps.h). Between two looks the agent itself
  * doubles the mean when it has used up what it was granted, so that a target that becomes
  * a hundred times faster costs no more than that.
  */
 
 #include "alloc/engine_agent.h"
-
-/* Of a malloc and its free, both no samples; ns */
-#define AGENT_BUDGET_PAIR_NS 4.0
 
 /* Into the first control block: what may be spent until the first look. @share 0: all. */
 void agent_budget_grant(const struct engine_agent *e, double share, struct agent_control *c);

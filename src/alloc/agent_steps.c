@@ -8,10 +8,10 @@
 
 #define AIM 0.7 /* of the budget */
 
-/* Always left to samples, of the budget: some thousand a second of 2 % of a processor; and where
- * nothing of the budget's credit is left, two hundred. */
-#define KEPT       0.1
-#define KEPT_LEAST 0.02
+/* Always left to samples, of the budget: some hundred a second of 2 % of a processor. */
+#define KEPT 0.1
+
+#define LEAST_FREED 0.25
 
 static_assert((int)AGENT_STEPS_JUMP == 2 * AGENT_RATES_OF_TWO, "four times the mean");
 static_assert((int)AGENT_STEPS_MOST_DOWN == (int)AGENT_RATES_OF_TWO, "half the mean");
@@ -20,15 +20,15 @@ static_assert((int)AGENT_STEPS_MOST_DOWN == (int)AGENT_RATES_OF_TWO, "half the m
  * of the budget, or it looks so by what few samples say of them, the few samples that cost next to
  * nothing must stay, or nothing would be known in the end. Where even that is too much the
  * budget's credit is used up, and we leave. */
-static double aim_of(double passing, double share, bool has_credit)
+static double aim_of(double passing, double share)
 {
-	return fmax(AIM * share - passing, (has_credit ? KEPT : KEPT_LEAST) * share);
+	return fmax(AIM * share - passing, KEPT * share);
 }
 
 /* What visits cost goes with the number of samples: the line where it would be aimed at. */
-int agent_steps(double visits, double passing, double share, bool has_credit)
+int agent_steps(double visits, double passing, double share)
 {
-	const double aim = aim_of(passing, share, has_credit);
+	const double aim = aim_of(passing, share);
 
 	if (!(visits > 0))
 		return -AGENT_STEPS_MOST_DOWN;
@@ -39,4 +39,12 @@ int agent_steps(double visits, double passing, double share, bool has_credit)
 		               : (int)fmax(ceil(AGENT_RATES_OF_TWO * log2(1.4 * visits / aim)),
 		                           -AGENT_STEPS_MOST_DOWN);
 	return (int)fmin(ceil(AGENT_RATES_OF_TWO * log2(visits / aim)), 2 * AGENT_STEPS_JUMP);
+}
+
+double agent_passing_ns(double calls, double freed_share, bool by_processors)
+{
+	const double pair = by_processors ? AGENT_PAIR_NS : AGENT_THREADS_PAIR_NS;
+
+	/* blocks of before are freed, too, and small ones not as often as samples are */
+	return calls * pair / 2 * (1 + fmin(fmax(freed_share, LEAST_FREED), 1));
 }

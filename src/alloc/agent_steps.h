@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * How far the mean between two samples has to move for a budget: lines of the table of rates
- * (agent_rate.h), up for fewer samples.
+ * What calls cost that pass the agent, and how far the mean between two samples has to move for a
+ * budget: lines of the table of rates (agent_rate.h), up for fewer samples.
  */
 
 #include <stdbool.h>
@@ -14,5 +14,14 @@ enum agent_steps {
 };
 
 /* @visits, @passing: what calls that came to the agent took lately, and those that did not; both,
- * and the budget @share, are parts of the target's processor time. @has_credit: of the budget's. */
-int agent_steps(double visits, double passing, double share, bool has_credit);
+ * and the budget @share, are parts of the target's processor time. */
+int agent_steps(double visits, double passing, double share);
+
+/* Of a malloc and its free, both no samples; ns (bench/agent.py: 2.2 to 2.5 where countdowns are
+ * the processors', 3 to 4 where they are the threads'). Half of it is the free's. */
+#define AGENT_PAIR_NS         2.5
+#define AGENT_THREADS_PAIR_NS 4.0
+
+/* What @calls to allocate, and the frees of what they allocated, have taken. @freed_share: of their
+ * blocks, those that were freed one by one; what goes with a memory context does not come by. */
+double agent_passing_ns(double calls, double freed_share, bool by_processors);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc/agent_budget.h"
+#include "alloc/agent_steps.h"
 #include "alloc/bpf_before.h"
 #include "alloc/bpf_way.h"
 #include "alloc/engine_possible.h"
@@ -153,9 +153,9 @@ static void estimate_shares(struct alloc_recorder *r, double cpu, double wall)
 	                              wall);
 	/* the busiest thread alone, at its own pace: no less than that */
 	r->exact_share = fmax(r->exact_share, r->guard.estimate - 1);
-	r->passing_share = own > cpu / 10 ? budget_share((double)s->hits / 2 * AGENT_BUDGET_PAIR_NS,
-	                                                 own, wall)
-	                                  : 0;
+	r->passing_share = own > cpu / 10
+	                           ? budget_share((double)s->hits / 2 * AGENT_PAIR_NS, own, wall)
+	                           : 0;
 }
 
 static int over_budget(struct alloc_recorder *r, struct error *err)

@@ -121,7 +121,7 @@ static unsigned fewest_samples(double passing, double size, double ran, double *
 		cost += visits + seen;
 		if (budget_note(&b, (1000 + i * 100) * MS, i * window_ns, cost))
 			return 0;
-		line += agent_steps(visits / window_ns, seen / window_ns, 0.02, b.credit_ns > 0);
+		line += agent_steps(visits / window_ns, seen / window_ns, 0.02);
 		line = line < 0 ? 0 : line;
 		second += n;
 		if (i % 10)
@@ -156,18 +156,26 @@ static void some_samples_stay(void **state)
 	}
 }
 
+static void what_passes(void **state)
+{
+	/* all is freed again; nothing is; by the threads' countdowns */
+	assert_float_equal(agent_passing_ns(1e6, 1, true), 1e6 * AGENT_PAIR_NS, 1);
+	assert_float_equal(agent_passing_ns(1e6, 3, true), 1e6 * AGENT_PAIR_NS, 1);
+	assert_true(agent_passing_ns(1e6, 0, true) < 0.7e6 * AGENT_PAIR_NS);
+	assert_true(agent_passing_ns(1e6, 0, true) > 0.5e6 * AGENT_PAIR_NS);
+	assert_float_equal(agent_passing_ns(1e6, 1, false), 1e6 * AGENT_THREADS_PAIR_NS, 1);
+}
+
 static void rates_move(void **state)
 {
 	/* nothing was seen; within the aim; too much */
-	assert_int_equal(agent_steps(0, 0, 0.02, true), -AGENT_STEPS_MOST_DOWN);
-	assert_int_equal(agent_steps(0.01, 0, 0.02, true), 0);
-	assert_int_equal(agent_steps(0.0279, 0, 0.02, true), AGENT_RATES_OF_TWO);
-	assert_int_equal(agent_steps(10, 0.019, 0.02, true), 2 * AGENT_STEPS_JUMP);
-	assert_in_range(-agent_steps(0.003, 0, 0.02, true), 1, AGENT_STEPS_MOST_DOWN);
+	assert_int_equal(agent_steps(0, 0, 0.02), -AGENT_STEPS_MOST_DOWN);
+	assert_int_equal(agent_steps(0.01, 0, 0.02), 0);
+	assert_int_equal(agent_steps(0.0279, 0, 0.02), AGENT_RATES_OF_TWO);
+	assert_int_equal(agent_steps(10, 0.019, 0.02), 2 * AGENT_STEPS_JUMP);
+	assert_in_range(-agent_steps(0.003, 0, 0.02), 1, AGENT_STEPS_MOST_DOWN);
 	/* more passes than the budget is: still some */
-	assert_true(agent_steps(0.0019, 0.05, 0.02, true) <= 0);
-	assert_true(agent_steps(0.0019, 0.05, 0.02, false) > 0);
-	assert_true(agent_steps(0.0003, 0.05, 0.02, false) <= 0);
+	assert_true(agent_steps(0.0019, 0.05, 0.02) <= 0);
 }
 
 /* What is said when it has left: the last second, not what was cheap before. */
@@ -199,6 +207,7 @@ int main(void)
 		cmocka_unit_test(what_is_above_ends),
 		cmocka_unit_test(what_was_lately),
 		cmocka_unit_test(some_samples_stay),
+		cmocka_unit_test(what_passes),
 		cmocka_unit_test(rates_move),
 	};
 
