@@ -13,5 +13,5 @@
 
 /* What a memwho that was killed has left in @t's code, or @t has inherited from its parent, is
  * taken out (1; 0: there was nothing). -EBUSY: another memwho records it. Until *ret is given back
- * nobody's agent comes. */
+ * nobody's agent comes: while uprobes are set, not longer, as other commands want it, too. */
 int bpf_way_clear(const struct target *t, struct lock *ret, struct error *err);

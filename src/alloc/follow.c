@@ -3,7 +3,6 @@
 
 #include <errno.h>
 
-#include "alloc/bpf_way.h"
 #include "base/array.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -50,7 +49,6 @@ static void lose_child(struct alloc_recorder *r, pid_t pid, const struct error *
  * the result. The slot is used up in any case: there may be entries with it. */
 static int take_in(struct alloc_recorder *r, struct tracee *t, u64 since_ns, struct error *err)
 {
-	struct lock lock;
 	int rc;
 
 	/* the last one is calibrate.c's */
@@ -59,12 +57,6 @@ static int take_in(struct alloc_recorder *r, struct tracee *t, u64 since_ns, str
 		return error_set(err, ENOSPC, "more than %d processes", STACK_MAX_PROCESSES - 1);
 	}
 	r->n_slots++;
-	rc = bpf_way_clear(t->target, &lock, err);
-	lock_give(&lock);
-	if (rc < 0) {
-		tracee_close(t);
-		return rc;
-	}
 	tracee_decide_throws(t, engine_bpf_has_sessions(r->engine));
 	rc = tracee_publish(t, r->engine, &r->modules, err);
 	if (rc == 0)

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "alloc/bpf_way.h"
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -73,13 +74,18 @@ static void note_used(struct tracee *t)
 
 int recorder_attach(struct alloc_recorder *r, struct tracee *t, struct error *err)
 {
-	int rc = engine_bpf_watch(r->engine, t->slot, t->pid, err);
+	struct lock lock;
+	int rc = bpf_way_clear(t->target, &lock, err);
 
-	if (rc < 0)
-		return rc;
-	note_used(t);
-	t->attached_ns = clock_now_ns();
-	return tracee_attach(t, r->engine, err);
+	if (rc >= 0)
+		rc = engine_bpf_watch(r->engine, t->slot, t->pid, err);
+	if (rc >= 0) {
+		note_used(t);
+		t->attached_ns = clock_now_ns();
+		rc = tracee_attach(t, r->engine, err);
+	}
+	lock_give(&lock);
+	return rc;
 }
 
 /* ---- what engines have in common ---- */

@@ -194,12 +194,23 @@ static void say_counted(const struct guard *g)
 		         (unsigned long)g->hits_per_second, g->estimate);
 }
 
+static int attach_counting(struct alloc_recorder *r, struct tracee *t, struct error *err)
+{
+	struct lock lock;
+	int rc = bpf_way_clear(t->target, &lock, err);
+
+	if (rc >= 0)
+		rc = tracee_attach_counting(t, r->engine, err);
+	lock_give(&lock);
+	return rc;
+}
+
 static int count_first(struct alloc_recorder *r, struct error *err)
 {
 	int rc = calibrate_run(r->engine, &r->modules, r->pool, &r->guard.costs, err);
 
 	for (size_t i = 0; rc == 0 && i < r->n_tracees; i++) {
-		rc = tracee_attach_counting(r->tracees[i], r->engine, err);
+		rc = attach_counting(r, r->tracees[i], err);
 		rc = forgive_ended(r, r->tracees[i], rc, err);
 	}
 	note_threads(r);
@@ -242,13 +253,15 @@ static int attach_all(struct alloc_recorder *r, struct error *err)
 	return 0;
 }
 
-/* @locks: one for each process. */
-static int clear_ways(struct alloc_recorder *r, struct lock *locks, struct error *err)
+/* Before anything is read of their code; once more when uprobes are set. */
+static int clear_ways(struct alloc_recorder *r, struct error *err)
 {
 	for (size_t i = 0; i < r->n_tracees; i++) {
 		struct tracee *t = r->tracees[i];
-		int rc = bpf_way_clear(t->target, &locks[i], err);
+		struct lock lock;
+		int rc = bpf_way_clear(t->target, &lock, err);
 
+		lock_give(&lock);
 		/* pages may be back that were somewhere else */
 		if (rc > 0)
 			rc = symbol_space_refresh(t->space, t->target, err);
@@ -259,11 +272,13 @@ static int clear_ways(struct alloc_recorder *r, struct lock *locks, struct error
 	return 0;
 }
 
-static int attach_alone(struct alloc_recorder *r, const struct engine_request *q,
-                        struct lock *locks, u64 begun, struct error *err)
+static int attach(struct alloc_recorder *r, const struct engine_request *q, struct error *err)
 {
-	int rc = clear_ways(r, locks, err);
+	u64 begun = clock_now_ns();
+	int rc = recorder_open(r, q->pids, q->n_pids, err);
 
+	if (rc == 0)
+		rc = clear_ways(r, err);
 	if (rc == 0)
 		rc = open_engine(r, err);
 	if (rc == 0)
@@ -276,27 +291,6 @@ static int attach_alone(struct alloc_recorder *r, const struct engine_request *q
 	else
 		rc = calibrate_run(r->engine, &r->modules, r->pool, &r->guard.costs, err);
 	return rc < 0 ? rc : attach_all(r, err);
-}
-
-/* No agent of another memwho comes before all uprobes are set; later it sees them. */
-static int attach(struct alloc_recorder *r, const struct engine_request *q, struct error *err)
-{
-	cleanup_free struct lock *locks = NULL;
-	const u64 begun = clock_now_ns();
-	int rc = recorder_open(r, q->pids, q->n_pids, err);
-	size_t n = r->n_tracees;
-
-	if (rc < 0)
-		return rc;
-	locks = calloc(n, sizeof(*locks));
-	if (!locks)
-		return error_oom(err);
-	for (size_t i = 0; i < n; i++)
-		locks[i] = LOCK_NONE;
-	rc = attach_alone(r, q, locks, begun, err);
-	for (size_t i = 0; i < n; i++)
-		lock_give(&locks[i]);
-	return rc;
 }
 
 /* Who ended between our first look and the attach has sent no event. */
