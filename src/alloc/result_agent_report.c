@@ -248,13 +248,26 @@ static int put_all_rates(const struct alloc_recorder *r, struct report *to, stru
 	return rc == 0 && untold ? report_int(to, "rates_left_out", NULL, untold, "", err) : rc;
 }
 
+/* By the number of calls: where stacks change from call to call it is up to twice that. */
+static int put_exact_cost(const struct budget *b, struct report *to, struct error *err)
+{
+	const double wall = (double)(b->noted_ns - b->begun_ns);
+	int rc = report_double(to, "cost_percent", "cost, of the target's processor time, at least",
+	                       100 * budget_share(b->cost_ns, b->cpu_ns, wall), "percent", err);
+
+	if (rc == 0)
+		rc = report_double(to, "cost_cpu_seconds", NULL, b->cost_ns / 1e9, "s", err);
+	return rc < 0 ? rc
+	              : report_double(to, "target_cpu_seconds", NULL, b->cpu_ns / 1e9, "s", err);
+}
+
 static int put_cost(const struct alloc_recorder *r, const struct sums *s, struct report *to,
                     struct error *err)
 {
 	int rc;
 
 	if (r->options.exact)
-		return 0;
+		return put_exact_cost(&s->budget, to, err);
 	rc = budget_report(&s->budget, to, err);
 	if (rc == 0)
 		rc = report_int(to, "coarsest_sample_bytes", NULL, (int64_t)s->coarsest, "bytes",

@@ -326,3 +326,21 @@ def test_the_measured_cost_is_what_the_target_feels(truth, tmp_path):
     felt = 100 * (1 - off / on)
     assert felt > 30, (off, on)
     assert 0.5 * felt < got["cost_percent"] < 1.4 * felt, (felt, got["cost_percent"])
+
+
+def test_what_exact_recording_costs_is_said(truth, tmp_path):
+    """It keeps no budget; at least what is known of each call, of the time that the target used."""
+    t = truth()
+    r = Recording(["alloc", t.pid, "--engine", "agent", "--exact", "--json"], tmp_path / "ready").wait_ready()
+    for _ in range(4):
+        t.say("hot 400000")
+        on = float(t.line(60))
+    r.interrupt()
+    got = r.wait().json()
+    assert got["allocations"] >= 1_600_000, got
+    assert got["cost_cpu_seconds"] == pytest.approx(1_600_000 * 70e-9, rel=0.05), got
+    assert got["cost_percent"] == pytest.approx(100 * got["cost_cpu_seconds"] / got["target_cpu_seconds"], rel=0.01), got
+    # a loop of nothing else: most of it
+    assert 25 < got["cost_percent"] < 130, (on, got)
+    text = run_memwho("alloc", t.pid, "--engine", "agent", "--exact", "-d", "300ms").out
+    assert "cost, of the target's processor time, at least" in text, text
