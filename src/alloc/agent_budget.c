@@ -33,10 +33,10 @@ static double passing_ns(const struct engine_agent *e)
 {
 	const double all = (double)e->counters.samples;
 
-	return e->n_read
-	               ? agent_passing_ns(e->calls * (all / (double)e->n_read),
-	                                  (double)e->counters.freed / fmax(all, 1), e->table.cpu_at)
-	               : 0;
+	return e->n_read ? agent_steps_passing_ns(e->calls * (all / (double)e->n_read),
+	                                          (double)e->counters.freed / fmax(all, 1),
+	                                          e->table.cpu_at)
+	                 : 0;
 }
 
 void agent_budget_grant(const struct engine_agent *e, double share, struct agent_control *c)

@@ -41,7 +41,7 @@ int agent_steps(double visits, double passing, double share)
 	return (int)fmin(ceil(AGENT_RATES_OF_TWO * log2(visits / aim)), 2 * AGENT_STEPS_JUMP);
 }
 
-double agent_passing_ns(double calls, double freed_share, bool by_processors)
+double agent_steps_passing_ns(double calls, double freed_share, bool by_processors)
 {
 	const double pair = by_processors ? AGENT_PAIR_NS : AGENT_THREADS_PAIR_NS;
 

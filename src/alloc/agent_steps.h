@@ -24,4 +24,4 @@ int agent_steps(double visits, double passing, double share);
 
 /* What @calls to allocate, and the frees of what they allocated, have taken. @freed_share: of their
  * blocks, those that were freed one by one; what goes with a memory context does not come by. */
-double agent_passing_ns(double calls, double freed_share, bool by_processors);
+double agent_steps_passing_ns(double calls, double freed_share, bool by_processors);

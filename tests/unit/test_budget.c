@@ -159,11 +159,11 @@ static void some_samples_stay(void **state)
 static void what_passes(void **state)
 {
 	/* all is freed again; nothing is; by the threads' countdowns */
-	assert_float_equal(agent_passing_ns(1e6, 1, true), 1e6 * AGENT_PAIR_NS, 1);
-	assert_float_equal(agent_passing_ns(1e6, 3, true), 1e6 * AGENT_PAIR_NS, 1);
-	assert_true(agent_passing_ns(1e6, 0, true) < 0.7e6 * AGENT_PAIR_NS);
-	assert_true(agent_passing_ns(1e6, 0, true) > 0.5e6 * AGENT_PAIR_NS);
-	assert_float_equal(agent_passing_ns(1e6, 1, false), 1e6 * AGENT_THREADS_PAIR_NS, 1);
+	assert_float_equal(agent_steps_passing_ns(1e6, 1, true), 1e6 * AGENT_PAIR_NS, 1);
+	assert_float_equal(agent_steps_passing_ns(1e6, 3, true), 1e6 * AGENT_PAIR_NS, 1);
+	assert_true(agent_steps_passing_ns(1e6, 0, true) < 0.7e6 * AGENT_PAIR_NS);
+	assert_true(agent_steps_passing_ns(1e6, 0, true) > 0.5e6 * AGENT_PAIR_NS);
+	assert_float_equal(agent_steps_passing_ns(1e6, 1, false), 1e6 * AGENT_THREADS_PAIR_NS, 1);
 }
 
 static void rates_move(void **state)
