@@ -89,6 +89,17 @@ static int finest_line(const struct engine_agent *e, u64 wall_ns)
 	return line < AGENT_RATE_FIRST ? line : AGENT_RATE_FIRST;
 }
 
+/* Lines to go. Where samples are not what costs, fewer of them are no help. */
+static int steps(const struct engine_agent *e, bool overdrawn, double visits, double passing)
+{
+	const double samples = (double)(e->counters.samples - e->rated_samples);
+	const double slow = (double)(e->counters.slow_calls - e->rated_slow);
+	const double sampling = agent_steps_of_samples(visits, samples, slow);
+	const int n = agent_steps(sampling, visits - sampling + passing, e->budget.share);
+
+	return overdrawn && n > 0 && n < AGENT_STEPS_JUMP ? AGENT_STEPS_JUMP : n;
+}
+
 static int move_rate(struct engine_agent *e, bool overdrawn, struct error *err)
 {
 	const double visits = visits_ns(e) - e->rated_visits_ns;
@@ -99,15 +110,15 @@ static int move_rate(struct engine_agent *e, bool overdrawn, struct error *err)
 
 	if (wall < WINDOW_NS && !(overdrawn && wall > WINDOW_NS / 10))
 		return 0;
-	line += overdrawn ? AGENT_STEPS_JUMP
-	                  : agent_steps(budget_share(visits, cpu, (double)wall),
-	                                budget_share(passing, cpu, (double)wall), e->budget.share);
+	line += steps(e, overdrawn, budget_share(visits, cpu, (double)wall),
+	              budget_share(passing, cpu, (double)wall));
 	finest = finest_line(e, wall);
 	e->rated_ns = now;
 	e->rated_visits_ns += visits;
 	e->rated_passing_ns += passing;
 	e->rated_cpu_ns += cpu;
 	e->rated_samples = e->counters.samples;
+	e->rated_slow = e->counters.slow_calls;
 	if (line < finest)
 		line = finest;
 	return engine_agent_set_rate(e, line < AGENT_RATES ? (unsigned)line : AGENT_RATES - 1, err);

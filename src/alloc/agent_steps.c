@@ -25,6 +25,11 @@ static double aim_of(double passing, double share)
 	return fmax(AIM * share - passing, KEPT * share);
 }
 
+double agent_steps_of_samples(double visits, double samples, double slow)
+{
+	return slow > 0 ? visits * fmin(samples / slow, 1) : visits;
+}
+
 /* What visits cost goes with the number of samples: the line where it would be aimed at. */
 int agent_steps(double visits, double passing, double share)
 {

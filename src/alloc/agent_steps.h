@@ -13,8 +13,12 @@ enum agent_steps {
 	AGENT_STEPS_MOST_DOWN = 4, /* at once */
 };
 
-/* @visits, @passing: what calls that came to the agent took lately, and those that did not; both,
- * and the budget @share, are parts of the target's processor time. */
+/* Of what @visits cost: what fewer samples would spare. @slow: calls to allocate that came to the
+ * agent, which are @samples and what has no fast way through it, as many a realloc. */
+double agent_steps_of_samples(double visits, double samples, double slow);
+
+/* @visits: what samples took lately; @passing: calls that were none; both, and the budget @share,
+ * are parts of the target's processor time. */
 int agent_steps(double visits, double passing, double share);
 
 /* Of a malloc and its free, both no samples; ns (bench/agent.py: 2.2 to 2.5 where countdowns are

@@ -64,7 +64,7 @@ static int start_cheaper(const struct engine_request *q, const struct alloc_reco
 		/* the cheaper way out, with some room for samples */
 		return passing_is_too_much
 		               ? error_hint(err, "--budget %.0f%% is enough for the agent; %.*s",
-		                            ceil(125 * counted->passing_share),
+		                            fmin(ceil(125 * counted->passing_share), 100),
 		                            (int)strcspn(exact.hint, ";"), exact.hint)
 		               : error_hint(err, "%s", exact.hint);
 	}

@@ -86,7 +86,7 @@ struct engine_agent {
 	u64 n_read;
 	u64 rated_ns; /* when the rate was last thought about, and what was spent then */
 	double rated_visits_ns, rated_passing_ns, rated_cpu_ns;
-	u64 rated_samples;
+	u64 rated_samples, rated_slow;
 
 	bool attached;
 	char patch_lost[RUNTIME_PROBE_NAME_BYTES]; /* somebody changed this function: ended */

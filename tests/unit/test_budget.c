@@ -166,6 +166,16 @@ static void what_passes(void **state)
 	assert_float_equal(agent_steps_passing_ns(1e6, 1, false), 1e6 * AGENT_THREADS_PAIR_NS, 1);
 }
 
+static void what_samples_cost(void **state)
+{
+	/* all that came were samples; a tenth; none, but for frees that had to be looked at */
+	assert_float_equal(agent_steps_of_samples(0.01, 50, 50), 0.01, 1e-9);
+	assert_float_equal(agent_steps_of_samples(0.01, 50, 500), 0.001, 1e-9);
+	assert_float_equal(agent_steps_of_samples(0.01, 0, 500), 0, 1e-9);
+	assert_float_equal(agent_steps_of_samples(0.01, 0, 0), 0.01, 1e-9);
+	assert_float_equal(agent_steps_of_samples(0.01, 51, 50), 0.01, 1e-9);
+}
+
 static void rates_move(void **state)
 {
 	/* nothing was seen; within the aim; too much */
@@ -208,6 +218,7 @@ int main(void)
 		cmocka_unit_test(what_was_lately),
 		cmocka_unit_test(some_samples_stay),
 		cmocka_unit_test(what_passes),
+		cmocka_unit_test(what_samples_cost),
 		cmocka_unit_test(rates_move),
 	};
 
