@@ -190,12 +190,13 @@ void before_take(struct tracee *t, const struct before_held *held)
 	struct before *b = &t->before;
 	const double rest = (double)b->live - held->bytes.estimate - held->rounding;
 
-	if (b->is_fresh && !b->is_looked)
-		b->at_first = fmax(rest, 0) + (held->high - held->bytes.estimate);
 	b->is_looked = true;
 	if (!b->is_fresh)
 		return;
-	b->is_known = true;
+	/* not the first look, if that could not read it */
+	if (!b->has_first)
+		b->at_first = fmax(rest, 0) + (held->high - held->bytes.estimate);
+	b->has_first = b->is_known = true;
 	b->held = held->bytes;
 	b->rounding = held->rounding;
 	b->bytes = within(rest, 0, b->at_first);

@@ -47,7 +47,8 @@ struct before {
 	double low, high;                   /* with 95 % */
 	struct interval_sum held;           /* what the uncertainty comes from */
 	double rounding; /* what the allocator takes for what was recorded, beyond its bytes */
-	double at_first; /* the same at the first look: it can only become less */
+	bool has_first;
+	double at_first; /* bytes at the first look that could read live: it can only become less */
 	uint64_t inconsistent; /* structures of the allocator that contradicted each other */
 	uint64_t looked_ns, cost_ns;
 	char why[256]; /* it is not known */

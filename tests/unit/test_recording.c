@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <math.h>
 
+#include "alloc/before.h"
 #include "alloc/guard.h"
+#include "alloc/tracee.h"
 #include "capture/capture.h"
 #include "capture/growth.h"
 #include "profile/folded.h"
@@ -182,6 +184,29 @@ static void nothing_and_too_much_are_finite(void **state)
 	near(guard_recorded(&costs, &s), 1000);
 }
 
+/* What was there before the attach can only become less than at the first look: at the first that
+ * could read it, or nothing would ever have been there. */
+static void looks_that_read_nothing(void **state)
+{
+	struct tracee t = { .before = { .is_fresh = false } };
+	const struct before_held none = { .rounding = 0 };
+
+	before_take(&t, &none);
+	assert_false(t.before.is_known);
+	t.before.is_fresh = true;
+	t.before.live = 1 << 20;
+	before_take(&t, &none);
+	assert_true(t.before.is_known);
+	assert_true(t.before.bytes == 1 << 20 && t.before.unsampled == 0);
+	/* what comes later is younger */
+	t.before.live = 3 << 20;
+	before_take(&t, &none);
+	assert_true(t.before.bytes == 1 << 20 && t.before.unsampled == 2 << 20);
+	t.before.live = 1 << 19;
+	before_take(&t, &none);
+	assert_true(t.before.bytes == 1 << 19);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -191,6 +216,7 @@ int main(void)
 		cmocka_unit_test(growth_needs_what_is_held),
 		cmocka_unit_test(counting_tells_what_recording_costs),
 		cmocka_unit_test(nothing_and_too_much_are_finite),
+		cmocka_unit_test(looks_that_read_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
