@@ -13,6 +13,9 @@
 
 #define LEAST_FREED 0.25
 
+/* What a sample takes, with its stack and its free, in visits that are none: some 2 us by 0.1. */
+#define A_SAMPLE 16.0
+
 static_assert((int)AGENT_STEPS_JUMP == 2 * AGENT_RATES_OF_TWO, "four times the mean");
 static_assert((int)AGENT_STEPS_MOST_DOWN == (int)AGENT_RATES_OF_TWO, "half the mean");
 
@@ -27,7 +30,9 @@ static double aim_of(double passing, double share)
 
 double agent_steps_of_samples(double visits, double samples, double slow)
 {
-	return slow > 0 ? visits * fmin(samples / slow, 1) : visits;
+	const double of_samples = A_SAMPLE * samples, others = fmax(slow - samples, 0);
+
+	return of_samples + others > 0 ? visits * of_samples / (of_samples + others) : visits;
 }
 
 /* What visits cost goes with the number of samples: the line where it would be aimed at. */

@@ -168,9 +168,10 @@ static void what_passes(void **state)
 
 static void what_samples_cost(void **state)
 {
-	/* all that came were samples; a tenth; none, but for frees that had to be looked at */
+	/* all that came were samples; few of many; none, but for frees that had to be looked at */
 	assert_float_equal(agent_steps_of_samples(0.01, 50, 50), 0.01, 1e-9);
-	assert_float_equal(agent_steps_of_samples(0.01, 50, 500), 0.001, 1e-9);
+	assert_true(agent_steps_of_samples(0.01, 50, 500) > 0.005);
+	assert_true(agent_steps_of_samples(0.01, 8, 7000) < 0.0005);
 	assert_float_equal(agent_steps_of_samples(0.01, 0, 500), 0, 1e-9);
 	assert_float_equal(agent_steps_of_samples(0.01, 0, 0), 0.01, 1e-9);
 	assert_float_equal(agent_steps_of_samples(0.01, 51, 50), 0.01, 1e-9);
