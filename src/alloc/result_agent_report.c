@@ -8,6 +8,7 @@
 #include "alloc/agent_follow.h"
 #include "alloc/before.h"
 #include "alloc/result_agent_exact.h"
+#include "alloc/result_by_code.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "target/pages.h"
@@ -431,7 +432,9 @@ static int put_target(const struct alloc_recorder *r, struct report *to, struct 
 		rc = report_text(to, "engine", NULL, "agent", err);
 	for (size_t i = 0; i < r->n_tracees; i++)
 		add_allocators(r->tracees[i], allocators, sizeof(allocators));
-	return rc < 0 ? rc : report_text(to, "allocators", "allocators", allocators, err);
+	if (rc == 0)
+		rc = report_text(to, "allocators", "allocators", allocators, err);
+	return rc < 0 ? rc : result_by_code_put(r, to, err);
 }
 
 int result_agent_report_fill(struct alloc_recorder *r, const struct result_agent_held *all,

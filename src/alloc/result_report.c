@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "alloc/before.h"
+#include "alloc/result_by_code.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "unwind/stack_frames.h"
@@ -215,6 +216,8 @@ static int put_allocators(const struct alloc_recorder *r, struct report *to, str
 	};
 	int rc = report_text(to, "allocators", "allocators", text, err);
 
+	if (rc == 0)
+		rc = result_by_code_put(r, to, err);
 	return rc < 0 ? rc : put_rows(to, rows, ARRAY_SIZE(rows), err);
 }
 

@@ -71,6 +71,25 @@ static int check_probes(struct checks *to, const struct runtime_view *view,
 	                  ops->title, probes.n_probes);
 }
 
+/* What has no symbols, and where its functions are known from. */
+static int check_found(struct checks *to, const struct runtime_view *view, struct error *err)
+{
+	struct symbol_module *m;
+
+	for (size_t pos = 0; (m = runtime_next_module(view, &pos));) {
+		size_t n;
+		const char *title = symbol_module_found(m, &n);
+		int r = n ? checks_add(to, "code", CHECKS_OK, "", err,
+		                       "%s has no symbols; found by its code: %s, %zu functions",
+		                       symbol_module_path(m), title, n)
+		          : 0;
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 static int check_allocators(struct checks *to, const struct target *t, struct error *err)
 {
 	cleanup(symbol_pool_freep) struct symbol_pool *pool = NULL;
@@ -96,10 +115,12 @@ static int check_allocators(struct checks *to, const struct target *t, struct er
 			return r;
 	}
 	if (found)
-		return 0;
-	return checks_add(to, "allocator", CHECKS_MISSING,
-	                  "a stripped static program needs a description of its allocator", err,
-	                  "no allocator that memwho knows was found in its modules");
+		return check_found(to, &view, err);
+	return checks_add(
+		to, "allocator", CHECKS_MISSING,
+		"static and stripped: `memwho alloc --archive LIB.a` with the library that it "
+		"was linked with",
+		err, "no allocator that memwho knows was found in its modules");
 }
 
 int checks_process(struct checks *to, pid_t pid, struct error *err)

@@ -13,6 +13,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "symbol/object_archive.h"
+#include "symbol/object_code_internal.h"
 #include "symbol/object_match.h"
 
 enum { FILE_MAX_BYTES = 1 << 30 };
@@ -80,7 +81,7 @@ static int read_file(const char *path, uint8_t **ret, size_t *ret_len, struct er
 	return 0;
 }
 
-static int add_build(struct object_code *c, struct object_build *b, struct error *err)
+int object_code_add_build(struct object_code *c, struct object_build *b, struct error *err)
 {
 	int r = array_reserve(&c->builds, &c->cap_builds, c->n_builds + 1, err);
 
@@ -95,7 +96,7 @@ int object_code_add_file(struct object_code *c, const char *path, struct error *
 {
 	cleanup(object_build_clear) struct object_build b = { 0 };
 	cleanup_free uint8_t *bytes = NULL;
-	size_t len;
+	size_t len = 0;
 	int r = read_file(path, &bytes, &len, err);
 
 	if (r < 0)
@@ -104,7 +105,7 @@ int object_code_add_file(struct object_code *c, const char *path, struct error *
 	if (r < 0)
 		return error_context(err, "%s", path);
 	snprintf(b.title, sizeof(b.title), "%s", path);
-	r = add_build(c, &b, err);
+	r = object_code_add_build(c, &b, err);
 	c->n_given = c->n_builds;
 	return r;
 }

@@ -14,6 +14,7 @@ enum {
 	ENOUGH_BYTES = 128,
 	FILTER_BITS = 1 << 20,
 	MOST_ROUNDS = 64,
+	MOST_SCANS = 2, /* more, for what short sections call */
 };
 /* Anchors that are everywhere (a hostile file) end the comparing: what is not found by then
  * is not found. */
@@ -25,6 +26,7 @@ struct search {
 	struct hash_map anchors; /* hash -> match << 32 | section */
 	uint64_t *filter;
 	uint64_t compared; /* bytes */
+	struct callers *callers;
 	struct error *err;
 };
 
@@ -125,7 +127,7 @@ static void look_at(struct search *s, uint64_t hash, uint64_t vaddr)
 		add_candidate(s, *which, vaddr);
 }
 
-static void scan(struct search *s, const uint8_t *bytes, size_t n, uint64_t vaddr)
+static void scan_anchors(struct search *s, const uint8_t *bytes, size_t n, uint64_t vaddr)
 {
 	for (size_t i = 0; i + OBJECT_BUILD_ANCHOR_BYTES <= n; i++) {
 		uint64_t hash = object_build_anchor_hash(bytes + i);
@@ -135,7 +137,9 @@ static void scan(struct search *s, const uint8_t *bytes, size_t n, uint64_t vadd
 	}
 }
 
-static int scan_segment(struct search *s, const struct elf_segment *segment)
+typedef void scan_fn(struct search *s, const uint8_t *bytes, size_t n, uint64_t vaddr);
+
+static int scan_segment(struct search *s, const struct elf_segment *segment, scan_fn *scan)
 {
 	const size_t overlap = OBJECT_BUILD_ANCHOR_BYTES - 1;
 	cleanup_free uint8_t *bytes = malloc(CHUNK_BYTES + overlap);
@@ -156,6 +160,19 @@ static int scan_segment(struct search *s, const struct elf_segment *segment)
 		scan(s, bytes, n, segment->vaddr + at);
 	}
 	return 0;
+}
+
+static int scan_all(struct search *s, scan_fn *scan)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < elf_file_n_segments(s->file); i++) {
+		struct elf_segment segment = elf_file_segment(s->file, i);
+
+		if (is_executable(&segment))
+			r = scan_segment(s, &segment, scan);
+	}
+	return r;
 }
 
 /* ---- what calls what ---- */
@@ -340,6 +357,114 @@ static int find_named(struct search *s, struct object_match *m, const struct nam
 	return 0;
 }
 
+/* Short ones that nothing found calls (an entry point that only sets an argument and goes on in
+ * what is found): by whoever refers to what they refer to. */
+struct callers {
+	struct object_match *match;
+	const struct names_of *names;
+	struct hash_map wanted; /* what a field and its place sum to -> section */
+	uint64_t least, most;   /* of those sums */
+	uint64_t *at;           /* of each section; 0 none, UINT64_MAX different ones */
+};
+
+static void callers_clear(struct callers *c)
+{
+	hash_map_clear(&c->wanted);
+	free(c->at);
+}
+
+static int want(struct callers *c, size_t section, struct error *err)
+{
+	const struct object_build *b = c->match->build;
+	const struct object_ref *ref = &b->refs[b->sections[section].first_ref];
+	uint32_t to, offset;
+
+	for (size_t pos = 0; next_definition(c->names, ref, &pos, &to, &offset);) {
+		uint64_t sum;
+		int r;
+
+		if (!c->match->places[to].found)
+			continue;
+		sum = c->match->places[to].vaddr[0] + offset + ref->addend;
+		r = hash_map_add(&c->wanted, sum, section, err);
+		if (r < 0)
+			return r;
+		c->least = sum < c->least ? sum : c->least;
+		c->most = sum > c->most ? sum : c->most;
+	}
+	return 0;
+}
+
+static void try_caller(struct search *s, size_t section, uint64_t field)
+{
+	struct callers *c = s->callers;
+	const struct object_build *b = c->match->build;
+	const struct object_section *o = &b->sections[section];
+	uint64_t at = field - b->refs[o->first_ref].at;
+	struct verdict v;
+
+	if (c->at[section] == at || c->at[section] == UINT64_MAX || !is_at(s, b, o, at))
+		return;
+	v = judge(s, c->match, c->names, section, at);
+	if (v.agree && !v.differ)
+		c->at[section] = c->at[section] ? UINT64_MAX : at;
+}
+
+static void scan_callers(struct search *s, const uint8_t *bytes, size_t n, uint64_t vaddr)
+{
+	struct callers *c = s->callers;
+
+	for (size_t i = 0; i + 4 <= n; i++) {
+		size_t pos = 0;
+		uint64_t *section;
+		int32_t field;
+		uint64_t sum;
+
+		memcpy(&field, bytes + i, sizeof(field));
+		sum = vaddr + i + (int64_t)field;
+		if (sum < c->least || sum > c->most)
+			continue;
+		while ((section = hash_map_next(&c->wanted, sum, &pos)))
+			try_caller(s, *section, vaddr + i);
+	}
+}
+
+static bool is_wanted(const struct object_match *m, size_t section)
+{
+	const struct object_section *o = &m->build->sections[section];
+
+	return !m->places[section].found && !o->is_jump && o->n_refs && o->size &&
+	       m->build->refs[o->first_ref].kind == OBJECT_REF_DIRECT;
+}
+
+static int find_callers(struct search *s, struct object_match *m, const struct names_of *names,
+                        bool *changed)
+{
+	cleanup(callers_clear) struct callers c = { .match = m,
+		                                    .names = names,
+		                                    .least = UINT64_MAX };
+	const size_t n = m->build->n_sections;
+	int r = 0;
+
+	c.at = calloc(n + 1, sizeof(*c.at));
+	if (!c.at)
+		return error_oom(s->err);
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = is_wanted(m, i) ? want(&c, i, s->err) : 0;
+	if (r < 0 || !c.wanted.n)
+		return r;
+	s->callers = &c;
+	r = scan_all(s, scan_callers);
+	s->callers = NULL;
+	for (size_t i = 0; i < n; i++) {
+		if (!c.at[i] || c.at[i] == UINT64_MAX)
+			continue;
+		m->places[i] = (struct object_place){ { c.at[i] }, 1, true };
+		*changed = true;
+	}
+	return r;
+}
+
 /* ---- what contradicts ---- */
 
 struct claim {
@@ -435,6 +560,7 @@ static int conclude(struct search *s, struct object_match *m)
 	const struct object_build *b = m->build;
 	cleanup(names_of_clear) struct names_of names = { .build = b };
 	bool changed = true;
+	unsigned n_scans = 0;
 	int r = names_of_make(&names, s->err);
 
 	for (int round = 0; r == 0 && changed && round < MOST_ROUNDS; round++) {
@@ -443,6 +569,8 @@ static int conclude(struct search *s, struct object_match *m)
 			if (!m->places[i].found && m->places[i].n)
 				changed |= decide(s, m, &names, i);
 		r = find_named(s, m, &names, &changed);
+		if (r == 0 && !changed && n_scans++ < MOST_SCANS)
+			r = find_callers(s, m, &names, &changed);
 	}
 	if (r == 0)
 		r = drop_overlapping(m, s->err);
@@ -464,12 +592,8 @@ int object_match_find(struct object_match *matches, size_t n, struct elf_file *f
 			return error_oom(err);
 	}
 	r = add_anchors(&s, n);
-	for (size_t i = 0; r == 0 && i < elf_file_n_segments(f); i++) {
-		struct elf_segment segment = elf_file_segment(f, i);
-
-		if (is_executable(&segment))
-			r = scan_segment(&s, &segment);
-	}
+	if (r == 0)
+		r = scan_all(&s, scan_anchors);
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = conclude(&s, &matches[i]);
 	return r;

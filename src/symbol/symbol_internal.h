@@ -54,8 +54,10 @@ struct symbol_module *symbol_module_free(struct symbol_module *m);
 struct symbol_pool {
 	struct symbol_options options;
 	struct fetch fetch;
-	struct object_code *code; /* NULL: not asked for yet */
-	int own_root;             /* O_PATH of "/" */
+	struct object_code *given; /* by options.archives; NULL: none */
+	struct object_code *known; /* NULL: not needed yet */
+	bool learned;              /* all of them */
+	int own_root;              /* O_PATH of "/" */
 	size_t n_workers;
 	uint64_t n_asked;
 	struct symbol_module **items;

@@ -8,6 +8,7 @@
 #include "symbol/debug_file.h"
 #include "symbol/demangle.h"
 #include "symbol/minidebug.h"
+#include "symbol/object_known.h"
 #include "symbol/symbol_internal.h"
 
 static void module_freep(struct symbol_module **m)
@@ -69,14 +70,37 @@ static bool lacks_names(const struct symbol_module *m)
 	return !debug_file_has(m->elf, ".symtab") && m->path[0] != '[';
 }
 
+/* With its libc inside. A Go program has its own heap; its sections are many. */
+static bool is_static(const struct symbol_module *m)
+{
+	return elf_file_is_program(m->elf) && !elf_file_interpreter(m->elf) &&
+	       !debug_file_has(m->elf, ".go.buildinfo");
+}
+
+static int find_known(struct symbol_module *m, struct error *err)
+{
+	struct symbol_pool *p = m->pool;
+	int r = p->known ? 0 : object_code_new(&p->known, err);
+
+	if (r == 0 && !p->learned)
+		r = object_known_add(p->known, err);
+	p->learned = true;
+	return r < 0 ? r : object_code_find(p->known, m->elf, &m->found, err);
+}
+
 static void find_by_code(struct symbol_module *m)
 {
 	struct error err;
+	int r = 0;
 
 	m->searched = true;
-	if (!m->elf || !m->pool->code || !lacks_names(m))
+	if (!m->elf || !lacks_names(m))
 		return;
-	if (object_code_find(m->pool->code, m->elf, &m->found, &err) < 0)
+	if (m->pool->given)
+		r = object_code_find(m->pool->given, m->elf, &m->found, &err);
+	if (r == 0 && !m->found.n_functions && is_static(m))
+		r = find_known(m, &err);
+	if (r < 0)
 		log_note(LOG_WARN, "%s: not searched for functions: %s", m->path, err.message);
 }
 

@@ -18,10 +18,10 @@ static const char vdso_name[] = "[vdso]";
 static int learn(struct symbol_pool *p, struct error *err)
 {
 	const char *const *archives = p->options.archives;
-	int r = archives[0] ? object_code_new(&p->code, err) : 0;
+	int r = archives[0] ? object_code_new(&p->given, err) : 0;
 
 	for (size_t i = 0; r == 0 && i < SYMBOL_MAX_ARCHIVES && archives[i]; i++)
-		r = object_code_add_file(p->code, archives[i], err);
+		r = object_code_add_file(p->given, archives[i], err);
 	return r < 0 ? error_context(err, "--archive") : 0;
 }
 
@@ -54,7 +54,8 @@ struct symbol_pool *symbol_pool_free(struct symbol_pool *p)
 	if (p->own_root >= 0)
 		close(p->own_root);
 	fetch_stop(&p->fetch);
-	object_code_free(p->code);
+	object_code_free(p->given);
+	object_code_free(p->known);
 	free(p->items);
 	free(p->roots);
 	free(p);

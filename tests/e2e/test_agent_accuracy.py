@@ -22,6 +22,7 @@ from conftest import BUILD, PROGRAMS, SOURCE
 from hold import Hold, build_mimalloc, library, path_of
 from test_agent import agenter, done, untouched
 from test_agent_allocators import named_by
+from test_object_code import MUSL, archive_of
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the agent is for x86-64")
 
@@ -50,6 +51,9 @@ CASES = {
 UNKNOWN = {"mimalloc static": ("site_14",)}
 # the same without the program's symbols
 STRIPPED = ("glibc", "musl dynamic", "jemalloc", "tcmalloc", "mimalloc")
+# static, too: the allocator is found by the code of its library (test_object_code.py)
+STRIPPED_STATIC = {"glibc static": "libc.a", "musl": MUSL, "jemalloc static": "libjemalloc.a",
+                   "tcmalloc static": "libtcmalloc_minimal.a"}
 # elsewhere with glibc they are the processors' (src/alloc/agent_cpu.h)
 THREADS_COUNTDOWNS = {"GLIBC_TUNABLES": "glibc.pthread.rseq=0"}
 
@@ -128,14 +132,14 @@ class Truth:
                 assert abs(share - 0.95) <= max(0.02, 3.5 * math.sqrt(0.95 * 0.05 / n)), explain
 
 
-def recording(record, hold, child=False, pause=PAUSE, named=lambda got: got):
+def recording(record, hold, child=False, pause=PAUSE, named=lambda got: got, options=()):
     """One -> (its result, with frames by their names, the truth), or None where memwho had so little of the processor, in
     @pause seconds for the samples of a step, that stacks were lost: then nothing can be said of
     sites."""
     pid = child or hold.pid
     say = "child " if child else ""
     # without the rows that make the sum what the allocator holds: they are no samples
-    r = record("alloc", pid, "--engine", "agent", "--sample", str(MEAN), "--no-before", "--json")
+    r = record("alloc", pid, "--engine", "agent", "--sample", str(MEAN), "--no-before", "--json", *options)
     hold.command(say + "mark")
     for step in range(STEPS):
         hold.command(f"{say}go {ROUNDS}")
@@ -185,13 +189,15 @@ def test_sites_and_intervals(record, case):
     check_case(record, case)
 
 
-@pytest.mark.parametrize("case", STRIPPED)
+@pytest.mark.parametrize("case", (*STRIPPED, *STRIPPED_STATIC))
 def test_stripped(record, case, tmp_path):
+    options = ("--archive", archive_of(STRIPPED_STATIC[case])) if case in STRIPPED_STATIC else ()
+
     def strip(program):
         subprocess.run(["strip", "-s", "-o", tmp_path / "stripped", program], check=True)
         return tmp_path / "stripped"
 
-    check_case(record, case, of=strip, named=named_by(PROGRAMS / CASES[case][0]))
+    check_case(record, case, of=strip, named=named_by(PROGRAMS / CASES[case][0]), options=options)
 
 
 def test_after_fifty_attaches_and_a_fork(record):
