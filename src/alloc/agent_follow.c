@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -174,11 +175,16 @@ static void find_again(struct alloc_recorder *r, pid_t pid)
 	r->lost_children--;
 }
 
+/* Also one that is on its way out, or a zombie: it has no memory any more. */
 static bool is_gone(pid_t pid)
 {
+	char path[64];
 	pid_t parent;
 
-	return !started(pid, &parent);
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	cleanup_fclose FILE *f = fopen(path, "re");
+
+	return !started(pid, &parent) || !f || fgetc(f) == EOF;
 }
 
 static int take_in(struct alloc_recorder *r, const struct waiting *w, struct error *err)

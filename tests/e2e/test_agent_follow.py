@@ -132,6 +132,8 @@ def test_children_that_end_at_once_are_counted(forker, record, how):
     got = r.interrupt().json()
     seen = {p["pid"] for p in got["processes"]} - {forker.pid}
     assert len(seen) + got["lost_children"] >= 60 and got["lost_children"] <= 60, (seen, got["lost_children"])
+    # that one has ended is no fault of its code
+    assert not [x for x in got.get("left_out", []) if "cannot be" in x["reason"]], got["left_out"]
     assert filled(got) == said
     assert conftest.changed_code(forker.pid) == []
 
