@@ -176,7 +176,8 @@ def test_where_calls_alone_take_most_of_the_budget(truth, tmp_path):
     untouched(t.pid)
 
 
-# reads JSON: strings that grow by realloc, which has no fast way through the agent in tcmalloc
+# reads JSON: it begins its arrays by realloc(NULL, n), which has no fast way through the agent, and more often than
+# anything is a sample
 READER = """
 import json
 print("ready", flush=True)
