@@ -151,6 +151,10 @@ int runtime_add_symbol(struct runtime_probes *to, const struct runtime_ops *owne
 	struct error why;
 	int r;
 
+	if (elf && elf_file_symbol(elf, ELF_ALL, symbol, &s) < 0 &&
+	    symbol_module_is_undecided(m, symbol))
+		return runtime_add_gap(to, symbol, "its code is there more than once, or too short",
+		                       err);
 	if (!elf || elf_file_symbol(elf, ELF_ALL, symbol, &s) < 0 || s.type != STT_FUNC)
 		return 0;
 	r = runtime_add_probe(to, owner, m, s.value, s.size, f, &why);

@@ -117,6 +117,8 @@ struct found {
 	size_t n_symbols, cap_symbols;
 	char *strings;
 	size_t n_strings, cap_strings;
+	char *undecided; /* as in struct object_code_found */
+	size_t n_undecided, cap_undecided;
 	struct error *err;
 };
 
@@ -124,6 +126,7 @@ static void found_clear(struct found *f)
 {
 	free(f->symbols);
 	free(f->strings);
+	free(f->undecided);
 }
 
 static int put(struct found *f, const Elf64_Sym *symbol, const char *name)
@@ -233,6 +236,30 @@ static bool is_best(const struct object_code *c, const struct object_match *all,
 	return all[which].bytes != 0;
 }
 
+/* What was seen and not believed. */
+static int put_undecided(struct found *to, const struct object_match *m)
+{
+	const struct object_build *b = m->build;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < b->n_symbols; i++) {
+		const struct object_symbol *s = &b->symbols[i];
+		const char *name = b->strings + s->name;
+		const size_t len = strlen(name) + 1;
+
+		if (s->bind == STB_LOCAL || m->places[s->section].found || !m->places[s->section].n)
+			continue;
+		r = array_reserve(&to->undecided, &to->cap_undecided, to->n_undecided + len + 1,
+		                  to->err);
+		if (r < 0)
+			return r;
+		memcpy(to->undecided + to->n_undecided, name, len);
+		to->n_undecided += len;
+		to->undecided[to->n_undecided] = '\0';
+	}
+	return r;
+}
+
 static void say_title(struct object_code_found *f, const char *title)
 {
 	size_t at = strlen(f->title);
@@ -250,6 +277,8 @@ static int collect(const struct object_code *c, const struct object_match *match
 			continue;
 		say_title(ret, c->builds[i].title);
 		r = put_all(to, &matches[i]);
+		if (r == 0)
+			r = put_undecided(to, &matches[i]);
 	}
 	ret->n_functions = to->n_symbols - 1;
 	return r;
@@ -282,7 +311,9 @@ int object_code_find(const struct object_code *c, struct elf_file *f, struct obj
 		r = give(f, &found);
 	for (size_t i = 0; i < c->n_builds; i++)
 		object_match_clear(&matches[i]);
-	if (r == 0)
-		*ret = result;
-	return r;
+	if (r < 0)
+		return r;
+	result.undecided = take_ptr(found.undecided);
+	*ret = result;
+	return 0;
 }

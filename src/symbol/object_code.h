@@ -28,6 +28,9 @@ enum { OBJECT_CODE_TITLE_BYTES = 160 };
 struct object_code_found {
 	char title[OBJECT_CODE_TITLE_BYTES]; /* of the builds that were found; "": none */
 	size_t n_functions;
+	/* exported names of what is there, but more than once, or too short to be proven: each
+	 * ends with a NUL, one more at the end. malloc'ed; NULL: none. */
+	char *undecided;
 };
 /* Find functions in @f and give them to it as its ELF_FOUND symbols. 0 also when there
  * are none. Of builds that have their functions at the same place the one of which most

@@ -47,6 +47,9 @@ const char *symbol_module_path(const struct symbol_module *m); /* as the target 
 /* NULL: could not be opened. Functions of one without symbols have been looked for by their
  * code (object_code.h): they are its ELF_FOUND symbols. */
 struct elf_file *symbol_module_elf(struct symbol_module *m);
+/* Is an exported function of that name in the module's code that was found, but not proven to be
+ * at one place? */
+bool symbol_module_is_undecided(struct symbol_module *m, const char *name);
 /* By what: "" and 0 where nothing was found, or looked for. */
 const char *symbol_module_found(struct symbol_module *m, size_t *n_functions);
 

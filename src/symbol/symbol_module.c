@@ -52,6 +52,7 @@ struct symbol_module *symbol_module_free(struct symbol_module *m)
 	elf_file_close(m->mini);
 	elf_file_close(m->debug);
 	elf_file_close(m->elf);
+	free(m->found.undecided);
 	free(m->results);
 	free(m->frames);
 	free(m->path);
@@ -98,8 +99,11 @@ static void find_by_code(struct symbol_module *m)
 		return;
 	if (m->pool->given)
 		r = object_code_find(m->pool->given, m->elf, &m->found, &err);
-	if (r == 0 && !m->found.n_functions && is_static(m))
+	if (r == 0 && !m->found.n_functions && is_static(m)) {
+		free(m->found.undecided);
+		m->found.undecided = NULL;
 		r = find_known(m, &err);
+	}
 	if (r < 0)
 		log_note(LOG_WARN, "%s: not searched for functions: %s", m->path, err.message);
 }
@@ -109,6 +113,15 @@ struct elf_file *symbol_module_elf(struct symbol_module *m)
 	if (!m->searched)
 		find_by_code(m);
 	return m->elf;
+}
+
+bool symbol_module_is_undecided(struct symbol_module *m, const char *name)
+{
+	symbol_module_elf(m);
+	for (const char *at = m->found.undecided; at && *at; at += strlen(at) + 1)
+		if (!strcmp(at, name))
+			return true;
+	return false;
 }
 
 const char *symbol_module_found(struct symbol_module *m, size_t *n_functions)

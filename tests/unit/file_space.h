@@ -28,6 +28,11 @@ const char *symbol_module_path(const struct symbol_module *m)
 	return m->path;
 }
 
+bool symbol_module_is_undecided(struct symbol_module *m, const char *name)
+{
+	return false;
+}
+
 struct elf_file *symbol_module_elf(struct symbol_module *m)
 {
 	return m->elf;

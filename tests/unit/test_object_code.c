@@ -12,6 +12,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@
 #include "base/hash.h"
 #include "symbol/object_archive.h"
 #include "symbol/object_code.h"
+#include "symbol/object_code_internal.h"
 #include "symbol/object_known.h"
 #include "symbol/object_match.h"
 #include "symbol/object_text.h"
@@ -241,6 +243,37 @@ static void bad_text_is_refused(void **state)
 	}
 }
 
+/* What is there twice is no symbol; it is said. */
+static void what_is_not_proven_is_said(void **state)
+{
+	cleanup(object_code_freep) struct object_code *c = NULL;
+	struct object_build b = { .title = "of ours" };
+	struct object_code_found found;
+	struct program p = { { 0 } };
+	struct elf_symbol symbol;
+	struct error err;
+
+	add(&b, 1, LONG, 0, NULL, "one");
+	add(&b, 2, LONG, 0, NULL, "two");
+	add(&b, 3, LONG, 0, NULL, "three");
+	put(&p, 1, LONG, 64, 0, 0);
+	put(&p, 2, LONG, 1024, 0, 0);
+	put(&p, 2, LONG, 2048, 0, 0);
+	assert_int_equal(object_code_new(&c, &err), 0);
+	assert_int_equal(object_code_add_build(c, &b, &err), 0);
+	program_open(&p);
+	assert_int_equal(object_code_find(c, p.elf, &found, &err), 0);
+	assert_string_equal(found.title, "of ours");
+	assert_int_equal(found.n_functions, 1);
+	assert_memory_equal(found.undecided, "two\0", 5);
+	assert_int_equal(elf_file_symbol(p.elf, ELF_ALL, "one", &symbol), 0);
+	assert_int_equal(symbol.value, TEXT + 64);
+	assert_int_equal(symbol.size, LONG);
+	assert_int_equal(elf_file_symbol(p.elf, ELF_ALL, "two", &symbol), -ENOENT);
+	free(found.undecided);
+	program_close(&p);
+}
+
 static void known_builds_are_readable(void **state)
 {
 	cleanup(object_code_freep) struct object_code *c = NULL;
@@ -266,6 +299,7 @@ int main(void)
 		cmocka_unit_test(equal_code_by_two_names_has_none),
 		cmocka_unit_test(text_says_the_same),
 		cmocka_unit_test(bad_text_is_refused),
+		cmocka_unit_test(what_is_not_proven_is_said),
 		cmocka_unit_test(known_builds_are_readable),
 	};
 
