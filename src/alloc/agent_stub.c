@@ -268,15 +268,16 @@ static void put_sampled(struct out *o, uint64_t base, uint64_t slow, unsigned nu
                         const struct agent_stub_fast *f)
 {
 	struct jumps uncharged = { .n = 0 };
-	size_t charged = 0;
+	size_t charged = 0, first = 0;
 
-	if (f->kind == AGENT_STUB_REALLOC) {
-		uncharged.items[uncharged.n++] = put_if_zero(o, argument_reg[f->ptr]);
-		uncharged.items[uncharged.n++] = put_if_zero(o, argument_reg[f->sizes[0]]);
-	}
+	/* of nothing: it is a malloc, and a growing array's first */
+	if (f->kind == AGENT_STUB_REALLOC)
+		first = put_if_zero(o, argument_reg[f->ptr]);
 	if (f->kind == AGENT_STUB_FREE || f->kind == AGENT_STUB_REALLOC)
 		uncharged.items[uncharged.n++] = put_filter(
 			o, DATA(base, filter), AGENT_BUCKET_BITS, argument_reg[f->ptr]);
+	if (first)
+		land(o, first);
 	if (f->kind == AGENT_STUB_RESET)
 		uncharged.items[uncharged.n++] = put_filter(
 			o, DATA(base, context_filter), AGENT_CONTEXT_BITS, argument_reg[f->ptr]);

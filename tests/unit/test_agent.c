@@ -424,6 +424,27 @@ static void every_block_is_followed(void **state)
 		assert_int_equal(at.data->filter[b], 0);
 }
 
+/* As a growing array does it; what is resized to nothing is charged with that. */
+static void reallocs_of_nothing_and_to_nothing_are_fast(void **state)
+{
+	turn_on(1ull << 40);
+	patch(true);
+	call(ALLOC, 1, 0); /* a countdown is drawn */
+	at.data->counters.slow_calls = 0;
+	for (unsigned i = 0; i < 1000; i++) {
+		assert_int_equal(call(RESIZE, 0, 100), 100);
+		assert_int_equal(call(RESIZE, 0x5000, 0), 0x5000);
+	}
+	assert_int_equal(at.data->counters.slow_calls, 0);
+	/* and followed: one in 64 KiB of 100 MB */
+	turn_on(64 << 10);
+	for (unsigned i = 0; i < 100000; i++)
+		call(RESIZE, 0, 1000);
+	patch(false);
+	assert_in_range(at.data->counters.samples, 1526 - 200, 1526 + 200);
+	assert_true(at.data->counters.slow_calls < 3000);
+}
+
 static void a_full_set_is_counted(void **state)
 {
 	uint64_t p = 0x100000 + 1000, n = 0;
@@ -781,6 +802,7 @@ int main(void)
 		cmocka_unit_test(functions_do_what_they_did),
 		cmocka_unit_test(the_other_entries),
 		cmocka_unit_test(every_block_is_followed),
+		cmocka_unit_test(reallocs_of_nothing_and_to_nothing_are_fast),
 		cmocka_unit_test(a_full_set_is_counted),
 		cmocka_unit_test(a_reset_takes_its_own),
 		cmocka_unit_test(links_do_not_pile_up),
