@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "inject/filters.h"
+#include "inject/lock.h"
 #include "target/proc.h"
 
 enum {
@@ -110,12 +111,28 @@ static int first_control(const struct engine_agent *e, const struct alloc_option
 	return r;
 }
 
+/* A breakpoint that is in the way may be another memwho's. */
+static int plan_image(struct tracee *t, struct agent_image *image, struct error *err)
+{
+	const int r = agent_image_plan(t, image, err);
+	const pid_t by = r < 0 && strstr(err->message, "breakpoint") ? lock_marked_by(t->target)
+	                                                             : 0;
+
+	if (!by || by == getpid())
+		return r;
+	error_set(err, EBUSY,
+	          "process %d is recorded by another memwho, process %d: its breakpoints are where "
+	          "the agent's jumps would be",
+	          (int)t->pid, (int)by);
+	return error_hint(err, "--engine bpf can record beside it");
+}
+
 /* Only reads, unless an earlier agent, whose memwho was killed, stands in the way. */
 static int plan(struct engine_agent *e, struct agent_image *image, struct error *err)
 {
 	const struct target *t = e->tracee->target;
 	const int has_old = agent_place_in_use(t, err);
-	int r = has_old ? has_old : agent_image_plan(e->tracee, image, err);
+	int r = has_old ? has_old : plan_image(e->tracee, image, err);
 
 	if (r >= 0)
 		r = agent_place_open(t, image->in_pages, &e->inject, err);
@@ -124,7 +141,7 @@ static int plan(struct engine_agent *e, struct agent_image *image, struct error 
 	/* pages may be back that were somewhere else */
 	if (r >= 0 && has_old)
 		r = symbol_space_refresh(e->tracee->space, t, err);
-	return r >= 0 && has_old ? agent_image_plan(e->tracee, image, err) : r;
+	return r >= 0 && has_old ? plan_image(e->tracee, image, err) : r;
 }
 
 static int fill(struct engine_agent *e, struct agent_image *image, struct error *err)

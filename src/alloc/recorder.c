@@ -82,6 +82,7 @@ int recorder_attach(struct alloc_recorder *r, struct tracee *t, struct error *er
 	if (rc >= 0) {
 		note_used(t);
 		t->attached_ns = clock_now_ns();
+		t->mark = lock_mark(t->target);
 		rc = tracee_attach(t, r->engine, err);
 	}
 	lock_give(&lock);

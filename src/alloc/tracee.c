@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "alloc/tracee_probes.h"
 #include "base/array.h"
@@ -37,6 +38,7 @@ static int begin(pid_t pid, u32 slot, struct tracee **ret, struct error *err)
 		return error_oom(err);
 	t->pid = pid;
 	t->slot = slot;
+	t->mark = -1;
 	t->attached_ns = t->looked_ns = clock_now_ns();
 	r = target_open(pid, &t->target, err);
 	if (r < 0)
@@ -457,11 +459,20 @@ int tracee_attach_counting(struct tracee *t, struct engine_bpf *e, struct error 
 	                               points.items, points.n, &t->links, err);
 }
 
+/* The breakpoints are gone, or go without us. */
+static void drop_mark(struct tracee *t)
+{
+	if (t->mark >= 0)
+		close(t->mark);
+	t->mark = -1;
+}
+
 void tracee_detach(struct tracee *t)
 {
 	engine_bpf_links_detach(&t->links);
 	engine_bpf_links_detach(&t->sessions);
 	engine_bpf_links_detach(&t->replaced);
+	drop_mark(t);
 	t->n_attached = 0;
 }
 
@@ -470,6 +481,7 @@ void tracee_detach_later(struct tracee *t, struct engine_bpf *e)
 	engine_bpf_links_detach_later(e, &t->links);
 	engine_bpf_links_detach_later(e, &t->sessions);
 	engine_bpf_links_detach_later(e, &t->replaced);
+	drop_mark(t);
 	t->n_attached = 0;
 }
 

@@ -60,6 +60,7 @@ struct tracee {
 	u64 used_before;    /* contexts' own account at the attach */
 	bool has_used_before;
 	struct before before;       /* what its allocators held before */
+	int mark;                   /* while uprobes are in it: inject/lock.h; -1 */
 	struct engine_agent *agent; /* of recorder_agent.c; NULL: it could not attach */
 
 	/* context address -> index into contexts: names outlive the contexts */

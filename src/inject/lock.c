@@ -96,6 +96,29 @@ static int take(const struct target *t, int fd, struct error *err)
 	                 (int)t->pid, (int)holder);
 }
 
+/* Another folder than the lock's: a mark and a lock do not meet. */
+static int open_mark(const struct target *t, int how)
+{
+	cleanup_close int fd = openat(t->proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 || flock(fd, how | LOCK_NB) < 0)
+		return -1;
+	return take_fd(fd);
+}
+
+int lock_mark(const struct target *t)
+{
+	return open_mark(t, LOCK_SH);
+}
+
+pid_t lock_marked_by(const struct target *t)
+{
+	cleanup_close int free = open_mark(t, LOCK_EX);
+	cleanup_close int fd = openat(t->proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return free >= 0 || fd < 0 ? 0 : holder_of(fd);
+}
+
 int lock_take(const struct target *t, struct lock *ret, struct error *err)
 {
 	cleanup(lock_give) struct lock l = { open_process(t), -1 };

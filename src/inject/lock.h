@@ -22,3 +22,9 @@ struct lock {
 int lock_take(const struct target *t, struct lock *ret, struct error *err);
 /* Also of LOCK_NONE. */
 void lock_give(struct lock *l);
+
+/* That there are breakpoints of ours (uprobes) in @t's code: nobody is kept out by that, but who
+ * finds one can ask whose it is. A descriptor, to be closed when they are gone; -1. */
+int lock_mark(const struct target *t);
+/* Who has said so; 0: nobody, as far as can be seen from here. */
+pid_t lock_marked_by(const struct target *t);

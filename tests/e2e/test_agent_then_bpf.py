@@ -101,6 +101,19 @@ def test_beside_one_that_records(victim, needs_bpf, tmp_path):
     v.check()
 
 
+def test_breakpoints_of_another_memwho(victim, needs_bpf, tmp_path):
+    """The agent is told by whom it is kept away, as long as it is."""
+    v = victim("aac")
+    r = Recording(["alloc", v.pid, "--engine", "bpf", "--max-slowdown", "100000", "--json"], tmp_path / "ready").wait_ready()
+    got = run_memwho("alloc", v.pid, "--engine", "agent", "-d", "200ms", code=1)
+    assert f"process {v.pid} is recorded by another memwho, process {r.pid}: its breakpoints" in got.err, got
+    assert "hint: --engine bpf can record beside it" in got.err, got
+    assert r.interrupt().json()["ended_by"] == "signal"
+    run_memwho("alloc", v.pid, "--engine", "agent", "-d", "200ms")
+    untouched(v.pid)
+    v.check()
+
+
 def test_two_that_begin_at_once(victim, needs_bpf):
     """Whoever is first: one of them records, or both, the second by what the first leaves; nobody's jump has
     a breakpoint in it."""
