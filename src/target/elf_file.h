@@ -106,7 +106,7 @@ int elf_file_word(struct elf_file *f, uint64_t vaddr, uint64_t *ret, struct erro
 
 /* Symbols: .dynsym (exported), .symtab, and what somebody found in a file that lacks them.
  * The first two are loaded on first use. */
-enum elf_symbols { ELF_DYNSYM = 1, ELF_SYMTAB = 2, ELF_FOUND = 4, ELF_ALL = 7 };
+enum elf_symbols { ELF_DYNSYM = 1, ELF_SYMTAB = 2, ELF_NAMED = 3, ELF_FOUND = 4, ELF_ALL = 7 };
 /* Give @f its ELF_FOUND symbols; the first is empty. Takes both malloc'ed arrays over (of
  * Elf64_Sym; strings that end with a NUL). To be called before anybody keeps an older one's names.
  */

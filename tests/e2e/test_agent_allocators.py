@@ -162,8 +162,8 @@ def named_by(program):
 @pytest.mark.parametrize("program,name", [("hold", None), ("hold", "jemalloc"), ("hold", "tcmalloc"),
                                           ("hold", "mimalloc"), ("hold-musl-dynamic", None)])
 def test_stripped(record, tmp_path, program, name):
-    """The program has no symbols left. (One that is static, too, has no function with a name:
-    test_alloc_allocators.py.)"""
+    """The program has no symbols left. (One that is static, too:
+    test_object_code.py.)"""
     copy, (preload, sites, gaps) = tmp_path / "stripped", PRELOADED[name] if name else (None, 15, ())
     subprocess.run(["strip", "-s", "-o", copy, need(PROGRAMS / program)], check=True)
     check_truth(record, copy, preload and need(library(preload)), sites,

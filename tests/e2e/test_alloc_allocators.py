@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from conftest import BUILD, PROGRAMS, SOURCE
-from hold import Hold, build_rust, compare, complete_share, stacks_of_json
+from hold import Hold, build_rust, compare, complete_share, library, stacks_of_json
 
 ALL_SLOWDOWNS = ("--max-slowdown", "1000")
 
@@ -69,11 +69,18 @@ def test_shared_musl_has_all_bytes(record, needs_bpf):
     assert result["lost_events"] == 0
 
 
-def test_a_static_program_without_symbols(memwho, needs_bpf, tmp_path):
-    stripped = tmp_path / "stripped"
+def test_a_static_program_without_symbols(record, needs_bpf, tmp_path):
+    """Its allocator is found by the code of its library (test_object_code.py)."""
+    stripped, archive = tmp_path / "stripped", library("libc.a")
+    if not archive:
+        pytest.skip("no libc.a")
     subprocess.run(["strip", "-s", "-o", stripped, PROGRAMS / "hold-static"], check=True)
     with Hold(stripped) as hold:
-        r = memwho("alloc", hold.pid, "-d", "1s", code=1)
+        r = record("alloc", hold.pid, "--engine", "bpf", "--archive", archive, "--json", *ALL_SLOWDOWNS)
+        hold.command("mark")
+        hold.command("go 1")
+        truth = hold.truth()
+        got = r.interrupt().json()
         assert hold.alive()
-    assert "malloc" in r.err or "allocator" in r.err
-    assert "hint:" in r.err
+    assert got["allocators"] == "libc" and archive in got["found_by_code"], got
+    assert got["held_bytes"] >= sum(row["bytes"] for row in truth["sites"].values()) > 0, got

@@ -138,7 +138,7 @@ int jemalloc_control_find(const struct target *t, struct symbol_space *space,
 		struct elf_file *elf = elf_of(space, i, &s.mapping);
 
 		if (elf)
-			elf_file_each_symbol(elf, ELF_ALL, look_at, &s);
+			elf_file_each_symbol(elf, ELF_NAMED, look_at, &s);
 	}
 	if (!s.n)
 		r = find_by_shape(space, &s, err);
