@@ -231,17 +231,15 @@ def check_exact(result, pid):
     assert not conftest.changed_code(pid)
 
 
-@pytest.fixture
-def recordable(server):
-    """A server of which every class can be recorded: what one that is left out holds is not known."""
-    if left_out(server.major)[0]:
-        pytest.skip(f"the build of {server.major} has a class that cannot be patched")
-    return server
+# of which every class can be recorded: what one that is left out holds is not known
+WHOLE = pytest.mark.parametrize("server", [m for m in postgres.majors() if not left_out(m)[0]], indirect=True,
+                                ids=lambda major: f"pg{major}")
 
 
-def test_every_context_is_exact(recordable, record):
+@WHOLE
+def test_every_context_is_exact(server, record):
     """As by eBPF, each context to the byte of the server's own account."""
-    s = prepare_session(recordable)
+    s = prepare_session(server)
     before = postgres.seen(s.pid)
     r = record("alloc", s.pid, *exact_options())
     sequence(s, "q")
@@ -259,9 +257,10 @@ def test_every_context_is_exact(recordable, record):
     s.close()
 
 
-def test_what_is_closed_is_not_held_exactly(recordable, record):
+@WHOLE
+def test_what_is_closed_is_not_held_exactly(server, record):
     """Resets by the thousand, errors, and out of memory in palloc() and repalloc()."""
-    s = prepare_session(recordable)
+    s = prepare_session(server)
     s.do("deallocate all; close all")
     before = postgres.seen(s.pid)
     r = record("alloc", s.pid, *exact_options())
