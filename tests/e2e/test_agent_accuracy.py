@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=600
+# meson: timeout=600 parallel
 """Are the sampling engine's figures true, and do their intervals hold the truth as often as they
 say? A truth program is recorded again and again; what each of its call sites holds is compared with
 what the program knows. ./dev matrix accuracy does it 200 times on every allocator.
@@ -50,7 +50,7 @@ CASES = {
 # strdup() is mimalloc's own there and not recorded (test_agent_exact_allocators.py)
 UNKNOWN = {"mimalloc static": ("site_14",)}
 # the same without the program's symbols
-STRIPPED = ("glibc", "musl dynamic", "jemalloc", "tcmalloc", "mimalloc")
+STRIPPED = ("glibc", "musl dynamic", "jemalloc", "tcmalloc", "mimalloc")[:5 if RUNS >= 100 else 2]
 # static, too: the allocator is found by the code of its library (test_object_code.py)
 STRIPPED_STATIC = {"glibc static": "libc.a", "musl": MUSL, "jemalloc static": "libjemalloc.a",
                    "tcmalloc static": "libtcmalloc_minimal.a"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300
+# meson: timeout=300 parallel
 """Breakpoints of the exact engine never lie in the sampling engine's jumps: the process would die of
 it. So whoever counts or records exactly first takes out what a killed memwho has left, or what a child has
 inherited; and leaves a process alone that another memwho records."""
