@@ -15,9 +15,7 @@
 
 static struct agent_exact_context *context_at(struct agent_exact *x, u64 ref)
 {
-	const u32 index = ((u32)ref - 1) & ((1u << AGENT_EXACT_CONTEXT_BITS) - 1);
-
-	return (struct agent_exact_context *)at(x, x->contexts) + index;
+	return (struct agent_exact_context *)at(x, x->contexts) + agent_exact_ref_index(ref);
 }
 
 static int context_lives(struct agent_exact *x, u64 ref)

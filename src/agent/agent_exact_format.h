@@ -80,6 +80,12 @@ static inline agent_u64 agent_exact_ref(agent_u32 index, agent_u32 generation)
 	return (agent_u64)generation << 32 | (index + 1);
 }
 
+/* Whatever @ref is, an index of a context. */
+static inline agent_u32 agent_exact_ref_index(agent_u64 ref)
+{
+	return ((agent_u32)ref - 1) & ((1u << AGENT_EXACT_CONTEXT_BITS) - 1);
+}
+
 static inline agent_u64 agent_exact_check(agent_u64 ptr, agent_u64 size, agent_u32 stack,
                                           agent_u32 birth, agent_u64 ref)
 {

@@ -436,7 +436,7 @@ static bool any_torn(const struct look *l, size_t n)
  * the look began has blocks as well; whose they are is looked up once more. */
 static int context_of(const struct look *l, u64 ref, u64 *ret, struct error *err)
 {
-	const u32 index = ((u32)ref - 1) & ((1u << AGENT_EXACT_CONTEXT_BITS) - 1);
+	const u32 index = agent_exact_ref_index(ref);
 	int rc = 0;
 
 	*ret = 0;

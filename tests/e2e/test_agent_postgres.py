@@ -12,7 +12,7 @@ import subprocess
 import conftest
 import postgres
 import pytest
-from test_alloc_postgres import accounts, check_contexts as exact_contexts, prepare_session, sequence, traced
+from test_alloc_postgres import accounts, check_contexts as exact_contexts, leave_open, prepare_session, sequence, traced
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the agent is for x86-64")
 
@@ -97,9 +97,7 @@ def test_contexts_are_estimated(server, record):
     before = postgres.seen(s.pid)
     r = record("alloc", s.pid, *options())
     sequence(s, "q")
-    s.do("begin; declare c1 cursor for select g, repeat('z', g % 300) from generate_series(1, 12000) g "
-         "order by 2; fetch 3 from c1; declare c2 cursor for select a, count(*) from t group by a; "
-         "fetch 1 from c2; savepoint s1; select count(*) from t")
+    leave_open(s)
     result = r.interrupt().json()
     after = postgres.seen(s.pid)
     check_clean(result, s.pid)
@@ -243,9 +241,7 @@ def test_every_context_is_exact(server, record):
     before = postgres.seen(s.pid)
     r = record("alloc", s.pid, *exact_options())
     sequence(s, "q")
-    s.do("begin; declare c1 cursor for select g, repeat('z', g % 300) from generate_series(1, 12000) g "
-         "order by 2; fetch 3 from c1; declare c2 cursor for select a, count(*) from t group by a; "
-         "fetch 1 from c2; savepoint s1; select count(*) from t")
+    leave_open(s)
     result = r.interrupt().json()
     after = postgres.seen(s.pid)
     check_exact(result, s.pid)

@@ -102,6 +102,13 @@ def sequence(s, tag):
     s.do(f"select sum(pg_temp.{tag}_f(g)) from generate_series(1, 20) g")
 
 
+def leave_open(s):
+    """A transaction with cursors: sorts and hashes keep their contexts, of other classes."""
+    s.do("begin; declare c1 cursor for select g, repeat('z', g % 300) from generate_series(1, 12000) g "
+         "order by 2; fetch 3 from c1; declare c2 cursor for select a, count(*) from t group by a; "
+         "fetch 1 from c2; savepoint s1; select count(*) from t")
+
+
 def prepare_session(server):
     s = server.session()
     s.do("create table if not exists t(a int primary key, b text);"
@@ -123,10 +130,7 @@ def test_every_context_is_exact(server, record, needs_bpf):
     before = postgres.seen(s.pid)
     r = record("alloc", s.pid, "--json", *FAST)
     sequence(s, "q")
-    # left open: sorts and hashes keep their contexts, of other classes
-    s.do("begin; declare c1 cursor for select g, repeat('z', g % 300) from generate_series(1, 12000) g "
-         "order by 2; fetch 3 from c1; declare c2 cursor for select a, count(*) from t group by a; "
-         "fetch 1 from c2; savepoint s1; select count(*) from t")
+    leave_open(s)
     # 14+: the server's own words, while the recording runs
     kept = ("CachedPlanSource", "CachedPlanQuery", "PortalHoldContext", "PL/pgSQL function")
     by_sql = sql_used(s, kept) if server.major >= 14 else {}
